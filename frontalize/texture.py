@@ -1,0 +1,119 @@
+"""Lifting: from the photograph to the UV texture, with a mask that says what the camera saw."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facerec.frontalize.face_model import FaceModel
+from facerec.frontalize.types import Camera, FaceTexture, FittedFace
+from facerec.frontalize.visibility import VisibilitySettings, node_visibility
+from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.types import Image, check_image
+
+Floats = NDArray[np.float64]
+
+TEXTURE_SIZE = 256
+"""Default side of the UV chart, texels: about 1.2 mm each, what a face 160 px high holds."""
+
+
+def texel_positions(size: int, grid: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Grid coordinates (column, row), each (T, T) float32, of the texel centres of a chart of side `size`."""
+    along = ((np.arange(size) + 0.5) / size * (grid - 1)).astype(np.float32)
+    column, row = np.meshgrid(along, along)
+    return np.ascontiguousarray(column), np.ascontiguousarray(row)
+
+
+def resample_grid(values: NDArray[np.floating], size: int) -> NDArray[np.float32]:
+    """Bilinear values (T, T[, D]) at the texel centres from grid values (G, G[, D])."""
+    column, row = texel_positions(size, values.shape[0])
+    return np.asarray(cv2.remap(values.astype(np.float32), column, row, cv2.INTER_LINEAR), dtype=np.float32)
+
+
+def _shrunk(image: Image, texels_per_pixel: float) -> tuple[Image, float]:
+    """The picture area-averaged so that a pixel is no smaller than a texel, and its scale."""
+    if texels_per_pixel >= 1.0:
+        return image, 1.0
+    height, width = image.shape[:2]
+    size = max(1, round(width * texels_per_pixel)), max(1, round(height * texels_per_pixel))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8), size[0] / width
+
+
+def lift_geometry(
+    image: Image, geometry: Floats, camera: Camera, visibility: Floats, size: int = TEXTURE_SIZE
+) -> FaceTexture:
+    """Lift the texture of a surface whose node visibility is known (see `lift_texture`).
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        geometry: (G, G, 3) surface, mm.
+        camera: where it stands in the picture.
+        visibility: (G, G) in [0, 1].
+        size: T, texels a side.
+    """
+    check_image(image)
+    if size < 16:
+        raise InvalidInputError(f"expected a texture of at least 16 texels a side; got {size}")
+    projected = resample_grid(camera.project(geometry.reshape(-1, 3)).reshape(geometry.shape), size)
+    # Only the face's part of the picture is touched: a large photograph costs no more than its face.
+    height, width = image.shape[:2]
+    x0, y0 = np.floor(projected[..., :2].reshape(-1, 2).min(axis=0)).astype(int) - 2
+    x1, y1 = np.ceil(projected[..., :2].reshape(-1, 2).max(axis=0)).astype(int) + 3
+    x0, y0, x1, y1 = max(0, x0), max(0, y0), min(width, x1), min(height, y1)
+    if x1 - x0 < 2 or y1 - y0 < 2:
+        return FaceTexture(np.zeros((size, size, 3), np.uint8), np.zeros((size, size), np.float32))
+    texel_mm = 320.0 / size  # side of the unrolled face, mm
+    crop, zoom = _shrunk(image[y0:y1, x0:x1], 1.0 / (camera.scale * texel_mm))
+    # Pixel centres: x' + 0.5 = zoom (x + 0.5).
+    column = (projected[..., 0] - x0 + 0.5) * zoom - 0.5
+    row = (projected[..., 1] - y0 + 0.5) * zoom - 0.5
+    pixels = cv2.remap(
+        crop, column.astype(np.float32), row.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    inside = (projected[..., 0] >= 0) & (projected[..., 0] <= width - 1)
+    inside &= (projected[..., 1] >= 0) & (projected[..., 1] <= height - 1)
+    # A texel is seen when all nodes around it are: interpolation must not creep over the silhouette.
+    seen = cv2.erode((visibility > 0).astype(np.uint8), np.ones((2, 2), np.uint8))
+    weight = resample_grid(visibility * seen, size) * (resample_grid(seen.astype(np.float32), size) > 0.5) * inside
+    pixels = np.where(weight[..., None] > 0, pixels, 0).astype(np.uint8)
+    return FaceTexture(pixels, np.clip(weight, 0.0, 1.0).astype(np.float32))
+
+
+def lift_texture(
+    image: Image,
+    fitted: FittedFace,
+    model: FaceModel,
+    size: int = TEXTURE_SIZE,
+    visibility: VisibilitySettings | None = None,
+) -> FaceTexture:
+    """Lift the UV texture of a fitted face: each texel is one surface point, one projection, one sampling.
+
+    Texels that the face itself hides (z-buffer), that turn away from the camera, or that lie outside the picture are 0
+    in both arrays: nothing is ever sampled from behind or from the background.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, the photograph.
+        fitted: the fitted face.
+        model: the face model.
+        size: T, texels a side.
+        visibility: see `VisibilitySettings`.
+    """
+    geometry = model.geometry(fitted.shape, fitted.expression)
+    seen = node_visibility(model, geometry, fitted.camera, visibility)
+    return lift_geometry(image, geometry, fitted.camera, seen, size)
+
+
+def mirror_fill(texture: FaceTexture) -> tuple[FaceTexture, NDArray[np.bool_]]:
+    """Fill texels that were not seen from their mirror twin, where that was seen.
+
+    For showing and for rendering only: matching must use what was seen.
+
+    Returns:
+        The filled texture and (T, T) bool, which texels were filled.
+    """
+    twin_pixels, twin_visible = texture.pixels[:, ::-1], texture.visible[:, ::-1]
+    filled = (texture.visible <= 0) & (twin_visible > 0)
+    pixels = np.where(filled[..., None], twin_pixels, texture.pixels)
+    visible = np.where(filled, twin_visible, texture.visible)
+    return FaceTexture(np.ascontiguousarray(pixels), np.ascontiguousarray(visible)), filled

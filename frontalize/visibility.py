@@ -1,0 +1,73 @@
+"""What the camera sees of the fitted face: per landmark and per texel, by z-buffer and surface angle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facerec.frontalize.face_model import FaceModel
+from facerec.frontalize.raster import rasterize
+from facerec.frontalize.types import Camera
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class VisibilitySettings:
+    """Settings of the visibility tests."""
+
+    buffer: int = 128  # px, side of the z-buffer's picture of the face: a pixel is then about 2 mm, one grid step
+    tolerance_mm: float = 4.0  # depth slack: two grid steps on a surface seen at 45 degrees
+    min_cosine: float = 0.12  # surfaces seen under 7 degrees hold no texture, only smear
+
+
+def surface_normals(geometry: Floats) -> Floats:
+    """(G, G, 3) outward unit normals of a geometry image (G, G, 3)."""
+    du = np.gradient(geometry, axis=1)
+    dv = np.gradient(geometry, axis=0)
+    normal = np.cross(du, dv)
+    # In the project's space a frontal face looks along -z and du x dv points along +z there.
+    return np.asarray(-normal / np.maximum(np.linalg.norm(normal, axis=2, keepdims=True), 1e-12))
+
+
+def depth_gap(model: FaceModel, geometry: Floats, camera: Camera, settings: VisibilitySettings) -> Floats:
+    """(G, G) how far each node lies behind the nearest surface along the view ray, mm; 0 for the nearest."""
+    flat = camera.project(geometry.reshape(-1, 3))
+    low, high = flat[:, :2].min(axis=0), flat[:, :2].max(axis=0)
+    zoom = (settings.buffer - 3) / max(float((high - low).max()), 1e-6)
+    placed = flat.copy()
+    placed[:, :2] = (flat[:, :2] - low) * zoom + 1
+    raster = rasterize(placed, model.triangles, settings.buffer, settings.buffer)
+    depth = np.where(np.isfinite(raster.depth), raster.depth, flat[:, 2].max() + camera.scale * 1000)
+    # The farthest of the pixels around lets silhouette nodes see themselves.
+    sampled = cv2.remap(
+        cv2.dilate(depth.astype(np.float32), np.ones((3, 3), np.uint8)),
+        placed[:, 0].astype(np.float32).reshape(geometry.shape[:2]),
+        placed[:, 1].astype(np.float32).reshape(geometry.shape[:2]),
+        cv2.INTER_NEAREST,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    gap = (flat[:, 2].reshape(geometry.shape[:2]) - sampled) / camera.scale
+    return np.maximum(gap, 0.0)
+
+
+def node_visibility(
+    model: FaceModel, geometry: Floats, camera: Camera, settings: VisibilitySettings | None = None
+) -> Floats:
+    """(G, G) in [0, 1]: 0 where a node is hidden, otherwise the cosine between its normal and the view ray."""
+    settings = settings or VisibilitySettings()
+    facing = -(surface_normals(geometry) @ camera.rotation.T)[..., 2]
+    seen = (facing > settings.min_cosine) & (depth_gap(model, geometry, camera, settings) < settings.tolerance_mm)
+    return np.where(seen, facing, 0.0)
+
+
+def landmark_visibility(model: FaceModel, shape: Floats, expression: Floats, camera: Camera) -> NDArray[np.bool_]:
+    """(68,) whether the camera sees each landmark: any of the four nodes around it is visible."""
+    visibility = node_visibility(model, model.geometry(shape, expression), camera)
+    at = np.clip(model.landmark_uv, 0, 1) * (model.size - 1)
+    low = np.minimum(np.floor(at).astype(int), model.size - 2)
+    around = np.stack([visibility[low[:, 1] + dy, low[:, 0] + dx] for dy in (0, 1) for dx in (0, 1)])
+    return np.asarray(around.max(axis=0) > 0)

@@ -1,0 +1,78 @@
+"""A signature: what a face looks like, cell by cell, and which cells the camera saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerec.landmarks.errors import ContractError, InvalidInputError
+
+
+@dataclass(frozen=True, eq=False)
+class Signature:
+    """The description of one face.
+
+    Attributes:
+        cells: (C, D) float32; each seen cell has unit length, unseen cells are zero.
+        visible: (C,) bool, which cells the camera saw.
+        contract: digest of everything that shaped the numbers (see `facerec.recognition.recognizer.Contract`);
+            signatures compare only when their contracts are equal.
+    """
+
+    cells: NDArray[np.float32]
+    visible: NDArray[np.bool_]
+    contract: str
+
+    def __post_init__(self) -> None:
+        if self.cells.ndim != 2 or self.visible.shape != self.cells.shape[:1] or self.cells.dtype != np.float32:
+            raise InvalidInputError(
+                f"expected cells (C, D) float32 and visible (C,); got {self.cells.shape} {self.cells.dtype}, "
+                f"{self.visible.shape}"
+            )
+        norms = np.linalg.norm(self.cells, axis=1)
+        if not np.allclose(norms, self.visible.astype(np.float32), atol=1e-3):
+            raise InvalidInputError("expected seen cells of unit length and unseen cells of zeros")
+
+    def score(self, other: Signature) -> tuple[float, int]:
+        """Masked score S = (1/k) sum over cells seen by both of cos(E_g, E_p), and k (the overlap, in cells).
+
+        The score is in [-1, 1]; 0 when no cell was seen by both.
+        """
+        if self.contract != other.contract:
+            raise ContractError(f"signatures of different contracts: {self.contract} and {other.contract}")
+        k = int(np.count_nonzero(self.visible & other.visible))
+        return (float((self.cells * other.cells).sum()) / k if k else 0.0), k
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """A gallery candidate for a probe.
+
+    Attributes:
+        person: the name under which the entry was enrolled.
+        score: masked cosine in [-1, 1]; a raw cosine, not a probability.
+        overlap: share of the signature's cells that both pictures saw, in [0, 1].
+        entry: identifier of the gallery entry that scored.
+    """
+
+    person: str
+    score: float
+    overlap: float
+    entry: int
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What is said about a probe face.
+
+    Attributes:
+        verdict: "match" (a known person), "unknown" (nobody enrolled, a normal result) or "abstain" (too little of
+            the face was seen by both pictures to say).
+        reason: one sentence that gives the numbers behind the verdict.
+    """
+
+    verdict: Literal["match", "unknown", "abstain"]
+    reason: str
