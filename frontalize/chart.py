@@ -168,8 +168,8 @@ def unwrap(vertices: Floats, triangles: Ints, boundary_uv: Floats, settings: Unw
 def grid_operator(uv: Floats, triangles: Ints, holes: NDArray[np.bool_], size: int) -> sp.csr_matrix:
     """The linear map from mesh vertices to the regular chart grid.
 
-    Nodes inside `holes` (triangles that closed the eyes, the mouth and the nostrils) follow a smooth surface instead: the
-    biharmonic continuation of the nodes around them.
+    Nodes inside `holes` (triangles that closed the eyes, the mouth and the nostrils) follow a smooth surface instead:
+    the biharmonic continuation of the nodes around them.
 
     Args:
         uv: (V, 2) chart positions.
@@ -205,7 +205,9 @@ def grid_operator(uv: Floats, triangles: Ints, holes: NDArray[np.bool_], size: i
         weights[node[better]] = w[better]
         owner[node[better]] = index
     if (owner < 0).any():
-        raise InvalidInputError(f"{int((owner < 0).sum())} chart nodes lie in no triangle: the chart does not fill the square")
+        raise InvalidInputError(
+            f"{int((owner < 0).sum())} chart nodes lie in no triangle: the chart does not fill the square"
+        )
     n = len(uv)
     rows = np.repeat(np.arange(size * size), 3)
     direct = sp.csr_matrix((weights.ravel(), (rows, triangles[owner].ravel())), shape=(size * size, n))

@@ -108,8 +108,12 @@ def _inner_surface(head: HeadModel, triangles: NDArray[np.int64]) -> NDArray[np.
     nostril_depth = v[head.landmarks68[33], 2] + 2.7  # mm behind the base of the septum
     wing = abs(v[head.landmarks68[31], 0]) + 1.7
     tip, base = v[head.landmarks68[30], 1] - 5.0, v[head.landmarks68[33], 1] - 6.0
-    inside |= (np.abs(v[:, 0]) < wing) & (v[:, 1] > tip) & (v[:, 1] < base) & (v[:, 2] > nostril_depth) & (
-        v[:, 2] < nostril_depth + 17
+    inside |= (
+        (np.abs(v[:, 0]) < wing)
+        & (v[:, 1] > tip)
+        & (v[:, 1] < base)
+        & (v[:, 2] > nostril_depth)
+        & (v[:, 2] < nostril_depth + 17)
     )
     return inside
 
@@ -171,7 +175,9 @@ def learn_face_model(head: HeadModel, settings: FaceModelSettings | None = None)
     skull_used = np.unique(skull_triangles)
     skull_index = np.full(head.head_end, -1)
     skull_index[skull_used] = np.arange(len(skull_used))
-    skull_modes = np.tensordot(directions[: settings.identity_modes], head.identity[:, skull_used].astype(float), axes=1)
+    skull_modes = np.tensordot(
+        directions[: settings.identity_modes], head.identity[:, skull_used].astype(float), axes=1
+    )
     return {
         "mean": mean.astype(np.float32),
         "identity": identity_modes.reshape(-1, g, g, 3).astype(np.float16),

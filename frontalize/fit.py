@@ -110,9 +110,7 @@ def _turn(vector: Floats) -> Floats:
     return np.asarray(np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * (k @ k))
 
 
-def fit_batch(
-    points: Floats, weights: Floats, model: FaceModel, settings: FitSettings | None = None
-) -> BatchFit:
+def fit_batch(points: Floats, weights: Floats, model: FaceModel, settings: FitSettings | None = None) -> BatchFit:
     """Fit B faces at once.
 
     Args:

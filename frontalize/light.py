@@ -18,7 +18,10 @@ def harmonics(normals: NDArray[np.floating]) -> Floats:
 
 
 def estimate_light(
-    pixels: NDArray[np.floating], albedo: NDArray[np.floating], normals: NDArray[np.floating], weight: NDArray[np.floating]
+    pixels: NDArray[np.floating],
+    albedo: NDArray[np.floating],
+    normals: NDArray[np.floating],
+    weight: NDArray[np.floating],
 ) -> Floats:
     """Light (9, 3) for which pixels = albedo * (harmonics(normals) @ light), by robust ridge regression.
 

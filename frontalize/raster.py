@@ -79,7 +79,7 @@ def rasterize(
         now = torch.nonzero(alive & (extent <= reach)).flatten()
         alive[now] = False
         # Triangles of like size share one candidate window; large windows go in slices, so memory stays bounded.
-        for part in now.split(max(1, 2_000_000 // (reach * reach))):
+        for part in torch.split(now, max(1, 2_000_000 // (reach * reach))):
             offset = torch.arange(reach, device=device, dtype=torch.float64)
             px = (x0[part, None, None] + offset[None, None, :]).expand(-1, reach, -1)
             py = (y0[part, None, None] + offset[None, :, None]).expand(-1, -1, reach)

@@ -31,13 +31,15 @@ def resample_grid(values: NDArray[np.floating], size: int) -> NDArray[np.float32
     return np.asarray(cv2.remap(values.astype(np.float32), column, row, cv2.INTER_LINEAR), dtype=np.float32)
 
 
-def _shrunk(image: Image, texels_per_pixel: float) -> tuple[Image, float]:
-    """The picture area-averaged so that a pixel is no smaller than a texel, and its scale."""
+def _shrunk(image: Image, texels_per_pixel: float) -> tuple[Image, float, float]:
+    """The picture area-averaged so that a pixel is no smaller than a texel, and its scale along x and y."""
     if texels_per_pixel >= 1.0:
-        return image, 1.0
+        return image, 1.0, 1.0
     height, width = image.shape[:2]
-    size = max(1, round(width * texels_per_pixel)), max(1, round(height * texels_per_pixel))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8), size[0] / width
+    across, down = max(1, round(width * texels_per_pixel)), max(1, round(height * texels_per_pixel))
+    small = np.asarray(cv2.resize(image, (across, down), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    # Rounded to whole pixels, the two scales differ a little.
+    return small, across / width, down / height
 
 
 def lift_geometry(
@@ -64,20 +66,20 @@ def lift_geometry(
     if x1 - x0 < 2 or y1 - y0 < 2:
         return FaceTexture(np.zeros((size, size, 3), np.uint8), np.zeros((size, size), np.float32))
     texel_mm = 320.0 / size  # side of the unrolled face, mm
-    crop, zoom = _shrunk(image[y0:y1, x0:x1], 1.0 / (camera.scale * texel_mm))
+    crop, zoom_x, zoom_y = _shrunk(image[y0:y1, x0:x1], 1.0 / (camera.scale * texel_mm))
     # Pixel centres: x' + 0.5 = zoom (x + 0.5).
-    column = (projected[..., 0] - x0 + 0.5) * zoom - 0.5
-    row = (projected[..., 1] - y0 + 0.5) * zoom - 0.5
-    pixels = cv2.remap(
+    column = (projected[..., 0] - x0 + 0.5) * zoom_x - 0.5
+    row = (projected[..., 1] - y0 + 0.5) * zoom_y - 0.5
+    sampled = cv2.remap(
         crop, column.astype(np.float32), row.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     inside = (projected[..., 0] >= 0) & (projected[..., 0] <= width - 1)
     inside &= (projected[..., 1] >= 0) & (projected[..., 1] <= height - 1)
     # A texel is seen when all nodes around it are: interpolation must not creep over the silhouette.
-    seen = cv2.erode((visibility > 0).astype(np.uint8), np.ones((2, 2), np.uint8))
-    weight = resample_grid(visibility * seen, size) * (resample_grid(seen.astype(np.float32), size) > 0.5) * inside
-    pixels = np.where(weight[..., None] > 0, pixels, 0).astype(np.uint8)
-    return FaceTexture(pixels, np.clip(weight, 0.0, 1.0).astype(np.float32))
+    whole = resample_grid((visibility > 0).astype(np.float32), size) > 0.999
+    weight = resample_grid(visibility, size) * whole * inside
+    pixels = np.where(weight[..., None] > 0, sampled, 0).astype(np.uint8)
+    return FaceTexture(np.asarray(pixels, dtype=np.uint8), np.clip(weight, 0.0, 1.0).astype(np.float32))
 
 
 def lift_texture(

@@ -57,7 +57,10 @@ class Camera:
 
     @property
     def angles(self) -> tuple[float, float, float]:
-        """(yaw, pitch, roll), degrees. Yaw > 0: the nose points to the image's right; pitch > 0: up; roll > 0: clockwise."""
+        """(yaw, pitch, roll), degrees.
+
+        Yaw > 0: the nose points to the image's right; pitch > 0: up; roll > 0: clockwise.
+        """
         # R = Rz(roll) Rx(pitch) Ry(yaw)
         R = self.rotation
         pitch = np.arcsin(np.clip(-R[2, 1], -1.0, 1.0))
@@ -111,7 +114,8 @@ class FaceTexture:
 
     Attributes:
         pixels: (T, T, 3) uint8 RGB; texels that were not seen are 0.
-        visible: (T, T) float32 in [0, 1], 0 where nothing was seen, otherwise how squarely the surface faced the camera.
+        visible: (T, T) float32 in [0, 1], 0 where nothing was seen, otherwise how squarely the surface faced the
+            camera.
     """
 
     pixels: NDArray[np.uint8]

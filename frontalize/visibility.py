@@ -22,6 +22,10 @@ class VisibilitySettings:
     buffer: int = 128  # px, side of the z-buffer's picture of the face: a pixel is then about 2 mm, one grid step
     tolerance_mm: float = 4.0  # depth slack: two grid steps on a surface seen at 45 degrees
     min_cosine: float = 0.12  # surfaces seen under 7 degrees hold no texture, only smear
+    # Near the far silhouette a fit that is off by two pixels samples background. Where the mirror twin is seen much
+    # better, such a texel adds nothing but that risk: it must face the camera by more.
+    far_cosine: float = 0.4
+    far_lag: float = 0.3
 
 
 def surface_normals(geometry: Floats) -> Floats:
@@ -61,13 +65,20 @@ def node_visibility(
     settings = settings or VisibilitySettings()
     facing = -(surface_normals(geometry) @ camera.rotation.T)[..., 2]
     seen = (facing > settings.min_cosine) & (depth_gap(model, geometry, camera, settings) < settings.tolerance_mm)
-    return np.where(seen, facing, 0.0)
+    visible = np.where(seen, facing, 0.0)
+    far = (visible < settings.far_cosine) & (visible[:, ::-1] > visible + settings.far_lag)
+    return np.where(far, 0.0, visible)
 
 
 def landmark_visibility(model: FaceModel, shape: Floats, expression: Floats, camera: Camera) -> NDArray[np.bool_]:
-    """(68,) whether the camera sees each landmark: any of the four nodes around it is visible."""
-    visibility = node_visibility(model, model.geometry(shape, expression), camera)
+    """(68,) whether the camera sees each landmark: any of the nodes around it is visible."""
+    # A landmark near the silhouette is a place, not a texture: the far rule does not apply to it.
+    settings = VisibilitySettings(far_cosine=0.0)
+    visibility = node_visibility(model, model.geometry(shape, expression), camera, settings)
     at = np.clip(model.landmark_uv, 0, 1) * (model.size - 1)
-    low = np.minimum(np.floor(at).astype(int), model.size - 2)
-    around = np.stack([visibility[low[:, 1] + dy, low[:, 0] + dx] for dy in (0, 1) for dx in (0, 1)])
+    # A landmark of the middle line lies on a node: both its sides count, or left and right profiles would differ.
+    low = np.clip(np.ceil(at - 1e-3).astype(int) - 1, 0, model.size - 1)
+    high = np.clip(np.floor(at + 1e-3).astype(int) + 1, 0, model.size - 1)
+    middle = np.rint(at).astype(int)
+    around = np.stack([visibility[v[:, 1], u[:, 0]] for v in (low, middle, high) for u in (low, middle, high)])
     return np.asarray(around.max(axis=0) > 0)

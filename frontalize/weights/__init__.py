@@ -1,0 +1,1 @@
+"""The weights of the 3-D stage and their records (`weights.json`)."""

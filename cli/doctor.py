@@ -1,0 +1,195 @@
+"""`facerec doctor`: what this installation consists of, what it will use, and does the whole path work."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+
+import click
+
+from facerec.cli.models import unrecorded_files, weight_status
+from facerec.cli.options import device_option, json_option, note, printable, resolve_device, write_json
+from facerec.landmarks.checkpoint import weight_records
+from facerec.landmarks.errors import FacerecError
+
+# Distribution -> module that is imported. Importing, not looking up: a wheel for another processor is found only so.
+REQUIRED = {
+    "torch": "torch",
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "opencv-python-headless": "cv2",
+    "trimesh": "trimesh",
+    "scikit-learn": "sklearn",
+    "faiss-cpu": "faiss",
+    "click": "click",
+    "rich": "rich",
+    "safetensors": "safetensors",
+    "pillow": "PIL",
+    "matplotlib": "matplotlib",
+    "jinja2": "jinja2",
+}
+OPTIONAL = {"scikit-image": ("skimage", "the second portrait of `facerec demo`")}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        subject: what was looked at.
+        status: "ok", "wrong" (facerec will not work) or "note" (it works; good to know).
+        detail: what was found.
+    """
+
+    subject: str
+    status: str
+    detail: str
+
+
+@click.command(
+    name="doctor",
+    help="Check this installation: packages, device, weights, and the whole path on one picture.\n\n"
+    "\b\nExamples:\n  facerec doctor\n  facerec doctor --device cuda --json",
+    epilog="Exit code 2 when something that facerec needs is wrong.",
+)
+@device_option
+@json_option
+@click.option("--no-self-test", is_flag=True, help="Leave out the run on one picture.")
+@click.pass_context
+def command(ctx: click.Context, device: str, as_json: bool, no_self_test: bool) -> None:
+    """Write the findings; exit code 2 when one is wrong."""
+    findings: list[Finding] = []
+    for finding in _examine(device, self_test=not no_self_test):
+        findings.append(finding)
+        if not as_json:  # one by one: the imports and the self test take seconds
+            click.echo(f"{finding.status:<5}  {finding.subject:<22}  {printable(finding.detail)}")
+    wrong = [finding for finding in findings if finding.status == "wrong"]
+    if as_json:
+        write_json({"ok": not wrong, "findings": [asdict(finding) for finding in findings]})
+    note(f"{len(wrong)} wrong: {', '.join(f.subject for f in wrong)}" if wrong else "Nothing is wrong.", quiet=as_json)
+    if wrong:
+        ctx.exit(2)
+
+
+def _examine(device: str, self_test: bool) -> Iterator[Finding]:
+    yield Finding("facerec", "ok", metadata.version("facerec"))
+    yield Finding(
+        "python",
+        "ok" if sys.version_info >= (3, 11) else "wrong",
+        f"{platform.python_version()} on {platform.platform()}, {platform.machine()}; 3.11 or later is needed",
+    )
+    broken = False
+    for finding in _packages():
+        broken |= finding.status == "wrong"
+        yield finding
+    if broken:
+        return  # everything below would only repeat it
+    usable = True
+    for finding in (_device(device), *_threads()):
+        usable &= finding.status != "wrong"
+        yield finding
+    for finding in _weights():
+        usable &= finding.status != "wrong"
+        yield finding
+    if self_test and usable:
+        yield _self_test(device)
+
+
+def _packages() -> Iterator[Finding]:
+    for name, module in REQUIRED.items():
+        try:
+            importlib.import_module(module)
+            yield Finding(name, "ok", _version(name, module))
+        except Exception as error:  # a broken binary raises OSError, SystemError and others
+            yield Finding(name, "wrong", f"cannot be imported: {error}; install facerec again")
+    for name, (module, use) in OPTIONAL.items():
+        present = importlib.util.find_spec(module) is not None
+        yield Finding(name, "ok" if present else "note", _version(name, module) if present else f"not there: {use}")
+
+
+def _version(name: str, module: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:  # another distribution serves the module, e.g. faiss-gpu or opencv-python
+        return str(getattr(importlib.import_module(module), "__version__", "of unknown version"))
+
+
+def _device(requested: str) -> Finding:
+    import torch
+
+    try:
+        device = resolve_device(requested)
+    except FacerecError as error:
+        return Finding("device", "wrong", str(error))
+    if device == "cuda":
+        return Finding("device", "ok", f"cuda: {torch.cuda.get_device_name()} (torch {torch.__version__})")
+    return Finding("device", "ok", f"cpu: {platform.processor() or platform.machine()} (torch {torch.__version__})")
+
+
+def _threads() -> Iterator[Finding]:
+    import torch
+
+    limit = os.environ.get("OMP_NUM_THREADS")
+    yield Finding(
+        "threads",
+        "ok",
+        f"torch uses {torch.get_num_threads()} of {os.cpu_count()} cores"
+        + (f" (OMP_NUM_THREADS={limit})" if limit else ""),
+    )
+
+
+def _weights() -> Iterator[Finding]:
+    try:
+        records = weight_records()
+        stray = unrecorded_files()
+    except FacerecError as error:
+        yield Finding("weights", "wrong", str(error))
+        return
+    if not records:
+        yield Finding("weights", "wrong", "none; install facerec again, or make them with `facerec train`")
+    for record in records:
+        status = weight_status(record)
+        size = f"{record.bytes / 2**20:.1f} MB"
+        detail = f"{size}, SHA-256 verified" if status == "ok" else f"{status}: install facerec again"
+        yield Finding(f"{record.folder}/{record.name}", "ok" if status == "ok" else "wrong", detail)
+    for name in stray:
+        yield Finding(name, "note", "a weight file without a record; it is not used")
+
+
+def _self_test(requested: str) -> Finding:
+    """Take a portrait that is installed with matplotlib along the whole path."""
+    from facerec.cli.portraits import GRACE_HOPPER, installed_portraits
+    from facerec.recognition.recognizer import DescribedFace, Recognizer
+
+    subject = "self test"
+    image = installed_portraits().get(GRACE_HOPPER)
+    if image is None:
+        return Finding(subject, "note", "left out: matplotlib's sample portrait is not there")
+    try:
+        recognizer = Recognizer.load(device=resolve_device(requested))
+        begun = time.perf_counter()
+        faces = recognizer.describe(image)
+        seconds = time.perf_counter() - begun
+    except FacerecError as error:
+        return Finding(subject, "wrong", str(error))
+    except Exception as error:  # the doctor reports a fault, it does not have it
+        return Finding(subject, "wrong", f"internal error: {type(error).__name__}: {error}")
+    if not faces:
+        return Finding(subject, "wrong", "no face found in a portrait of one person")
+    face = faces[0]
+    if not isinstance(face, DescribedFace):
+        return Finding(subject, "wrong", f"the face was found but not described: {face.reason}: {face.detail}")
+    seen = int(face.signature.visible.sum())
+    return Finding(
+        subject,
+        "ok",
+        f"portrait described in {seconds:.2f} s: yaw {face.fitted.camera.yaw:+.0f} degrees, "
+        f"{seen} of {len(face.signature.visible)} cells seen, contract {recognizer.contract.digest[:12]}",
+    )

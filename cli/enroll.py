@@ -1,0 +1,164 @@
+"""`facerec enroll`: photographs of known people into a gallery."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from facerec.cli.options import device_option, json_option, note, printable, quiet_option, resolve_device, write_json
+
+if TYPE_CHECKING:
+    from facerec.recognition.enrolment import EnrolmentPreview, EnrolmentSummary
+    from facerec.recognition.gallery import FacesPolicy
+
+_SHOWN = 5
+"""Conflicts spelt out in the summary; all are in --json."""
+
+
+@click.command("enroll")
+@click.argument("photos", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "-g", "--gallery", "gallery_path", required=True, type=click.Path(path_type=Path), help="Gallery file; made if new."
+)
+@click.option(
+    "--layout",
+    type=click.Choice(["auto", "folders", "flat", "csv"]),
+    default="auto",
+    show_default=True,
+    help="Who is who: PERSON/photo.jpg, PERSON_1.jpg, or a table with the columns path,person.",
+)
+@click.option(
+    "--faces",
+    type=click.Choice(["one", "largest", "all"]),
+    default="largest",
+    show_default=True,
+    help="Which faces of a photograph are its person's; 'one' skips photographs with several.",
+)
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Photographs at a time.")
+@click.option("--dry-run", is_flag=True, help="Say what would be enrolled; describe and write nothing.")
+@click.option("--strict", is_flag=True, help="Exit with 3 when photographs were skipped.")
+@click.option("--landmarks", type=click.Choice(["godp"]), default="godp", show_default=True, help="Landmark model.")
+@device_option
+@json_option
+@quiet_option
+def command(
+    photos: tuple[Path, ...],
+    gallery_path: Path,
+    layout: str,
+    faces: FacesPolicy,
+    workers: int,
+    dry_run: bool,
+    strict: bool,
+    landmarks: str,
+    device: str,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Enrol PHOTOS (folders, files or a .csv table) in a gallery.
+
+    Photographs are known by their content: running the same command again describes only what is new, also after an
+    interruption. Photographs that cannot be used are listed in GALLERY.skipped.jsonl with a reason.
+
+    \b
+    Examples:
+      facerec enroll people/ -g staff.gallery
+      facerec enroll list.csv -g staff.gallery --faces one --strict
+    """
+    from facerec.cli.output import photo_progress
+    from facerec.recognition.enrolment import (
+        EnrolmentSettings,
+        enroll,
+        plan_enrolment,
+        preview_enrolment,
+        write_skipped,
+    )
+    from facerec.recognition.gallery import Gallery
+
+    plan = plan_enrolment(photos, layout)  # type: ignore[arg-type]
+    if dry_run:
+        if gallery_path.exists():
+            with Gallery.open(gallery_path) as gallery:
+                preview = preview_enrolment(plan, gallery, faces)
+        else:
+            preview = preview_enrolment(plan, None, faces)
+        if as_json:
+            write_json(preview.as_json())
+        _say_preview(preview, gallery_path, quiet)
+        return 0
+
+    from facerec.recognition.recognizer import Recognizer
+
+    device = resolve_device(device)
+    recognizer = Recognizer.load(landmarks=landmarks, device=device)
+    try:
+        with Gallery.create(gallery_path, recognizer.contract, exist_ok=True) as gallery:
+            with photo_progress(len(plan.items), "Enrolling", quiet) as advance:
+                summary = enroll(plan, gallery, recognizer, EnrolmentSettings(faces=faces, workers=workers), advance)
+            details = write_skipped(gallery_path, summary.skipped)
+    except KeyboardInterrupt:
+        note(f"What was enrolled is kept in {printable(str(gallery_path))}; run the same command to go on.")
+        raise
+    if as_json:
+        write_json(summary.as_json())
+    _say_summary(summary, gallery_path, details, device, quiet)
+    if "internal_error" in summary.reasons:
+        return 1
+    return 3 if strict and (summary.skipped or summary.ignored) else 0
+
+
+def _say_preview(preview: EnrolmentPreview, gallery: Path, quiet: bool) -> None:
+    note(
+        f"Would enrol {preview.photos - preview.known - preview.unreadable} of {preview.photos} photos, "
+        f"{len(preview.people)} people, layout {preview.layout} -> {printable(str(gallery))}",
+        quiet,
+    )
+    if preview.known:
+        note(f"Known already: {preview.known}", quiet)
+    if preview.unreadable:
+        note(f"Cannot be opened: {preview.unreadable}", quiet)
+    if preview.shared:
+        note(f"Conflicts: {preview.shared} photographs are planned under more than one name", quiet)
+    _say_ignored(preview.ignored, quiet)
+
+
+def _say_summary(summary: EnrolmentSummary, gallery: Path, details: Path | None, device: str, quiet: bool) -> None:
+    from facerec.cli.output import duration
+
+    speed = f"{summary.new / summary.seconds:.1f} photos/s, " if summary.new and summary.seconds else ""
+    note(
+        f"Enrolled {summary.enrolled} of {summary.photos} photos, {summary.people} people in the gallery, "
+        f"{duration(summary.seconds)} ({speed}{device}) -> {printable(str(gallery))} "
+        f"(contract {summary.contract[:12]}, {summary.entries} entries)",
+        quiet,
+    )
+    known = summary.enrolled - summary.new - summary.duplicates
+    if known or summary.duplicates:
+        note(f"Known already: {known}   The same photograph twice: {summary.duplicates}", quiet)
+    if summary.skipped:
+        reasons = "  ".join(f"{reason} {n}" for reason, n in summary.reasons.items())
+        note(f"Skipped {len(summary.skipped)}: {reasons}   (details: {printable(str(details))})", quiet)
+    for failed in [photo for photo in summary.skipped if photo.reason == "internal_error"][:_SHOWN]:
+        note(f"Failed (a fault of facerec): {printable(str(failed.path))}: {printable(failed.detail)}")
+    _say_ignored(summary.ignored, quiet)
+    if summary.people:
+        note(
+            f"Pose coverage: {summary.frontal_only} people frontal only; {summary.with_profile} have a profile view",
+            quiet,
+        )
+    if summary.conflicts:
+        note(f"Conflicts: {len(summary.conflicts)}", quiet)
+        for sentence in summary.conflicts[:_SHOWN]:
+            note(f"  {printable(sentence)}", quiet)
+        if len(summary.conflicts) > _SHOWN:
+            note(f"  and {len(summary.conflicts) - _SHOWN} more (--json lists all)", quiet)
+    if summary.entries:
+        note(f"Next: facerec identify PHOTO -g {printable(shlex.quote(str(gallery)))}", quiet)
+
+
+def _say_ignored(ignored: tuple[tuple[Path, str], ...], quiet: bool) -> None:
+    if ignored:
+        path, why = ignored[0]
+        note(f"Ignored {len(ignored)} files, e.g. {printable(str(path))}: {why}", quiet)

@@ -1,0 +1,419 @@
+"""`facerec evaluate`: measure recognition or landmarks on a data set, with every failure counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from facerec.cli.options import device_option, json_option, note, quiet_option, resolve_device, write_json
+
+if TYPE_CHECKING:
+    from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
+    from facerec.evaluation.protocols.recognition import RecognitionProtocol
+    from facerec.evaluation.report import Report
+
+_PROTOCOLS = ("cfp", "csv", "synthetic", "uhdb31", "lfw")
+_LANDMARK_SETS = ("points", "cfp")
+
+
+@click.group("evaluate")
+def command() -> None:
+    """Measure recognition or landmarks on a data set, by pose. Failures count as misses in every figure.
+
+    \b
+    Examples:
+      facerec evaluate recognition cfp cfp-dataset/ --folds 7,8 --report out/
+      facerec evaluate recognition csv probes.csv --report out/
+      facerec evaluate landmarks points landmarks68.csv --report out/
+      facerec evaluate compare out-before/ out-after/
+    """
+
+
+@command.command("recognition")
+@click.argument("protocol", type=click.Choice(_PROTOCOLS))
+@click.argument("data", type=click.Path(exists=True, path_type=Path))
+@click.option("--folds", default=None, help="Folds of cfp or lfw, e.g. 7,8.  [default: all]")
+@click.option("--report", "folder", type=click.Path(file_okay=False, path_type=Path), help="Write the report here.")
+@click.option(
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=None,
+    help="Keep signatures here (biometric data) to resume or repeat a run.  [default: REPORT/signatures]",
+)
+@click.option("--no-cache", is_flag=True, help="Keep no signatures.")
+@click.option("--landmarks", default="godp", show_default=True, help="Landmark model.")
+@click.option("--descriptor", default="dfd", show_default=True, help="Descriptor.")
+@click.option("--worst", type=click.IntRange(min=0), default=12, show_default=True, help="Worst errors listed.")
+@click.option("--no-photos", is_flag=True, help="No thumbnails of photographs in the report.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap intervals.")
+@device_option
+@json_option
+@quiet_option
+@click.pass_context
+def recognition(
+    ctx: click.Context,
+    protocol: str,
+    data: Path,
+    folds: str | None,
+    folder: Path | None,
+    cache: Path | None,
+    no_cache: bool,
+    landmarks: str,
+    descriptor: str,
+    worst: int,
+    no_photos: bool,
+    seed: int,
+    device: str,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Rank-1 and verification on DATA by PROTOCOL.
+
+    \b
+    cfp        CFP's official tree: FF and FP folds, and identification of the folds' people
+    csv        a CSV with path,person,role (gallery or probe) and optionally pose,yaw,pitch
+    synthetic  a folder made by `facerec synth`: rendered people in the 21 poses of UHDB31
+    uhdb31     pictures named {subject}d31{pose}.bmp: gallery pose 11, the 20 others are probes
+    lfw        pairs.txt beside LFW's pictures
+    """
+    if cache is not None and no_cache:
+        raise click.UsageError("expected --cache or --no-cache, not both")
+    chosen = read_protocol(protocol, data, _fold_names(folds, protocol))
+
+    import numpy as np
+
+    from facerec.cli.output import duration, photo_progress
+    from facerec.evaluation.recognition_figures import recognition_figures
+    from facerec.evaluation.report import RunFacts, recognition_report
+    from facerec.evaluation.signatures import SignatureCache, describe_pictures
+    from facerec.recognition.recognizer import Recognizer
+
+    where = resolve_device(device)
+    recognizer = Recognizer.load(landmarks=landmarks, descriptor=descriptor, device=where)
+    kept = None if no_cache else cache or (folder / "signatures" if folder is not None else None)
+    stored = None if kept is None else SignatureCache(kept, recognizer.contract.digest)
+    started = time.perf_counter()
+    with photo_progress(len(chosen.pictures), "Describing", quiet) as advance:
+        run = describe_pictures(chosen.pictures, recognizer, stored, advance)
+    note(
+        f"Described {run.computed} pictures in {duration(time.perf_counter() - started)}; "
+        f"{len(run.results) - run.computed} came from the cache.",
+        quiet,
+    )
+    figures = recognition_figures(chosen, run.results, np.random.default_rng(seed))
+    facts = RunFacts(
+        settings={"landmarks": landmarks, "descriptor": descriptor, "seed": seed},
+        contract=recognizer.contract.digest,
+        **_facts(ctx, where),
+    )
+    report = recognition_report(chosen, figures, run.results, run.digests, facts, worst)
+    if folder is not None and not no_photos:
+        from dataclasses import replace
+
+        from facerec.evaluation.cases import recognition_cases
+        from facerec.frontalize.face_model import FaceModel
+
+        paths = {picture.name: picture.path for picture in chosen.pictures}
+        shots = recognition_cases(report.json["worst"], paths, recognizer, FaceModel.load())
+        report = replace(report, pictures=shots)
+    _finish(report, folder, as_json, quiet, recognition_tables(report.json))
+    if stored is not None and not quiet:
+        note(f"The signatures in {kept} are biometric data; delete the folder when you no longer need it.")
+
+
+@command.command("landmarks")
+@click.argument("dataset", type=click.Choice(_LANDMARK_SETS))
+@click.argument("data", type=click.Path(exists=True, path_type=Path))
+@click.option("--folds", default=None, help="Folds of cfp, e.g. 7,8.  [default: all]")
+@click.option(
+    "--view", type=click.Choice(["frontal", "profile"]), default=None, help="View of cfp.  [default: profile]"
+)
+@click.option(
+    "--boxes",
+    type=click.Choice(["detected", "annotated"]),
+    default="detected",
+    show_default=True,
+    help="Find the faces, or feed the annotated boxes to the landmark model.",
+)
+@click.option("--model", default="godp", show_default=True, help="Landmark model.")
+@click.option("--report", "folder", type=click.Path(file_okay=False, path_type=Path), help="Write the report here.")
+@click.option("--worst", type=click.IntRange(min=0), default=12, show_default=True, help="Worst errors listed.")
+@click.option("--no-photos", is_flag=True, help="No thumbnails of photographs in the report.")
+@device_option
+@json_option
+@quiet_option
+@click.pass_context
+def landmarks(
+    ctx: click.Context,
+    dataset: str,
+    data: Path,
+    folds: str | None,
+    view: str | None,
+    boxes: str,
+    model: str,
+    folder: Path | None,
+    worst: int,
+    no_photos: bool,
+    device: str,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Errors of located landmarks on DATASET's annotated pictures.
+
+    \b
+    points  a CSV with file,x0,y0,...,x67,y67 (and optionally yaw); pictures lie relative to it
+    cfp     CFP's official tree with its 30 fiducials a picture
+    """
+    if dataset != "cfp" and (folds is not None or view is not None):
+        raise click.UsageError("--folds and --view are for cfp only")
+    annotated, settings = _read_landmark_set(dataset, data, _fold_names(folds, dataset), view or "profile")
+
+    from facerec.cli.output import photo_progress
+    from facerec.evaluation.landmark_errors import locate_landmarks, yaw_of_points
+    from facerec.evaluation.landmark_figures import landmark_figures
+    from facerec.evaluation.report import RunFacts, landmark_report
+    from facerec.frontalize.face_model import FaceModel
+    from facerec.landmarks.detector import FaceDetector
+    from facerec.landmarks.landmarker import Landmarker
+
+    where = resolve_device(device)
+    landmarker = Landmarker.load(model, device=where)
+    detector = FaceDetector.load(device=where) if boxes == "detected" else None
+    with photo_progress(len(annotated), "Locating", quiet) as advance:
+        results = locate_landmarks(annotated, landmarker, detector, advance)
+    mean_face = FaceModel.load().landmarks()
+    yaws = [one.yaw if one.yaw is not None else yaw_of_points(one.points, mean_face) for one in annotated]
+    figures, rows = landmark_figures(annotated, results, yaws)
+    facts = RunFacts(settings={"landmarks": model, "boxes": boxes}, **_facts(ctx, where))
+    report = landmark_report(dataset, settings, figures, rows, results, _set_digest(annotated), facts, worst)
+    if folder is not None and not no_photos:
+        from dataclasses import replace
+
+        from facerec.evaluation.cases import landmark_cases
+
+        # A picture may hold several annotated faces, so rows are found by themselves, not by their file.
+        from facerec.evaluation.landmark_figures import worst_faces
+
+        place = {id(row): number for number, row in enumerate(rows)}
+        places = [place[id(row)] for row in worst_faces(rows, worst)]
+        report = replace(report, pictures=landmark_cases(annotated, results, places))
+    _finish(report, folder, as_json, quiet, landmark_tables(report.json))
+
+
+@command.command("compare")
+@click.argument("first", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("second", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@json_option
+def compare(first: Path, second: Path, as_json: bool) -> None:
+    """What changed between two recognition reports of the same protocol, and whether it is more than chance.
+
+    FIRST and SECOND are folders that `facerec evaluate recognition --report` wrote. p is McNemar's exact test.
+    """
+    from dataclasses import asdict
+
+    from facerec.cli.output import write_table
+    from facerec.evaluation.compare import compare_reports
+
+    comparisons = compare_reports(first, second)
+    if as_json:
+        write_json({"comparisons": [asdict(one) for one in comparisons]})
+        return
+    columns = ("set", "n", "first %", "second %", "change", "only first", "only second", "p")
+    write_table(
+        columns,
+        [
+            (
+                one.set,
+                one.n,
+                f"{100 * one.first:.1f}",
+                f"{100 * one.second:.1f}",
+                f"{100 * (one.second - one.first):+.1f}",
+                one.test.only_first,
+                one.test.only_second,
+                f"{one.test.p_value:.3g}",
+            )
+            for one in comparisons
+        ],
+        right=columns[1:],
+    )
+
+
+def read_protocol(name: str, data: Path, folds: Sequence[str] | None) -> RecognitionProtocol:
+    """The protocol `name` on `data`; raises `InvalidInputError` for a wrong tree, saying what was expected."""
+    if name == "cfp":
+        from facerec.evaluation.protocols.cfp import read_cfp
+
+        return read_cfp(data, folds)
+    if name == "lfw":
+        from facerec.evaluation.protocols.lfw import read_lfw
+
+        return read_lfw(data, folds)
+    if name == "uhdb31":
+        from facerec.evaluation.protocols.uhdb31 import read_uhdb31
+
+        return read_uhdb31(data)
+    if name == "synthetic":
+        from facerec.evaluation.protocols.synthetic import read_synthetic
+
+        return read_synthetic(data)
+    from facerec.evaluation.protocols.csv_protocol import read_csv
+
+    return read_csv(data)
+
+
+_IDENTIFICATION = (
+    ("n", "probes", "count"),
+    ("found", "found %", "percent"),
+    ("described", "described %", "percent"),
+    ("rank1", "rank-1 %", "percent"),
+    ("rank1_interval", "95 % interval", "interval"),
+    ("rank5", "rank-5 %", "percent"),
+    ("rank1_described", "of described %", "percent"),
+)
+_VERIFICATION = (
+    ("n", "pairs", "count"),
+    ("found", "both found %", "percent"),
+    ("described", "described %", "percent"),
+    ("accuracy", "accuracy %", "percent"),
+    ("accuracy_interval", "95 % interval", "interval"),
+    ("auc", "AUC", "number"),
+    ("eer", "EER %", "percent"),
+)
+_LANDMARKS = (
+    ("n", "faces", "count"),
+    ("found", "found %", "percent"),
+    ("nme_box", "NME box %", "percent2"),
+    ("nme_interocular", "NME outer eyes %", "percent2"),
+    ("nme_pupil", "NME pupils %", "percent2"),
+    ("auc8_box", "AUC to 8 %", "number"),
+    ("failure8_box", "above 8 %", "percent"),
+    ("failure10_box", "above 10 %", "percent"),
+)
+
+Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
+
+
+def recognition_tables(content: Mapping[str, Any]) -> list[Table]:
+    """Headings and rows of the terminal's tables for a recognition report's JSON."""
+    from facerec.evaluation.pointers import identification_places, resolve
+
+    tables: list[Table] = []
+    for base, name in identification_places(content):
+        figures = resolve(content, base)
+        blocks = [(name or "all", figures)]
+        blocks += [(f"pose {pose}", inside) for pose, inside in figures.get("by_pose", {}).items()]
+        blocks += [(f"|yaw| {bins}", inside) for bins, inside in figures["by_yaw"].items()]
+        tables.append(_table("identification", _IDENTIFICATION, blocks))
+    if content.get("verification"):
+        tables.append(_table("verification", _VERIFICATION, list(content["verification"].items())))
+    return tables
+
+
+def landmark_tables(content: Mapping[str, Any]) -> list[Table]:
+    """Headings and rows of the terminal's table for a landmark report's JSON."""
+    blocks = [("all", content)] + [(f"|yaw| {bins}", inside) for bins, inside in content["by_yaw"].items()]
+    return [_table("landmarks", _LANDMARKS, blocks)]
+
+
+def _table(
+    title: str, columns: Sequence[tuple[str, str, str]], blocks: Sequence[tuple[str, Mapping[str, Any]]]
+) -> Table:
+    from facerec.evaluation.pointers import format_value
+
+    headings = (title, *(heading for _, heading, _ in columns), "failures")
+    rows = []
+    for label, figures in blocks:
+        failures = " ".join(f"{reason} {count}" for reason, count in figures["failures"].items())
+        rows.append((label, *(format_value(figures[key], form) for key, _, form in columns), failures))
+    return headings, rows
+
+
+def _finish(report: Report, folder: Path | None, as_json: bool, quiet: bool, tables: Sequence[Table]) -> None:
+    from facerec.cli.output import write_table
+
+    if folder is not None:
+        from facerec.evaluation.report import write_report
+        from facerec.frontalize.face_model import FaceModel
+
+        mean_face = FaceModel.load().landmarks() if report.json["kind"] == "recognition" else None
+        written = write_report(folder, report, mean_face)
+        note(f"Wrote {', '.join(path.name for path in written)} to {folder}", quiet)
+    if as_json:
+        write_json(report.json)
+        return
+    if report.json["rendered"]:
+        click.echo("Rendered people: none of these pictures is a photograph.\n")
+    for headings, rows in tables:
+        write_table(headings, rows, right=headings[1:-1])
+        click.echo()
+
+
+def _fold_names(folds: str | None, protocol: str) -> list[str] | None:
+    if folds is None:
+        return None
+    if protocol not in ("cfp", "lfw"):
+        raise click.UsageError("--folds is for cfp and lfw only")
+    return [fold for fold in folds.replace(" ", ",").split(",") if fold]
+
+
+def _read_landmark_set(
+    name: str, data: Path, folds: Sequence[str] | None, view: str
+) -> tuple[list[AnnotatedPicture], dict[str, Any]]:
+    if name == "points":
+        from facerec.evaluation.protocols.landmark_sets import read_points
+
+        return read_points(data), {"file": data.name}
+    from facerec.evaluation.protocols.cfp import read_cfp_landmarks
+
+    annotated = read_cfp_landmarks(data, folds, "frontal" if view == "frontal" else "profile")
+    return annotated, {"folds": list(folds or ("all",)), "view": view, "points": 30}
+
+
+def _set_digest(annotated: Sequence[AnnotatedPicture]) -> str:
+    """SHA-256 over names, contents and annotations of the faces."""
+    import hashlib
+
+    from facerec.landmarks.errors import UnusablePhotoError
+    from facerec.landmarks.image import photo_digest
+
+    digest = hashlib.sha256()
+    for one in annotated:
+        try:
+            content = photo_digest(one.path)
+        except UnusablePhotoError:
+            content = ""
+        digest.update(f"{one.name}\0{content}\0".encode())
+        digest.update(one.points.tobytes())
+    return digest.hexdigest()
+
+
+def _facts(ctx: click.Context, device: str) -> dict[str, Any]:
+    from facerec.evaluation.environment import machine, versions, weight_digests
+
+    return {
+        "command": command_line(ctx),
+        "versions": versions(),
+        "weights": weight_digests(),
+        "machine": machine(device),
+    }
+
+
+def command_line(ctx: click.Context) -> str:
+    """The command as it was given, in a form that a shell takes."""
+    import shlex
+
+    words = ctx.command_path.split(" ")
+    for parameter in ctx.command.params:
+        name = parameter.name or ""
+        if ctx.get_parameter_source(name) is not click.core.ParameterSource.COMMANDLINE:
+            continue
+        value = ctx.params.get(name)
+        if isinstance(parameter, click.Argument):
+            words.append(str(value))
+        elif isinstance(parameter, click.Option):
+            words += [parameter.opts[-1]] if parameter.is_flag else [parameter.opts[-1], str(value)]
+    return shlex.join(words)

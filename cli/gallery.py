@@ -1,0 +1,382 @@
+"""`facerec gallery`: inspect, check, list, remove from, migrate and export a gallery."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from facerec.cli.options import device_option, json_option, note, printable, quiet_option, resolve_device, write_json
+
+if TYPE_CHECKING:
+    from facerec.recognition.gallery import EntryRecord, Gallery
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_ENTRY_COLUMNS = (
+    "entry",
+    "person",
+    "file",
+    "absolute_path",
+    "sha256",
+    "face",
+    "x0",
+    "y0",
+    "x1",
+    "y1",
+    "yaw",
+    "pitch",
+    "roll",
+    "visible_fraction",
+    "quality",
+    "created",
+)
+
+
+def _gallery_option(function: F) -> F:
+    return click.option(
+        "-g",
+        "--gallery",
+        "gallery_path",
+        required=True,
+        type=click.Path(path_type=Path),
+        help="Gallery file.",
+    )(function)
+
+
+@click.group("gallery")
+def command() -> None:
+    """Inspect, check, list, remove from, migrate or export a gallery."""
+
+
+@command.command("info")
+@_gallery_option
+@json_option
+def info(gallery_path: Path, as_json: bool) -> None:
+    """Show what a gallery holds, which models made it and at which threshold it decides."""
+    import json
+
+    from facerec.recognition.gallery import Gallery
+    from facerec.recognition.threshold import choose_threshold, impostor_scores
+
+    with Gallery.open(gallery_path) as gallery:
+        found = gallery.info()
+        scores = impostor_scores(gallery)
+        threshold = choose_threshold(scores, found.contract)
+    strangers = None if threshold.value is None else scores.stranger_rate(threshold.value)
+    cells, dimension = found.shape
+    if as_json:
+        write_json(
+            {
+                "gallery": str(found.path),
+                "people": found.people,
+                "photos": found.photos,
+                "entries": found.entries,
+                "skipped": found.skipped,
+                "signature": {"cells": cells, "dimension": dimension},
+                "bytes": found.bytes,
+                "created": found.created,
+                "digest": found.digest,
+                "contract": {"digest": found.contract, "content": json.loads(found.contract_json)},
+                "threshold": threshold.as_json() | {"note": threshold.note},
+                "strangers": {"tried": len(scores.strangers), "taken_for_someone": strangers},
+            }
+        )
+        return
+    click.echo(f"{printable(str(found.path))}: {found.people} people, {found.photos} photos, {found.entries} entries")
+    if found.skipped:
+        click.echo("Skipped:   " + "  ".join(f"{reason} {n}" for reason, n in found.skipped.items()))
+    click.echo(f"Signature: {cells} cells x {dimension}   File: {found.bytes / 1e6:.1f} MB, made {found.created}")
+    click.echo(f"Digest:    {found.digest}")
+    click.echo(f"Contract:  {found.contract}")
+    content = json.loads(found.contract_json)
+    for key, value in sorted(content.items()) if isinstance(content, dict) else []:
+        click.echo(f"           {printable(str(key))}: {printable(str(value))}")
+    shown = "none" if threshold.value is None else f"{threshold.value:.3f}"
+    click.echo(f"Threshold: {shown} ({threshold.note})")
+    if strangers is not None and len(scores.strangers):
+        click.echo(
+            f"Strangers: {100 * strangers:.1f} % of {len(scores.strangers)} entries would be taken for someone else "
+            f"if their own person were not enrolled"
+        )
+
+
+@command.command("verify")
+@_gallery_option
+@json_option
+def verify(gallery_path: Path, as_json: bool) -> int:
+    """Check every byte that matters: structure, references, checksums, unit length. Exit code 2 when it is damaged."""
+    from facerec.recognition.gallery import Gallery
+
+    with Gallery.open(gallery_path) as gallery:
+        found = gallery.verify()
+    if as_json:
+        write_json({"entries": found.entries, "faults": list(found.faults), "remarks": list(found.remarks)})
+    else:
+        for fault in found.faults:
+            click.echo(f"fault: {printable(fault)}")
+        for remark in found.remarks:
+            click.echo(f"remark: {printable(remark)}")
+        state = f"{len(found.faults)} faults" if found.faults else "sound"
+        click.echo(f"{printable(str(gallery_path))}: {found.entries} entries, {state}")
+    return 2 if found.faults else 0
+
+
+@command.command("list")
+@_gallery_option
+@click.option("--entries", is_flag=True, help="List the entries instead of the people.")
+@click.option("--format", "form", type=click.Choice(["table", "csv", "jsonl"]), default=None, help="[default: table]")
+@json_option
+def list_people(gallery_path: Path, entries: bool, form: str | None, as_json: bool) -> None:
+    """List the people, with the poses they were seen in, or the entries. --json is short for --format jsonl."""
+    from facerec.cli.output import write_csv_row, write_line, write_table
+    from facerec.recognition.gallery import Gallery
+
+    if as_json and form not in (None, "jsonl"):
+        raise click.UsageError(f"expected --json or --format {form}, not both")
+    form = "jsonl" if as_json else form or "table"
+    with Gallery.open(gallery_path) as gallery:
+        if entries:
+            if form == "table":
+                write_table(
+                    ["entry", "person", "file", "face", "yaw", "pitch", "visible", "quality"],
+                    [
+                        [
+                            e.entry,
+                            e.person,
+                            e.relative_path,
+                            e.face,
+                            f"{e.pose[0]:+.0f}",
+                            f"{e.pose[1]:+.0f}",
+                            f"{100 * e.visible_share:.0f} %",
+                            f"{e.quality:.2f}",
+                        ]
+                        for e in gallery.entries()
+                    ],
+                    right=["entry", "face", "yaw", "pitch", "visible", "quality"],
+                )
+            else:
+                _write_entries(gallery, form)
+            return
+        people = gallery.people()
+    if form == "table":
+        write_table(
+            ["person", "photos", "entries", "yaw", "most visible"],
+            [
+                [p.name, p.photos, p.entries, f"{p.yaw[0]:+.0f} .. {p.yaw[1]:+.0f}", f"{100 * p.visible_share:.0f} %"]
+                for p in people
+            ],
+            right=["photos", "entries", "yaw", "most visible"],
+        )
+    elif form == "csv":
+        write_csv_row(["person", "photos", "entries", "yaw_low", "yaw_high", "visible_fraction"])
+        for p in people:
+            write_csv_row([p.name, p.photos, p.entries, f"{p.yaw[0]:.2f}", f"{p.yaw[1]:.2f}", f"{p.visible_share:.4f}"])
+    else:
+        for p in people:
+            write_line(
+                {
+                    "person": p.name,
+                    "photos": p.photos,
+                    "entries": p.entries,
+                    "yaw": [round(p.yaw[0], 2), round(p.yaw[1], 2)],
+                    "visible_fraction": round(p.visible_share, 4),
+                }
+            )
+
+
+@command.command("remove")
+@click.argument("people", nargs=-1, metavar="PERSON...")
+@_gallery_option
+@click.option(
+    "--entry", "entries", type=int, multiple=True, help="Remove one entry by its number (see list --entries)."
+)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@quiet_option
+def remove(people: tuple[str, ...], gallery_path: Path, entries: tuple[int, ...], yes: bool, quiet: bool) -> None:
+    """Remove people, or single entries, for good.
+
+    Names, signatures and poses leave the file, its journal and everything derived from it. Photographs are not touched.
+    """
+    from facerec.recognition.gallery import Gallery, person_name
+    from facerec.recognition.threshold import calibrate
+
+    if bool(people) == bool(entries):
+        raise click.UsageError("expected the names of people, or --entry, one of the two")
+    names = list(dict.fromkeys(person_name(name) for name in people))
+    with Gallery.open(gallery_path, write=True) as gallery:
+        if not yes:
+            if not sys.stdin.isatty():
+                raise click.UsageError("expected --yes: there is no terminal to ask at")
+            what = ", ".join(map(printable, names)) or f"{len(set(entries))} entries"
+            click.confirm(f"Remove {what} from {printable(str(gallery_path))} for good?", abort=True, err=True)
+        removed = gallery.remove_people(names) if names else gallery.remove_entries(entries)
+        gallery.store_calibration(calibrate(gallery).scores.to_bytes())
+        left = len(gallery.people())
+    note(f"Removed {removed} entries from {printable(str(gallery_path))}; {left} people are left", quiet)
+
+
+@command.command("migrate")
+@_gallery_option
+@click.option(
+    "--root",
+    "roots",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Also look for the photographs in this folder, by the path they had below the enrolled one.",
+)
+@click.option("--drop-missing", is_flag=True, help="Give up entries whose photograph is not found.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Photographs at a time.")
+@click.option("--landmarks", type=click.Choice(["godp"]), default="godp", show_default=True, help="Landmark model.")
+@device_option
+@json_option
+@quiet_option
+def migrate_gallery(
+    gallery_path: Path,
+    roots: tuple[Path, ...],
+    drop_missing: bool,
+    workers: int,
+    landmarks: str,
+    device: str,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Describe the photographs of a gallery again, with the models of this installation.
+
+    The gallery keeps its old state until all is done; an interrupted migration goes on when it is run again.
+    """
+    from facerec.cli.output import photo_progress
+    from facerec.recognition.enrolment import EnrolmentSettings, MigrationSummary, migrate, write_skipped
+    from facerec.recognition.gallery import Gallery
+    from facerec.recognition.recognizer import Recognizer
+
+    with Gallery.open(gallery_path, write=True) as gallery:
+        recognizer = Recognizer.load(landmarks=landmarks, device=resolve_device(device))
+        before = gallery.contract_digest
+        if before == recognizer.contract.digest:
+            done = MigrationSummary(0, (), ())
+            note(f"{printable(str(gallery_path))} has the contract of these models already; nothing to do", quiet)
+        else:
+            with photo_progress(len(gallery.photos()), "Describing again", quiet) as advance:
+                done = migrate(gallery, recognizer, EnrolmentSettings(workers=workers), roots, drop_missing, advance)
+            write_skipped(gallery_path, done.skipped)
+            note(
+                f"Described {done.described} photos again; skipped {len(done.skipped)}, missing {len(done.missing)}; "
+                f"contract {before[:12]} -> {recognizer.contract.digest[:12]}",
+                quiet,
+            )
+    if as_json:
+        write_json(
+            {
+                "described": done.described,
+                "skipped_photos": [photo.as_json() for photo in done.skipped],
+                "missing": [str(path) for path in done.missing],
+                "contract": {"before": before, "after": recognizer.contract.digest},
+            }
+        )
+
+
+@command.command("export")
+@_gallery_option
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["jsonl", "csv", "npz"]),
+    default="jsonl",
+    show_default=True,
+    help="npz holds the signatures, too.",
+)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write (for npz).")
+@quiet_option
+def export(gallery_path: Path, form: str, output: Path | None, quiet: bool) -> None:
+    """Write the entries: person, photograph, face, pose, quality; as npz with the signatures.
+
+    jsonl and csv go to stdout. The arrays of the npz: entry, person, sha256, path, face, pose, quality, visible_share,
+    cells (N, C, D), visible (N, C), contract.
+    """
+    from facerec.recognition.gallery import Gallery
+
+    if (form == "npz") != (output is not None):
+        raise click.UsageError("expected -o FILE exactly with --format npz; jsonl and csv go to stdout")
+    with Gallery.open(gallery_path) as gallery:
+        if output is None:
+            _write_entries(gallery, form)
+            return
+        count = _write_arrays(gallery, output)
+    note(f"Wrote {count} entries to {printable(str(output))}: biometric data, keep them as safe as the gallery", quiet)
+
+
+def _write_entries(gallery: Gallery, form: str) -> None:
+    from facerec.cli.output import write_csv_row, write_line
+
+    if form == "csv":
+        write_csv_row(_ENTRY_COLUMNS)
+    for record in gallery.entries():
+        if form == "csv":
+            write_csv_row(_entry_row(record))
+        else:
+            write_line(_entry_json(record))
+
+
+def _entry_row(record: EntryRecord) -> list[object]:
+    box = record.box
+    return [
+        record.entry,
+        record.person,
+        str(record.relative_path),
+        str(record.absolute_path),
+        record.sha256,
+        record.face,
+        *(f"{v:.2f}" for v in (box.x0, box.y0, box.x1, box.y1, *record.pose)),
+        f"{record.visible_share:.4f}",
+        f"{record.quality:.4f}",
+        record.created,
+    ]
+
+
+def _entry_json(record: EntryRecord) -> dict[str, Any]:
+    from facerec.recognition.identification import box_json, pose_json
+
+    return {
+        "entry": record.entry,
+        "person": record.person,
+        "file": str(record.relative_path),
+        "absolute_path": str(record.absolute_path),
+        "sha256": record.sha256,
+        "face": record.face,
+        "box": box_json(record.box),
+        "pose": pose_json(record.pose),
+        "visible_fraction": round(record.visible_share, 4),
+        "quality": round(record.quality, 4),
+        "created": record.created,
+    }
+
+
+def _write_arrays(gallery: Gallery, output: Path) -> int:
+    import numpy as np
+
+    records = gallery.entries()
+    cells, visible = gallery.vectors([record.entry for record in records])
+    with output.open("wb") as stream:  # by stream: by name, numpy would append an ending of its own
+        np.savez(
+            stream,
+            entry=np.array([r.entry for r in records], dtype=np.int64),
+            person=np.array([r.person for r in records], dtype=np.str_),
+            sha256=np.array([r.sha256 for r in records], dtype=np.str_),
+            path=np.array([_text(r.relative_path) for r in records], dtype=np.str_),
+            face=np.array([r.face for r in records], dtype=np.int64),
+            pose=np.array([r.pose for r in records], dtype=np.float64).reshape(-1, 3),
+            quality=np.array([r.quality for r in records], dtype=np.float64),
+            visible_share=np.array([r.visible_share for r in records], dtype=np.float64),
+            cells=cells,
+            visible=visible,
+            contract=np.array(gallery.contract_digest),
+        )
+    return len(records)
+
+
+def _text(path: Path) -> str:
+    return str(path).encode("utf-8", "backslashreplace").decode()

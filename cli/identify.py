@@ -1,0 +1,221 @@
+"""`facerec identify`: who is on photographs, or that they are unknown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from facerec.cli.options import device_option, json_option, note, printable, quiet_option, resolve_device
+
+if TYPE_CHECKING:
+    from facerec.recognition.identification import ProbeFace
+    from facerec.recognition.signature import Match
+
+_CSV_COLUMNS = (
+    "file",
+    "face",
+    "x0",
+    "y0",
+    "x1",
+    "y1",
+    "yaw",
+    "pitch",
+    "roll",
+    "visible_fraction",
+    "quality",
+    "decision",
+    "person",
+    "best",
+    "score",
+    "overlap",
+    "entry",
+    "reason",
+    "detail",
+    "threshold",
+    "far",
+    "pairs",
+)
+
+
+@click.command("identify")
+@click.argument("probes", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("-g", "--gallery", "gallery_path", required=True, type=click.Path(path_type=Path), help="Gallery file.")
+@click.option("-k", "candidates", type=click.IntRange(min=1), default=5, show_default=True, help="Candidates listed.")
+@click.option("--threshold", type=float, default=None, help="Least score of a match (a cosine in [-1, 1]; inclusive).")
+@click.option(
+    "--far",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=None,
+    help="Take the threshold at this false accept rate.  [default: 0.001]",
+)
+@click.option("--format", "form", type=click.Choice(["table", "csv", "jsonl"]), default=None, help="[default: table]")
+@click.option(
+    "--save-debug",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=None,
+    help="Write landmarks, texture, mask and frontal view of each face to this folder.",
+)
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Photographs at a time.")
+@click.option("--strict", is_flag=True, help="Exit with 3 when a photograph had no usable face.")
+@click.option("--landmarks", type=click.Choice(["godp"]), default="godp", show_default=True, help="Landmark model.")
+@device_option
+@json_option
+@quiet_option
+def command(
+    probes: tuple[Path, ...],
+    gallery_path: Path,
+    candidates: int,
+    threshold: float | None,
+    far: float | None,
+    form: str | None,
+    save_debug: Path | None,
+    workers: int,
+    strict: bool,
+    landmarks: str,
+    device: str,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Name the people on PROBES (photographs or folders) by a gallery.
+
+    Each face is a match, unknown (a normal result), or abstained from when too little of it was seen in both pictures.
+    The threshold is calibrated on pictures of different people and stated with its false accept rate. --json is short
+    for --format jsonl.
+
+    \b
+    Examples:
+      facerec identify door.jpg -g staff.gallery
+      facerec identify door/ -g staff.gallery --format jsonl --far 1e-4
+    """
+    if threshold is not None and far is not None:
+        raise click.UsageError("expected --threshold or --far, not both")
+    if as_json and form not in (None, "jsonl"):
+        raise click.UsageError(f"expected --json or --format {form}, not both")
+    form = "jsonl" if as_json else form or "table"
+
+    from importlib.metadata import version
+
+    from facerec.cli.output import photo_progress, write_csv_row, write_line
+    from facerec.landmarks.image import find_photos
+    from facerec.recognition.gallery import Gallery
+    from facerec.recognition.identification import IdentificationSettings, Identifier
+    from facerec.recognition.identification import save_debug as save_stages
+    from facerec.recognition.search import MaskedSearch
+    from facerec.recognition.threshold import (
+        ThresholdSettings,
+        choose_threshold,
+        given_threshold,
+        impostor_scores,
+    )
+
+    photos = find_photos(probes)
+    # The gallery is looked at before the models are loaded: a wrong path is answered at once.
+    with Gallery.open(gallery_path) as gallery:
+        from facerec.recognition.recognizer import Recognizer
+
+        recognizer = Recognizer.load(landmarks=landmarks, device=resolve_device(device))
+        gallery.check_contract(recognizer.contract)
+        scores = impostor_scores(gallery)
+        chosen = (
+            given_threshold(threshold, scores)
+            if threshold is not None
+            else choose_threshold(
+                scores, recognizer.contract.digest, ThresholdSettings() if far is None else ThresholdSettings(far=far)
+            )
+        )
+        identifier = Identifier(
+            recognizer, MaskedSearch.of(gallery), chosen, IdentificationSettings(candidates, workers)
+        )
+        versions = {"facerec": version("facerec"), "contract": recognizer.contract.digest, "gallery": gallery.digest()}
+        counts: Counter[str] = Counter()
+        rows: list[list[object]] = []
+        unusable: set[Path] = set()
+        usable: set[Path] = set()
+        if form == "csv":
+            write_csv_row(_CSV_COLUMNS)
+        with photo_progress(len(photos), "Identifying", quiet) as advance:
+            for probe in identifier.identify(photos, advance):
+                counts[probe.decision if probe.reason != "internal_error" else "internal_error"] += 1
+                (unusable if probe.decision == "none" else usable).add(probe.file)
+                if form == "jsonl":
+                    write_line(probe.as_json(versions))
+                elif form == "csv":
+                    write_csv_row(_csv_row(probe))
+                else:
+                    rows.append(_table_row(probe))
+                if save_debug is not None:
+                    save_stages(probe, save_debug)
+    if form == "table":
+        from facerec.cli.output import write_table
+
+        write_table(
+            ["file", "face", "yaw", "decision", "person", "score", "overlap", "why"],
+            rows,
+            right=["face", "yaw", "score", "overlap"],
+        )
+    faces = counts["match"] + counts["unknown"] + counts["abstain"]
+    note(
+        f"{len(photos)} photos, {faces} faces: {counts['match']} match, {counts['unknown']} unknown, "
+        f"{counts['abstain']} abstain; {len(unusable - usable)} photos without a usable face",
+        quiet,
+    )
+    shown = "none" if chosen.value is None else f"{chosen.value:.3f}"
+    note(f"Threshold {shown} ({printable(chosen.note)})", quiet)
+    if counts["internal_error"]:
+        return 1
+    return 3 if strict and unusable - usable else 0
+
+
+def _table_row(probe: ProbeFace) -> list[object]:
+    best = _shown(probe)
+    # The columns before it say the verdict already.
+    why = f"{probe.reason}: {probe.detail}" if probe.detail else probe.reason.removeprefix(f"{probe.decision}: ")
+    return [
+        probe.file,
+        probe.face,
+        None if probe.pose is None else f"{probe.pose[0]:+.0f}",
+        probe.decision,
+        probe.person,
+        None if best is None else f"{best.score:.2f}",
+        None if best is None else f"{100 * best.overlap:.0f} %",
+        why,
+    ]
+
+
+def _csv_row(probe: ProbeFace) -> list[object]:
+    best = _shown(probe)
+    box = [None] * 4 if probe.box is None else [f"{v:.2f}" for v in _edges(probe)]
+    pose = [None] * 3 if probe.pose is None else [f"{angle:.2f}" for angle in probe.pose]
+    return [
+        str(probe.file),
+        probe.face,
+        *box,
+        *pose,
+        None if probe.visible_fraction is None else f"{probe.visible_fraction:.4f}",
+        None if probe.quality is None else f"{probe.quality:.4f}",
+        probe.decision,
+        probe.person,
+        best.person if best else None,
+        f"{best.score:.6f}" if best else None,
+        f"{best.overlap:.4f}" if best else None,
+        best.entry if best else None,
+        probe.reason,
+        probe.detail,
+        probe.threshold.value,
+        probe.threshold.far,
+        probe.threshold.pairs,
+    ]
+
+
+def _edges(probe: ProbeFace) -> tuple[float, float, float, float]:
+    assert probe.box is not None
+    return probe.box.x0, probe.box.y0, probe.box.x1, probe.box.y1
+
+
+def _shown(probe: ProbeFace) -> Match | None:
+    """The candidate a line shows: the one that is named, otherwise the best."""
+    named = [match for match in probe.candidates if match.person == probe.person]
+    return next(iter(named or probe.candidates), None)

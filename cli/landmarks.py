@@ -1,0 +1,178 @@
+"""`facerec landmarks`: locate the 68 landmarks of the faces in photographs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from facerec.cli.options import device_option, note, quiet_option, resolve_device
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from facerec.landmarks.types import Face
+
+EXIT_SKIPPED = 3
+
+
+@click.command("landmarks")
+@click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PHOTO...")
+@click.option("--model", type=click.Choice(["godp"]), default="godp", show_default=True, help="Landmark network.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["jsonl", "pts"]),
+    default="jsonl",
+    show_default=True,
+    help="jsonl: one line a face to stdout. pts: one 300-W file a face, in the folder of --output.",
+)
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for pts files.")
+@click.option(
+    "--overlay", type=click.Path(file_okay=False, path_type=Path), help="Folder for photographs with points drawn in."
+)
+@click.option(
+    "--boxes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Shifted boxes a face, for a steadier answer.",
+)
+@click.option("--mirrored", is_flag=True, help="Look at each face's mirror image too.")
+@click.option("--strict", is_flag=True, help="Exit with code 3 when a photograph was skipped.")
+@device_option
+@quiet_option
+def command(
+    photos: tuple[Path, ...],
+    model: str,
+    form: str,
+    output: Path | None,
+    overlay: Path | None,
+    boxes: int,
+    mirrored: bool,
+    strict: bool,
+    device: str,
+    quiet: bool,
+) -> int:
+    """Locate the 68 landmarks of every face, and which of them the camera sees.
+
+    Coordinates are pixels of the upright photograph, the centre of the top-left pixel being (0, 0); pts files count
+    from 1, as 300-W does. A photograph that cannot be used gets a line with its reason code and never stops the others.
+    """
+    if form == "pts" and output is None:
+        raise click.UsageError("--format pts needs -o/--output DIR")
+    from facerec.landmarks.detector import FaceDetector
+    from facerec.landmarks.errors import UnusablePhotoError
+    from facerec.landmarks.image import find_photos, read_image, write_image
+    from facerec.landmarks.landmarker import Landmarker, LandmarkerSettings
+    from facerec.landmarks.types import Face
+
+    where = resolve_device(device)
+    files = find_photos(photos)
+    detector = FaceDetector.load(where)
+    landmarker = Landmarker.load(model, where, LandmarkerSettings(mirrored=mirrored, boxes=boxes))
+    for folder in (output, overlay):
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+    names = _distinct_names(files)
+    skipped = 0
+    for file in files:
+        try:
+            image = read_image(file)
+            found = detector.detect(image)
+            if not found:
+                raise UnusablePhotoError("no_face", "no face was found")
+        except UnusablePhotoError as error:
+            skipped += 1
+            if form == "jsonl":
+                _write_line({"file": str(file), "reason": error.reason, "detail": error.detail})
+            else:
+                note(f"{file}: {error}")
+            continue
+        faces = [Face(image, box, marks) for box, marks in zip(found, landmarker.locate(image, found), strict=True)]
+        for number, face in enumerate(faces):
+            if form == "jsonl":
+                _write_line({"file": str(file)} | face_as_json(face, number, model))
+            elif output is not None:
+                suffix = "" if number == 0 else f"_{number}"
+                (output / f"{names[file]}{suffix}.pts").write_text(pts_text(face), encoding="ascii")
+        if overlay is not None:
+            write_image(overlay / f"{names[file]}.png", overlaid(faces))
+    note(f"{len(files) - skipped} of {len(files)} photographs with a face", quiet)
+    return EXIT_SKIPPED if strict and skipped else 0
+
+
+def face_as_json(face: Face, number: int, model: str) -> dict[str, Any]:
+    """What one JSON line says of a face: its number in the photograph, box, points, confidence, visibility."""
+    box, marks = face.box, face.landmarks
+    return {
+        "face": number,
+        "box": [round(float(v), 2) for v in (box.x0, box.y0, box.x1, box.y1)],
+        "score": round(float(box.score), 4),
+        "model": model,
+        "markup": marks.markup,
+        "points": [[round(float(x), 2), round(float(y), 2)] for x, y in marks.points],
+        "confidence": [round(float(v), 4) for v in marks.confidence],
+        "visible": [bool(v) for v in marks.visible],
+    }
+
+
+def pts_text(face: Face) -> str:
+    """A face's points in the 300-W file format, counted from 1."""
+    rows = "\n".join(f"{x + 1:.3f} {y + 1:.3f}" for x, y in face.landmarks.points)
+    return f"version: 1\nn_points: {len(face.landmarks.points)}\n{{\n{rows}\n}}\n"
+
+
+def overlaid(faces: list[Face]) -> Any:
+    """The faces' photograph with boxes and points drawn in: visible ones filled green, hidden ones as red rings.
+
+    Args:
+        faces: at least one, all of one photograph.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    import cv2
+
+    picture = faces[0].image.copy()
+    for face in faces:
+        box = face.box
+        # Drawn for the size of the face, so that points neither vanish in large photographs nor cover small faces.
+        radius = max(1, round(max(box.width, box.height) / 100))
+        corners = [(round(box.x0), round(box.y0)), (round(box.x1), round(box.y1))]
+        cv2.rectangle(picture, corners[0], corners[1], (255, 200, 0), max(1, radius // 2))
+        for (x, y), visible in zip(face.landmarks.points, face.landmarks.visible, strict=True):
+            center = (round(float(x)), round(float(y)))
+            if visible:
+                cv2.circle(picture, center, radius, (0, 230, 0), -1, cv2.LINE_AA)
+            else:
+                cv2.circle(picture, center, radius, (255, 40, 40), 1, cv2.LINE_AA)
+    return picture
+
+
+def _distinct_names(files: list[Path]) -> dict[Path, str]:
+    """A file name for each photograph's results: its own, with a number where another photograph has the same."""
+    taken: set[str] = set()
+    names: dict[Path, str] = {}
+    for file in files:
+        name = next(n for n in _candidates(file.stem) if n.casefold() not in taken)
+        taken.add(name.casefold())
+        names[file] = name
+    return names
+
+
+def _candidates(stem: str) -> Iterator[str]:
+    yield stem
+    number = 2
+    while True:
+        yield f"{stem}-{number}"
+        number += 1
+
+
+def _write_line(value: dict[str, Any]) -> None:
+    # ASCII escapes survive every terminal and every file name, names that are not UTF-8 included.
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,124 @@
+"""`facerec models`: which weights there are, what they were learnt from, their licences, and whether they are whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from facerec.cli.options import json_option, note, printable, write_json
+from facerec.landmarks.checkpoint import WeightRecord, verify_weights, weight_records, weights_folder
+from facerec.landmarks.errors import ContractError, FacerecError, InvalidInputError
+
+
+@click.group(name="models", help="List, describe or verify the weights and their licences.")
+def command() -> None:
+    """Group of `list`, `info` and `verify`."""
+
+
+@command.command("list", help="One line per weight file: name, size, what it was learnt from, licence.")
+@json_option
+def list_models(as_json: bool) -> None:
+    """Write the records as a table or as JSON."""
+    records = weight_records()
+    if as_json:
+        write_json({"weights": [record.as_json() for record in records]})
+        return
+    if not records:
+        note("This installation holds no weights. Install facerec again, or make them with `facerec train`.")
+        return
+    rows = [("MODEL", "SIZE", "LEARNT FROM", "LICENCE")]
+    rows += [(_label(r), f"{r.bytes / 2**20:.1f} MB", ", ".join(r.training_sets) or "-", r.licence) for r in records]
+    click.echo(table(rows))
+    note("`facerec models info MODEL` tells more; facerec's own code is under Apache-2.0.")
+
+
+@command.command("info", help="Everything recorded about one model. MODEL is as `facerec models list` shows it.")
+@click.argument("model")
+@json_option
+def info(model: str, as_json: bool) -> None:
+    """Write one record in full."""
+    record = _find(model)
+    if as_json:
+        write_json(record.as_json())
+        return
+    lines = {
+        "model": _label(record),
+        "what": record.what,
+        "licence": record.licence,
+        "learnt from": ", ".join(record.training_sets) or "-",
+        "split": record.split,
+        **{f"metric {key}": str(value) for key, value in record.metric.items()},
+        "made by": record.command,
+        "file": str(weights_folder(record.folder) / record.file),
+        "bytes": str(record.bytes),
+        "sha256": record.sha256,
+    }
+    width = max(map(len, lines))
+    click.echo("\n".join(f"{key:<{width}}  {printable(value)}" for key, value in lines.items()))
+
+
+@command.command("verify", help="Read every weight file (or the named ones) and compare it with its recorded SHA-256.")
+@click.argument("models", nargs=-1)
+@json_option
+@click.pass_context
+def verify(ctx: click.Context, models: tuple[str, ...], as_json: bool) -> None:
+    """Write one line a file; exit code 2 when a file is missing, changed or not recorded, or when there is none."""
+    records = [_find(model) for model in models] if models else weight_records()
+    findings = [{"model": _label(record), "status": weight_status(record)} for record in records]
+    if not models:
+        findings += [{"model": name, "status": "not recorded"} for name in unrecorded_files()]
+    if as_json:
+        write_json({"weights": findings})
+    elif findings:
+        click.echo(table([("MODEL", "STATUS"), *((item["model"], item["status"]) for item in findings)]))
+    if not findings:
+        note("This installation holds no weights. Install facerec again, or make them with `facerec train`.")
+    if not findings or any(item["status"] != "ok" for item in findings):
+        ctx.exit(2)
+
+
+def weight_status(record: WeightRecord) -> str:
+    """ "ok", "changed" or "missing", after the file was read anew."""
+    try:
+        verify_weights(record)
+    except ContractError:
+        return "changed"
+    except FacerecError:
+        return "missing"
+    return "ok"
+
+
+def unrecorded_files() -> list[str]:
+    """Weight files that lie in the package without a record, as "folder/file"."""
+    known = {(record.folder, record.file) for record in weight_records()}
+    return [
+        f"{folder}/{path.name}"
+        for folder in ("landmarks", "frontalize", "recognition")
+        for path in sorted(weights_folder(folder).glob("*"))
+        if path.suffix in (".npz", ".safetensors")
+        and not path.name.startswith(".")
+        and (folder, path.name) not in known
+    ]
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> str:
+    """Rows as aligned columns, the first row in capitals being the heading; no wrapping, so that grep and cut work."""
+    shown = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in shown) for i in range(len(shown[0]))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in shown)
+
+
+def _label(record: WeightRecord) -> str:
+    return f"{record.folder}/{record.name}"
+
+
+def _find(model: str) -> WeightRecord:
+    records = weight_records()
+    found = [record for record in records if model in (record.name, _label(record))]
+    if len(found) == 1:
+        return found[0]
+    known = ", ".join(_label(record) for record in records) or "none"
+    if found:
+        raise InvalidInputError(f"{model!r} names several models: {', '.join(map(_label, found))}")
+    raise InvalidInputError(f"there is no model {model!r}; there are: {known}")

@@ -1,0 +1,102 @@
+"""What the commands share: options, the choice of the device, and text that is safe to print."""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+import click
+
+from facerec.landmarks.errors import DeviceError, InvalidInputError
+
+Device = Literal["cpu", "cuda"]
+F = TypeVar("F", bound=Callable[..., Any])
+
+_SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+# Cc control, Cf format (direction overrides), Cs lone surrogate (a name that is not UTF-8), Zl and Zp line separators.
+_STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+# Joiners shape letters in several scripts and in emoji; they steer nothing.
+_HARMLESS = frozenset({"\u200c", "\u200d"})
+
+
+def device_option(function: F) -> F:
+    """Add `--device auto|cpu|cuda` (argument `device`, a text for `resolve_device`)."""
+    return click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
+        show_default=True,
+        help="Where the networks run. 'auto' takes the GPU when there is one; 'cuda' fails without one.",
+    )(function)
+
+
+def quiet_option(function: F) -> F:
+    """Add `-q/--quiet` (argument `quiet`): no progress and no summary on stderr."""
+    return click.option("-q", "--quiet", is_flag=True, help="No progress, no summary; errors only.")(function)
+
+
+def json_option(function: F) -> F:
+    """Add `--json` (argument `as_json`): machine-readable output on stdout."""
+    return click.option("--json", "as_json", is_flag=True, help="Write JSON to stdout.")(function)
+
+
+def resolve_device(requested: str) -> Device:
+    """The device the networks run on: "cpu" or "cuda".
+
+    Args:
+        requested: "auto" (the GPU when torch can use one), "cpu" or "cuda".
+
+    Raises:
+        DeviceError: "cuda" was asked for and cannot be used; says why.
+    """
+    if requested == "cpu":
+        return "cpu"
+    if requested not in ("auto", "cuda"):
+        raise InvalidInputError(f"expected the device 'auto', 'cpu' or 'cuda'; got {requested!r}")
+    import torch  # late: half a second or more
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if requested == "auto":
+        return "cpu"
+    built = torch.version.cuda
+    why = "torch finds no usable GPU" if built else "this torch was built without CUDA"
+    raise DeviceError(f"expected a CUDA device for --device cuda; {why} (torch {torch.__version__}). Use --device cpu")
+
+
+def printable(text: str) -> str:
+    """`text` on one line, with every character that could steer a terminal or break a line made visible.
+
+    For people's names and file names on their way to a terminal; data files keep the text as it is.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_visible(character) for character in text)
+
+
+def note(text: str, quiet: bool = False) -> None:
+    """A message for a person: to stderr, not at all when `quiet`."""
+    if not quiet:
+        click.echo(text, err=True)
+
+
+def write_json(value: Any) -> None:
+    """`value` as indented JSON to stdout, people's names as they are written."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=_narrow_stdout(), allow_nan=False))
+
+
+def _visible(character: str) -> str:
+    if character in _SHORT:
+        return _SHORT[character]
+    if unicodedata.category(character) in _STEERING and character not in _HARMLESS:
+        code = ord(character)
+        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return character
+
+
+def _narrow_stdout() -> bool:
+    """Whether stdout cannot take every character (a Windows code page, the C locale)."""
+    return (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "") != "utf8"

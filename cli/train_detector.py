@@ -1,0 +1,89 @@
+"""`facerec train detector`: learn the face detector."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command("detector")
+@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--work",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("work/detector"),
+    show_default=True,
+    help="Folder of the checkpoint; an unfinished training there is continued.",
+)
+@click.option("--steps", type=click.IntRange(min=1), default=None, help="Steps in all.  [default: the trainer's]")
+@click.option("--batch", type=click.IntRange(min=1), default=None, help="Scenes a step.  [default: the trainer's]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the first weights and of every scene.")
+@click.option(
+    "--max-minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    default=None,
+    help="Stop with a checkpoint after so many minutes; the same command goes on.",
+)
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of the network.")
+@click.option(
+    "--loaders", type=click.IntRange(min=0), default=1, show_default=True, help="Processes that make training pictures."
+)
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+@click.option(
+    "--export/--no-export",
+    default=True,
+    show_default=True,
+    help="Replace the package's detector weights when the training is finished.",
+)
+def command(
+    data: Path,
+    work: Path,
+    steps: int | None,
+    batch: int | None,
+    seed: int,
+    max_minutes: float | None,
+    threads: int,
+    loaders: int,
+    device: str,
+    export: bool,
+) -> None:
+    """Learn the face detector from DATA, a folder that holds cfp-dataset/, ytf/ and backgrounds/."""
+    import math
+    from dataclasses import replace
+
+    import torch
+
+    from facerec.landmarks.detector_training import DetectorTraining, read_training_data, train_detector
+    from facerec.landmarks.errors import DeviceError
+
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise DeviceError(f"the device {device} was asked for, but torch sees no CUDA device")
+    settings = DetectorTraining(seed=seed)
+    settings = replace(settings, steps=steps or settings.steps, batch=batch or settings.batch)
+    torch.set_num_threads(threads)
+
+    def report(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    pictures = read_training_data(data / "cfp-dataset", data / "ytf", data / "backgrounds", settings)
+    report(
+        f"{len(pictures.pictures)} annotated pictures, {len(pictures.backgrounds)} backgrounds, "
+        f"{len(pictures.calibration)} for the threshold"
+    )
+    result = train_detector(
+        pictures,
+        work,
+        settings,
+        device=device,
+        max_minutes=math.inf if max_minutes is None else max_minutes,
+        loaders=loaders,
+        report=report,
+        export=export,
+        command=f"facerec train detector DATA --steps {settings.steps} --batch {settings.batch} --seed {seed}",
+    )
+    if not result.finished:
+        report(f"stopped at step {result.step}; run the same command to go on")
+    elif result.record is not None:
+        print(f"{result.record.file} {result.record.bytes} bytes sha256 {result.record.sha256}")

@@ -1,0 +1,232 @@
+"""`facerec train godp`: learn the landmark network from landmark packs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from facerec.cli.options import device_option, note, quiet_option, resolve_device
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from facerec.landmarks.training import Progress
+
+
+class PackChoice(click.ParamType[tuple[Path, float]]):
+    """FILE or FILE:WEIGHT."""
+
+    name = "FILE[:WEIGHT]"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Path, float]:
+        """(path, weight > 0)."""
+        text = str(value)
+        path, colon, number = text.rpartition(":")
+        weight = 1.0
+        if colon and not Path(text).exists():
+            try:
+                weight = float(number)
+            except ValueError:
+                self.fail(f"expected FILE or FILE:WEIGHT; got {text!r}", param, ctx)
+        else:
+            path = text
+        if not weight > 0 or weight == float("inf"):
+            self.fail(f"expected a weight above 0; got {number!r}", param, ctx)
+        if not Path(path).is_file():
+            self.fail(f"there is no pack {path!r}", param, ctx)
+        return Path(path), weight
+
+
+@click.command("godp")
+@click.option(
+    "--pack", "packs", required=True, multiple=True, type=PackChoice(), help="Training pack; may be repeated."
+)
+@click.option(
+    "--test",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Pack of held-out people whose errors are reported and recorded.",
+)
+@click.option(
+    "--run",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("work/godp"),
+    show_default=True,
+    help="Folder of checkpoint and curves; an unfinished training there is continued.",
+)
+@click.option("--samples", type=click.IntRange(min=16), help="Faces to see.  [default: the trainer's]")
+@click.option("--batch", type=click.IntRange(min=2), help="Faces a step.  [default: the trainer's]")
+@click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True), help="Top learning rate.  [default: the trainer's]"
+)
+@click.option(
+    "--width", type=click.FloatRange(min=0, min_open=True), help="Of VGG's channels.  [default: the network's]"
+)
+@click.option(
+    "--schedule", type=click.Choice(["fast", "published"]), default="fast", show_default=True, help="Loss stages."
+)
+@click.option("--spatial", type=click.FloatRange(min=0), help="Weight of the spatial loss.  [default: the loss's]")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--max-minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Finish within so many minutes: learning rate and stages follow the clock where it is ahead of the samples.",
+)
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of the network.")
+@click.option(
+    "--export/--no-export", default=True, show_default=True, help="Replace the package's godp weights at the end."
+)
+@click.option(
+    "--weights-root",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write the weights to ROOT/landmarks/weights instead of the package's.",
+)
+@device_option
+@quiet_option
+def command(
+    packs: tuple[tuple[Path, float], ...],
+    test: Path | None,
+    run: Path,
+    samples: int | None,
+    batch: int | None,
+    rate: float | None,
+    width: float | None,
+    schedule: str,
+    spatial: float | None,
+    seed: int,
+    max_minutes: float | None,
+    threads: int,
+    export: bool,
+    weights_root: Path | None,
+    device: str,
+    quiet: bool,
+) -> None:
+    """Learn GoDP from landmark packs (npz) and write its weights.
+
+    An interrupted training goes on where its last checkpoint was when the same command is given again.
+    """
+    from dataclasses import replace
+
+    import cv2
+    import torch
+
+    from facerec.landmarks.datasets import LandmarkPack
+    from facerec.landmarks.dsl import SpatialSettings
+    from facerec.landmarks.training import TrainSettings, calibrate, export_godp, pack_errors, train_godp
+
+    # The process is this command's own, so its thread counts may be set here and nowhere deeper.
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(1)
+    settings = TrainSettings(schedule=schedule, seed=seed)
+    settings = replace(
+        settings,
+        samples=samples or settings.samples,
+        batch=batch or settings.batch,
+        learning_rate=rate or settings.learning_rate,
+        network=replace(settings.network, width=width or settings.network.width),
+        spatial=settings.spatial if spatial is None else SpatialSettings(weight=spatial),
+    )
+    where = torch.device(resolve_device(device))
+    loaded = [(LandmarkPack.load(path), weight) for path, weight in packs]
+    held_out = LandmarkPack.load(test) if test else None
+    note(f"{sum(len(pack) for pack, _ in loaded)} faces in {len(loaded)} packs, on {where}", quiet)
+    with _reporter(quiet) as report:
+        network = train_godp(
+            loaded,
+            settings,
+            device=where,
+            run_folder=run,
+            test=held_out,
+            max_minutes=max_minutes,
+            on_progress=report,
+        )
+    calibration = calibrate(network, loaded, settings, device=where)
+    errors = pack_errors(network, held_out, device=where) if held_out is not None else {}
+    for source, found in errors.items():
+        note(f"{source}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items()), quiet)
+    if not export:
+        return
+    record = export_godp(
+        network,
+        calibration,
+        sources=sorted({str(source) for pack, _ in loaded for source in set(pack.source.tolist())}),
+        errors=errors,
+        command=_described(packs, settings.samples, settings.network.width, schedule, seed, max_minutes),
+        root=weights_root,
+    )
+    click.echo(f"{record.file} {record.bytes} bytes sha256 {record.sha256}")
+
+
+def _described(
+    packs: tuple[tuple[Path, float], ...],
+    samples: int,
+    width: float,
+    schedule: str,
+    seed: int,
+    max_minutes: float | None,
+) -> str:
+    """The command as a record keeps it: pack names without the folders of this machine."""
+    chosen = " ".join(f"--pack {path.name}:{weight:g}" for path, weight in packs)
+    limit = "" if max_minutes is None else f" --max-minutes {max_minutes:g}"
+    return (
+        f"facerec train godp {chosen} --samples {samples} --width {width:g} --schedule {schedule} --seed {seed}{limit}"
+    )
+
+
+class _reporter:  # noqa: N801 - used like a function
+    """Progress on stderr: a bar on a terminal, a line a minute elsewhere."""
+
+    def __init__(self, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self._quiet = quiet
+        self._minute = 0.0
+        self._terminal = sys.stderr.isatty() and not quiet
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:.1f} %"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not self._terminal,
+        )
+        self._task = self._bar.add_task("training", total=1.0)
+
+    def __enter__(self) -> Callable[[Progress], None]:
+        self._bar.start()
+        return self._report
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def _report(self, progress: Progress) -> None:
+        total = sum(progress.losses.values())
+        self._bar.update(self._task, completed=progress.share, description=f"stage {progress.stage} loss {total:.2f}")
+        if self._quiet:
+            return
+        if progress.errors:
+            self._say(
+                f"{progress.samples} faces, {progress.minutes:.1f} min: "
+                + "; ".join(
+                    f"{source} box {100 * found['nme_box']:.2f} %"
+                    + (f" interocular {100 * found['nme_interocular']:.2f} %" if "nme_interocular" in found else "")
+                    for source, found in progress.errors.items()
+                )
+            )
+        if not self._terminal and progress.minutes - self._minute >= 1:
+            self._minute = progress.minutes
+            self._say(
+                f"{progress.samples} faces, {progress.minutes:.1f} min, {100 * progress.share:.0f} %, "
+                f"stage {progress.stage}, rate {progress.rate:.2g}: "
+                + ", ".join(f"{k} {v:.3f}" for k, v in progress.losses.items())
+            )
+
+    def _say(self, line: str) -> None:
+        if self._terminal:
+            self._bar.console.print(line, highlight=False)
+        else:
+            click.echo(line, err=True)

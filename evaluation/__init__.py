@@ -1,0 +1,1 @@
+"""Measuring: protocols, recognition and landmark figures with intervals, reports. Failures count as misses."""

@@ -1,0 +1,29 @@
+"""Bins of absolute yaw that recognition and landmark reports share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+YAW_EDGES = (0, 15, 30, 45, 60, 75, 90)
+"""Degrees. 15-degree bins tell half from full profile and still hold tens of pictures in sets of a few hundred."""
+
+YAW_BINS = tuple(f"{low}-{high}" for low, high in pairwise(YAW_EDGES))
+"""Names of the bins of |yaw|; a bin holds its lower edge."""
+
+UNKNOWN_YAW = "unknown"
+"""The bin of pictures whose yaw nobody states and no fit estimates."""
+
+
+def yaw_bin(yaw: float | None) -> str:
+    """Name of the bin of |yaw|, degrees; beyond 90 counts as the last bin."""
+    if yaw is None:
+        return UNKNOWN_YAW
+    last = len(YAW_BINS) - 1
+    return YAW_BINS[min(last, int(abs(yaw) // 15))]
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """The bins among `names` from frontal to profile, unknown last."""
+    there = set(names)
+    return [name for name in (*YAW_BINS, UNKNOWN_YAW) if name in there]

@@ -1,0 +1,162 @@
+"""Figures of a landmark evaluation: found, NME by three lengths, CED, by yaw bin and by part of the face."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from facerec.evaluation.bins import in_order, yaw_bin
+from facerec.evaluation.intervals import wilson
+from facerec.evaluation.landmark_errors import (
+    CED_LIMITS,
+    NORMALISERS,
+    LandmarkResult,
+    Points,
+    ced,
+    ced_auc,
+    failure_rate,
+    nme,
+    normaliser,
+    point_errors,
+)
+from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
+from facerec.landmarks.markup import IBUG68_REGIONS
+
+# The CED is drawn to 20 %: beyond that a face's landmarks are of no use.
+_CED_AT = np.linspace(0.0, 0.20, 81)
+
+
+@dataclass(frozen=True)
+class FaceRow:
+    """One annotated face, as it goes into faces.csv.
+
+    Attributes:
+        file: the picture.
+        yaw: degrees; yaw_source says "given" by the data, "estimated" from the annotated points, or "unknown".
+        annotated: how many points are annotated.
+        found: whether some detected box was this face.
+        reason: why not ("" when it was).
+        iou: of the best box with the annotated one.
+        nme_box, nme_interocular, nme_pupil: errors; None when the face was not found or the length is undefined.
+    """
+
+    file: str
+    yaw: float | None
+    yaw_source: str
+    annotated: int
+    found: bool
+    reason: str
+    iou: float
+    nme_box: float | None
+    nme_interocular: float | None
+    nme_pupil: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Face:
+    """A face with its errors: infinity when not found, NaN when the length is undefined."""
+
+    row: FaceRow
+    errors: dict[str, float]
+    points: Points | None  # (68,) px over the box length, NaN where not annotated
+
+
+def landmark_figures(
+    annotated: Sequence[AnnotatedPicture],
+    results: Sequence[LandmarkResult],
+    yaws: Sequence[float | None],
+) -> tuple[dict[str, Any], list[FaceRow]]:
+    """All figures, keys in docs/reports.md, and the rows of faces.csv.
+
+    Args:
+        annotated: the annotated faces.
+        results: what was located, in the same order.
+        yaws: yaw of each face estimated from its annotation, degrees, or None; the data's own yaw goes first.
+    """
+    faces: list[_Face] = []
+    for one, result, estimated in zip(annotated, results, yaws, strict=True):
+        errors: dict[str, float] = {kind: nme(result.points, one.points, kind) for kind in NORMALISERS}
+        yaw, source = (one.yaw, "given") if one.yaw is not None else (estimated, "estimated")
+        stated = {kind: float(value) if np.isfinite(value) else None for kind, value in errors.items()}
+        row = FaceRow(
+            file=one.name,
+            yaw=yaw,
+            yaw_source="unknown" if yaw is None else source,
+            annotated=int(np.isfinite(one.points).all(axis=1).sum()),
+            found=result.points is not None,
+            reason=result.reason or "",
+            iou=result.iou,
+            nme_box=stated["box"],
+            nme_interocular=stated["interocular"],
+            nme_pupil=stated["pupil"],
+        )
+        shares = None
+        if result.points is not None:
+            shares = point_errors(result.points, one.points) / normaliser(one.points, "box")
+        faces.append(_Face(row, errors, shares))
+    figures = _summary(faces)
+    figures["by_part"] = _by_part(faces)
+    figures["by_yaw"] = {
+        name: _summary([face for face in faces if yaw_bin(face.row.yaw) == name])
+        for name in in_order(yaw_bin(face.row.yaw) for face in faces)
+    }
+    figures["yaw_source"] = {
+        source: sum(face.row.yaw_source == source for face in faces) for source in ("given", "estimated", "unknown")
+    }
+    figures["ced"] = {"error": [float(value) for value in _CED_AT]} | {
+        f"nme_{kind}": [float(share) for share in ced(defined, _CED_AT)]
+        for kind in NORMALISERS
+        if len(defined := _defined(faces, kind))
+    }
+    return figures, [face.row for face in faces]
+
+
+def worst_faces(rows: Sequence[FaceRow], most: int) -> list[FaceRow]:
+    """The faces that went most wrong: up to half of them not found, the rest by box-normalised error."""
+    missed = sorted((row for row in rows if not row.found), key=lambda row: row.file)
+    located = sorted((row for row in rows if row.found), key=lambda row: (-(row.nme_box or 0.0), row.file))
+    kept = missed[: max(most // 2, most - len(located))]
+    return located[: most - len(kept)] + kept
+
+
+def _defined(faces: Sequence[_Face], kind: str) -> Points:
+    errors = np.array([face.errors[kind] for face in faces], dtype=np.float64)
+    return errors[~np.isnan(errors)]
+
+
+def _summary(faces: Sequence[_Face]) -> dict[str, Any]:
+    n = len(faces)
+    found = sum(face.row.found for face in faces)
+    figures: dict[str, Any] = {
+        "n": n,
+        "found": found / n if n else None,
+        "found_interval": list(wilson(found, n)),
+        "failures": dict(sorted(Counter(face.row.reason for face in faces if face.row.reason).items())),
+    }
+    for kind in NORMALISERS:
+        errors = _defined(faces, kind)
+        located = errors[np.isfinite(errors)]
+        median = float(np.median(errors)) if len(errors) else np.inf
+        figures[f"nme_{kind}"] = float(located.mean()) if len(located) else None
+        figures[f"nme_{kind}_n"] = len(located)
+        figures[f"nme_{kind}_median_with_misses"] = median if np.isfinite(median) else None
+        for limit in CED_LIMITS:
+            percent = round(100 * limit)
+            figures[f"auc{percent}_{kind}"] = ced_auc(errors, limit) if len(errors) else None
+            figures[f"failure{percent}_{kind}"] = failure_rate(errors, limit) if len(errors) else None
+    return figures
+
+
+def _by_part(faces: Sequence[_Face]) -> dict[str, dict[str, Any]]:
+    """Box-normalised mean error of each part's annotated points, over found faces."""
+    located = [face.points for face in faces if face.points is not None]
+    parts: dict[str, dict[str, Any]] = {}
+    for name, rows in IBUG68_REGIONS.items():
+        values = np.concatenate([points[list(rows)] for points in located]) if located else np.empty(0)
+        values = values[np.isfinite(values)]
+        parts[name] = {"points": len(values), "nme_box": float(values.mean()) if len(values) else None}
+    return parts

@@ -1,0 +1,65 @@
+"""Places in a report's JSON, and how what stands there is written on the page and in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from facerec.landmarks.errors import InvalidInputError
+
+
+def identification_places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(JSON pointer, name) of each block of identification figures; the name is "" for one at the top."""
+    if "rank1" in content:
+        return [("", "")]
+    return [(f"/identification/{escape_key(name)}", name) for name in content.get("identification", {})]
+
+
+def escape_key(key: str) -> str:
+    """`key` as a part of a JSON pointer (RFC 6901)."""
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+def resolve(content: Any, pointer: str) -> Any:
+    """What a JSON pointer (RFC 6901) points to.
+
+    Raises:
+        InvalidInputError: when there is nothing there.
+    """
+    value = content
+    for part in pointer.split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        try:
+            value = value[int(key)] if isinstance(value, list) else value[key]
+        except (KeyError, IndexError, ValueError, TypeError):
+            raise InvalidInputError(f"expected the report to have {pointer}; it has no {part}") from None
+    return value
+
+
+def format_value(value: Any, form: str) -> str:
+    """A value as it stands on the page and in the terminal: no value is a dash.
+
+    Args:
+        value: from the JSON.
+        form: "percent" (a share, one decimal, without the sign), "percent2" (two decimals), "interval" (two shares),
+            "count", "number" (three decimals), "seconds" (three significant digits), "angle" or "text".
+    """
+    if value is None:
+        return "–"
+    if form == "percent":
+        return f"{100 * value:.1f}"
+    if form == "percent2":
+        return f"{100 * value:.2f}"
+    if form == "interval":
+        return f"{100 * value[0]:.1f} to {100 * value[1]:.1f}"
+    if form == "count":
+        return f"{value:d}"
+    if form == "number":
+        return f"{value:.3f}"
+    if form == "seconds":
+        return f"{value:.3g}"
+    if form == "angle":
+        return f"{value:+.0f}"
+    if form == "text":
+        return str(value)
+    raise InvalidInputError(f"expected a known form of number; got {form!r}")

@@ -1,0 +1,26 @@
+"""The rendered likeness of UHDB31 that `facerec synth` makes: people in 21 poses, by the CSV it writes beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from facerec.evaluation.protocols.csv_protocol import read_csv
+from facerec.evaluation.protocols.recognition import RecognitionProtocol
+from facerec.landmarks.errors import InvalidInputError
+
+INDEX_FILE = "protocol.csv"
+"""The file `facerec synth` writes: path,person,role,pose,yaw,pitch; the gallery is pose 11."""
+
+
+def read_synthetic(data: Path) -> RecognitionProtocol:
+    """The set in folder `data` (or its index file itself). Marked as rendered: every page of the report says so.
+
+    Raises:
+        InvalidInputError: when there is no index, or it is not one (see `read_csv`).
+    """
+    file = data / INDEX_FILE if data.is_dir() else data
+    if not file.is_file():
+        raise InvalidInputError(
+            f"expected a folder made by `facerec synth -o DIR`, with {INDEX_FILE}; there is no {file}"
+        )
+    return read_csv(file, name="synthetic", rendered=True)

@@ -1,0 +1,314 @@
+"""From figures to files: report.json, report.csv, report.html and the rows behind them.
+
+The HTML page and the CSV are made from the JSON alone, so the three cannot disagree. Every figure on the page carries
+the JSON pointer it came from (`data-key`), which a test follows back. The keys are documented in docs/reports.md.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerec.evaluation.landmark_errors import LandmarkResult
+from facerec.evaluation.landmark_figures import FaceRow, worst_faces
+from facerec.evaluation.pointers import escape_key, format_value, identification_places, resolve
+from facerec.evaluation.protocols.recognition import RecognitionProtocol
+from facerec.evaluation.recognition_figures import RecognitionFigures, worst_probes
+from facerec.evaluation.signatures import PictureResult
+
+if TYPE_CHECKING:
+    from facerec.evaluation.cases import CasePicture
+
+FORMAT = "facerec-report-1"
+
+RECOGNITION_RULES = (
+    "Every probe and every pair of the protocol stays in every denominator.",
+    "A probe that failed (unreadable, no face, no fit) is a miss at every rank.",
+    "A gallery picture that failed makes a miss of every probe of that person who has no other gallery picture.",
+    "Of several faces in a picture the largest counts; a person's score is the best over their gallery pictures.",
+    "Ties count against us: the right person ranks behind everybody who scores as much.",
+    "A pair with a failed picture is a wrong decision in the accuracy; in ROC, AUC and EER it has the worst score: "
+    "below all others for one person, above all others for two people.",
+    "Pictures that share less than an eighth of the signature's cells are not compared; that counts as a failure.",
+    "rank1_interval is Wilson's 95 % interval over probes; rank1_people_interval is a bootstrap that draws people.",
+    "Probes of people who are not in the gallery are reported apart (open_set) and are in no rank.",
+)
+
+LANDMARK_RULES = (
+    "Every annotated face stays in n, found, the CED, its area (auc8, auc10) and the failure rates (failure8, "
+    "failure10): a face that was not found has an infinite error.",
+    "The mean errors nme_box, nme_interocular and nme_pupil are over found faces (infinity would swallow them); "
+    "..._median_with_misses is over all faces.",
+    "A face is found when a detected box overlaps its annotated box with IoU >= 0.4; the best of them counts.",
+    "nme_box divides by sqrt(width * height) of the annotated points' box, nme_interocular by the distance of the "
+    "outer eye corners, nme_pupil by that of the means of the eyes' points; the latter two need both eyes annotated.",
+    "All annotated points count, those on the far side of the face included.",
+)
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a report says about the run itself.
+
+    Attributes:
+        command: the command line.
+        settings: models and options.
+        versions: of Python and packages.
+        weights: SHA-256 of each weight file.
+        machine: CPU, system, device.
+        contract: digest of the recognizer's contract; None for landmark reports.
+    """
+
+    command: str
+    settings: Mapping[str, Any]
+    versions: Mapping[str, str]
+    weights: Mapping[str, str]
+    machine: Mapping[str, Any]
+    contract: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """A finished evaluation.
+
+    Attributes:
+        json: the content of report.json: plain values, rounded, no NaN.
+        rows: further CSV files by name, each a sequence of dataclass rows ("probes.csv", "pairs.csv", "faces.csv").
+        pictures: thumbnails for the entries of json["worst"], by their place; empty when none were asked for.
+    """
+
+    json: dict[str, Any]
+    rows: Mapping[str, Sequence[Any]]
+    pictures: Sequence[Sequence[CasePicture]] = field(default=())
+
+
+def recognition_report(
+    protocol: RecognitionProtocol,
+    figures: RecognitionFigures,
+    results: Sequence[PictureResult],
+    photo_digests: Sequence[str],
+    facts: RunFacts,
+    worst: int = 12,
+) -> Report:
+    """The report of a recognition evaluation, without thumbnails.
+
+    A protocol with the single identification "all" has its figures at the top of the JSON; others have them under
+    "identification".
+    """
+    seconds = [result.seconds for result in results]
+    content = _head("recognition", protocol.name, protocol.rendered)
+    if list(figures.identification) == ["all"]:
+        content |= figures.identification["all"]
+    elif figures.identification:
+        content["identification"] = figures.identification
+    if figures.verification:
+        content["verification"] = figures.verification
+    content["pictures"] = figures.pictures
+    content["worst"] = [asdict(row) for row in worst_probes(figures.probes, worst)]
+    content |= _tail(seconds, [result.timings_ms for result in results], facts, RECOGNITION_RULES)
+    content["digests"]["protocol"] = protocol.digest(photo_digests)
+    content["settings"] = {"protocol": protocol.settings} | content["settings"]
+    tables = {"probes.csv": figures.probes, "pairs.csv": figures.pairs}
+    return Report(_plain(content), {name: rows for name, rows in tables.items() if rows})
+
+
+def landmark_report(
+    data_set: str,
+    data_settings: Mapping[str, Any],
+    figures: Mapping[str, Any],
+    rows: Sequence[FaceRow],
+    results: Sequence[LandmarkResult],
+    set_digest: str,
+    facts: RunFacts,
+    worst: int = 12,
+) -> Report:
+    """The report of a landmark evaluation, without thumbnails."""
+    content = _head("landmarks", data_set, False) | dict(figures)
+    content["worst"] = [asdict(row) for row in worst_faces(rows, worst)]
+    content |= _tail([result.seconds for result in results], [], facts, LANDMARK_RULES)
+    content["digests"]["protocol"] = set_digest
+    content["settings"] = {"protocol": dict(data_settings)} | content["settings"]
+    return Report(_plain(content), {"faces.csv": rows})
+
+
+def write_report(folder: Path, report: Report, mean_face: NDArray[np.float64] | None = None) -> list[Path]:
+    """Write report.json, report.csv, report.html and the row files into `folder`; return the paths written.
+
+    Args:
+        folder: made when it is not there.
+        report: what to write.
+        mean_face: (68, 3) landmarks of the mean face, for the drawings in the pose grid.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / "report.json", folder / "report.csv", folder / "report.html"]
+    _replace(written[0], json.dumps(report.json, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    _write_csv(written[1], COLUMNS, table_rows(report.json))
+    _replace(written[2], render_html(report, mean_face))
+    for name, rows in report.rows.items():
+        columns = [column.name for column in fields(rows[0])]
+        _write_csv(folder / name, columns, [_plain(asdict(row)) for row in rows])
+        written.append(folder / name)
+    return written
+
+
+COLUMNS = (
+    "table",
+    "row",
+    "yaw",
+    "pitch",
+    "n",
+    "found",
+    "described",
+    "rank1",
+    "rank1_low",
+    "rank1_high",
+    "rank5",
+    "rank1_described",
+    "auc",
+    "accuracy",
+    "accuracy_low",
+    "accuracy_high",
+    "eer",
+    "threshold",
+    "nme_box",
+    "nme_interocular",
+    "nme_pupil",
+    "auc8_box",
+    "failure8_box",
+    "failures",
+)
+"""Columns of report.csv; a row leaves empty what does not apply to it."""
+
+
+def table_rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The tables of a report as flat rows with the keys of `COLUMNS`, in the order of the page."""
+    rows: list[dict[str, Any]] = []
+
+    def add(table: str, row: str, figures: Mapping[str, Any]) -> None:
+        flat = {name: figures[name] for name in COLUMNS[2:] if name in figures and name != "failures"}
+        for name in ("rank1", "accuracy"):
+            if name in figures and f"{name}_interval" in figures:
+                flat[f"{name}_low"], flat[f"{name}_high"] = figures[f"{name}_interval"]
+        failures = figures.get("failures") or {}
+        flat["failures"] = " ".join(f"{reason}={count}" for reason, count in failures.items())
+        rows.append({"table": table, "row": row} | flat)
+
+    for base, name in identification_places(content):
+        figures = resolve(content, base)
+        table = f"identification {name}".strip()
+        add(table, "all", figures)
+        for key in ("by_pose", "by_yaw"):
+            for row, inside in figures.get(key, {}).items():
+                add(f"{table} {key}", row, inside)
+    for name, figures in content.get("verification", {}).items():
+        add(f"verification {name}", "all", figures)
+        for fold, inside in figures["folds"].items():
+            add(f"verification {name} folds", fold, inside)
+    if content["kind"] == "landmarks":
+        add("landmarks", "all", content)
+        for key in ("by_yaw", "by_part"):
+            for row, inside in content[key].items():
+                add(f"landmarks {key}", row, inside)
+    return rows
+
+
+def render_html(report: Report, mean_face: NDArray[np.float64] | None = None) -> str:
+    """The report as one self-contained HTML page."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from markupsafe import Markup
+
+    from facerec.evaluation.page_charts import page_charts
+
+    content = report.json
+    folder = files("facerec.evaluation.templates")
+    environment = Environment(
+        loader=FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+
+    def number(pointer: str, form: str = "percent") -> Markup:
+        text = format_value(resolve(content, pointer), form)
+        return Markup('<span data-key="{}" data-format="{}">{}</span>').format(pointer, form, text)
+
+    environment.globals |= {
+        "num": number,
+        "at": lambda pointer: resolve(content, pointer),
+        "key": escape_key,
+    }
+    charts = {name: Markup(svg) for name, svg in page_charts(content, mean_face).items()}
+    return environment.get_template("report.html.j2").render(
+        report=content,
+        places=identification_places(content),
+        charts=charts,
+        pictures=report.pictures,
+    )
+
+
+def _head(kind: str, name: str, rendered: bool) -> dict[str, Any]:
+    return {"format": FORMAT, "kind": kind, "protocol": name, "rendered": rendered}
+
+
+def _tail(
+    seconds: Sequence[float], timings: Sequence[Mapping[str, float]], facts: RunFacts, rules: Sequence[str]
+) -> dict[str, Any]:
+    stages: dict[str, list[float]] = {}
+    for one in timings:
+        for stage, value in one.items():
+            stages.setdefault(stage, []).append(value)
+    digests: dict[str, Any] = {"weights": dict(facts.weights)}
+    if facts.contract is not None:
+        digests["contract"] = facts.contract
+    return {
+        "seconds_per_picture": float(np.mean(seconds)) if seconds else None,
+        "timings_ms": {
+            stage: {"n": len(values), "mean": float(np.mean(values)), "median": float(np.median(values))}
+            for stage, values in stages.items()
+        },
+        "rules": list(rules),
+        "settings": dict(facts.settings),
+        "versions": dict(facts.versions),
+        "digests": digests,
+        "machine": dict(facts.machine),
+        "command": facts.command,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """JSON-ready: floats rounded to six decimals, NaN and infinity as null, tuples as lists."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return round(float(value), 6) if math.isfinite(value) else None
+    if isinstance(value, np.integer):
+        return int(value)
+    return value
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    temporary = path.with_name(f".{path.name}.part")
+    with temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(temporary, path)
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

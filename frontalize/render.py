@@ -1,0 +1,264 @@
+"""Pictures of the fitted face: the head from any side, the frontal view, overlays and meshes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from facerec.frontalize.face_model import FaceModel
+from facerec.frontalize.light import shading
+from facerec.frontalize.raster import rasterize
+from facerec.frontalize.texture import mirror_fill
+from facerec.frontalize.types import Camera, FaceTexture, FittedFace
+from facerec.frontalize.visibility import surface_normals
+from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.types import Image, Landmarks
+
+if TYPE_CHECKING:
+    import trimesh
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Rendering:
+    """A rendered head.
+
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB, 0 on the background.
+        alpha: (H, W) float32 in [0, 1], coverage by the head.
+        face: (H, W) float32 in [0, 1], coverage by the textured face (without the rest of the head).
+    """
+
+    pixels: Image
+    alpha: NDArray[np.float32]
+    face: NDArray[np.float32]
+
+
+def push_pull(
+    pixels: NDArray[np.floating | np.integer], weight: NDArray[np.floating | np.integer]
+) -> NDArray[np.float32]:
+    """Fill texels of weight 0 smoothly from those around (pyramid push-pull); the others keep their value.
+
+    Args:
+        pixels: (T, T, 3); weight: (T, T) >= 0.
+    """
+    known = (weight > 0).astype(np.float32)
+    kept = pixels.astype(np.float32) * known[..., None]
+    if known.all() or min(known.shape) <= 2:
+        total = max(float(known.sum()), 1e-6)
+        mean = kept.sum(axis=(0, 1)) / total
+        return np.asarray(np.where(known[..., None] > 0, kept, mean), dtype=np.float32)
+    half = (max(1, known.shape[1] // 2), max(1, known.shape[0] // 2))
+    coarse_weight = cv2.resize(known, half, interpolation=cv2.INTER_AREA)
+    coarse = cv2.resize(kept, half, interpolation=cv2.INTER_AREA) / np.maximum(coarse_weight, 1e-6)[..., None]
+    below = push_pull(coarse, coarse_weight)
+    up = cv2.resize(below, (known.shape[1], known.shape[0]), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(np.where(known[..., None] > 0, kept, up), dtype=np.float32)
+
+
+@cache
+def _skull_chart(model: FaceModel) -> Floats:
+    """(S, 2) chart positions the rest of the head borrows its colour from: the nearest node of the chart's border."""
+    g = model.size
+    border = np.zeros((g, g), dtype=bool)
+    border[0], border[-1], border[:, 0], border[:, -1] = True, True, True, True
+    rows, columns = np.nonzero(border)
+    nearest = cKDTree(model.mean[rows, columns]).query(model.skull)[1]
+    # Two nodes inwards: the outermost texels are the least often seen.
+    return np.asarray(np.clip(np.stack([columns, rows], axis=1)[nearest] / (g - 1), 2 / g, 1 - 2 / g))
+
+
+def render_head(
+    model: FaceModel,
+    shape: Floats | None,
+    expression: Floats | None,
+    camera: Camera,
+    texture: NDArray[np.number],
+    height: int,
+    width: int,
+    light: Floats | None = None,
+    supersample: int = 1,
+    skull: bool = True,
+) -> Rendering:
+    """Render a textured head.
+
+    Args:
+        model, shape, expression: the face (coefficients in standard deviations).
+        camera: where it stands.
+        texture: (T, T, 3) colours 0-255 over the whole chart, no holes.
+        height, width: size of the picture, px.
+        light: (9, 3) spherical-harmonics light (see `facerec.frontalize.light`) that multiplies the texture; None: as
+            it is.
+        supersample: samples a pixel and axis, against jagged edges.
+        skull: draw the rest of the head too; it takes its colours from the chart's border.
+    """
+    geometry = model.geometry(shape, expression)
+    g = model.size
+    points, triangles = geometry.reshape(-1, 3), model.triangles
+    columns, rows = np.meshgrid(np.arange(g) / (g - 1), np.arange(g) / (g - 1))
+    chart = np.stack([columns.ravel(), rows.ravel()], axis=1)
+    normals = surface_normals(geometry).reshape(-1, 3)
+    if skull:
+        rest = model.skull_geometry(shape)
+        offset = len(points)
+        rest_triangles = model.skull_triangles
+        triangles = np.concatenate([triangles, rest_triangles + offset])
+        points = np.concatenate([points, rest])
+        chart = np.concatenate([chart, _skull_chart(model)])
+        normals = np.concatenate([normals, _vertex_normals(rest, rest_triangles)])
+    projected = camera.project(points)
+    k = supersample
+    placed = projected.copy()
+    placed[:, :2] = (projected[:, :2] + 0.5) * k - 0.5
+    raster = rasterize(placed, triangles, height * k, width * k)
+    t = texture.shape[0]
+    at = raster.interpolate(chart, triangles) * t - 0.5
+    source = np.ascontiguousarray(texture).astype(np.float32)
+    sharp = cv2.remap(
+        source,
+        at[..., 0].astype(np.float32),
+        at[..., 1].astype(np.float32),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    on_face = (raster.triangle >= 0) & (raster.triangle < len(model.triangles))
+    if skull:
+        soft = cv2.remap(
+            cv2.GaussianBlur(source, (0, 0), t / 32),
+            at[..., 0].astype(np.float32),
+            at[..., 1].astype(np.float32),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        sharp = np.where(on_face[..., None], sharp, soft)
+    if light is not None:
+        turned = raster.interpolate(normals, triangles) @ camera.rotation.T
+        turned /= np.maximum(np.linalg.norm(turned, axis=2, keepdims=True), 1e-9)
+        sharp = sharp * shading(turned, light)
+    covered = (raster.triangle >= 0).astype(np.float32)
+    colour = np.clip(sharp, 0, 255) * covered[..., None]
+    face = on_face.astype(np.float32)
+    if k > 1:
+        size = (width, height)
+        covered, face = (
+            np.asarray(cv2.resize(m, size, interpolation=cv2.INTER_AREA), dtype=np.float32) for m in (covered, face)
+        )
+        colour = np.asarray(cv2.resize(colour.astype(np.float32), size, interpolation=cv2.INTER_AREA))
+        colour = colour / np.maximum(covered, 1e-6)[..., None] * (covered > 0)[..., None]
+    return Rendering(np.clip(np.rint(colour), 0, 255).astype(np.uint8), covered, face)
+
+
+def _vertex_normals(points: Floats, triangles: NDArray[np.int64]) -> Floats:
+    face = np.cross(
+        points[triangles[:, 1]] - points[triangles[:, 0]], points[triangles[:, 2]] - points[triangles[:, 0]]
+    )
+    normals = np.zeros_like(points)
+    for k in range(3):
+        np.add.at(normals, triangles[:, k], face)
+    return np.asarray(normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9))
+
+
+def whole_texture(texture: FaceTexture) -> NDArray[np.float32]:
+    """(T, T, 3) the texture without holes: mirrored where only the twin was seen, smooth where neither was.
+
+    For showing and for rendering only; matching uses what was seen.
+    """
+    filled, _ = mirror_fill(texture)
+    seen = cv2.erode((filled.visible > 0.2).astype(np.uint8), np.ones((3, 3), np.uint8))
+    if not seen.any():
+        seen = (filled.visible > 0).astype(np.uint8)
+    return push_pull(filled.pixels, seen)
+
+
+def frontal_view(texture: FaceTexture, fitted: FittedFace, model: FaceModel, size: int = 224) -> Image:
+    """The face turned to the front, expression neutralised, hidden parts filled from the mirror twin.
+
+    The half of the face that was seen better keeps its light in the seam: the filled half is faded into it.
+
+    Args:
+        texture: the lifted texture.
+        fitted: the fitted face; its own shape is rendered.
+        model: the face model.
+        size: side of the square picture, px.
+
+    Returns:
+        (size, size, 3) uint8 RGB, white background.
+    """
+    if size < 16:
+        raise InvalidInputError(f"expected a frontal view of at least 16 px; got {size}")
+    camera = Camera(np.eye(3), np.array([size / 2, size * 0.46]), size / 235.0)
+    rendering = render_head(
+        model, fitted.shape, None, camera, blended_texture(texture), size, size, supersample=2, skull=False
+    )
+    alpha = rendering.alpha[..., None]
+    return np.asarray(np.rint(rendering.pixels * alpha + 255 * (1 - alpha)), dtype=np.uint8)
+
+
+def blended_texture(texture: FaceTexture) -> NDArray[np.float32]:
+    """(T, T, 3) like `whole_texture`, with the seam between seen and mirrored texels faded.
+
+    Each texel is the mean of itself and its mirror twin, weighted by how squarely each was seen (cubed, so that a well
+    seen side keeps its own details).
+    """
+    weight = cv2.GaussianBlur(texture.visible, (0, 0), texture.visible.shape[0] / 64) * (texture.visible > 0)
+    own = weight**3
+    twin = own[:, ::-1]
+    total = own + twin
+    mixed = (texture.pixels * own[..., None] + texture.pixels[:, ::-1] * twin[..., None]) / np.maximum(total, 1e-9)[
+        ..., None
+    ]
+    # Both sides seen well: keep them apart, or a mole would be on both cheeks.
+    lead = np.clip((texture.visible - 0.25) / 0.25, 0.0, 1.0)[..., None]
+    mixed = texture.pixels * lead + mixed * (1 - lead)
+    known = (total > 1e-6).astype(np.uint8)
+    return push_pull(mixed, known)
+
+
+def draw_overlay(image: Image, fitted: FittedFace, landmarks: Landmarks, model: FaceModel) -> Image:
+    """The photograph with the fitted mesh's visible nodes and the landmarks: green where visible, red where hidden."""
+    from facerec.frontalize.visibility import node_visibility
+
+    out = image.copy()
+    geometry = model.geometry(fitted.shape, fitted.expression)
+    seen = node_visibility(model, geometry, fitted.camera)
+    nodes = fitted.camera.project(geometry.reshape(-1, 3)).reshape(geometry.shape)[..., :2]
+    radius = max(1, round(fitted.camera.scale * 0.6))
+    shade = out.copy()
+    every = 3
+    lines = [nodes[i, ::1] for i in range(0, model.size, every)] + [nodes[::1, j] for j in range(0, model.size, every)]
+    masks = [seen[i] for i in range(0, model.size, every)] + [seen[:, j] for j in range(0, model.size, every)]
+    for line, mask in zip(lines, masks, strict=True):
+        for a, b, both in zip(line[:-1], line[1:], (mask[:-1] > 0) & (mask[1:] > 0), strict=True):
+            if both:
+                cv2.line(shade, _pixel(a), _pixel(b), (70, 200, 255), 1, cv2.LINE_AA)
+    out = np.asarray(cv2.addWeighted(shade, 0.55, out, 0.45, 0), dtype=np.uint8)
+    for point, visible in zip(landmarks.points, landmarks.visible, strict=True):
+        cv2.circle(out, _pixel(point), radius + 1, (0, 0, 0), -1, cv2.LINE_AA)
+        cv2.circle(out, _pixel(point), radius, (60, 230, 60) if visible else (240, 60, 60), -1, cv2.LINE_AA)
+    return out
+
+
+def _pixel(point: NDArray[np.floating]) -> tuple[int, int]:
+    x, y = np.clip(point, -30000, 30000)
+    return round(float(x)), round(float(y))
+
+
+def textured_mesh(texture: FaceTexture, fitted: FittedFace, model: FaceModel) -> trimesh.Trimesh:
+    """The fitted face as a mesh with its texture (PLY, OBJ or GLB through trimesh), neutral expression, mm, y up."""
+    import trimesh
+    from PIL import Image as PillowImage
+
+    g = model.size
+    points = model.geometry(fitted.shape, None).reshape(-1, 3) * [1.0, -1.0, -1.0]
+    columns, rows = np.meshgrid(np.arange(g) / (g - 1), np.arange(g) / (g - 1))
+    uv = np.stack([columns.ravel(), 1.0 - rows.ravel()], axis=1)  # meshes count v upwards
+    picture = PillowImage.fromarray(np.clip(np.rint(blended_texture(texture)), 0, 255).astype(np.uint8))
+    visual = trimesh.visual.TextureVisuals(uv=uv, image=picture)  # type: ignore[no-untyped-call]
+    return trimesh.Trimesh(vertices=points, faces=model.triangles, visual=visual, process=False)

@@ -1,0 +1,154 @@
+"""The texture model: mean and modes of lifted, delit textures. It paints synthetic people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facerec.frontalize.light import estimate_light, shading
+from facerec.frontalize.types import FaceTexture
+from facerec.landmarks.checkpoint import load_weights
+from facerec.landmarks.errors import InvalidInputError
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class TextureModel:
+    """A linear model of albedo in the UV chart: colours = mean + sum_k c_k modes_k, c in standard deviations.
+
+    Attributes:
+        mean: (T, T, 3) float32, 0-255.
+        modes: (M, T, T, 3) float32, levels a standard deviation.
+    """
+
+    mean: NDArray[np.float32]
+    modes: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if self.mean.ndim != 3 or self.modes.shape[1:] != self.mean.shape:
+            raise InvalidInputError(
+                f"expected mean (T, T, 3) and modes (M, T, T, 3); got {self.mean.shape}, {self.modes.shape}"
+            )
+
+    @staticmethod
+    @cache
+    def load() -> TextureModel:
+        """The texture model that comes with the package."""
+        w = load_weights("frontalize", "texture_model")
+        modes = w["modes"].astype(np.float32) * w["mode_scale"].astype(np.float32)[:, None, None, None]
+        return TextureModel(w["mean"].astype(np.float32), modes)
+
+    def paint(self, coefficients: Floats) -> NDArray[np.float32]:
+        """(T, T, 3) colours, 0-255, of coefficients (m,), m <= M, in standard deviations."""
+        out = self.mean + np.tensordot(coefficients.astype(np.float32), self.modes[: len(coefficients)], axes=1)
+        return np.asarray(np.clip(out, 0.0, 255.0), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class TextureModelSettings:
+    """Settings of the texture model."""
+
+    size: int = 160  # texels a side: wider than the photographs' own resolution after averaging
+    modes: int = 40
+    min_visible: float = 0.75  # share of the chart seen, mirror twin included, for a picture to count
+    light_rounds: int = 2
+
+
+def delight(texture: FaceTexture, albedo: NDArray[np.float32], normals: Floats) -> NDArray[np.float32]:
+    """Take the light out of a texture: order-two harmonics fitted against the expected `albedo`, divided away.
+
+    Args:
+        texture: lifted texture, T texels a side.
+        albedo: (T, T, 3) expected colours, 0-255.
+        normals: (T, T, 3) unit normals in the camera's frame.
+
+    Returns:
+        (T, T, 3) float32 colours 0-255; 0 where nothing was seen.
+    """
+    seen = texture.visible > 0
+    if int(seen.sum()) < 20:
+        raise InvalidInputError(f"expected a texture with at least 20 seen texels; got {int(seen.sum())}")
+    pixels = texture.pixels[seen] / 255.0
+    light = estimate_light(pixels, albedo[seen] / 255.0, normals[seen], texture.visible[seen].astype(np.float64))
+    out = np.zeros(texture.pixels.shape, dtype=np.float32)
+    # Skin tone is the person's, not the light's: each channel keeps its level, only the variation over the face goes.
+    shade = shading(normals[seen], light)
+    level = np.median(shade, axis=0)
+    out[seen] = np.clip(texture.pixels[seen] / np.maximum(shade / level, 0.25), 0, 255)
+    return out
+
+
+def learn_texture_model(
+    textures: list[tuple[FaceTexture, Floats]], settings: TextureModelSettings | None = None
+) -> TextureModel:
+    """Learn mean and modes from lifted textures and their normals.
+
+    Each texture is delit against the running mean, its unseen texels taken from the mirror twin and then from the mean;
+    the modes are the principal components of what results.
+
+    Args:
+        textures: pairs of texture and (T, T, 3) normals in the camera's frame, T = settings.size.
+
+    Raises:
+        InvalidInputError: too few textures for the number of modes, or of another size.
+    """
+    from facerec.frontalize.render import push_pull
+
+    settings = settings or TextureModelSettings()
+    if len(textures) <= settings.modes or any(t.visible.shape[0] != settings.size for t, _ in textures):
+        raise InvalidInputError(f"expected more than {settings.modes} textures of {settings.size} texels a side")
+
+    def symmetric(
+        values: NDArray[np.float32], weight: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        known = weight > 0.15
+        twin = known[:, ::-1] & ~known
+        filled = np.where(twin[..., None], values[:, ::-1], values)
+        return filled, known | twin
+
+    count = np.zeros((settings.size, settings.size, 1), dtype=np.float64)
+    total = np.zeros((settings.size, settings.size, 3))
+    for texture, _ in textures:
+        filled, known = symmetric(texture.pixels.astype(np.float32), texture.visible)
+        total += filled * known[..., None]
+        count += known[..., None]
+    mean = push_pull(total / np.maximum(count, 1), (count[..., 0] > len(textures) * 0.05).astype(np.float32))
+    rows = np.zeros((len(textures), settings.size * settings.size * 3), dtype=np.float32)
+    for round_index in range(settings.light_rounds):
+        smooth_mean = np.asarray((mean + mean[:, ::-1]) / 2, dtype=np.float32)
+        total[:], count[:] = 0, 0
+        for k, (texture, normals) in enumerate(textures):
+            plain, known = symmetric(delight(texture, smooth_mean, normals), texture.visible)
+            total += plain * known[..., None]
+            count += known[..., None]
+            if round_index == settings.light_rounds - 1:
+                # The unseen rest follows the person's own tone.
+                tone = (plain[known].mean(axis=0) + 1) / (smooth_mean[known].mean(axis=0) + 1)
+                rows[k] = np.where(known[..., None], plain, np.clip(smooth_mean * tone, 0, 255)).ravel()
+        mean = push_pull(total / np.maximum(count, 1), (count[..., 0] > len(textures) * 0.05).astype(np.float32))
+    centre = rows.mean(axis=0)
+    # Faces outnumber no texels: the small Gram matrix has the same components.
+    rows -= centre
+    gram = (rows @ rows.T).astype(np.float64)
+    variance, vectors = np.linalg.eigh(gram)
+    top = vectors[:, ::-1][:, : settings.modes]
+    sizes = np.sqrt(np.maximum(variance[::-1][: settings.modes], 1e-6))
+    modes = (top.T / sizes[:, None]).astype(np.float32) @ rows
+    modes *= (sizes / np.sqrt(len(rows)))[:, None].astype(np.float32)
+    shape = (settings.size, settings.size, 3)
+    return TextureModel(centre.reshape(shape), modes.reshape(-1, *shape).astype(np.float32))
+
+
+def shrink(texture: FaceTexture, size: int) -> FaceTexture:
+    """The texture at another size (area filter)."""
+    weight = cv2.resize(texture.visible, (size, size), interpolation=cv2.INTER_AREA)
+    seen = (texture.visible > 0).astype(np.float32)
+    share = cv2.resize(seen, (size, size), interpolation=cv2.INTER_AREA)
+    total = cv2.resize(texture.pixels.astype(np.float32) * seen[..., None], (size, size), interpolation=cv2.INTER_AREA)
+    pixels = total / np.maximum(share, 1e-6)[..., None] * (share > 0.5)[..., None]
+    return FaceTexture(np.clip(np.rint(pixels), 0, 255).astype(np.uint8), (weight * (share > 0.5)).astype(np.float32))

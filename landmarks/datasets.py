@@ -1,0 +1,296 @@
+"""Landmark training packs: square grey face crops with points, visibility and yaw, and how they are made.
+
+A pack is one npz file (no pickled objects) with the arrays of `LandmarkPack`. Any set can be turned into one; the
+trainers and `pack_points_csv`, `pack_cfp` know nothing of each other.
+"""
+
+from __future__ import annotations
+
+import csv
+import unicodedata
+import zipfile
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerec.landmarks.crop import PACK_SCALE, PACK_SIZE, Roi, cut, grey
+from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.image import read_image
+from facerec.landmarks.markup import IBUG68_OUTER_EYE_CORNERS, CfpView, cfp_faces_right, cfp_to_ibug68
+from facerec.landmarks.types import Box, Image
+
+NOT_ANNOTATED, VISIBLE, HIDDEN = 0, 1, 2
+"""Values of `LandmarkPack.state`."""
+
+_ARRAYS = ("images", "points", "state", "yaw", "source")
+
+
+@dataclass(frozen=True, eq=False)
+class LandmarkPack:
+    """Faces to learn landmarks from.
+
+    Attributes:
+        images: (N, 192, 192) uint8 grey; the face's tight landmark box is centred, its longer side is 192 / 1.5 px.
+        points: (N, 68, 2) float32, ibug68, px of the crop; NaN where not annotated.
+        state: (N, 68) int8: 0 not annotated, 1 visible, 2 hidden (by the face itself or by something else).
+        yaw: (N,) float32 degrees, > 0: the nose points to the image's right; NaN where unknown.
+        source: (N,) unicode, the set and view a face came from.
+    """
+
+    images: NDArray[np.uint8]
+    points: NDArray[np.float32]
+    state: NDArray[np.int8]
+    yaw: NDArray[np.float32]
+    source: NDArray[np.str_]
+
+    def __post_init__(self) -> None:
+        n = len(self.images)
+        shapes = (self.images.shape[1:], self.points.shape, self.state.shape, self.yaw.shape, self.source.shape)
+        if shapes != ((PACK_SIZE, PACK_SIZE), (n, 68, 2), (n, 68), (n,), (n,)):
+            raise InvalidInputError(
+                f"expected images (N, {PACK_SIZE}, {PACK_SIZE}), points (N, 68, 2), "
+                "state (N, 68), yaw (N,), source (N,); "
+                f"got {(n, *shapes[0])}, {shapes[1:]}"
+            )
+        if self.images.dtype != np.uint8 or self.source.dtype.kind != "U":
+            raise InvalidInputError(
+                f"expected uint8 images, unicode sources; got {self.images.dtype}, {self.source.dtype}"
+            )
+        if not np.isin(self.state, (NOT_ANNOTATED, VISIBLE, HIDDEN)).all():
+            raise InvalidInputError("expected states 0 (not annotated), 1 (visible) or 2 (hidden)")
+        if not np.array_equal(np.isfinite(self.points).all(axis=2), self.state != NOT_ANNOTATED):
+            raise InvalidInputError("expected finite points exactly where the state is not 0 (not annotated)")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def save(self, path: Path) -> None:
+        """Write the pack as npz, uncompressed (grey photographs do not shrink, and reading must be fast)."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, **{name: getattr(self, name) for name in _ARRAYS})
+
+    @staticmethod
+    def load(path: Path) -> LandmarkPack:
+        """Read a pack; `InvalidInputError` when the file is not one."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                missing = [name for name in _ARRAYS if name not in file]
+                if missing:
+                    raise InvalidInputError(f"{path}: expected a landmark pack with {_ARRAYS}; {missing} missing")
+                images, points, state, yaw, source = (file[name] for name in _ARRAYS)
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise InvalidInputError(f"{path}: expected a landmark pack (npz); {error}") from error
+        return LandmarkPack(images, points.astype(np.float32), state.astype(np.int8), yaw.astype(np.float32), source)
+
+    @staticmethod
+    def gather(rows: Iterator[PackedFace]) -> LandmarkPack:
+        """One pack of many faces; `InvalidInputError` when there is none."""
+        faces = list(rows)
+        if not faces:
+            raise InvalidInputError("expected at least one face to pack; got none")
+        return LandmarkPack(
+            np.stack([f.image for f in faces]),
+            np.stack([f.points for f in faces]),
+            np.stack([f.state for f in faces]),
+            np.array([f.yaw for f in faces], dtype=np.float32),
+            np.array([f.source for f in faces], dtype=np.str_),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class PackedFace:
+    """One row of a pack; see `LandmarkPack` for its attributes."""
+
+    image: NDArray[np.uint8]
+    points: NDArray[np.float32]
+    state: NDArray[np.int8]
+    yaw: float
+    source: str
+
+    @staticmethod
+    def cut_from(
+        image: Image, points: NDArray[np.float32], state: NDArray[np.int8], box: Box, yaw: float, source: str
+    ) -> PackedFace:
+        """Crop a face for a pack.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            points: (68, 2) px in `image`, NaN where not annotated.
+            state: (68,) see `LandmarkPack`.
+            box: tight box of all 68 landmarks, px; guess it where only some are annotated.
+            yaw: degrees or NaN.
+            source: the set and view.
+        """
+        roi = Roi.around(box, PACK_SCALE)
+        return PackedFace(cut(grey(image), roi, PACK_SIZE), roi.to_crop(points, PACK_SIZE), state, yaw, source)
+
+
+def person_key(name: str) -> str:
+    """A person's name with case, accents, underscores and punctuation taken out, to compare names across sets."""
+    plain = unicodedata.normalize("NFKD", name.replace("_", " ").replace("-", " "))
+    return " ".join("".join(c for c in plain.lower() if c.isalnum() or c == " ").split())
+
+
+def person_of_frame(path: Path) -> str:
+    """Name of the person in a YouTube Faces frame NAME_VF.jpg."""
+    return path.stem.rsplit("_", 1)[0]
+
+
+def ytf_people(folder: Path) -> list[str]:
+    """Sorted names of all people in the frames folder of YouTube Faces, its training and its test part together."""
+    return sorted({person_of_frame(p) for p in folder.glob("frames/*/*.jpg")})
+
+
+def held_out_people(ytf: Path, cfp: Path) -> frozenset[str]:
+    """Keys (`person_key`) of the people nothing may be trained on.
+
+    CFP folds 07 and 08 (people 301-400), every seventh YouTube Faces person, and their namesakes in every set.
+
+    Args:
+        ytf: folder with `frames/`.
+        cfp: CFP's official tree.
+    """
+    frames = ytf_people(ytf)
+    return frozenset(person_key(n) for n in [*frames[::7], *cfp_names(cfp)[300:400]])
+
+
+def cfp_names(folder: Path) -> list[str]:
+    """Names of CFP's people in the order of their numbers."""
+    lines = (folder / "Data" / "list_name.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+    return [line.strip() for line in lines]
+
+
+def rough_yaw(points: NDArray[np.floating]) -> float:
+    """Yaw, degrees, guessed from 68 annotated points; good to about ten degrees within +-50.
+
+    The nose tip stands off the line between the outer eye corners by about 0.55 of their distance, so its shift along
+    that line grows with the tangent of the yaw.
+    """
+    left, right = points[IBUG68_OUTER_EYE_CORNERS[0]], points[IBUG68_OUTER_EYE_CORNERS[1]]
+    along = right - left
+    span = float(np.hypot(*along))
+    shift = float((points[30] - (left + right) / 2) @ along) / span**2
+    return float(np.rad2deg(np.arctan2(shift, 0.55)))
+
+
+def read_points_csv(path: Path) -> Iterator[tuple[Path, NDArray[np.float32]]]:
+    """Rows of a points file: columns file, x0, y0 ... x67, y67, px; pictures relative to the file.
+
+    Yields:
+        picture path; points (68, 2) float32.
+    """
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = csv.reader(stream)
+        header = next(rows, [])
+        expected = ["file", *[f"{axis}{i}" for i in range(68) for axis in "xy"]]
+        if header != expected:
+            raise InvalidInputError(
+                f"{path}: expected the columns file,x0,y0,...,x67,y67; got {','.join(header[:5])}..."
+            )
+        for number, row in enumerate(rows, start=2):
+            try:
+                points = np.array(row[1:], dtype=np.float32).reshape(68, 2)
+            except ValueError as error:
+                raise InvalidInputError(f"{path}, line {number}: expected 136 numbers; {error}") from error
+            yield path.parent / row[0], points
+
+
+def pack_points_csv(path: Path, held_out: Collection[str], want_held_out: bool = False) -> LandmarkPack:
+    """Pack a points file of YouTube Faces.
+
+    The file tells nothing of hidden points, so all count as visible.
+
+    Args:
+        path: the csv file (`read_points_csv`).
+        held_out: keys of the people to leave out (`held_out_people`).
+        want_held_out: pack those people instead of all others.
+    """
+
+    def faces() -> Iterator[PackedFace]:
+        state = np.full(68, VISIBLE, dtype=np.int8)
+        for picture, points in read_points_csv(path):
+            if (person_key(person_of_frame(picture)) in held_out) == want_held_out:
+                image = read_image(picture)
+                yield PackedFace.cut_from(image, points, state, Box.around(points), rough_yaw(points), "ytf")
+
+    return LandmarkPack.gather(faces())
+
+
+CFP_PROFILE_YAW = 75.0
+"""Nominal yaw of a CFP profile, degrees; the set does not annotate it."""
+
+_MIDLINE = (27, 28, 29, 30, 33, 51, 57, 8)
+
+
+def cfp_full_box(points: NDArray[np.float32], view: CfpView) -> Box:
+    """Box of the whole face guessed from CFP's points.
+
+    Frontals are annotated on the image-left half only: the other half is its mirror image about the line through the
+    mid-line points. A profile's hidden half lies behind the visible one, so its own box will do.
+
+    Args:
+        points: (68, 2) px, NaN where not annotated.
+    """
+    if view == "profile":
+        return Box.around(points)
+    middle = points[list(_MIDLINE)].astype(np.float64)
+    center = middle.mean(axis=0)
+    axis = np.linalg.svd(middle - center)[2][0]
+    known = points[np.isfinite(points).all(axis=1)].astype(np.float64) - center
+    reflected = 2 * (known @ axis)[:, None] * axis - known
+    return Box.around(np.concatenate([known, reflected]) + center)
+
+
+def read_cfp(folder: Path, people: Collection[int]) -> Iterator[tuple[Path, CfpView, NDArray[np.float64]]]:
+    """Pictures of CFP's official tree that are on disk.
+
+    Args:
+        folder: the tree with `Data/Images` and `Data/Fiducials`.
+        people: numbers, from 1.
+
+    Yields:
+        picture path; view; fiducials (30, 2) px as in the file.
+    """
+    views: tuple[CfpView, CfpView] = ("frontal", "profile")
+    for person in sorted(people):
+        for view in views:
+            for file in sorted((folder / "Data" / "Fiducials" / f"{person:03d}" / view).glob("*.txt")):
+                fiducials = np.loadtxt(file, delimiter=",", dtype=np.float64)
+                if fiducials.shape != (30, 2):
+                    raise InvalidInputError(f"{file}: expected 30 fiducials x,y; got shape {fiducials.shape}")
+                yield folder / "Data" / "Images" / f"{person:03d}" / view / f"{file.stem}.jpg", view, fiducials
+
+
+def pack_cfp(folder: Path, held_out: Collection[str], want_held_out: bool = False) -> LandmarkPack:
+    """Pack CFP's official tree: 30 of the 68 points a picture, the rest not annotated.
+
+    Args:
+        folder: the tree.
+        held_out: keys of the people to leave out (`held_out_people`).
+        want_held_out: pack those people instead of all others.
+    """
+    people = [
+        number
+        for number, name in enumerate(cfp_names(folder), start=1)
+        if (person_key(name) in held_out) == want_held_out
+    ]
+
+    def faces() -> Iterator[PackedFace]:
+        for picture, view, fiducials in read_cfp(folder, people):
+            points, annotated = cfp_to_ibug68(fiducials, view)
+            yaw = 0.0
+            if view == "profile":
+                yaw = CFP_PROFILE_YAW if cfp_faces_right(fiducials) else -CFP_PROFILE_YAW
+            state = np.where(annotated, VISIBLE, NOT_ANNOTATED).astype(np.int8)
+            box = cfp_full_box(points, view)
+            yield PackedFace.cut_from(read_image(picture), points, state, box, yaw, f"cfp-{view}")
+
+    return LandmarkPack.gather(faces())
+
+
+def join_packs(*packs: LandmarkPack) -> LandmarkPack:
+    """One pack of all faces of several."""
+    return LandmarkPack(*[np.concatenate([getattr(pack, name) for pack in packs]) for name in _ARRAYS])

@@ -1,0 +1,192 @@
+"""From score maps to points: log-odds maps, arg-max and sub-pixel places, confidence, visibility."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from facerec.landmarks.errors import InvalidInputError
+
+Decoding = Literal["argmax", "quadratic", "local"]
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeSettings:
+    """How places are read off score maps.
+
+    Attributes:
+        method: "argmax" (the paper's: whole map pixels), "quadratic" (vertex of the parabola through the log-odds of
+            the highest pixel and its neighbours), "local" (mean place under the probabilities in a window around the
+            highest pixel).
+        radius: half side of the window of "local", map px. 3 px hold all of a peak that was taught with a deviation
+            of 1 px.
+        temperature: the log-odds are divided by it before "local" weighs places; 1 takes them as taught.
+    """
+
+    method: Decoding = "local"
+    radius: int = 3
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.method not in ("argmax", "quadratic", "local") or self.radius < 1 or self.temperature <= 0:
+            raise InvalidInputError(
+                "expected method argmax, quadratic or local, radius >= 1 and temperature > 0; got "
+                f"{self.method!r}, {self.radius}, {self.temperature}"
+            )
+
+
+def landmark_log_odds(scores: Tensor, landmarks: int) -> Tensor:
+    """Log-odds of each landmark against background.
+
+    The K yaw maps of a landmark are summed as probabilities (the paper's element-wise summation), which for log-odds
+    is a log-sum-exp.
+
+    Args:
+        scores: (N, KL + 1, S, S) logits, background last.
+        landmarks: L.
+
+    Returns:
+        (N, L, S, S) float32.
+    """
+    if scores.ndim != 4 or (scores.shape[1] - 1) % landmarks:
+        raise InvalidInputError(f"expected scores (N, K * {landmarks} + 1, S, S); got {tuple(scores.shape)}")
+    scores = scores.float()
+    odds = scores[:, :-1] - scores[:, -1:]
+    n, maps, h, w = odds.shape
+    if maps == landmarks:
+        return odds
+    return torch.logsumexp(odds.reshape(n, maps // landmarks, landmarks, h, w), dim=1)
+
+
+def highest(maps: Tensor) -> Tensor:
+    """(N, L, H, W) -> (N, L, 2) int64: x and y of the highest pixel of each map."""
+    width = maps.shape[3]
+    flat = maps.flatten(2).argmax(dim=2)
+    return torch.stack([flat % width, flat // width], dim=2)
+
+
+def _window(maps: Tensor, centers: Tensor, radius: int, fill: float) -> Tensor:
+    """Square windows (N, L, 2r + 1, 2r + 1) of maps (N, L, H, W) about integer centers (N, L, 2); `fill` outside."""
+    n, count, _, _ = maps.shape
+    padded = functional.pad(maps, (radius, radius, radius, radius), value=fill)
+    offsets = torch.arange(2 * radius + 1, device=maps.device)
+    rows = centers[..., 1, None, None] + offsets[:, None]
+    columns = centers[..., 0, None, None] + offsets[None, :]
+    batch = torch.arange(n, device=maps.device)[:, None, None, None]
+    channel = torch.arange(count, device=maps.device)[None, :, None, None]
+    return padded[batch, channel, rows, columns]
+
+
+def decode(odds: Tensor, settings: DecodeSettings | None = None) -> Tensor:
+    """Places of the landmarks.
+
+    Args:
+        odds: (N, L, S, S) log-odds from `landmark_log_odds`.
+
+    Returns:
+        (N, L, 2) float32, x and y, map px (the centre of the top-left pixel is (0, 0)).
+    """
+    settings = settings or DecodeSettings()
+    peak = highest(odds)
+    places = peak.float()
+    if settings.method == "argmax":
+        return places
+    if settings.method == "local":
+        r = settings.radius
+        weights = _window(odds / settings.temperature, peak, r, float("-inf")).flatten(2).softmax(dim=2)
+        weights = weights.reshape(*places.shape[:2], 2 * r + 1, 2 * r + 1)
+        offsets = torch.arange(-r, r + 1, device=odds.device, dtype=torch.float32)
+        dx = (weights.sum(dim=2) * offsets).sum(dim=2)
+        dy = (weights.sum(dim=3) * offsets).sum(dim=2)
+        return places + torch.stack([dx, dy], dim=2)
+    near = _window(odds, peak, 1, float("nan"))
+    middle = near[:, :, 1, 1]
+
+    def vertex(before: Tensor, after: Tensor) -> Tensor:
+        bend = before - 2 * middle + after
+        shift = (before - after) / (2 * bend)
+        # Flat tops and the edge of the map (NaN) have no vertex: stay on the pixel.
+        return torch.where(bend < -1e-6, shift, torch.zeros_like(shift)).nan_to_num(0.0).clamp(-0.5, 0.5)
+
+    shift = torch.stack([vertex(near[:, :, 1, 0], near[:, :, 1, 2]), vertex(near[:, :, 0, 1], near[:, :, 2, 1])], dim=2)
+    return places + shift
+
+
+def peak_log_odds(odds: Tensor, places: Tensor, radius: int = 2) -> Tensor:
+    """Log of the summed odds in a window of each map around its place: the evidence that the landmark is there.
+
+    Summing makes it tell nothing about how the peak falls between pixels.
+
+    Args:
+        odds: (N, L, S, S).
+        places: (N, L, 2) map px.
+
+    Returns:
+        (N, L) float32.
+    """
+    size = odds.shape[3]
+    centers = places.round().long().clamp(0, size - 1)
+    return _window(odds, centers, radius, float("-inf")).flatten(2).logsumexp(dim=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Logistic:
+    """p = 1 / (1 + exp(-(slope * x + offset))), fitted on held-back training people and saved with the weights."""
+
+    slope: float = 1.0
+    offset: float = 0.0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Probability of each element, same shape."""
+        return torch.sigmoid(self.slope * x + self.offset)
+
+    @staticmethod
+    def fit(x: Tensor, truth: Tensor, steps: int = 50) -> Logistic:
+        """Maximum-likelihood slope and offset by Newton's method, with a weak pull of the slope to zero.
+
+        Args:
+            x: (M,) evidence.
+            truth: (M,) bool; both values must occur.
+        """
+        if x.ndim != 1 or x.shape != truth.shape or bool(truth.all()) or not bool(truth.any()):
+            raise InvalidInputError(
+                f"expected evidence (M,) with true and false cases; got {tuple(x.shape)}, {int(truth.sum())} true"
+            )
+        x64 = x.double()
+        center, spread = x64.mean(), x64.std().clamp_min(1e-6)
+        design = torch.stack([(x64 - center) / spread, torch.ones_like(x64)], dim=1)
+        target = truth.double()
+        weight = torch.zeros(2, dtype=torch.float64)
+        ridge = torch.diag(torch.tensor([1e-5, 1e-9], dtype=torch.float64)) * len(x64)
+        for _ in range(steps):
+            p = torch.sigmoid(design @ weight)
+            gradient = design.T @ (p - target) + ridge @ weight
+            curvature = design.T @ (design * (p * (1 - p))[:, None]) + ridge + 1e-9 * torch.eye(2, dtype=torch.float64)
+            step = torch.linalg.solve(curvature, gradient)
+            # A damped step: separable evidence would otherwise overshoot into a flat region.
+            weight = weight - step * min(1.0, 2.0 / float(step.abs().max().clamp_min(1e-12)))
+            if float(step.abs().max()) < 1e-9:
+                break
+        slope = float(weight[0] / spread)
+        return Logistic(slope, float(weight[1] - weight[0] * center / spread))
+
+
+def peak_share_log_odds(odds: Tensor, places: Tensor, radius: int = 3) -> Tensor:
+    """Log of the ratio of what a map holds around a place to what it holds elsewhere: low when several places compete.
+
+    Args:
+        odds: (N, L, S, S).
+        places: (N, L, 2) map px.
+
+    Returns:
+        (N, L) float32.
+    """
+    near = peak_log_odds(odds, places, radius)
+    everything = odds.flatten(2).logsumexp(dim=2)
+    # Both sides kept above e^-12: float32 cannot tell shares closer to 0 or 1 apart.
+    share = (near - everything).exp().clamp(6e-6, 1 - 6e-6)
+    return torch.logit(share)

@@ -1,0 +1,191 @@
+"""Locating the landmarks of faces whose boxes are known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facerec.landmarks.checkpoint import load_weights
+from facerec.landmarks.crop import ROI_SIZE, Roi, cut, grey
+from facerec.landmarks.errors import DeviceError, InvalidInputError
+from facerec.landmarks.godp import SCORE_STRIDES, Godp, normalize_roi
+from facerec.landmarks.godp_weights import Calibration, godp_from_arrays
+from facerec.landmarks.heatmaps import (
+    DecodeSettings,
+    decode,
+    landmark_log_odds,
+    peak_log_odds,
+    peak_share_log_odds,
+)
+from facerec.landmarks.markup import IBUG68, IBUG68_MIRROR
+from facerec.landmarks.types import Box, Image, Landmarks, check_image
+
+LANDMARK_MODELS = ("godp",)
+"""Names that `Landmarker.load` takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class LandmarkerSettings:
+    """How faces are located.
+
+    Attributes:
+        mirrored: average the score maps with those of the mirrored ROI; twice the time.
+        boxes: ROIs a face, the first from its box as it is, the others shifted and scaled at random; every coordinate
+            is the median over them. The paper reports 16 for its figures; 1 is what a user waits for.
+        box_shift, box_scale: extent of these changes, shares of the ROI's side; about what a detector errs by.
+        seed: of these changes, so that the same photograph always gives the same points.
+        batch: ROIs the network looks at together; bounds the memory of a photograph with many faces.
+    """
+
+    mirrored: bool = False
+    boxes: int = 1
+    box_shift: float = 0.04
+    box_scale: float = 0.06
+    seed: int = 0
+    batch: int = 16
+
+    def __post_init__(self) -> None:
+        if self.boxes < 1 or self.batch < 1:
+            raise InvalidInputError(f"expected boxes >= 1 and batch >= 1; got {self.boxes}, {self.batch}")
+        if not (0 <= self.box_shift < 0.5 and 0 <= self.box_scale < 0.5):
+            raise InvalidInputError(
+                f"expected box_shift and box_scale in [0, 0.5); got {self.box_shift}, {self.box_scale}"
+            )
+
+
+class Landmarker:
+    """Locates 68 landmarks in face boxes. Holds no state between calls; safe to share between threads.
+
+    Args:
+        network: as `godp_from_arrays` returns it; it is fused in place.
+        decoding: how places are read off its score maps.
+        calibration: of its confidence and visibility.
+        settings: how faces are located.
+        device: "cpu" or a CUDA device.
+
+    Raises:
+        DeviceError: `device` is not there.
+    """
+
+    def __init__(
+        self,
+        network: Godp,
+        decoding: DecodeSettings,
+        calibration: Calibration,
+        settings: LandmarkerSettings | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.settings = settings or LandmarkerSettings()
+        self.device = torch.device(device)
+        if self.device.type == "cuda" and not torch.cuda.is_available():
+            raise DeviceError(f"the device {self.device} was asked for, but torch sees no CUDA device")
+        if network.settings.landmarks != len(IBUG68_MIRROR):
+            raise InvalidInputError(f"expected a network of 68 landmarks; got {network.settings.landmarks}")
+        network = network.eval().requires_grad_(False).fuse()
+        self._network = network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._decoding = decoding
+        self._calibration = calibration
+
+    @classmethod
+    def load(
+        cls,
+        model: str = "godp",
+        device: str | torch.device = "cpu",
+        settings: LandmarkerSettings | None = None,
+    ) -> Landmarker:
+        """The landmark model of that name that comes with the package.
+
+        Raises:
+            InvalidInputError: no such model, or its weights are not installed.
+            ContractError: the weight file is not the recorded one.
+            DeviceError: `device` is not there.
+        """
+        if model not in LANDMARK_MODELS:
+            raise InvalidInputError(f"expected a landmark model of {', '.join(LANDMARK_MODELS)}; got {model!r}")
+        return cls.from_arrays(load_weights("landmarks", model), device, settings)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        arrays: Mapping[str, NDArray[Any]],
+        device: str | torch.device = "cpu",
+        settings: LandmarkerSettings | None = None,
+    ) -> Landmarker:
+        """A landmarker from the arrays of a weight file."""
+        network, decoding, calibration = godp_from_arrays(arrays)
+        return cls(network, decoding, calibration, settings, device)
+
+    def locate(self, image: Image, boxes: Sequence[Box]) -> list[Landmarks]:
+        """Landmarks of the faces in `boxes`, in the order of the boxes.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            boxes: tight landmark boxes as the detector gives them, px.
+
+        Returns:
+            one `Landmarks` ("ibug68") a box, px in `image`.
+
+        Raises:
+            InvalidInputError: another form of image.
+        """
+        plane = grey(check_image(image))
+        if not boxes:
+            return []
+        count = self.settings.boxes
+        rois = [roi for box in boxes for roi in self._rois(box)]
+        places, share, evidence = self._look(np.stack([cut(plane, roi, ROI_SIZE) for roi in rois]))
+        points = np.stack([roi.to_picture(own, ROI_SIZE) for roi, own in zip(rois, places.numpy(), strict=True)])
+        points = np.median(points.reshape(len(boxes), count, -1, 2), axis=1).astype(np.float32)
+        confidence = self._calibration.confidence(_median(share, count)).clamp(0, 1).numpy()
+        visible = self._calibration.visibility(_median(evidence, count)).numpy() >= 0.5
+        return [Landmarks(points[i], confidence[i].astype(np.float32), visible[i], IBUG68) for i in range(len(boxes))]
+
+    def _rois(self, box: Box) -> list[Roi]:
+        first = Roi.around(box)
+        rng = np.random.default_rng(self.settings.seed)
+        rois = [first]
+        for _ in range(self.settings.boxes - 1):
+            dx, dy = rng.uniform(-self.settings.box_shift, self.settings.box_shift, 2) * first.side
+            scale = 1 + rng.uniform(-self.settings.box_scale, self.settings.box_scale)
+            rois.append(Roi(first.center_x + float(dx), first.center_y + float(dy), first.side * float(scale)))
+        return rois
+
+    @torch.inference_mode()
+    def _look(self, rois: NDArray[np.uint8]) -> tuple[Tensor, Tensor, Tensor]:
+        """Places (M, 68, 2), px of the ROI; evidence of place and of visibility (M, 68); all on the CPU."""
+        stride = SCORE_STRIDES[-1]
+        found = []
+        for first in range(0, len(rois), self.settings.batch):
+            x = normalize_roi(torch.from_numpy(rois[first : first + self.settings.batch]).to(self.device))
+            final, proposal = self._odds(x)
+            if self.settings.mirrored:
+                final_m, proposal_m = self._odds(x.flip(3))
+                mirror = torch.from_numpy(IBUG68_MIRROR.copy()).to(self.device)
+                final = (final + final_m[:, mirror].flip(3)) / 2
+                proposal = (proposal + proposal_m[:, mirror].flip(3)) / 2
+            places = decode(final, self._decoding)
+            found.append(
+                (
+                    (places * stride + (stride - 1) / 2).cpu(),
+                    peak_share_log_odds(final, places).cpu(),
+                    peak_log_odds(proposal, places).cpu(),
+                )
+            )
+        places, share, evidence = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return places, share, evidence
+
+    def _odds(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        decisions = self._network(x.contiguous(memory_format=torch.channels_last))
+        count = self._network.settings.landmarks
+        return landmark_log_odds(decisions.refinement_2, count), landmark_log_odds(decisions.proposal_2, count)
+
+
+def _median(values: Tensor, count: int) -> Tensor:
+    """Median over each `count` successive rows: (M * count, L) -> (M, L)."""
+    return torch.from_numpy(np.median(values.reshape(-1, count, values.shape[1]).numpy(), axis=1))

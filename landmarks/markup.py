@@ -1,0 +1,126 @@
+"""Landmark markups: the order of their points, mirror pairs, and how one is read as another.
+
+Everything inside facerec uses the 68 points of the iBUG markup ("ibug68"): 0-16 jaw, 17-21 and 22-26 brows, 27-30 nose
+bridge to tip, 31-35 nose base, 36-41 and 42-47 eyes, 48-59 outer and 60-67 inner lips, each counted from the image's
+left on a frontal face.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerec.landmarks.errors import InvalidInputError
+
+IBUG68: Final = "ibug68"
+
+IBUG68_REGIONS: Final[dict[str, range]] = {
+    "jaw": range(17),
+    "left_brow": range(17, 22),
+    "right_brow": range(22, 27),
+    "nose_bridge": range(27, 31),
+    "nose_base": range(31, 36),
+    "left_eye": range(36, 42),
+    "right_eye": range(42, 48),
+    "outer_lips": range(48, 60),
+    "inner_lips": range(60, 68),
+}
+"""Names of the parts; left and right are the image's on a frontal face."""
+
+IBUG68_OUTER_EYE_CORNERS: Final = (36, 45)
+"""Between them is the interocular distance that errors on 68 points are normalised by."""
+
+
+def _indices(values: list[int]) -> NDArray[np.intp]:
+    array = np.array(values, dtype=np.intp)
+    array.setflags(write=False)
+    return array
+
+
+IBUG68_MIRROR: Final[NDArray[np.intp]] = _indices(
+    [
+        *range(16, -1, -1),
+        *range(26, 16, -1),
+        *range(27, 31),
+        *range(35, 30, -1),
+        *(45, 44, 43, 42, 47, 46),
+        *(39, 38, 37, 36, 41, 40),
+        *range(54, 47, -1),
+        *range(59, 54, -1),
+        *(64, 63, 62, 61, 60, 67, 66, 65),
+    ]
+)
+"""(68,): row i of a mirrored face is row IBUG68_MIRROR[i] of the face. Its own inverse."""
+
+CFP30_TO_IBUG68: Final[NDArray[np.intp]] = _indices(
+    [*range(9), 17, 19, 21, *range(36, 42), *range(27, 31), 33, 32, 31, 48, 51, 62, 57, 66]
+)
+"""(30,): the row of ibug68 each fiducial of a CFP frontal picture is (CFP frontals carry the image-left half only)."""
+
+CFP30_PROFILE_TO_IBUG68: Final[NDArray[np.intp]] = _indices(
+    [*range(9), 17, 19, 21, 36, 37, 38, 39, 41, 40, *range(27, 31), 33, 32, 31, 48, 51, 62, 57, 66]
+)
+"""(30,): the same for a profile whose nose points to the image's right; the two lower-lid points are swapped there."""
+
+UHDB31_TO_IBUG68: Final[NDArray[np.intp]] = _indices([36, 39, 42, 45, 31, 30, 35, 48, 54])
+"""(9,): eye corners, nose left/tip/right and mouth corners, the points GoDP is scored on for UHDB31 (AFLW's 7, 9, 10,
+12, 14, 15, 16, 18, 20)."""
+
+CfpView = Literal["frontal", "profile"]
+
+
+def mirror_points(points: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    """Points of the mirrored picture.
+
+    Args:
+        points: (..., 68, 2) px, ibug68; NaN rows stay NaN.
+        width: width of the picture, px.
+
+    Returns:
+        (..., 68, 2) float32, px, in ibug68 order of the mirrored face.
+    """
+    if points.shape[-2:] != (68, 2):
+        raise InvalidInputError(f"expected points of shape (..., 68, 2); got {points.shape}")
+    mirrored: NDArray[np.float32] = points[..., IBUG68_MIRROR, :].astype(np.float32)
+    mirrored[..., 0] = width - 1 - mirrored[..., 0]
+    return mirrored
+
+
+def cfp_faces_right(fiducials: NDArray[np.floating]) -> bool:
+    """Whether the nose of a CFP profile points to the image's right: its nose tip lies right of its ear.
+
+    Args:
+        fiducials: (30, 2) px.
+    """
+    _check_cfp(fiducials)
+    return bool(fiducials[18:22, 0].mean() > fiducials[0:3, 0].mean())
+
+
+def cfp_to_ibug68(fiducials: NDArray[np.floating], view: CfpView) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Read CFP's 30 fiducials as rows of the 68-point markup.
+
+    Args:
+        fiducials: (30, 2) px, as in the data set's files.
+        view: "frontal" or "profile".
+
+    Returns:
+        points (68, 2) float32, px, NaN where CFP has no such point; annotated (68,) bool.
+    """
+    _check_cfp(fiducials)
+    if view not in ("frontal", "profile"):
+        raise InvalidInputError(f"expected a CFP view 'frontal' or 'profile'; got {view!r}")
+    rows = CFP30_TO_IBUG68 if view == "frontal" else CFP30_PROFILE_TO_IBUG68
+    if view == "profile" and not cfp_faces_right(fiducials):
+        rows = IBUG68_MIRROR[rows]
+    points = np.full((68, 2), np.nan, dtype=np.float32)
+    points[rows] = fiducials
+    annotated = np.zeros(68, dtype=np.bool_)
+    annotated[rows] = np.isfinite(fiducials).all(axis=1)
+    return points, annotated
+
+
+def _check_cfp(fiducials: NDArray[np.floating]) -> None:
+    if fiducials.shape != (30, 2):
+        raise InvalidInputError(f"expected CFP fiducials of shape (30, 2); got {fiducials.shape}")

@@ -1,0 +1,202 @@
+"""Training DFD: the alternating Fisher problem for W and V, dominant patterns, and the compaction, cell by cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+from facerec.landmarks.errors import InvalidInputError
+from facerec.recognition.dfd import (
+    CELL,
+    DFD,
+    GRID,
+    DFDSettings,
+    Floats,
+    cell_filters,
+    difference_maps,
+    neighbourhoods,
+    usable_pixels,
+)
+
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class DFDTraining:
+    """Settings of the training."""
+
+    rounds: int = 4  # the Fisher ratio settles by the third round
+    ridge: float = 1e-3  # of the mean variance, added to the within-class scatter
+    pixel_step: int = 2  # every second pixel of a cell carries the scatter: neighbours say the same
+    patterns: int = 40_000  # patterns that the dominant ones are sought among, a cell
+    iterations: int = 8  # of k-means
+    components: int = 160  # principal components of a cell's histograms kept before the discriminant directions
+    compact: int = 48  # numbers a cell
+    shrink: float = 0.1  # of the within-class scatter towards a sphere
+    seed: int = 0
+
+
+def fisher_ratio(between: Doubles, within: Doubles, filters: Doubles) -> float:
+    """trace((F^T Sw F)^-1 F^T Sb F) of directions F (n, k)."""
+    left = filters.T @ within @ filters
+    return float(
+        np.trace(np.linalg.solve(left + 1e-9 * np.trace(left) * np.eye(len(left)), filters.T @ between @ filters))
+    )
+
+
+def alternate(
+    between: Doubles, within: Doubles, settings: DFDSettings, training: DFDTraining
+) -> tuple[Doubles, Doubles, list[float]]:
+    """Solve the alternating Fisher problem in the covariance domain.
+
+    dI is linear in the neighbourhood x, so Sb and Sw of W^T dI V follow from the covariances of x alone: with A_v the
+    map from x to dI v, S(V) = sum_v A_v C A_v^T; and the transposed problem likewise.
+
+    Args:
+        between, within: (support^2, support^2) scatters of the neighbourhoods.
+
+    Returns:
+        W (S^2, a), V (d, b) and the Fisher ratio of the a x b patterns after each round.
+    """
+    maps = difference_maps(settings)  # (d, S^2, n)
+    d = len(maps)
+    v = np.eye(d)  # the first round weighs all neighbours alike
+    w = np.zeros((settings.patch**2, settings.filters))
+    ratios = []
+    for _ in range(training.rounds):
+        along = np.einsum("dsn,db->bsn", maps, v)
+        w = _directions(
+            sum(a @ between @ a.T for a in along),
+            sum(a @ within @ a.T for a in along),
+            settings.filters,
+            training.ridge,
+        )
+        across = np.einsum("dsn,sa->adn", maps, w)
+        v = _directions(
+            sum(a @ between @ a.T for a in across),
+            sum(a @ within @ a.T for a in across),
+            settings.samplings,
+            training.ridge,
+        )
+        ratios.append(fisher_ratio(between, within, cell_filters(w, v, settings)))
+    return w, v, ratios
+
+
+def _directions(between: Doubles | int, within: Doubles | int, count: int, ridge: float) -> Doubles:
+    b, w = np.asarray(between), np.asarray(within)
+    n = len(w)
+    _, vectors = scipy.linalg.eigh(b, w + ridge * np.trace(w) / n * np.eye(n))
+    top = vectors[:, ::-1][:, :count]
+    # A direction's sign is free; fixing it makes the training deterministic across LAPACK builds.
+    return np.asarray(top * np.where(top[np.abs(top).argmax(axis=0), np.arange(count)] < 0, -1.0, 1.0))
+
+
+def _scatter(x: Floats, usable: NDArray[np.bool_], person: NDArray[np.int64]) -> tuple[Doubles, Doubles]:
+    """Between- and within-class scatter of (N, P, n) neighbourhoods with (N, P) usable, about per-pixel class means."""
+    n = x.shape[2]
+    people = int(person.max()) + 1
+    weight = usable.astype(np.float32)
+    total = np.zeros((people, x.shape[1], n), dtype=np.float32)
+    count = np.zeros((people, x.shape[1]), dtype=np.float32)
+    np.add.at(total, person, x * weight[..., None])
+    np.add.at(count, person, weight)
+    class_mean = total / np.maximum(count, 1)[..., None]
+    mean = total.sum(axis=0) / np.maximum(count.sum(axis=0), 1)[:, None]
+    inner = (x - class_mean[person]) * weight[..., None]
+    flat = inner.reshape(-1, n)
+    within = (flat.T @ flat).astype(np.float64)
+    outer = ((class_mean - mean) * np.sqrt(count)[..., None]).reshape(-1, n)
+    return (outer.T @ outer).astype(np.float64), within
+
+
+def _compaction(histograms: Floats, person: NDArray[np.int64], training: DFDTraining) -> tuple[Floats, Floats]:
+    """Mean (K,) and projection (K, D) of square-rooted histograms (N, K): whitening, then Fisher directions."""
+    mean = histograms.mean(axis=0)
+    centred = (histograms - mean).astype(np.float64)
+    covariance = centred.T @ centred / len(centred)
+    variance, axes = np.linalg.eigh(covariance)
+    keep = slice(-min(training.components, len(variance)), None)
+    whiten = axes[:, keep] / np.sqrt(np.maximum(variance[keep], 1e-9))
+    z = centred @ whiten
+    people = int(person.max()) + 1
+    count = np.bincount(person, minlength=people).astype(np.float64)
+    total = np.zeros((people, z.shape[1]))
+    np.add.at(total, person, z)
+    residual = z - (total / np.maximum(count, 1)[:, None])[person]
+    several = count[person] > 1
+    within = residual[several].T @ residual[several] / max(int(several.sum()), 1)
+    size = len(within)
+    within = (1 - training.shrink) * within + training.shrink * np.trace(within) / size * np.eye(size)
+    # In the whitened space the total scatter is the identity: Fisher's directions are the least within-class ones.
+    spread, vectors = np.linalg.eigh(within)
+    chosen = vectors[:, : training.compact] / np.sqrt(spread[: training.compact])
+    projection = whiten @ chosen
+    signs = np.where(projection[np.abs(projection).argmax(axis=0), np.arange(projection.shape[1])] < 0, -1.0, 1.0)
+    return mean.astype(np.float32), (projection * signs).astype(np.float32)
+
+
+def train_dfd(
+    prepared: NDArray[np.floating],
+    masks: NDArray[np.bool_],
+    people: NDArray[np.str_],
+    settings: DFDSettings | None = None,
+    training: DFDTraining | None = None,
+    progress: Callable[[int, float], None] | None = None,
+) -> DFD:
+    """Train filters, dominant patterns and compaction.
+
+    Args:
+        prepared: (N, side, side) and masks: (N, side, side), as `prepare_texture` gives them.
+        people: (N,) whose texture it is; Fisher's scatters need people with two and more.
+        settings, training: see there.
+        progress: called with the cell's index and its Fisher ratio.
+
+    Raises:
+        InvalidInputError: fewer than two people, or nobody with two textures.
+    """
+    import faiss
+
+    settings, training = settings or DFDSettings(), training or DFDTraining()
+    names, person = np.unique(people, return_inverse=True)
+    if len(names) < 2 or np.bincount(person).max() < 2:
+        raise InvalidInputError(f"expected textures of at least two people, two of somebody; got {len(names)} people")
+    usable = np.stack([usable_pixels(mask, settings) for mask in masks])  # (N, 64, 400)
+    patterns_per_pixel = settings.filters * settings.samplings
+    n, words = settings.support**2, settings.words
+    filters = np.zeros((GRID * GRID, n, patterns_per_pixel), dtype=np.float32)
+    codebooks = np.zeros((GRID * GRID, words, patterns_per_pixel), dtype=np.float32)
+    means = np.zeros((GRID * GRID, words), dtype=np.float32)
+    projections = np.zeros((GRID * GRID, words, training.compact), dtype=np.float32)
+    step = np.arange(CELL * CELL).reshape(CELL, CELL)[:: training.pixel_step, :: training.pixel_step].ravel()
+    for cell in range(GRID * GRID):
+        rng = np.random.default_rng([training.seed, cell])
+        rows = np.flatnonzero(usable[:, cell].mean(axis=1) >= settings.min_visible)
+        if len(rows) < 20:
+            raise InvalidInputError(f"expected cell {cell} to be visible in at least 20 textures; got {len(rows)}")
+        around = np.stack([neighbourhoods(prepared[r], cell, settings) for r in rows]).astype(np.float32)
+        between, within = _scatter(around[:, step], usable[rows, cell][:, step], person[rows])
+        w, v, ratios = alternate(between, within, settings, training)
+        filters[cell] = cell_filters(w, v, settings)
+        patterns = (around.reshape(-1, n) @ filters[cell]).reshape(len(rows), -1, patterns_per_pixel)
+        valid = patterns[usable[rows, cell]]
+        chosen = valid[rng.permutation(len(valid))[: training.patterns]]
+        means_of = faiss.Kmeans(
+            patterns_per_pixel, words, niter=training.iterations, seed=training.seed + 1, max_points_per_centroid=10**6
+        )
+        means_of.cp.min_points_per_centroid = 1
+        means_of.train(np.ascontiguousarray(chosen))
+        codebooks[cell] = means_of.centroids
+        half = 0.5 * (codebooks[cell] ** 2).sum(axis=1)
+        histograms = np.zeros((len(rows), words), dtype=np.float32)
+        for k in range(len(rows)):
+            nearest = (patterns[k][usable[rows[k], cell]] @ codebooks[cell].T - half).argmax(axis=1)
+            histograms[k] = np.bincount(nearest, minlength=words)
+        shares = np.sqrt(histograms / histograms.sum(axis=1, keepdims=True))
+        means[cell], projections[cell] = _compaction(shares, person[rows], training)
+        if progress is not None:
+            progress(cell, ratios[-1])
+    return DFD(filters, codebooks, means, projections, settings)

@@ -1,0 +1,689 @@
+"""Enrolment: from folders of photographs to entries of a gallery.
+
+Photographs are known by the digest of their bytes, so what was moved, copied or touched is not described again, and an
+enrolment that was interrupted is resumed by running it again. Each photograph is tried by itself; one that cannot be
+used gets a stable reason code and the batch goes on. One batch is one transaction.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError, ReasonCode, UnusablePhotoError
+from facerec.landmarks.image import find_photos, photo_digest, read_image
+from facerec.landmarks.types import Image
+from facerec.recognition.gallery import (
+    SKIPPED_SUFFIX,
+    FacesPolicy,
+    Gallery,
+    ModelContract,
+    NewEntry,
+    NewPhoto,
+    PhotoRecord,
+    person_name,
+)
+from facerec.recognition.recognizer import DescribedFace, UndescribedFace
+from facerec.recognition.writer_lock import derived_file
+
+Layout = Literal["folders", "flat", "csv"]
+"""How photographs name people: PERSON/photo.jpg, PERSON_1.jpg, or a table with the columns path and person."""
+
+_COUNTER = re.compile(r"(?:[ _.-]*\(\d+\)|[ _.-]+\d+)$")
+
+
+class Describer(Protocol):
+    """What enrolment and identification need of a recognizer (see `facerec.recognition.recognizer.Recognizer`).
+
+    `describe` is called from several threads at once and must give each picture the same answer as alone.
+    """
+
+    @property
+    def contract(self) -> ModelContract:
+        """What shaped the signatures."""
+        ...
+
+    def describe(self, image: Image) -> list[DescribedFace | UndescribedFace]:
+        """The faces of a picture, largest first; none when there is none."""
+        ...
+
+
+@dataclass(frozen=True)
+class EnrolmentSettings:
+    """How photographs are enrolled.
+
+    Attributes:
+        faces: which faces of a photograph belong to its person: "largest" (default: a portrait may have people in the
+            background), "one" (photographs with several faces are skipped as multiple_faces) or "all".
+        workers: photographs described at a time. One by default: the networks use all cores by themselves.
+        batch: photographs a transaction; what a killed process loses at most. 16 take seconds, a commit milliseconds.
+        frontal_yaw: a person seen only within this |yaw|, degrees, counts as "frontal only".
+        profile_yaw: from this |yaw| on, degrees, an entry counts as a profile view: the far eye is hidden.
+    """
+
+    faces: FacesPolicy = "largest"
+    workers: int = 1
+    batch: int = 16
+    frontal_yaw: float = 30.0
+    profile_yaw: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.workers < 1 or self.batch < 1:
+            raise InvalidInputError(f"expected at least 1 worker and 1 photograph a batch; got {self}")
+
+
+@dataclass(frozen=True)
+class EnrolmentItem:
+    """One photograph of one person.
+
+    Attributes:
+        person: name, as stored.
+        path: the file.
+        relative_path: the same from the folder, or the table's folder, that was given.
+    """
+
+    person: str
+    path: Path
+    relative_path: Path
+
+
+@dataclass(frozen=True)
+class EnrolmentPlan:
+    """Who is on which photograph.
+
+    Attributes:
+        layout: how names were taken from paths.
+        items: the photographs, sorted by person and path.
+        ignored: files that name no person, each with the reason.
+    """
+
+    layout: Layout
+    items: tuple[EnrolmentItem, ...]
+    ignored: tuple[tuple[Path, str], ...] = ()
+
+    @property
+    def people(self) -> int:
+        """Number of people named."""
+        return len({item.person for item in self.items})
+
+
+@dataclass(frozen=True)
+class SkippedPhoto:
+    """A photograph that was not enrolled.
+
+    Attributes:
+        person: whose it is said to be.
+        path: the file.
+        reason: reason code, or "internal_error" when this program failed on it.
+        detail: one sentence.
+        sha256: digest of its bytes, empty when they could not be read.
+    """
+
+    person: str
+    path: Path
+    reason: str
+    detail: str
+    sha256: str
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON-ready values, the lines of the file of skipped photographs."""
+        return {
+            "file": str(self.path),
+            "person": self.person,
+            "reason": self.reason,
+            "detail": self.detail,
+            "sha256": self.sha256,
+        }
+
+
+@dataclass
+class EnrolmentSummary:
+    """What an enrolment did.
+
+    Attributes:
+        photos: photographs planned.
+        enrolled: of these, how many have entries in the gallery now.
+        new: how many of those were described in this run.
+        duplicates: photographs whose very bytes the same person has under another name of file.
+        skipped: photographs without an entry, also those a former run skipped for the same reason.
+        ignored: files that name no person.
+        conflicts: sentences on photographs that speak for two people.
+        people, entries: how many the gallery holds now.
+        frontal_only: people of the gallery seen only within `EnrolmentSettings.frontal_yaw`.
+        with_profile: people of the gallery with a profile view.
+        layout: how names were taken from paths.
+        contract: digest of the gallery's contract.
+        digest: digest of the gallery's content.
+        seconds: duration.
+    """
+
+    photos: int
+    layout: Layout
+    contract: str
+    enrolled: int = 0
+    new: int = 0
+    duplicates: int = 0
+    skipped: list[SkippedPhoto] = field(default_factory=list)
+    ignored: tuple[tuple[Path, str], ...] = ()
+    conflicts: list[str] = field(default_factory=list)
+    people: int = 0
+    entries: int = 0
+    frontal_only: int = 0
+    with_profile: int = 0
+    digest: str = ""
+    seconds: float = 0.0
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Number of skipped photographs by reason, most frequent first."""
+        return dict(sorted(Counter(s.reason for s in self.skipped).items(), key=lambda item: (-item[1], item[0])))
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        return {
+            "photos": self.photos,
+            "layout": self.layout,
+            "enrolled": self.enrolled,
+            "new": self.new,
+            "duplicates": self.duplicates,
+            "skipped": self.reasons,
+            "skipped_photos": [s.as_json() for s in self.skipped],
+            "ignored": [{"file": str(path), "detail": why} for path, why in self.ignored],
+            "conflicts": self.conflicts,
+            "people": self.people,
+            "entries": self.entries,
+            "pose_coverage": {"frontal_only": self.frontal_only, "with_profile": self.with_profile},
+            "contract": self.contract,
+            "digest": self.digest,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+# ---- who is on which photograph --------------------------------------------------------------------------------------
+
+
+def plan_enrolment(paths: Sequence[Path], layout: Layout | Literal["auto"] = "auto") -> EnrolmentPlan:
+    """Find the photographs under `paths` and whose they are.
+
+    folders: ROOT/PERSON/.../photo.jpg; photographs right in a given folder are of the person the folder is called by,
+    unless other people's folders lie beside them. flat: PERSON.jpg, PERSON_2.jpg, "PERSON (3).jpg". csv: a table with
+    the columns path (from the table's folder) and person. auto: csv for a file that ends in .csv; flat for files, and
+    for one folder without sub-folders of photographs; otherwise folders.
+
+    Raises:
+        InvalidInputError: a path does not exist, a table lacks a column, or no photograph is found.
+    """
+    if not paths:
+        raise InvalidInputError("expected at least one folder, photograph or table to enrol")
+    if layout == "auto":
+        layout = _detect_layout(paths)
+    if layout == "csv":
+        named, ignored = _from_tables(paths)
+    elif layout == "folders":
+        named, ignored = _from_folders(paths)
+    else:
+        named, ignored = _from_names(paths)
+    items: dict[tuple[str, str], EnrolmentItem] = {}
+    for name, path, relative in named:
+        person = person_name(name)
+        if not person:
+            ignored.append((path, "it names no person"))
+            continue
+        items.setdefault((person, os.path.abspath(path)), EnrolmentItem(person, path, relative))
+    if not items:
+        why = f" ({ignored[0][0]}: {ignored[0][1]})" if ignored else ""
+        raise InvalidInputError(f"expected photographs to enrol; found none in {', '.join(map(str, paths))}{why}")
+    ordered = sorted(items.values(), key=lambda item: (item.person, os.fsencode(item.relative_path)))
+    return EnrolmentPlan(layout, tuple(ordered), tuple(ignored))
+
+
+def _detect_layout(paths: Sequence[Path]) -> Layout:
+    if all(path.suffix.lower() == ".csv" for path in paths):
+        return "csv"
+    folders = [path for path in paths if path.is_dir()]
+    if not folders:
+        return "flat"
+    if len(folders) > 1 or any(photo.parent != folders[0] for photo in find_photos(folders)):
+        return "folders"
+    return "flat"
+
+
+_Named = list[tuple[str, Path, Path]]
+_Ignored = list[tuple[Path, str]]
+
+
+def _from_folders(paths: Sequence[Path]) -> tuple[_Named, _Ignored]:
+    named: _Named = []
+    ignored: _Ignored = []
+    for root in paths:
+        photos = find_photos([root])
+        if not root.is_dir():
+            ignored += [(photo, "layout folders takes folders, not single files") for photo in photos]
+            continue
+        nested = any(photo.parent != root for photo in photos)
+        for photo in photos:
+            relative = photo.relative_to(root)
+            if len(relative.parts) > 1:
+                named.append((relative.parts[0], photo, relative))
+            elif nested:
+                ignored.append((photo, "it lies beside the folders of people, so it names no person"))
+            else:
+                name = Path(os.path.abspath(root)).name
+                named.append((name, photo, Path(name) / relative))
+    return named, ignored
+
+
+def _from_names(paths: Sequence[Path]) -> tuple[_Named, _Ignored]:
+    named: _Named = []
+    for root in paths:
+        for photo in find_photos([root]):
+            relative = photo.relative_to(root) if root.is_dir() else Path(photo.name)
+            named.append((_COUNTER.sub("", photo.stem) or photo.stem, photo, relative))
+    return named, []
+
+
+def _from_tables(paths: Sequence[Path]) -> tuple[_Named, _Ignored]:
+    named: _Named = []
+    ignored: _Ignored = []
+    for table in paths:
+        try:
+            with table.open(encoding="utf-8-sig", newline="") as stream:
+                rows = csv.DictReader(stream, strict=True)
+                columns = rows.fieldnames or []
+                if not {"path", "person"} <= set(columns):
+                    raise InvalidInputError(
+                        f"expected a table with the columns path and person; {table} has {', '.join(columns) or 'none'}"
+                    )
+                for row in rows:
+                    place = Path(row["path"] or "")
+                    if not row["path"] or row["person"] is None:
+                        ignored.append((table, f"line {rows.line_num} names no photograph and person"))
+                        continue
+                    named.append((row["person"], table.parent / place, place))
+        except OSError as error:
+            raise InvalidInputError(f"expected a table; {table} cannot be read: {error.strerror}") from None
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise InvalidInputError(f"expected a table in UTF-8; {table}: {error}") from None
+    return named, ignored
+
+
+# ---- describing ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    """What became of the bytes of one photograph, whoever is on it."""
+
+    reason: ReasonCode | Literal["internal_error"] | None
+    detail: str = ""
+    entries: tuple[NewEntry, ...] = ()
+
+
+def new_entry(number: int, face: DescribedFace) -> NewEntry:
+    """A described face as an entry; `number` is its place among the faces of its photograph."""
+    return NewEntry(
+        face=number,
+        signature=face.signature,
+        pose=face.fitted.camera.angles,
+        visible_share=visible_share(face),
+        quality=face.quality,
+        box=face.face.box,
+    )
+
+
+def visible_share(face: DescribedFace) -> float:
+    """Share of the texture that the camera saw at all, in [0, 1]."""
+    return float(np.mean(face.texture.visible > 0))
+
+
+def choose_faces(faces: Sequence[DescribedFace | UndescribedFace], policy: FacesPolicy) -> list[NewEntry]:
+    """The entries of a photograph under `policy`.
+
+    Raises:
+        UnusablePhotoError: no_face, multiple_faces, or why the wanted face was not described. A smaller face never
+            takes the place of the largest: it may be a bystander's.
+    """
+    if not faces:
+        raise UnusablePhotoError("no_face", "no face was found")
+    if policy == "one" and len(faces) > 1:
+        raise UnusablePhotoError("multiple_faces", f"{len(faces)} faces, where one was expected")
+    wanted = faces if policy == "all" else faces[:1]
+    entries = [new_entry(i, face) for i, face in enumerate(wanted) if isinstance(face, DescribedFace)]
+    if not entries:
+        first = wanted[0]
+        assert isinstance(first, UndescribedFace)
+        raise UnusablePhotoError(first.reason, first.detail)
+    return entries
+
+
+def _describe(path: Path, describer: Describer, policy: FacesPolicy) -> _Outcome:
+    try:
+        return _Outcome(None, entries=tuple(choose_faces(describer.describe(read_image(path)), policy)))
+    except UnusablePhotoError as error:
+        return _Outcome(error.reason, error.detail)
+    except (ContractError, DeviceError):
+        raise  # these would hit every photograph
+    except Exception as error:  # one photograph must not end hours of work; the summary names it
+        return _Outcome("internal_error", f"{type(error).__name__}: {error}")
+
+
+def _digest(path: Path) -> str | UnusablePhotoError:
+    try:
+        return photo_digest(path)
+    except UnusablePhotoError as error:
+        return error
+    except ValueError as error:  # a NUL in a path of a table
+        return UnusablePhotoError("unreadable", f"cannot be opened: {error}")
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Worker threads; on an interruption what has not begun is dropped."""
+    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="facerec")
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+# ---- enrolling -------------------------------------------------------------------------------------------------------
+
+
+def enroll(
+    plan: EnrolmentPlan,
+    gallery: Gallery,
+    describer: Describer,
+    settings: EnrolmentSettings | None = None,
+    progress: Callable[[int], None] = lambda photos: None,
+) -> EnrolmentSummary:
+    """Enrol the photographs of `plan` into `gallery`, which is open for writing.
+
+    Afterwards the gallery's impostor scores are measured and stored (`threshold.calibrate`).
+
+    Args:
+        plan: from `plan_enrolment`.
+        gallery: open for writing.
+        describer: the models.
+        settings: see `EnrolmentSettings`.
+        progress: called with the number of photographs done since the last call.
+
+    Raises:
+        ContractError: gallery and models do not agree.
+        GalleryWriteError: the disk is full; every batch before is kept.
+        KeyboardInterrupt: passed on; every batch before is kept.
+    """
+    from facerec.recognition.threshold import calibrate
+
+    settings = settings or EnrolmentSettings()
+    gallery.check_contract(describer.contract)
+    began = time.monotonic()
+    summary = EnrolmentSummary(len(plan.items), plan.layout, gallery.contract_digest, ignored=plan.ignored)
+    first_path: dict[tuple[str, str], Path] = {}
+    with _pool(settings.workers) as pool:
+        for start in range(0, len(plan.items), settings.batch):
+            items = plan.items[start : start + settings.batch]
+            _enroll_batch(items, gallery, describer, settings, pool, summary, first_path)
+            progress(len(items))
+    summary.conflicts += [f"{a} and {b} are the same photograph" for a, b in gallery.shared_photos()]
+    calibration = calibrate(gallery)
+    if not gallery.calibration():
+        gallery.store_calibration(calibration.scores.to_bytes())
+    if calibration.look_alikes:
+        place = {record.entry: record.relative_path for record in gallery.entries()}
+        summary.conflicts += [
+            f"{place[a.entry]} of {a.person} looks like {a.other}, {a.score:.2f} (other photographs of {a.person}: "
+            f"{a.own:.2f})"
+            for a in calibration.look_alikes
+        ]
+    people = gallery.people()
+    summary.people = len(people)
+    summary.entries = sum(person.entries for person in people)
+    summary.frontal_only = sum(max(map(abs, person.yaw)) <= settings.frontal_yaw for person in people)
+    summary.with_profile = sum(max(map(abs, person.yaw)) >= settings.profile_yaw for person in people)
+    summary.digest = gallery.digest()
+    summary.seconds = time.monotonic() - began
+    return summary
+
+
+def _enroll_batch(
+    items: Sequence[EnrolmentItem],
+    gallery: Gallery,
+    describer: Describer,
+    settings: EnrolmentSettings,
+    pool: ThreadPoolExecutor,
+    summary: EnrolmentSummary,
+    first_path: dict[tuple[str, str], Path],
+) -> None:
+    """One batch, one transaction."""
+    digests = list(pool.map(_digest, [item.path for item in items]))
+    read = [(item, digest) for item, digest in zip(items, digests, strict=True) if isinstance(digest, str)]
+    for item, digest in zip(items, digests, strict=True):
+        if not isinstance(digest, str):
+            summary.skipped.append(SkippedPhoto(item.person, item.path, digest.reason, digest.detail, ""))
+    known: dict[str, dict[str, PhotoRecord]] = {}
+    for record in gallery.photos(sorted({digest for _, digest in read})):
+        if record.faces == settings.faces:
+            known.setdefault(record.sha256, {})[record.person] = record
+
+    # Each content is described once, whoever has it and however often.
+    new = {digest: item.path for item, digest in reversed(read) if digest not in known}
+    paths = [new[digest] for digest in sorted(new)]
+    outcomes = dict(
+        zip(sorted(new), pool.map(lambda path: _describe(path, describer, settings.faces), paths), strict=True)
+    )
+    lacking = {digest for item, digest in read if item.person not in known.get(digest, {})}
+    for digest, records in known.items():
+        outcomes[digest] = _remembered(gallery, records, entries=digest in lacking)
+
+    photos: list[NewPhoto] = []
+    moved: list[tuple[str, str, Path, Path]] = []
+    for item, digest in read:
+        outcome = outcomes[digest]
+        absolute = Path(os.path.abspath(item.path))
+        before = known.get(digest, {}).get(item.person)
+        again = (item.person, digest) in first_path
+        first_path.setdefault((item.person, digest), item.path)
+        if outcome.reason is not None:
+            summary.skipped.append(SkippedPhoto(item.person, item.path, outcome.reason, outcome.detail, digest))
+        elif again:
+            summary.duplicates += 1
+            summary.enrolled += 1
+        else:
+            summary.enrolled += 1
+            summary.new += digest in new
+        if before is not None:
+            if before.absolute_path != absolute and not before.absolute_path.exists():
+                moved.append((item.person, digest, item.relative_path, absolute))
+        elif not again and outcome.reason != "internal_error":
+            photos.append(
+                NewPhoto(
+                    person=item.person,
+                    sha256=digest,
+                    relative_path=item.relative_path,
+                    absolute_path=absolute,
+                    faces=settings.faces,
+                    outcome=outcome.reason or "enrolled",
+                    detail=outcome.detail,
+                    entries=outcome.entries,
+                )
+            )
+    if photos:
+        gallery.add(photos)
+    if moved:
+        gallery.relocate(moved)
+
+
+def _remembered(gallery: Gallery, records: Mapping[str, PhotoRecord], entries: bool) -> _Outcome:
+    """What the gallery already knows of a photograph's bytes, under whatever name; `entries` are read when wanted."""
+    record = records[min(records)]
+    if record.outcome != "enrolled":
+        return _Outcome(record.outcome, record.detail)
+    return _Outcome(None, entries=gallery.stored_entries(record.person, record.sha256) if entries else ())
+
+
+@dataclass(frozen=True)
+class EnrolmentPreview:
+    """What an enrolment would do, as far as it can be said without looking for faces.
+
+    Attributes:
+        layout: how names were taken from paths.
+        people: name and number of photographs.
+        photos: photographs planned.
+        known: of these, how many the gallery knows already (enrolled or skipped).
+        unreadable: of these, how many cannot be opened.
+        shared: photographs whose bytes are planned under two names or more.
+        ignored: files that name no person.
+    """
+
+    layout: Layout
+    people: dict[str, int]
+    photos: int
+    known: int
+    unreadable: int
+    shared: int
+    ignored: tuple[tuple[Path, str], ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        return {
+            "dry_run": True,
+            "layout": self.layout,
+            "people": self.people,
+            "photos": self.photos,
+            "known": self.known,
+            "unreadable": self.unreadable,
+            "shared": self.shared,
+            "ignored": [{"file": str(path), "detail": why} for path, why in self.ignored],
+        }
+
+
+def preview_enrolment(plan: EnrolmentPlan, gallery: Gallery | None, faces: FacesPolicy) -> EnrolmentPreview:
+    """Look at the files of `plan` and at the gallery, if there is one already; change nothing."""
+    digests = [_digest(item.path) for item in plan.items]
+    read = sorted({digest for digest in digests if isinstance(digest, str)})
+    records = gallery.photos(read) if gallery is not None else []
+    known = {(record.person, record.sha256) for record in records if record.faces == faces}
+    people_of: dict[str, set[str]] = {}
+    for item, digest in zip(plan.items, digests, strict=True):
+        if isinstance(digest, str):
+            people_of.setdefault(digest, set()).add(item.person)
+    return EnrolmentPreview(
+        layout=plan.layout,
+        people=dict(sorted(Counter(item.person for item in plan.items).items())),
+        photos=len(plan.items),
+        known=sum((item.person, digest) in known for item, digest in zip(plan.items, digests, strict=True)),
+        unreadable=sum(not isinstance(digest, str) for digest in digests),
+        shared=sum(len(people) > 1 for people in people_of.values()),
+        ignored=plan.ignored,
+    )
+
+
+def write_skipped(gallery: Path, skipped: Sequence[SkippedPhoto]) -> Path | None:
+    """List what was skipped, a JSON object a line, in a file beside the gallery; returns it.
+
+    Nothing is skipped: the list of the run before is removed, and None is returned.
+    """
+    path = derived_file(gallery, SKIPPED_SUFFIX)
+    if not skipped:
+        path.unlink(missing_ok=True)
+        return None
+    lines = "".join(json_line(photo.as_json()) for photo in skipped)
+    fresh = derived_file(path, ".new")
+    fresh.touch(mode=0o600)  # it names people
+    fresh.write_text(lines, encoding="utf-8")
+    os.replace(fresh, path)
+    return path
+
+
+def json_line(record: Mapping[str, Any]) -> str:
+    """One line of JSON in readable Unicode; bytes of file names that are no Unicode become escapes."""
+    return json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace").decode() + "\n"
+
+
+# ---- migrating -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MigrationSummary:
+    """What a migration did: photographs described again, those now skipped, those whose original was not found."""
+
+    described: int
+    skipped: tuple[SkippedPhoto, ...]
+    missing: tuple[Path, ...]
+
+
+def migrate(
+    gallery: Gallery,
+    describer: Describer,
+    settings: EnrolmentSettings | None = None,
+    roots: Sequence[Path] = (),
+    drop_missing: bool = False,
+    progress: Callable[[int], None] = lambda photos: None,
+) -> MigrationSummary:
+    """Describe the photographs of a gallery again, with other models, from their originals.
+
+    The new state is built in a file beside the gallery (an interrupted migration goes on from there) and then takes
+    the old one's place in one transaction. Originals are looked for where they were enrolled and, by relative path,
+    under `roots`; a file counts only when its bytes are the same.
+
+    Raises:
+        InvalidInputError: originals are missing and `drop_missing` is not set; the gallery is left as it is.
+    """
+    settings = settings or EnrolmentSettings()
+    wanted = gallery.photos()
+    places: list[tuple[PhotoRecord, Path]] = []
+    missing: list[Path] = []
+    for record in wanted:
+        try:
+            places.append((record, _original(record, roots)))
+        except InvalidInputError:
+            if record.outcome == "enrolled":
+                missing.append(record.absolute_path)
+    if missing and not drop_missing:
+        raise InvalidInputError(
+            f"expected the originals of {gallery.path}; {len(missing)} are not where they were or have changed, e.g. "
+            f"{missing[0]}. Say where they are (--root DIR), or give their entries up (--drop-missing)"
+        )
+    staging = derived_file(gallery.path, f".migrating-{describer.contract.digest[:12]}")
+    summary: list[SkippedPhoto] = []
+    with Gallery.create(staging, describer.contract, exist_ok=True) as target:
+        first_path: dict[tuple[str, str], Path] = {}
+        total = EnrolmentSummary(len(places), "folders", target.contract_digest)
+        with _pool(settings.workers) as pool:
+            for policy in ("one", "largest", "all"):
+                part = [(record, path) for record, path in places if record.faces == policy]
+                chosen = EnrolmentSettings(faces=policy, workers=settings.workers, batch=settings.batch)
+                for start in range(0, len(part), settings.batch):
+                    batch = part[start : start + settings.batch]
+                    items = [EnrolmentItem(record.person, path, record.relative_path) for record, path in batch]
+                    _enroll_batch(items, target, describer, chosen, pool, total, first_path)
+                    progress(len(items))
+        summary = total.skipped
+        from facerec.recognition.threshold import calibrate
+
+        target.store_calibration(calibrate(target).scores.to_bytes())
+    gallery.replace_content(staging)
+    for suffix in ("", "-wal", "-shm"):
+        derived_file(staging, suffix).unlink(missing_ok=True)
+    return MigrationSummary(total.enrolled, tuple(summary), tuple(missing))
+
+
+def _original(record: PhotoRecord, roots: Sequence[Path]) -> Path:
+    for path in (record.absolute_path, *(root / record.relative_path for root in roots)):
+        if path.is_file() and _digest(path) == record.sha256:
+            return path
+    raise InvalidInputError(f"expected the original of {record.relative_path}; it is not there")

@@ -1,0 +1,103 @@
+"""Pretended models for tests of galleries: pictures whose pixels spell out who is on them, and how they are described.
+
+Row 0 of a picture holds the number of faces, row 1 + i face i: (person, yaw code, picture of that person). Yaw codes
+0..12 are -90..+90 degrees. Person 255 is found but cannot be fitted. Not a test module; loaded by `conftest.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facerec.frontalize.types import Camera, FaceTexture, FittedFace
+from facerec.landmarks.image import write_image
+from facerec.landmarks.types import Box, Face, Landmarks
+from facerec.recognition.recognizer import DescribedFace, UndescribedFace
+from facerec.recognition.signature import Signature
+
+CELLS, DIMENSION = 16, 12
+UNFITTED = 255
+
+
+@dataclass(frozen=True)
+class PretendContract:
+    tag: str = "a"
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.as_json().encode()).hexdigest()
+
+    def as_json(self) -> str:
+        return json.dumps({"descriptor": "pretend", "weights": self.tag})
+
+
+def signature(person: int, yaw: float, picture: int, tag: str = "a", spread: float = 0.5) -> Signature:
+    """A person's own direction in every cell, blurred by the picture; cells of the far side unseen."""
+    base = np.random.default_rng([person, *tag.encode()]).normal(size=(CELLS, DIMENSION))
+    blur = np.random.default_rng([person, picture, int(yaw) + 90, 7]).normal(size=(CELLS, DIMENSION))
+    cells = base + spread * blur
+    cells /= np.linalg.norm(cells, axis=1, keepdims=True)
+    side = np.linspace(-1, 1, CELLS)
+    visible = side * np.sign(yaw) < 1.4 - abs(yaw) / 60 if yaw else np.ones(CELLS, dtype=bool)
+    return Signature((cells * visible[:, None]).astype(np.float32), visible, PretendContract(tag).digest)
+
+
+def paint(path: Path, *faces: tuple[int, int, int]) -> Path:
+    """Write a picture (PNG) of `faces`, each (person, yaw code, picture)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.zeros((24, 24, 3), dtype=np.uint8)
+    pixels[0, :, 0] = len(faces)
+    for i, face in enumerate(faces):
+        pixels[1 + i, :] = face
+    write_image(path, pixels)
+    return path
+
+
+class PretendRecognizer:
+    """Reads what `paint` wrote. Stands where `facerec.recognition.recognizer.Recognizer` does."""
+
+    def __init__(self, tag: str = "a", delay: float = 0.0) -> None:
+        self.contract = PretendContract(tag)
+        self.delay = delay
+        self.described = 0
+
+    @classmethod
+    def load(cls, landmarks: str = "godp", descriptor: str = "dfd", device: str = "cpu") -> PretendRecognizer:
+        return cls()
+
+    def describe(self, image):
+        self.described += 1
+        time.sleep(self.delay)
+        return [self._face(image, i) for i in range(int(image[0, 0, 0]))]
+
+    def _face(self, image, i):
+        person, code, picture = (int(v) for v in image[1 + i, 0])
+        box = Box(1 + i, 2, 20 - i, 22, 0.9)
+        if person == UNFITTED:
+            return UndescribedFace(box, "fit_unstable", "the fit did not settle")
+        yaw = 15.0 * (code - 6)
+        points = np.zeros((68, 2), dtype=np.float32)
+        points[:, 0] = np.linspace(2, 18, 68)
+        texture = np.zeros((8, 8), dtype=np.float32)
+        sig = signature(person, yaw, picture, self.contract.tag)
+        texture.ravel()[: 4 * int(sig.visible.sum())] = 1
+        return DescribedFace(
+            face=Face(image, box, Landmarks(points, np.ones(68, dtype=np.float32), np.ones(68, dtype=bool))),
+            fitted=FittedFace(
+                np.zeros(3),
+                np.zeros(2),
+                Camera.from_angles(yaw, 0, 0),
+                1.0,
+                points.astype(np.float64),
+                np.ones(68, bool),
+            ),
+            texture=FaceTexture(np.zeros((8, 8, 3), dtype=np.uint8), texture),
+            signature=sig,
+            quality=0.8,
+            timings_ms={"describe": 1.0},
+        )

@@ -1,0 +1,356 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facerec.landmarks.errors import ContractError, InvalidInputError
+from facerec.landmarks.image import write_image
+from facerec.recognition.enrolment import (
+    EnrolmentItem,
+    EnrolmentPlan,
+    EnrolmentSettings,
+    enroll,
+    migrate,
+    plan_enrolment,
+    preview_enrolment,
+    write_skipped,
+)
+from facerec.recognition.gallery import Gallery
+
+
+@pytest.fixture
+def people(tmp_path, pretend):
+    """people/: four persons, three pictures each, one of them turned."""
+    root = tmp_path / "people"
+    for person in range(1, 5):
+        for picture in range(3):
+            pretend.paint(root / f"p{person}" / f"{picture}.png", (person, 6 if picture else 11, picture))
+    return root
+
+
+@pytest.fixture
+def run(tmp_path, pretend):
+    """Enrol folders into a gallery with the pretended models; returns summary, digest and number of descriptions."""
+
+    def enrol(*paths, to="g", layout="auto", tag="a", **settings):
+        recognizer = pretend.PretendRecognizer(tag)
+        with Gallery.create(tmp_path / to, recognizer.contract, exist_ok=True) as gallery:
+            summary = enroll(plan_enrolment(paths, layout), gallery, recognizer, EnrolmentSettings(**settings))
+            assert gallery.verify().faults == ()
+        return summary, recognizer.described
+
+    return enrol
+
+
+def named(plan):
+    return [(item.person, item.relative_path.as_posix()) for item in plan.items]
+
+
+# ---- layouts ---------------------------------------------------------------------------------------------------------
+
+
+def test_folders_name_people_by_the_first_folder_below_the_root(tmp_path, pretend):
+    root = tmp_path / "root"
+    for place in ("bob/1.png", "bob/2019/x/2.png", "ann/1.png", "ann/notes.txt", "ann/1.png.txt", "top.png"):
+        pretend.paint(root / place) if place.endswith("png") else (root / place).write_text("notes")
+    plan = plan_enrolment([root])
+    assert plan.layout == "folders"
+    assert named(plan) == [("ann", "ann/1.png"), ("bob", "bob/1.png"), ("bob", "bob/2019/x/2.png")]
+    assert [path.name for path, _ in plan.ignored] == ["top.png"]
+
+
+def test_several_folders_are_people(tmp_path, pretend):
+    for place in ("ann/1.png", "bob/1.png"):
+        pretend.paint(tmp_path / place)
+    plan = plan_enrolment([tmp_path / "ann", tmp_path / "bob"])
+    assert named(plan) == [("ann", "ann/1.png"), ("bob", "bob/1.png")]
+
+
+def test_flat_files_name_people_without_their_counter(tmp_path, pretend):
+    names = ["ann.png", "ann_2.png", "ann-03.png", "ann (4).png", "R2D2.png", "7.png", "Ämélie 김.png"]
+    for name in names:
+        pretend.paint(tmp_path / name)
+    plan = plan_enrolment([tmp_path])
+    assert plan.layout == "flat"
+    assert sorted({person for person, _ in named(plan)}) == ["7", "R2D2", "ann", "Ämélie 김"]
+    assert sum(person == "ann" for person, _ in named(plan)) == 4
+
+
+def test_a_table_names_people_of_any_name(tmp_path, pretend):
+    for place in ("a/1.png", "2.png"):
+        pretend.paint(tmp_path / place)
+    table = tmp_path / "list.csv"
+    with table.open("w", newline="", encoding="utf-8-sig") as stream:
+        rows = csv.writer(stream)
+        rows.writerows([["person", "path"], ["Smith, Ann\nJr.", "a/1.png"], ['"Bob"', "2.png"], ["", "2.png"]])
+    plan = plan_enrolment([table])
+    assert plan.layout == "csv"
+    assert named(plan) == [('"Bob"', "2.png"), ("Smith, Ann\nJr.", "a/1.png")]
+    assert len(plan.ignored) == 1
+
+
+@pytest.mark.parametrize("content", ["a,b\n1,2\n", "", "path,person\n", 'path,person\n"open'])
+def test_a_table_that_names_nobody_is_refused(tmp_path, content):
+    table = tmp_path / "list.csv"
+    table.write_text(content)
+    with pytest.raises(InvalidInputError, match="expected"):
+        plan_enrolment([table])
+
+
+def test_composed_and_decomposed_names_are_one_person(tmp_path, pretend):
+    pretend.paint(tmp_path / "root" / "Am\u00e9lie" / "1.png", (1, 6, 0))
+    pretend.paint(tmp_path / "root" / "Ame\u0301lie" / "2.png", (1, 6, 1))
+    assert plan_enrolment([tmp_path / "root"]).people == 1
+
+
+def test_a_folder_without_photographs_is_refused(tmp_path):
+    with pytest.raises(InvalidInputError, match="found none"):
+        plan_enrolment([tmp_path])
+
+
+# ---- enrolling -------------------------------------------------------------------------------------------------------
+
+
+def test_every_photograph_becomes_an_entry_with_its_pose(people, run, tmp_path):
+    summary, described = run(people)
+    assert (summary.photos, summary.enrolled, summary.new, described) == (12, 12, 12, 12)
+    assert (summary.people, summary.entries, summary.frontal_only, summary.with_profile) == (4, 12, 0, 4)
+    with Gallery.open(tmp_path / "g") as gallery:
+        assert [p.yaw for p in gallery.people()] == [pytest.approx((0, 75))] * 4
+        assert gallery.calibration()
+
+
+def test_the_digest_does_not_depend_on_workers_batches_or_order(people, run, tmp_path, pretend):
+    digests = {run(people, to=f"g{w}{b}", workers=w, batch=b)[0].digest for w, b in ((1, 16), (4, 3), (3, 1))}
+    for folder in sorted(people.iterdir(), reverse=True):
+        summary, _ = run(folder, to="turned", layout="folders")
+    assert digests == {summary.digest}
+
+
+def test_bad_photographs_get_a_reason_and_the_batch_goes_on(people, run, tmp_path, pretend):
+    folder = people / "p2"
+    good = (folder / "0.png").read_bytes()
+    (folder / "0a.jpg").write_bytes(b"\xff\xd8\xff\xe0" + good[:50])
+    (folder / "0b.jpg").write_bytes(b"")
+    (folder / "0c.jpg").write_text("not a photograph at all")
+    (folder / "0d.png").write_bytes(good[: len(good) // 2])
+    (folder / "0e.png").symlink_to(folder / "nowhere.png")
+    pretend.paint(folder / "0f.png")
+    pretend.paint(folder / "0g.png", (pretend.UNFITTED, 0, 0), (2, 6, 9))
+    write_image(folder / "0h.png", np.zeros((1, 1, 3), np.uint8))
+    summary, _ = run(people)
+    assert summary.enrolled == 12
+    assert {photo.path.name[:2]: photo.reason for photo in summary.skipped} == {
+        "0a": "unreadable",
+        "0b": "unreadable",
+        "0c": "unreadable",
+        "0d": "unreadable",
+        "0e": "unreadable",
+        "0f": "no_face",
+        "0g": "fit_unstable",
+        "0h": "no_face",
+    }
+    details = write_skipped(tmp_path / "g", summary.skipped)
+    lines = [json.loads(line) for line in details.read_text(encoding="utf-8").splitlines()]
+    assert [line["reason"] for line in lines] == [photo.reason for photo in summary.skipped]
+    assert all(line["file"] and line["person"] == "p2" and line["detail"] for line in lines)
+    # A second run remembers what it need not try again.
+    summary, described = run(people)
+    assert len(summary.skipped) == 8
+    assert described == 0
+
+
+def test_a_fault_of_the_models_on_one_photograph_does_not_end_the_batch(people, tmp_path, pretend):
+    class Faulty(pretend.PretendRecognizer):
+        def describe(self, image):
+            if image[1, 0, 0] == 2 and image[1, 0, 2] == 1:
+                raise ZeroDivisionError("in the fit")
+            return super().describe(image)
+
+    def enrol(recognizer):
+        with Gallery.create(tmp_path / "g", recognizer.contract, exist_ok=True) as gallery:
+            return enroll(plan_enrolment([people]), gallery, recognizer)
+
+    summary = enrol(Faulty())
+    assert summary.enrolled == 11
+    assert [(s.path.parent.name, s.reason) for s in summary.skipped] == [("p2", "internal_error")]
+    assert "ZeroDivisionError: in the fit" in summary.skipped[0].detail
+    mended = pretend.PretendRecognizer()
+    assert enrol(mended).enrolled == 12
+    assert mended.described == 1
+
+
+@pytest.mark.parametrize(
+    ("faces", "entries", "skipped"), [("one", 0, "multiple_faces"), ("largest", 1, ""), ("all", 2, "")]
+)
+def test_the_policy_says_which_faces_of_a_photograph_are_enrolled(tmp_path, pretend, run, faces, entries, skipped):
+    pretend.paint(tmp_path / "root" / "ann" / "1.png", (1, 6, 0), (2, 6, 0))
+    summary, _ = run(tmp_path / "root", faces=faces)
+    assert summary.entries == entries
+    assert [s.reason for s in summary.skipped] == [skipped] * bool(skipped)
+    # Another policy is another question: asked again, and the answer replaced.
+    summary, described = run(tmp_path / "root", faces="all")
+    assert summary.entries == 2
+    assert described == (faces != "all")
+
+
+def test_moved_copied_and_touched_photographs_are_not_described_again(people, run, tmp_path):
+    first, _ = run(people)
+    os.utime(people / "p1" / "0.png", (1, 1))
+    (people / "p1" / "1.png").chmod(0o600)
+    shutil.move(people / "p2" / "0.png", people / "p2" / "new name.png")
+    again, described = run(people)
+    assert (described, again.new, again.enrolled, again.digest) == (0, 0, 12, first.digest)
+    with Gallery.open(tmp_path / "g") as gallery:
+        places = {record.relative_path.as_posix() for record in gallery.photos()}
+        assert "p2/new name.png" in places
+        assert "p2/0.png" not in places
+    shutil.copytree(people, tmp_path / "elsewhere")
+    again, described = run(tmp_path / "elsewhere")
+    assert (described, again.digest) == (0, first.digest)
+
+
+def test_the_same_photograph_twice_under_one_person_is_one_entry(people, run):
+    shutil.copy(people / "p1" / "0.png", people / "p1" / "9.png")
+    summary, described = run(people, batch=2)
+    assert (summary.enrolled, summary.duplicates, summary.entries, described) == (13, 1, 12, 12)
+    assert summary.conflicts == []
+
+
+def test_one_photograph_under_two_names_is_a_conflict(people, run):
+    shutil.copy(people / "p1" / "0.png", people / "p3" / "9.png")
+    summary, described = run(people, batch=2)
+    assert (summary.entries, described) == (13, 12)
+    assert summary.conflicts == ["p1 (p1/0.png) and p3 (p3/9.png) are the same photograph"]
+
+
+def test_a_photograph_of_another_person_in_a_folder_is_a_conflict(run, tmp_path, pretend):
+    for person in range(1, 25):
+        for picture in range(10):
+            # The last picture in folder p1 is of person 2.
+            who = 2 if (person, picture) == (1, 9) else person
+            pretend.paint(tmp_path / "many" / f"p{person}" / f"{picture}.png", (who, 6, picture + 10 * person))
+    summary, _ = run(tmp_path / "many")
+    assert len(summary.conflicts) == 1
+    assert "p1/9.png of p1 looks like p2" in summary.conflicts[0]
+
+
+def test_an_interrupted_enrolment_keeps_its_batches_and_goes_on(people, tmp_path, pretend):
+    class Interrupted(pretend.PretendRecognizer):
+        def describe(self, image):
+            if self.described == 7:
+                raise KeyboardInterrupt
+            return super().describe(image)
+
+    plan = plan_enrolment([people])
+    first = Interrupted()
+    with Gallery.create(tmp_path / "g", first.contract) as gallery:
+        with pytest.raises(KeyboardInterrupt):
+            enroll(plan, gallery, first, EnrolmentSettings(batch=3))
+        assert len(gallery.entries()) == 6
+    second = pretend.PretendRecognizer()
+    with Gallery.open(tmp_path / "g", second.contract, write=True) as gallery:
+        summary = enroll(plan, gallery, second, EnrolmentSettings(batch=3))
+    assert second.described == 6
+    assert summary.enrolled == 12
+
+
+def test_workers_describe_at_the_same_time(people, tmp_path, pretend):
+    together = threading.Barrier(3, timeout=20)
+
+    class Meeting(pretend.PretendRecognizer):
+        def describe(self, image):
+            together.wait()
+            return super().describe(image)
+
+    recognizer = Meeting()
+    with Gallery.create(tmp_path / "g", recognizer.contract) as gallery:
+        assert enroll(plan_enrolment([people]), gallery, recognizer, EnrolmentSettings(workers=3)).enrolled == 12
+
+
+def test_other_models_enrol_nothing(people, run):
+    run(people)
+    with pytest.raises(ContractError):
+        run(people, tag="b")
+
+
+def test_a_photograph_that_cannot_be_opened_is_skipped_and_tried_again(tmp_path, pretend, run):
+    item = EnrolmentItem("ann", tmp_path / "bad\0name.png", Path("bad\0name.png"))
+    recognizer = pretend.PretendRecognizer()
+    with Gallery.create(tmp_path / "g", recognizer.contract) as gallery:
+        summary = enroll(EnrolmentPlan("csv", (item,)), gallery, recognizer)
+        assert [s.reason for s in summary.skipped] == ["unreadable"]
+        assert gallery.photos() == []
+
+
+def test_a_preview_counts_and_changes_nothing(people, run, tmp_path):
+    plan = plan_enrolment([people])
+    preview = preview_enrolment(plan, None, "largest")
+    assert (preview.photos, preview.known, len(preview.people)) == (12, 0, 4)
+    run(people / "p1", layout="folders")
+    before = (tmp_path / "g").read_bytes()
+    shutil.copy(people / "p1" / "0.png", people / "p3" / "9.png")
+    (people / "p3" / "8.png").symlink_to("nowhere")
+    with Gallery.open(tmp_path / "g") as gallery:
+        preview = preview_enrolment(plan_enrolment([people]), gallery, "largest")
+    assert (preview.photos, preview.known, preview.unreadable, preview.shared) == (14, 3, 1, 1)
+    assert (tmp_path / "g").read_bytes() == before
+
+
+# ---- migrating -------------------------------------------------------------------------------------------------------
+
+
+def test_a_migrated_gallery_is_the_one_the_new_models_would_have_made(people, run, tmp_path, pretend):
+    pretend.paint(people / "p1" / "7.png")
+    run(people)
+    fresh, _ = run(people, to="fresh", tag="b")
+    new = pretend.PretendRecognizer("b")
+    with Gallery.open(tmp_path / "g", write=True) as gallery:
+        done = migrate(gallery, new)
+        assert (done.described, [s.reason for s in done.skipped], done.missing) == (12, ["no_face"], ())
+        assert gallery.digest() == fresh.digest
+        assert gallery.calibration()
+    with Gallery.open(tmp_path / "g", new.contract) as gallery:
+        assert gallery.verify().faults == ()
+    assert {file.name for file in tmp_path.iterdir()} == {"people", "g", "fresh"}
+
+
+def test_a_migration_without_the_originals_changes_nothing(people, run, tmp_path, pretend):
+    before, _ = run(people)
+    shutil.move(people, tmp_path / "moved")
+    (tmp_path / "moved" / "p1" / "0.png").write_bytes(b"changed")
+    new = pretend.PretendRecognizer("b")
+    with Gallery.open(tmp_path / "g", write=True) as gallery:
+        with pytest.raises(InvalidInputError, match="12 are not where they were"):
+            migrate(gallery, new)
+        with pytest.raises(InvalidInputError, match="1 are not where they were"):
+            migrate(gallery, new, roots=[tmp_path / "moved"])
+        assert gallery.digest() == before.digest
+        done = migrate(gallery, new, roots=[tmp_path / "moved"], drop_missing=True)
+        assert (done.described, len(done.missing)) == (11, 1)
+        assert len(gallery.entries()) == 11
+
+
+def test_an_interrupted_migration_goes_on(people, run, tmp_path, pretend):
+    class Interrupted(pretend.PretendRecognizer):
+        def describe(self, image):
+            if self.described == 5:
+                raise KeyboardInterrupt
+            return super().describe(image)
+
+    before, _ = run(people)
+    with Gallery.open(tmp_path / "g", write=True) as gallery:
+        with pytest.raises(KeyboardInterrupt):
+            migrate(gallery, Interrupted("b"), EnrolmentSettings(batch=2))
+        assert gallery.digest() == before.digest
+        rest = pretend.PretendRecognizer("b")
+        migrate(gallery, rest, EnrolmentSettings(batch=2))
+        assert rest.described == 8
+        assert len(gallery.entries()) == 12

@@ -1,0 +1,390 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facerec.landmarks.errors import ContractError, InvalidInputError
+from facerec.landmarks.types import Box
+from facerec.recognition import gallery as gallery_module
+from facerec.recognition.gallery import Gallery, NewEntry, NewPhoto, person_name
+from facerec.recognition.writer_lock import GalleryLockedError, GalleryWriteError, derived_file
+
+
+@pytest.fixture
+def contract(pretend):
+    return pretend.PretendContract()
+
+
+@pytest.fixture
+def photo(pretend):
+    def make(person: str, number: int, picture: int = 0, yaw: float = 0.0, sha256: str = "") -> NewPhoto:
+        entry = NewEntry(0, pretend.signature(number, yaw, picture), (yaw, 1.0, -2.0), 0.7, 0.8, Box(1, 2, 30, 40, 0.9))
+        sha256 = sha256 or f"{number:032d}{picture:032d}"
+        name = Path(f"{number}-{picture}.jpg")
+        return NewPhoto(person, sha256, name, "/photos" / name, "largest", "enrolled", "", (entry,))
+
+    return make
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "staff"
+
+
+def test_what_is_added_is_read_again(path, contract, photo):
+    new = photo("Zoë, the\n2nd \u0627", 3, yaw=45)
+    with Gallery.create(path, contract) as gallery:
+        gallery.add([new])
+    with Gallery.open(path, contract) as gallery:
+        (record,) = gallery.entries()
+        assert (record.person, record.sha256, record.pose) == (new.person, new.sha256, (45.0, 1.0, -2.0))
+        assert (record.visible_share, record.quality, record.box.x1, record.box.score) == (0.7, 0.8, 30.0, 0.9)
+        assert (record.relative_path, record.absolute_path) == (new.relative_path, new.absolute_path)
+        stored = gallery.signature(record.entry)
+        np.testing.assert_array_equal(stored.cells, new.entries[0].signature.cells)
+        np.testing.assert_array_equal(stored.visible, new.entries[0].signature.visible)
+        assert stored.contract == contract.digest
+        assert gallery.people()[0].yaw == (45.0, 45.0)
+        assert gallery.verify().faults == ()
+
+
+def test_the_digest_depends_on_the_photographs_and_not_on_their_order(tmp_path, contract, photo):
+    photos = [photo(f"p{i % 3}", i, j) for i in range(4) for j in range(2)]
+    digests = set()
+    for number, batches in enumerate(([photos], [photos[::-1]], [[p] for p in photos[3:] + photos[:3]])):
+        with Gallery.create(tmp_path / f"g{number}", contract) as gallery:
+            for batch in batches:
+                gallery.add(batch)
+            digests.add(gallery.digest())
+            last = gallery.index()
+    assert len(digests) == 1
+    with Gallery.create(tmp_path / "other", contract) as gallery:
+        gallery.add([photos[0]])
+        assert gallery.digest() not in digests
+    assert list(last.person) == sorted(last.person)
+
+
+def test_a_path_that_is_no_file_is_stored_and_found_again(path, contract, photo):
+    strange = Path(os.fsdecode(b"caf\xe9/\n1.jpg"))
+    new = photo("ann", 1)
+    new = NewPhoto("ann", new.sha256, strange, "/" / strange, "largest", "enrolled", "", new.entries)
+    with Gallery.create(path, contract) as gallery:
+        gallery.add([new])
+        assert gallery.photos()[0].relative_path == strange
+
+
+def test_names_are_composed_unicode_without_blanks_around():
+    assert person_name(" A\u0308me\u0301lie \ud55c\n") == "\u00c4m\u00e9lie \ud55c"
+    assert person_name("a\udcff") == "a\\udcff"
+
+
+@pytest.mark.parametrize("content", [b"", b"no gallery\n" * 20, b"SQLite format 3\x00" + bytes(84)])
+def test_a_file_that_is_no_gallery_is_refused_and_left_alone(path, contract, content):
+    path.write_bytes(content)
+    for opening in (lambda: Gallery.open(path), lambda: Gallery.create(path, contract, exist_ok=True)):
+        with pytest.raises(InvalidInputError, match="expected a gallery made by facerec enroll"):
+            opening()
+    assert path.read_bytes() == content
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_another_sqlite_file_a_folder_and_nothing_are_refused(path, tmp_path):
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE t (a)")
+    connection.close()
+    with pytest.raises(InvalidInputError, match="another SQLite file"):
+        Gallery.open(path)
+    with pytest.raises(InvalidInputError, match="is a folder"):
+        Gallery.open(tmp_path)
+    with pytest.raises(InvalidInputError, match="facerec enroll PHOTOS"):
+        Gallery.open(tmp_path / "none")
+
+
+def test_a_new_gallery_does_not_replace_one_that_exists(path, contract, photo):
+    with Gallery.create(path, contract) as gallery:
+        gallery.add([photo("ann", 1)])
+    with pytest.raises(InvalidInputError, match="exists"):
+        Gallery.create(path, contract)
+    with Gallery.create(path, contract, exist_ok=True) as gallery:
+        assert len(gallery.people()) == 1
+
+
+def test_other_models_are_refused_with_both_sides_and_the_way_out(path, contract, pretend, photo):
+    Gallery.create(path, contract).close()
+    other = pretend.PretendContract("b")
+    with pytest.raises(ContractError) as caught:
+        Gallery.open(path, other)
+    message = str(caught.value)
+    assert contract.digest[:12] in message
+    assert other.digest[:12] in message
+    assert "weights a there, b here" in message
+    assert f"facerec gallery migrate -g {path}" in message
+    with Gallery.open(path, contract, write=True) as gallery:
+        stray = NewEntry(0, pretend.signature(1, 0, 0, "b"), (0, 0, 0), 1, 1, Box(0, 0, 1, 1))
+        with pytest.raises(ContractError, match="expected signatures of contract"):
+            gallery.add([NewPhoto("x", "s", Path("x"), Path("x"), "one", "enrolled", "", (stray,))])
+
+
+def test_a_gallery_of_a_newer_facerec_is_refused(path, contract):
+    Gallery.create(path, contract).close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(ContractError, match="newer facerec"):
+        Gallery.open(path)
+
+
+def test_a_gallery_of_an_older_facerec_is_brought_up_to_date_by_a_writer(path, contract, photo, monkeypatch):
+    with Gallery.create(path, contract) as gallery:
+        gallery.add([photo("ann", 1)])
+    step = "ALTER TABLE people ADD COLUMN note TEXT"
+    monkeypatch.setattr(gallery_module, "_MIGRATIONS", (*gallery_module._MIGRATIONS, step))
+    with pytest.raises(ContractError, match="older facerec"):
+        Gallery.open(path)
+    Gallery.open(path, write=True).close()
+    with Gallery.open(path) as gallery:
+        assert [p.name for p in gallery.people()] == ["ann"]
+
+
+def test_a_second_writer_is_told_who_writes_and_since_when(path, contract):
+    with Gallery.create(path, contract):
+        with pytest.raises(GalleryLockedError, match=rf"process {os.getpid()} of .* since 20"):
+            Gallery.open(path, write=True)
+        with pytest.raises(GalleryLockedError):
+            Gallery.create(path, contract, exist_ok=True)
+    Gallery.open(path, write=True).close()
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_second_writer_may_wait(path, contract):
+    first = Gallery.create(path, contract)
+    closing = threading.Timer(0.2, first.close)
+    closing.start()
+    try:
+        Gallery.open(path, write=True, wait_s=10).close()
+    finally:
+        closing.join()
+
+
+def test_readers_see_one_state_and_never_wait(path, contract, photo):
+    with Gallery.create(path, contract) as writer:
+        writer.add([photo("ann", 1)])
+        with Gallery.open(path) as before:
+            writer.add([photo("bob", 2)])
+            with Gallery.open(path) as after:
+                assert [p.name for p in before.people()] == ["ann"]
+                assert [p.name for p in after.people()] == ["ann", "bob"]
+            with pytest.raises(InvalidInputError, match="open for writing"):
+                before.add([photo("cy", 3)])
+
+
+def test_a_batch_is_stored_whole_or_not_at_all(path, contract, photo, monkeypatch):
+    with Gallery.create(path, contract) as gallery:
+        gallery.add([photo("ann", 1)])
+        before = gallery.digest()
+
+        def full(self, connection, new):
+            if new.person == "cy":
+                raise sqlite3.OperationalError("disk I/O error")
+            original(self, connection, new)
+
+        original = Gallery._add_photo
+        monkeypatch.setattr(Gallery, "_add_photo", full)
+        with pytest.raises(InvalidInputError):
+            gallery.add([photo("bob", 2), photo("cy", 3)])
+        monkeypatch.undo()
+        assert gallery.digest() == before
+        gallery.add([photo("bob", 2)])
+        assert len(gallery.people()) == 2
+
+
+def test_a_full_disk_is_named_and_loses_nothing(path, contract, photo):
+    with Gallery.create(path, contract) as gallery:
+        gallery.add([photo("ann", 1)])
+        before = gallery.digest()
+        (pages,) = gallery._connection.execute("PRAGMA page_count").fetchone()
+        gallery._connection.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(GalleryWriteError, match="full"):
+            gallery.add([photo(f"p{i}", i) for i in range(2, 60)])
+        assert gallery.digest() == before
+    with Gallery.open(path) as gallery:
+        assert gallery.verify().faults == ()
+        assert gallery.digest() == before
+
+
+def test_removal_leaves_no_byte_of_the_person(path, contract, photo):
+    name = "Remarkable-Name-Of-Bob"
+    bob = photo(name, 2)
+    with Gallery.create(path, contract) as gallery:
+        gallery.add([photo("ann", 1), bob, photo("cy", 3)])
+        gallery.store_calibration(b"remarkable scores")
+    vector = bob.entries[0].signature.cells[0].astype("<f4").tobytes()
+    assert name.encode() in path.read_bytes()
+    assert vector in path.read_bytes()
+    derived_file(path, ".index").write_bytes(vector)
+    derived_file(path, ".skipped.jsonl").write_text(name)
+    with Gallery.open(path, write=True) as gallery:
+        assert gallery.remove_people([name]) == 1
+        # Also while the writer is still open: the journal is part of the gallery.
+        left = b"".join(file.read_bytes() for file in path.parent.iterdir())
+        for gone in (name.encode(), vector, bob.sha256.encode(), b"2-0.jpg", b"remarkable scores"):
+            assert gone not in left
+        assert [p.name for p in gallery.people()] == ["ann", "cy"]
+        assert gallery.verify().faults == ()
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_removal_says_when_a_reader_holds_the_old_bytes(path, contract, photo, monkeypatch):
+    monkeypatch.setattr(gallery_module, "_BUSY_SECONDS", 0.05)
+    with Gallery.create(path, contract) as gallery:
+        gallery.add([photo("ann", 1), photo("bob", 2)])
+        with Gallery.open(path) as reader:
+            with pytest.raises(GalleryLockedError, match="still reads its old state"):
+                gallery.remove_people(["bob"])
+            assert len(reader.people()) == 2
+        assert [p.name for p in gallery.people()] == ["ann"]
+    assert photo("bob", 2).sha256.encode() not in path.read_bytes()
+
+
+def test_removing_the_last_entry_of_a_person_removes_the_person(path, contract, photo):
+    with Gallery.create(path, contract) as gallery:
+        gallery.add([photo("ann", 1), photo("bob", 2)])
+        (bob,) = gallery.entries("bob")
+        assert gallery.remove_entries([bob.entry]) == 1
+        assert [p.name for p in gallery.people()] == ["ann"]
+        assert b"bob" not in path.read_bytes()
+        with pytest.raises(InvalidInputError, match="no entry 99"):
+            gallery.remove_entries([99])
+
+
+def test_an_unknown_name_removes_nobody_and_is_answered_with_near_ones(path, contract, photo):
+    with Gallery.create(path, contract) as gallery:
+        gallery.add([photo("anna", 1), photo("bob", 2)])
+        with pytest.raises(InvalidInputError, match="did you mean 'anna'"):
+            gallery.remove_people(["bob", "ana"])
+        assert len(gallery.people()) == 2
+
+
+def test_what_was_derived_from_an_older_state_is_not_used(path, contract, photo):
+    with Gallery.create(path, contract) as gallery:
+        gallery.add([photo("ann", 1)])
+        gallery.store_calibration(b"scores")
+        assert gallery.calibration() == b"scores"
+        gallery.add([photo("bob", 2)])
+        assert gallery.calibration() == b""
+
+
+def test_a_flipped_byte_gives_an_error_and_no_vector(path, contract, photo):
+    with Gallery.create(path, contract) as gallery:
+        gallery.add([photo("ann", 1), photo("bob", 2)])
+    vector = photo("bob", 2).entries[0].signature.cells.astype("<f4").tobytes()
+    data = bytearray(path.read_bytes())
+    at = data.index(vector[:40])
+    data[at + 21] ^= 1
+    path.write_bytes(data)
+    with Gallery.open(path) as gallery:
+        with pytest.raises(InvalidInputError, match="damaged"):
+            gallery.vectors(gallery.index().ids)
+        assert any("entry 2" in fault for fault in gallery.verify().faults)
+
+
+def test_no_cut_or_flipped_gallery_gives_a_wrong_answer(path, contract, photo, tmp_path):
+    photos = [photo(f"p{i}", i) for i in range(5)]
+    with Gallery.create(path, contract) as gallery:
+        gallery.add(photos)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    harmed = tmp_path / "harmed"
+    for trial in range(60):
+        data = bytearray(whole)
+        if trial % 3:
+            for at in rng.integers(0, len(data), 3):
+                data[at] ^= 1 << int(rng.integers(8))
+        else:
+            del data[int(rng.integers(1, len(data))) :]
+        harmed.write_bytes(data)
+        try:
+            with Gallery.open(harmed) as gallery:
+                cells, _ = gallery.vectors(gallery.index().ids)
+                gallery.entries()
+        except (InvalidInputError, ContractError):
+            continue
+        finally:
+            for suffix in ("-wal", "-shm"):
+                derived_file(harmed, suffix).unlink(missing_ok=True)
+        stored = {p.entries[0].signature.cells.tobytes() for p in photos}
+        assert {c.tobytes() for c in cells} <= stored
+
+
+def test_a_copy_elsewhere_is_the_same_gallery(path, tmp_path, contract, photo):
+    with Gallery.create(path, contract) as gallery:
+        gallery.add([photo("ann", 1)])
+        digest = gallery.digest()
+    elsewhere = tmp_path / "away" / "copy.db"
+    elsewhere.parent.mkdir()
+    shutil.copy(path, elsewhere)
+    with Gallery.open(elsewhere, contract) as gallery:
+        assert gallery.digest() == digest
+        assert gallery.verify().faults == ()
+
+
+def test_a_gallery_on_a_read_only_medium_is_read(path, contract, photo, monkeypatch):
+    with Gallery.create(path, contract) as gallery:
+        gallery.add([photo("ann", 1)])
+    # The tests may run as root, whom file modes do not stop: what matters is which way of opening is chosen.
+    monkeypatch.setattr(gallery_module.os, "access", lambda *_: False)
+    with Gallery.open(path) as gallery:
+        assert len(gallery.people()) == 1
+        assert os.listdir(path.parent) == [path.name]
+
+
+def test_only_the_owner_may_read_a_new_gallery(path, contract):
+    Gallery.create(path, contract).close()
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_killed_writer_leaves_no_lock_and_no_half_batch(path, contract, photo):
+    script = textwrap.dedent(
+        """
+        import os, signal, sys
+        sys.path.insert(0, sys.argv[1])
+        import pretend_models as pretend
+        from pathlib import Path
+        from facerec.recognition.gallery import Gallery, NewEntry, NewPhoto
+        from facerec.landmarks.types import Box
+        with Gallery.create(sys.argv[2], pretend.PretendContract()) as gallery:
+            def photo(i):
+                entry = NewEntry(0, pretend.signature(i, 0, 0), (0, 0, 0), 1, 1, Box(0, 0, 1, 1))
+                return NewPhoto(f"p{i}", str(i), Path("a"), Path("/a"), "one", "enrolled", "", (entry,))
+            gallery.add([photo(1), photo(2)])
+            real = gallery._add_photo
+            def die(connection, new):
+                if new.person == "p4":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                real(connection, new)
+            gallery._add_photo = die
+            gallery.add([photo(3), photo(4)])
+        """
+    )
+    tests = Path(__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", script, str(tests), str(path)], check=False, capture_output=True)
+    assert done.returncode == -9, done.stderr
+    with Gallery.open(path, contract) as reader:
+        assert [p.name for p in reader.people()] == ["p1", "p2"]
+    with Gallery.open(path, contract, write=True) as gallery:
+        assert gallery.verify().faults == ()
+        gallery.add([photo("p9", 9)])
+
+
+def test_contract_differences_survive_a_contract_that_is_no_object():
+    assert gallery_module._differences("[]", json.dumps({"a": "b"})) == ""

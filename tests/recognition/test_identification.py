@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from facerec.landmarks.errors import ContractError
+from facerec.recognition.enrolment import EnrolmentSettings, enroll, plan_enrolment
+from facerec.recognition.gallery import Gallery
+from facerec.recognition.identification import IdentificationSettings, Identifier, save_debug
+from facerec.recognition.search import MaskedSearch
+from facerec.recognition.threshold import given_threshold
+
+
+@pytest.fixture
+def gallery(tmp_path, pretend):
+    root = tmp_path / "people"
+    for person in range(1, 9):
+        for picture in range(2):
+            pretend.paint(root / f"p{person}" / f"{picture}.png", (person, 6, picture))
+    recognizer = pretend.PretendRecognizer()
+    with Gallery.create(tmp_path / "g", recognizer.contract) as gallery:
+        enroll(plan_enrolment([root]), gallery, recognizer, EnrolmentSettings())
+    with Gallery.open(tmp_path / "g") as gallery:
+        yield gallery
+
+
+def identifier(gallery, pretend, value=0.4, **settings):
+    return Identifier(
+        pretend.PretendRecognizer(),
+        MaskedSearch.of(gallery),
+        given_threshold(value),
+        IdentificationSettings(**settings),
+    )
+
+
+def test_the_enrolled_are_named_and_strangers_are_not(gallery, tmp_path, pretend):
+    photos = [
+        pretend.paint(tmp_path / "probe" / "a.png", (3, 9, 77)),
+        pretend.paint(tmp_path / "probe" / "b.png", (99, 6, 0)),
+    ]
+    known, stranger = identifier(gallery, pretend, candidates=3).identify(photos)
+    assert (known.decision, known.person, len(known.candidates)) == ("match", "p3", 3)
+    assert known.pose[0] == pytest.approx(45)
+    assert (stranger.decision, stranger.person) == ("unknown", None)
+    assert stranger.reason.startswith("unknown: best ")
+
+
+def test_a_photograph_without_a_usable_face_gives_one_line_with_its_reason(gallery, tmp_path, pretend):
+    folder = tmp_path / "probe"
+    empty = pretend.paint(folder / "empty.png")
+    unfitted = pretend.paint(folder / "unfitted.png", (pretend.UNFITTED, 0, 0), (2, 6, 9))
+    text = folder / "text.jpg"
+    text.write_text("no photograph")
+    found = list(identifier(gallery, pretend).identify([empty, unfitted, text]))
+    assert [(p.file.name, p.face, p.decision, p.reason) for p in found if p.decision == "none"] == [
+        ("empty.png", None, "none", "no_face"),
+        ("unfitted.png", 0, "none", "fit_unstable"),
+        ("text.jpg", None, "none", "unreadable"),
+    ]
+    assert [(p.face, p.person) for p in found if p.decision == "match"] == [(1, "p2")]
+
+
+def test_a_person_is_named_once_in_a_group(gallery, tmp_path, pretend):
+    group = pretend.paint(tmp_path / "group.png", (5, 6, 40), (5, 6, 41), (6, 6, 42), (98, 6, 0))
+    found = list(identifier(gallery, pretend, candidates=1).identify([group]))
+    assert sorted(p.person for p in found if p.person) == ["p5", "p6"]
+    assert "a person appears once" in next(p.reason for p in found if p.face in (0, 1) and p.decision == "unknown")
+    assert all(len(p.candidates) == 1 for p in found)
+
+
+def test_too_little_seen_by_both_is_abstained_from(tmp_path, pretend):
+    recognizer = pretend.PretendRecognizer()
+    pretend.paint(tmp_path / "people" / "ann" / "left.png", (1, 0, 0))
+    with Gallery.create(tmp_path / "g", recognizer.contract) as gallery:
+        enroll(plan_enrolment([tmp_path / "people"]), gallery, recognizer)
+        right = pretend.paint(tmp_path / "right.png", (1, 12, 0))
+        search = MaskedSearch.of(gallery)
+        assert search.search([pretend.signature(1, 90, 0)])[0].largest_overlap < 0.125
+        (probe,) = Identifier(recognizer, search, given_threshold(0.3)).identify([right])
+    assert probe.decision == "abstain"
+    assert "needed" in probe.reason
+
+
+def test_an_empty_gallery_knows_nobody(tmp_path, pretend):
+    with Gallery.create(tmp_path / "g", pretend.PretendContract()) as gallery:
+        photo = pretend.paint(tmp_path / "a.png", (1, 6, 0))
+        (probe,) = identifier(gallery, pretend).identify([photo])
+    assert (probe.decision, probe.reason) == ("unknown", "unknown: the gallery is empty")
+
+
+def test_four_workers_and_any_batch_say_what_one_says(gallery, tmp_path, pretend):
+    rng = np.random.default_rng(2)
+    photos = [
+        pretend.paint(
+            tmp_path / "probe" / f"{i}.png",
+            *[(int(rng.integers(1, 12)), int(rng.integers(13)), i) for _ in range(int(rng.integers(4)))],
+        )
+        for i in range(30)
+    ]
+
+    def lines(**settings):
+        found = identifier(gallery, pretend, **settings).identify(photos)
+        return [json.dumps(probe.as_json({"v": "1"})) for probe in found]
+
+    serial = lines(batch=1)
+    assert len(serial) > 30
+    assert lines(workers=4, batch=7) == serial
+    assert lines(workers=4, batch=30) == serial
+
+
+def test_threads_share_one_identifier(gallery, tmp_path, pretend):
+    from concurrent.futures import ThreadPoolExecutor
+
+    photos = [pretend.paint(tmp_path / "probe" / f"{i}.png", (1 + i % 8, 6, 50 + i)) for i in range(24)]
+    shared = identifier(gallery, pretend)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda photo: [p.person for p in shared.identify([photo])], photos))
+    assert found == [[f"p{1 + i % 8}"] for i in range(24)]
+
+
+def test_a_fault_on_one_photograph_does_not_end_the_batch(gallery, tmp_path, pretend):
+    class Faulty(pretend.PretendRecognizer):
+        def describe(self, image):
+            if image[1, 0, 0] == 2:
+                raise ZeroDivisionError("in the fit")
+            return super().describe(image)
+
+    photos = [pretend.paint(tmp_path / f"{i}.png", (i, 6, 9)) for i in (1, 2, 3)]
+    found = Identifier(Faulty(), MaskedSearch.of(gallery), given_threshold(0.4)).identify(photos)
+    assert [(p.decision, p.person) for p in found] == [("match", "p1"), ("none", None), ("match", "p3")]
+
+
+def test_models_of_another_contract_are_refused(gallery, pretend):
+    with pytest.raises(ContractError, match="contract"):
+        Identifier(pretend.PretendRecognizer("b"), MaskedSearch.of(gallery), given_threshold(0.4))
+
+
+def test_stages_are_written_one_set_a_face(gallery, tmp_path, pretend, monkeypatch):
+    import facerec.frontalize.render as render
+    from facerec.frontalize.face_model import FaceModel
+
+    picture = np.zeros((5, 4, 3), np.uint8)
+    monkeypatch.setattr(FaceModel, "load", staticmethod(lambda: None))
+    monkeypatch.setattr(render, "draw_overlay", lambda image, fitted, landmarks, model: picture)
+    monkeypatch.setattr(render, "frontal_view", lambda texture, fitted, model: picture)
+    group = pretend.paint(tmp_path / "Ä 김.png", (1, 6, 0), (2, 6, 0))
+    empty = pretend.paint(tmp_path / "empty.png")
+    written = [
+        path
+        for probe in identifier(gallery, pretend).identify([group, empty])
+        for path in save_debug(probe, tmp_path / "debug")
+    ]
+    assert len(set(written)) == 8
+    assert all(path.is_file() and path.name.startswith("Ä 김-") for path in written)
+    assert {path.stem.rsplit("-", 1)[1] for path in written} == {"landmarks", "texture", "mask", "frontal"}

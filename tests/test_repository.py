@@ -1,0 +1,180 @@
+"""What holds for the repository as a whole: the layers, what is shipped, what must not be in it."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.metadata
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LAYERS = ("landmarks", "frontalize", "recognition", "evaluation", "cli")
+WEIGHT_ENDINGS = (".npz", ".safetensors")
+
+
+def sources(folder: str) -> list[Path]:
+    return sorted(path for path in (ROOT / folder).rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def imported(source: str) -> set[str]:
+    """Absolute names of what `source` imports, at the top and inside functions."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide the direction"
+            names |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def against_the_stream(layer: str, source: str) -> set[str]:
+    later = LAYERS[LAYERS.index(layer) + 1 :]
+    return {name for name in imported(source) if name.startswith(tuple(f"facerec.{other}" for other in later))}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_dependencies_point_one_way(layer: str) -> None:
+    assert sources(layer), f"no sources in {layer}"
+    wrong = {str(path.relative_to(ROOT)): against_the_stream(layer, path.read_text("utf-8")) for path in sources(layer)}
+    assert {path: names for path, names in wrong.items() if names} == {}
+
+
+def test_an_import_against_the_stream_would_be_seen() -> None:
+    assert against_the_stream("landmarks", "def f():\n    from facerec.frontalize import fit\n")
+    assert against_the_stream("frontalize", "from facerec import recognition")
+    assert not against_the_stream("frontalize", "import facerec.landmarks.types")
+
+
+def packages_on_disk() -> dict[str, str]:
+    folders = {path.parent for layer in LAYERS for path in sources(layer) if path.name == "__init__.py"}
+    return {f"facerec.{path.relative_to(ROOT).as_posix().replace('/', '.')}": str(path) for path in folders}
+
+
+def test_every_folder_of_sources_is_a_package_and_is_listed() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    assert sorted(settings["packages"]) == sorted(packages_on_disk())
+    assert {name: str(ROOT / folder) for name, folder in settings["package-dir"].items()} == packages_on_disk()
+    for layer in LAYERS:
+        for path in sources(layer):
+            assert (path.parent / "__init__.py").is_file(), f"{path.parent} has no __init__.py"
+
+
+def shipped_files() -> set[str]:
+    """Every file that an installed facerec needs, as it is named in a wheel."""
+    endings = (".py", ".typed", ".json", ".j2", *WEIGHT_ENDINGS)
+    return {
+        f"facerec/{path.relative_to(ROOT).as_posix()}"
+        for layer in LAYERS
+        for path in (ROOT / layer).rglob("*")
+        if path.is_file() and path.suffix in endings and "__pycache__" not in path.parts
+    }
+
+
+def test_the_wheel_holds_every_module_template_and_weight(tmp_path: Path) -> None:
+    if int(importlib.metadata.version("setuptools").split(".")[0]) < 77:
+        pytest.skip("building a wheel without the network needs setuptools >= 77 in this environment")
+    # From a copy: building in place would leave build/lib, and with it modules that were deleted since.
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
+        shutil.copy(ROOT / name, copy)
+    for layer in LAYERS:
+        shutil.copytree(ROOT / layer, copy / layer, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    done = subprocess.run([*command, "-w", str(tmp_path), str(copy)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("facerec-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    assert shipped_files() - names == set()
+    assert {"LICENSE", "NOTICE"} <= {Path(name).name for name in names}
+
+
+def test_every_weight_file_is_recorded_whole_small_and_says_what_it_may_be_used_for() -> None:
+    total = 0
+    for layer in ("landmarks", "frontalize", "recognition"):
+        folder = ROOT / layer / "weights"
+        records = folder / "weights.json"
+        listed = json.loads(records.read_text("utf-8"))["weights"] if records.is_file() else []
+        on_disk = {path.name for path in folder.iterdir() if path.suffix in WEIGHT_ENDINGS and path.name[0] != "."}
+        assert {entry["file"] for entry in listed} == on_disk, layer
+        for entry in listed:
+            data = (folder / entry["file"]).read_bytes()
+            total += len(data)
+            assert (hashlib.sha256(data).hexdigest(), len(data)) == (entry["sha256"], entry["bytes"]), entry["name"]
+            assert len(data) < 16 * 2**20, entry["name"]
+            for field in ("what", "split", "licence", "command", "training_sets", "metric"):
+                assert entry[field], f"{entry['name']} does not state its {field}"
+            people = " ".join(entry["training_sets"]).lower()
+            if any(name in people for name in ("cfp", "frontal-profile", "lfw", "labeled faces", "youtube", "ytf")):
+                assert "research" in entry["licence"].lower(), f"{entry['name']} was learnt from research pictures"
+    assert total < 40_000_000
+
+
+def repository_files() -> list[Path]:
+    """Tracked files and those about to be: everything git does not ignore."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    return [ROOT / name for name in listed.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
+
+
+# Written so that the pattern does not match itself.
+MACHINE_PATH = re.compile(r"(?<![\w.~*)}\"'/-])/(?:root|home|work|opt|mnt|Users|tmp|var)/[\w.]")
+URL_HOST = re.compile(r"https?://([\w.-]+)")
+KNOWN_HOSTS = {"www.apache.org", "www.w3.org"}
+UNSAFE = re.compile(r"allow_pickle\s*=\s*Tru[e]|\btorch\.loa[d]\((?![^)]*weights_only=True)|\bpickle\.load[s]?\(")
+
+
+def test_no_file_names_a_path_of_one_machine_an_unknown_host_or_an_unsafe_reader() -> None:
+    found = []
+    for path in repository_files():
+        try:
+            text = path.read_text("utf-8")
+        except UnicodeDecodeError:
+            continue
+        for pattern in (MACHINE_PATH, UNSAFE):
+            found += [f"{path.relative_to(ROOT)}: {match.group()}" for match in pattern.finditer(text)]
+        found += [f"{path.relative_to(ROOT)}: {host}" for host in URL_HOST.findall(text) if host not in KNOWN_HOSTS]
+    assert found == []
+
+
+def test_the_repository_holds_no_pictures_but_those_of_its_documentation_and_no_packed_data() -> None:
+    endings = {
+        ".jpg",
+        ".jpeg",
+        ".png",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".bmp",
+        ".pts",
+        ".csv",
+        ".pkl",
+        ".pt",
+        ".pth",
+        ".onnx",
+    }
+    for path in repository_files():
+        name = path.relative_to(ROOT)
+        if name.parts[0] not in ("docs", "benchmarks"):
+            assert path.suffix.lower() not in endings, name
+        if path.suffix in WEIGHT_ENDINGS:
+            assert name.parts[1:-1] == ("weights",), name
+        assert path.stat().st_size < 16 * 2**20, name
