@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -106,7 +107,12 @@ def recognition(
     )
     figures = recognition_figures(chosen, run.results, np.random.default_rng(seed))
     facts = RunFacts(
-        settings={"landmarks": landmarks, "descriptor": descriptor, "seed": seed},
+        settings={
+            "landmarks": landmarks,
+            "descriptor": descriptor,
+            "seed": seed,
+            "contract": json.loads(recognizer.contract.as_json()),
+        },
         contract=recognizer.contract.digest,
         **_facts(ctx, where),
     )

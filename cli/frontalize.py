@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, count
 from pathlib import Path
 
 import click
@@ -44,7 +45,7 @@ def command(
     """
     import numpy as np
 
-    from facerec.frontalize.render import draw_overlay, frontal_view, textured_mesh
+    from facerec.frontalize.render import draw_overlay, frontal_view, textured_mesh, write_mesh
     from facerec.landmarks.errors import UnusablePhotoError
     from facerec.landmarks.image import find_photos, read_image, write_image
     from facerec.recognition.contact_sheet import contact_row, join_rows
@@ -53,7 +54,7 @@ def command(
     recognizer = Recognizer.load(landmarks=landmarks, device=resolve_device(device))
     output.mkdir(parents=True, exist_ok=True)
     rows, skipped = [], 0
-    used: dict[str, int] = {}
+    used: set[str] = set()
     for photo in find_photos(photos):
         try:
             image = read_image(photo)
@@ -65,8 +66,8 @@ def command(
             note(f"{printable(str(photo))}: {error.reason}: {error.detail}", quiet)
             continue
         # Photographs of one name in two folders must not overwrite each other.
-        stem = photo.stem if photo.stem not in used else f"{photo.stem}~{used[photo.stem]}"
-        used[photo.stem] = used.get(photo.stem, 0) + 1
+        stem = next(s for s in chain([photo.stem], (f"{photo.stem}~{n}" for n in count(1))) if s not in used)
+        used.add(stem)
         for index, face in enumerate(faces):
             if not isinstance(face, DescribedFace):
                 skipped += 1
@@ -81,7 +82,7 @@ def command(
             write_image(output / f"{name}.overlay.png", overlay)
             write_image(output / f"{name}.frontal.png", view)
             if mesh != "none":
-                textured_mesh(face.texture, face.fitted, recognizer.model).export(output / f"{name}.{mesh}")
+                write_mesh(textured_mesh(face.texture, face.fitted, recognizer.model), output / f"{name}.{mesh}")
             if contact_sheet:
                 rows.append(contact_row(face, recognizer.model))
             yaw, pitch, roll = face.fitted.camera.angles

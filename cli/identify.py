@@ -99,6 +99,7 @@ def command(
     from importlib.metadata import version
 
     from facerec.cli.output import photo_progress, write_csv_row, write_line
+    from facerec.landmarks.errors import InvalidInputError
     from facerec.landmarks.image import find_photos
     from facerec.recognition.gallery import Gallery
     from facerec.recognition.identification import IdentificationSettings, Identifier
@@ -112,6 +113,8 @@ def command(
     )
 
     photos = find_photos(probes)
+    if not photos:
+        raise InvalidInputError(f"expected photographs to identify; found none in {', '.join(map(str, probes))}")
     # The gallery is looked at before the models are loaded: a wrong path is answered at once.
     with Gallery.open(gallery_path) as gallery:
         from facerec.recognition.recognizer import Recognizer
@@ -171,8 +174,9 @@ def command(
 
 def _table_row(probe: ProbeFace) -> list[object]:
     best = _shown(probe)
-    # The columns before it say the verdict already.
+    # The column before it says the verdict already, and the line below the table what the threshold stands on.
     why = f"{probe.reason}: {probe.detail}" if probe.detail else probe.reason.removeprefix(f"{probe.decision}: ")
+    why = why.replace(f" ({probe.threshold.note})", "")
     return [
         probe.file,
         probe.face,

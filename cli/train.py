@@ -9,13 +9,16 @@ from facerec.cli.command_list import CommandList
 # In the order in which a model needs those before it. A model whose trainer is not installed is not listed.
 TRAINERS: dict[str, str] = {
     "face-model": "Learn the 3-D face model from samples of a head model.",
-    "texture-model": "Learn mean and modes of lifted textures, for rendering people.",
     "landmark-packs": "Pack annotated pictures of faces: the real training set of the landmark network.",
     "pose-set": "Turn annotated pictures to other poses: a training set on disk.",
     "texture-set": "Lift the textures of annotated pictures: the training set of the descriptor.",
+    "texture-model": "Learn mean and modes of lifted textures, for rendering people.",
     "detector": "Learn the face detector.",
     "godp": "Learn the landmark network GoDP.",
     "dfd": "Learn the descriptor of the lifted texture.",
+    "half-set": "Lift texture halves with a teacher's vectors: the training set of the half-face network.",
+    "halfface": "Learn the half-face network, the default descriptor.",
+    "impostors": "Measure impostor scores of the package's models: what thresholds are calibrated on.",
 }
 
 

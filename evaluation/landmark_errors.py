@@ -205,19 +205,31 @@ def yaw_of_points(annotated: Points, mean_face: Points) -> float | None:
     model = mean_face[rows] - mean_face[rows].mean(axis=0)
     # A profile started from the front can settle in a mirror-like pose, so the fit starts from several.
     rotation = np.stack([Camera.from_angles(yaw, 0, 0).rotation for yaw in (-75.0, -40.0, 0.0, 40.0, 75.0)])
+    scale = np.full(len(rotation), np.sqrt((target**2).sum() / (model**2).sum()))
+    # Thirty turns tell the starts apart; only the best goes on, until it hardly moves (a thousandth of a degree).
+    rotation, scale = _pose_in_turns(model, target, rotation, scale, turns=30)
+    turned = scale[:, None, None] * (model @ rotation.transpose(0, 2, 1))[:, :, :2]
+    best = ((turned - target) ** 2).sum(axis=(1, 2)).argmin(keepdims=True)
+    rotation, _ = _pose_in_turns(model, target, rotation[best], scale[best], turns=500)
+    return Camera(rotation[0], np.zeros(2), 1.0).yaw
+
+
+def _pose_in_turns(model: Points, target: Points, rotation: Points, scale: Points, turns: int) -> tuple[Points, Points]:
+    """Rotations (S, 3, 3) and scales (S,) that put `model` (N, 3) on `target` (N, 2), both about their means.
+
+    In turns: the depths that the current pose implies, and the pose that fits points and depths best (Procrustes). No
+    turn raises the error.
+    """
     size = float((model**2).sum())
-    scale = np.full(len(rotation), np.sqrt((target**2).sum() / size))
-    points = np.empty((len(rotation), len(rows), 3))
+    points = np.empty((len(rotation), len(model), 3))
     points[:, :, :2] = target
-    # In turns: the depths that the current pose implies, and the pose that fits points and depths best (Procrustes).
-    # Each turn lowers the error; 300 of them leave well under a degree even for points that hardly span a depth.
-    for _ in range(300):
+    for _ in range(turns):
         points[:, :, 2] = scale[:, None] * (model @ rotation[:, 2].T).T
         left, values, right = np.linalg.svd(points.transpose(0, 2, 1) @ model)
         handed = np.sign(np.linalg.det(left @ right))
         left[:, :, 2] *= handed[:, None]
-        rotation = left @ right
+        before, rotation = rotation, left @ right
         scale = (values[:, 0] + values[:, 1] + handed * values[:, 2]) / size
-    turned = scale[:, None, None] * (model @ rotation.transpose(0, 2, 1))[:, :, :2]
-    best = int(((turned - target) ** 2).sum(axis=(1, 2)).argmin())
-    return Camera(rotation[best], np.zeros(2), 1.0).yaw
+        if np.abs(rotation - before).max() < 2e-5:
+            break
+    return rotation, scale

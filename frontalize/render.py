@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -262,3 +263,31 @@ def textured_mesh(texture: FaceTexture, fitted: FittedFace, model: FaceModel) ->
     picture = PillowImage.fromarray(np.clip(np.rint(blended_texture(texture)), 0, 255).astype(np.uint8))
     visual = trimesh.visual.TextureVisuals(uv=uv, image=picture)  # type: ignore[no-untyped-call]
     return trimesh.Trimesh(vertices=points, faces=model.triangles, visual=visual, process=False)
+
+
+def write_mesh(mesh: trimesh.Trimesh, path: Path) -> None:
+    """Write what `textured_mesh` made as PLY, OBJ (with its own MTL and PNG, named like it) or GLB, by `path`'s ending.
+
+    PLY holds no picture: there each vertex gets the texture's colour at its place.
+
+    Raises:
+        InvalidInputError: another ending, or a mesh without a texture.
+    """
+    import trimesh
+
+    ending = path.suffix.lower()
+    if ending not in (".ply", ".obj", ".glb"):
+        raise InvalidInputError(f"expected a mesh file that ends in .ply, .obj or .glb; got {path.name}")
+    copy = mesh.copy()
+    visual = copy.visual
+    if not isinstance(visual, trimesh.visual.TextureVisuals):
+        raise InvalidInputError("expected a mesh with a texture; got one without")
+    if ending == ".ply":
+        copy.visual = visual.to_color()  # type: ignore[no-untyped-call]
+        copy.export(path)
+    elif ending == ".obj":
+        # Under trimesh's default names the meshes of a folder would share, and overwrite, one material.
+        visual.material.name = path.stem
+        copy.export(path, mtl_name=f"{path.stem}.mtl")
+    else:
+        copy.export(path)

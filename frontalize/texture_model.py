@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -39,9 +40,24 @@ class TextureModel:
     @cache
     def load() -> TextureModel:
         """The texture model that comes with the package."""
-        w = load_weights("frontalize", "texture_model")
-        modes = w["modes"].astype(np.float32) * w["mode_scale"].astype(np.float32)[:, None, None, None]
-        return TextureModel(w["mean"].astype(np.float32), modes)
+        return TextureModel.from_stored(load_weights("frontalize", "texture_model"))
+
+    def stored(self) -> dict[str, NDArray[np.generic]]:
+        """The arrays as `load` reads them: modes as whole numbers of -127 to 127 times a scale of their own."""
+        peak = np.abs(self.modes).reshape(len(self.modes), -1).max(axis=1)
+        scale = (np.maximum(peak, 1e-6) / 127).astype(np.float32)
+        return {
+            "mean": self.mean.astype(np.float16),
+            "modes": np.rint(self.modes / scale[:, None, None, None]).astype(np.int8),
+            "mode_scale": scale,
+        }
+
+    @staticmethod
+    def from_stored(arrays: Mapping[str, NDArray[np.generic]]) -> TextureModel:
+        """The model that `stored` wrote."""
+        scale = arrays["mode_scale"].astype(np.float32)
+        modes = arrays["modes"].astype(np.float32) * scale[:, None, None, None]
+        return TextureModel(arrays["mean"].astype(np.float32), modes)
 
     def paint(self, coefficients: Floats) -> NDArray[np.float32]:
         """(T, T, 3) colours, 0-255, of coefficients (m,), m <= M, in standard deviations."""
@@ -142,6 +158,32 @@ def learn_texture_model(
     modes *= (sizes / np.sqrt(len(rows)))[:, None].astype(np.float32)
     shape = (settings.size, settings.size, 3)
     return TextureModel(centre.reshape(shape), modes.reshape(-1, *shape).astype(np.float32))
+
+
+def texture_model_error(model: TextureModel, textures: list[tuple[FaceTexture, Floats]]) -> dict[str, float]:
+    """How well the model explains textures it may not have seen.
+
+    Each texture is delit against the mean, and its seen texels are projected onto the modes by least squares.
+
+    Args:
+        model: the model, T texels a side.
+        textures: as `learn_texture_model` takes them.
+
+    Returns:
+        Mean absolute difference over the seen texels, grey levels: "error_levels" of the model, "mean_only_levels" of
+        its mean alone.
+    """
+    if not textures:
+        raise InvalidInputError("expected at least one texture; got none")
+    alone, explained = [], []
+    basis = model.modes.reshape(len(model.modes), -1)
+    for texture, normals in textures:
+        seen = np.repeat((texture.visible > 0).ravel(), 3)
+        rest = (delight(texture, model.mean, normals) - model.mean).ravel()[seen]
+        coefficients, *_ = np.linalg.lstsq(basis[:, seen].T, rest, rcond=None)
+        alone.append(float(np.abs(rest).mean()))
+        explained.append(float(np.abs(rest - coefficients @ basis[:, seen]).mean()))
+    return {"error_levels": float(np.mean(explained)), "mean_only_levels": float(np.mean(alone))}
 
 
 def shrink(texture: FaceTexture, size: int) -> FaceTexture:

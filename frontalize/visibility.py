@@ -43,7 +43,8 @@ def depth_gap(model: FaceModel, geometry: Floats, camera: Camera, settings: Visi
     low, high = flat[:, :2].min(axis=0), flat[:, :2].max(axis=0)
     zoom = (settings.buffer - 3) / max(float((high - low).max()), 1e-6)
     placed = flat.copy()
-    placed[:, :2] = (flat[:, :2] - low) * zoom + 1
+    # Centred, so that the mirrored face falls on the mirrored pixels.
+    placed[:, :2] = (flat[:, :2] - (low + high) / 2) * zoom + (settings.buffer - 1) / 2
     raster = rasterize(placed, model.triangles, settings.buffer, settings.buffer)
     depth = np.where(np.isfinite(raster.depth), raster.depth, flat[:, 2].max() + camera.scale * 1000)
     # The farthest of the pixels around lets silhouette nodes see themselves.

@@ -119,22 +119,26 @@ def _compaction(histograms: Floats, person: NDArray[np.int64], training: DFDTrai
     centred = (histograms - mean).astype(np.float64)
     covariance = centred.T @ centred / len(centred)
     variance, axes = np.linalg.eigh(covariance)
-    keep = slice(-min(training.components, len(variance)), None)
-    whiten = axes[:, keep] / np.sqrt(np.maximum(variance[keep], 1e-9))
+    # Few textures span few directions. The others hold rounding only: whitened, they would look like what varies least
+    # within a person, and be preferred to everything that was measured.
+    count = min(training.components, int(np.count_nonzero(variance > 1e-6 * max(variance[-1], 1e-9))))
+    keep = slice(len(variance) - count, None)
+    whiten = axes[:, keep] / np.sqrt(variance[keep])
     z = centred @ whiten
     people = int(person.max()) + 1
-    count = np.bincount(person, minlength=people).astype(np.float64)
+    pictures = np.bincount(person, minlength=people).astype(np.float64)
     total = np.zeros((people, z.shape[1]))
     np.add.at(total, person, z)
-    residual = z - (total / np.maximum(count, 1)[:, None])[person]
-    several = count[person] > 1
+    residual = z - (total / np.maximum(pictures, 1)[:, None])[person]
+    several = pictures[person] > 1
     within = residual[several].T @ residual[several] / max(int(several.sum()), 1)
-    size = len(within)
-    within = (1 - training.shrink) * within + training.shrink * np.trace(within) / size * np.eye(size)
+    within = (1 - training.shrink) * within + training.shrink * np.trace(within) / max(count, 1) * np.eye(count)
     # In the whitened space the total scatter is the identity: Fisher's directions are the least within-class ones.
     spread, vectors = np.linalg.eigh(within)
-    chosen = vectors[:, : training.compact] / np.sqrt(spread[: training.compact])
-    projection = whiten @ chosen
+    chosen = vectors[:, : training.compact] / np.sqrt(np.maximum(spread[: training.compact], 1e-12))
+    # A cell with fewer directions than asked for keeps zeros in the rest.
+    projection = np.zeros((len(mean), training.compact))
+    projection[:, : chosen.shape[1]] = whiten @ chosen
     signs = np.where(projection[np.abs(projection).argmax(axis=0), np.arange(projection.shape[1])] < 0, -1.0, 1.0)
     return mean.astype(np.float32), (projection * signs).astype(np.float32)
 
@@ -184,6 +188,8 @@ def train_dfd(
         patterns = (around.reshape(-1, n) @ filters[cell]).reshape(len(rows), -1, patterns_per_pixel)
         valid = patterns[usable[rows, cell]]
         chosen = valid[rng.permutation(len(valid))[: training.patterns]]
+        if len(chosen) < words:
+            raise InvalidInputError(f"expected at least {words} patterns in cell {cell}; got {len(chosen)}")
         means_of = faiss.Kmeans(
             patterns_per_pixel, words, niter=training.iterations, seed=training.seed + 1, max_points_per_centroid=10**6
         )

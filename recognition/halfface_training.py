@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,15 @@ from facerec.frontalize.texture import resample_grid
 from facerec.frontalize.types import Camera, FaceTexture
 from facerec.frontalize.visibility import node_visibility
 from facerec.landmarks.errors import InvalidInputError
-from facerec.recognition.halfface import HALF_HEIGHT, HALF_WIDTH, HalfFaceNet, HalfFaceSettings, halves
+from facerec.recognition.halfface import (
+    HALF_HEIGHT,
+    HALF_WIDTH,
+    HalfFaceDescriptor,
+    HalfFaceNet,
+    HalfFaceSettings,
+    halves,
+    normalize_half,
+)
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,59 @@ class HalfSet:
         return HalfSet(**{name: np.concatenate(values) for name, values in parts.items()})
 
 
+def is_calibration_person(key: str) -> bool:
+    """Whether thresholds are calibrated on this person (`person_key`): one in sixteen, by a hash of the name.
+
+    Descriptors must not be trained on them, or impostors would look easier than strangers are.
+    """
+    return hashlib.sha256(key.encode()).digest()[0] % 16 == 0
+
+
+def without_calibration_people(data: HalfSet) -> HalfSet:
+    """The set without the people thresholds are calibrated on."""
+    keep = np.array([not is_calibration_person(str(name)) for name in data.person])
+    return HalfSet(*(getattr(data, field.name)[keep] for field in fields(HalfSet)))
+
+
+def halfface_figures(network: HalfFaceNet, data: HalfSet) -> dict[str, float]:
+    """Figures on CFP's pictures in `data`: all pairs' AUC and rank-1 from each person's first frontal picture.
+
+    Returns:
+        "fp_auc", "fp_rank1" (frontal gallery, profile probes) and "ff_auc", "ff_rank1" (other frontals).
+    """
+    descriptor = HalfFaceDescriptor(network)
+    share = data.mask.mean(axis=(2, 3))
+    seen = share >= network.settings.min_visible
+    inputs = np.stack([data.grey, data.mask], axis=2).astype(np.float32)
+    cells = np.zeros((len(inputs), 3, network.settings.dimension), dtype=np.float32)
+    for k in range(0, len(inputs), 64):
+        part = inputs[k : k + 64].reshape(-1, 2, HALF_HEIGHT, HALF_WIDTH)
+        batch = np.stack([normalize_half(half[0], half[1]) for half in part])
+        cells[k : k + 64, :2] = descriptor.embed(batch).reshape(-1, 2, network.settings.dimension)
+    cells[:, :2][~seen] = 0
+    joint = (cells[:, :2] * share[..., None]).sum(axis=1)
+    cells[:, 2] = joint / np.maximum(np.linalg.norm(joint, axis=1, keepdims=True), 1e-9)
+    visible = np.concatenate([seen, seen.any(axis=1, keepdims=True)], axis=1).astype(np.float32)
+    frontal, profile = (np.flatnonzero(data.source == name) for name in ("cfp-frontal", "cfp-profile"))
+    first = np.array([np.flatnonzero(data.person[frontal] == p)[0] for p in np.unique(data.person[frontal])])
+    gallery = frontal[first]
+    others = np.setdiff1d(frontal, gallery)
+    flat = cells.reshape(len(cells), -1)
+    out = {}
+    for name, probes in (("fp", profile), ("ff", others)):
+        overlap = np.maximum(visible[probes] @ visible[gallery].T, 1e-9)
+        scores = flat[probes] @ flat[gallery].T / overlap
+        same = data.person[probes][:, None] == data.person[gallery][None]
+        order = np.argsort(np.concatenate([scores[same], scores[~same]]), kind="stable")
+        ranks = np.empty(len(order))
+        ranks[order] = np.arange(1, len(order) + 1)
+        n, m = int(same.sum()), int((~same).sum())
+        out[f"{name}_auc"] = float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
+        best = data.person[gallery][scores.argmax(axis=1)]
+        out[f"{name}_rank1"] = float((best == data.person[probes]).mean())
+    return out
+
+
 def half_images(texture: FaceTexture) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """(2, 128, 72) grey levels and masks of a texture's halves, for a `HalfSet`."""
     normalized, _ = halves(texture)
@@ -96,9 +158,7 @@ def turned_masks(n: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     return out
 
 
-def augment(
-    grey: Tensor, mask: Tensor, generator: torch.Generator, extra_mask: Tensor | None = None
-) -> Tensor:
+def augment(grey: Tensor, mask: Tensor, generator: torch.Generator, extra_mask: Tensor | None = None) -> Tensor:
     """(B, 2, 128, 72) network inputs from (B, 128, 72) grey levels and masks, jittered.
 
     Placement (the fit errs by a few texels), gamma and a slanted light, blur, noise, a cut-out; then zero mean and unit
@@ -246,7 +306,9 @@ def train_halfface(
             torch.from_numpy(extra),
         )
         own = known[index] & (rng.random(training.batch) < training.own_share)
-        target = torch.from_numpy(np.where(own[:, None], unit[index], mean[person[index]]).astype(np.float32)).to(device)
+        target = torch.from_numpy(np.where(own[:, None], unit[index], mean[person[index]]).astype(np.float32)).to(
+            device
+        )
         has_target = torch.from_numpy(own | taught[person[index]]).to(device)
         label = torch.from_numpy(person[index]).to(device)
         inputs = inputs.to(device).contiguous(memory_format=torch.channels_last)

@@ -114,7 +114,7 @@ def box_json(box: Box) -> dict[str, float]:
 
 def pose_json(pose: tuple[float, float, float]) -> dict[str, float]:
     """Yaw, pitch and roll as JSON-ready values, degrees."""
-    return dict(zip(("yaw", "pitch", "roll"), (round(angle, 2) for angle in pose), strict=True))
+    return dict(zip(("yaw", "pitch", "roll"), (round(angle, 2) + 0.0 for angle in pose), strict=True))
 
 
 _Described = list[DescribedFace | UndescribedFace] | UnusablePhotoError | Exception

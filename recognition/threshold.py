@@ -127,7 +127,7 @@ class ImpostorScores:
         tail = np.cumsum(self.counts[::-1])[::-1]
         fits = np.flatnonzero(tail <= accepts)
         first = int(fits[0]) if len(fits) else _BINS
-        return -1.0 + 2.0 * first / _BINS
+        return round(-1.0 + 2.0 * first / _BINS, 6)  # the edge of a bin, without the noise of binary fractions
 
     def to_bytes(self) -> bytes:
         """A checksum and a compressed npz, for `Gallery.store_calibration`."""
@@ -245,12 +245,13 @@ class ShippedImpostors:
         }
 
     @staticmethod
-    def load(contract: str, path: Path = SHIPPED_IMPOSTORS) -> ShippedImpostors:
+    def load(contract: str, path: Path | None = None) -> ShippedImpostors:
         """The shipped distribution for signatures of `contract`.
 
         Raises:
             ThresholdUnavailableError: there is none, or it was measured with other models.
         """
+        path = path or SHIPPED_IMPOSTORS
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             shipped = ShippedImpostors(
@@ -387,7 +388,7 @@ def impostor_scores(gallery: Gallery, settings: ThresholdSettings | None = None)
 
 
 def choose_threshold(
-    scores: ImpostorScores, contract: str, settings: ThresholdSettings | None = None, shipped: Path = SHIPPED_IMPOSTORS
+    scores: ImpostorScores, contract: str, settings: ThresholdSettings | None = None, shipped: Path | None = None
 ) -> Threshold:
     """The threshold at `settings.far`.
 

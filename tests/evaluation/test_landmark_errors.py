@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from facerec.evaluation.landmark_errors import (
     LEAST_IOU,
     ced,

@@ -17,7 +17,7 @@ def spotted() -> PackedFace:
     points = np.full((68, 2), np.nan, dtype=np.float32)
     state = np.full(68, NOT_ANNOTATED, dtype=np.int8)
     for i, (x, y) in SPOTS.items():
-        image[y - 1 : y + 2, x - 1 : x + 2] = 80 + 10 * i
+        image[y - 1 : y + 2, x - 1 : x + 2] = 80 + 5 * i
         points[i], state[i] = (x, y), VISIBLE
     return PackedFace(image, points, state, 20.0, "spots")
 
@@ -43,7 +43,7 @@ def test_points_follow_the_picture() -> None:
             j = int(IBUG68_MIRROR[i]) if face.yaw < 0 else i
             x, y = np.round(face.points[j]).astype(int)
             if 1 <= x < 159 and 1 <= y < 159:
-                assert abs(int(face.image[y - 1 : y + 2, x - 1 : x + 2].max()) - (80 + 10 * i)) < 45
+                assert abs(int(face.image[y - 1 : y + 2, x - 1 : x + 2].max()) - (80 + 5 * i)) < 30
     assert 8 < mirrored < 32
 
 

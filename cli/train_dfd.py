@@ -1,0 +1,102 @@
+"""`facerec train dfd`: learn the descriptor from lifted textures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from facerec.cli.options import note, quiet_option
+from facerec.landmarks.errors import InvalidInputError
+
+
+def _figures(path: Path) -> dict[str, float | int | str]:
+    """The figures of a JSON file, as a record keeps them."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InvalidInputError(f"expected a JSON object of figures in {path.name}; {error}") from None
+    if not isinstance(found, dict) or not found or not all(isinstance(v, (int, float, str)) for v in found.values()):
+        raise InvalidInputError(f"expected a JSON object of numbers and texts in {path.name}")
+    return found
+
+
+@click.command("dfd")
+@click.argument("textures", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the dominant patterns.")
+@click.option("--words", type=click.IntRange(min=2), help="Dominant patterns a cell.  [default: the descriptor's]")
+@click.option(
+    "--metric-json",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="JSON object of figures for the record.  [default: Fisher's ratio of the training patterns]",
+)
+@click.option(
+    "--weights-root",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write the weights to ROOT/recognition/weights instead of the package's.",
+)
+@quiet_option
+def command(
+    textures: Path, seed: int, words: int | None, metric_json: Path | None, weights_root: Path | None, quiet: bool
+) -> None:
+    """Learn filters, dominant patterns and compaction of DFD from the set TEXTURES (npz, see `train texture-set`)."""
+    from dataclasses import replace
+
+    import numpy as np
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from facerec.landmarks.checkpoint import save_weights
+    from facerec.recognition.dfd import CROP, GRID, DFDSettings, prepare_texture
+    from facerec.recognition.dfd_training import DFDTraining, train_dfd
+    from facerec.recognition.texture_set import TextureSet, research_licence, training_sets
+
+    metric = None if metric_json is None else _figures(metric_json)
+    settings = DFDSettings()
+    settings = replace(settings, words=words or settings.words)
+    loaded = TextureSet.load(textures)
+    person, sets = loaded.person, training_sets(loaded)
+    people = len(np.unique(person))
+    # Half precision: the set of a training fills the memory of a small machine otherwise.
+    side = CROP + settings.support - 1
+    prepared = np.zeros((len(person), side, side), dtype=np.float16)
+    masks = np.zeros((len(person), side, side), dtype=bool)
+    ratios: list[float] = []
+    with Progress(console=Console(stderr=True, quiet=quiet)) as bar:
+        task = bar.add_task("preparing", total=len(person))
+        for row in range(len(person)):
+            prepared[row], masks[row] = prepare_texture(loaded.texture(row), settings)
+            bar.advance(task)
+        del loaded
+        task = bar.add_task("cells", total=GRID * GRID)
+
+        def report(cell: int, ratio: float) -> None:
+            ratios.append(ratio)
+            bar.update(task, completed=cell + 1, description=f"cells, Fisher ratio {np.mean(ratios):.3f}")
+
+        learnt = train_dfd(prepared, masks, person, settings, DFDTraining(seed=seed), progress=report)
+    measured: dict[str, float | int | str] = {
+        "fisher_ratio_mean": round(float(np.mean(ratios)), 4),
+        "fisher_ratio_least": round(float(np.min(ratios)), 4),
+    }
+    record = save_weights(
+        "recognition",
+        "dfd",
+        {
+            "filters": learnt.filters.astype(np.float16),
+            "words": learnt.words.astype(np.float16),
+            "mean": learnt.mean.astype(np.float16),
+            "projection": learnt.projection.astype(np.float16),
+            "settings": settings.as_array(),
+        },
+        what=f"DFD: filters, {settings.words} dominant patterns and {learnt.projection.shape[2]} numbers for each cell",
+        training_sets=sets,
+        split=f"{len(person)} textures of {people} people of the texture set",
+        metric=measured if metric is None else metric,
+        licence=research_licence(sets),
+        command=f"facerec train dfd {textures.name} --words {settings.words} --seed {seed}",
+        root=weights_root,
+    )
+    note(f"{len(person)} textures of {people} people, Fisher ratio {measured['fisher_ratio_mean']}", quiet)
+    click.echo(f"{record.file} {record.bytes} bytes sha256 {record.sha256}")

@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facerec.evaluation.cases import CasePicture
+from facerec.evaluation.charts import HeatCell, Line, colour, line_chart, pose_grid
+from facerec.evaluation.landmark_errors import locate_landmarks
+from facerec.evaluation.landmark_figures import landmark_figures
+from facerec.evaluation.pointers import escape_key, format_value, resolve
+from facerec.evaluation.protocols.cfp import read_cfp
+from facerec.evaluation.protocols.csv_protocol import read_csv
+from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
+from facerec.evaluation.protocols.poses import uhdb31_angles
+from facerec.evaluation.recognition_figures import recognition_figures
+from facerec.evaluation.report import COLUMNS, Report, RunFacts, landmark_report, recognition_report, write_report
+from facerec.evaluation.signatures import describe_pictures
+from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.types import Box
+
+FACTS = RunFacts(
+    command="facerec evaluate <made up>",
+    settings={"landmarks": "godp"},
+    versions={"facerec": "0", "python": "3"},
+    weights={"landmarks/godp": "ab" * 32},
+    machine={"cpu_count": 2, "processor": "made up", "system": "Linux x86_64", "device": "cpu"},
+    contract="contract-a",
+)
+
+
+def cfp_report(cfp_tree: Path, recognizer, write_picture) -> Report:
+    write_picture(cfp_tree / "Data/Images/301/profile/01.jpg", 1, 11, 1)
+    write_picture(cfp_tree / "Data/Images/302/profile/01.jpg", 5, 11)
+    protocol = read_cfp(cfp_tree)
+    run = describe_pictures(protocol.pictures, recognizer)
+    figures = recognition_figures(protocol, run.results, np.random.default_rng(0))
+    return recognition_report(protocol, figures, run.results, run.digests, FACTS)
+
+
+def pose_report(tmp_path: Path, recognizer, write_picture) -> Report:
+    lines = ["path,person,role,pose,yaw,pitch"]
+    for person in (1, 2, 3):
+        for pose in range(1, 22):
+            name = f"{person}_{pose}.png"
+            write_picture(tmp_path / name, person, pose, 1 if pose == 3 and person < 3 else 0)
+            yaw, pitch = uhdb31_angles(pose)
+            lines.append(f"{name},<b>{person}</b>,{'gallery' if pose == 11 else 'probe'},{pose},{yaw},{pitch}")
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
+    protocol = read_csv(tmp_path / "list.csv", "synthetic", rendered=True)
+    run = describe_pictures(protocol.pictures, recognizer)
+    figures = recognition_figures(protocol, run.results, np.random.default_rng(0))
+    return recognition_report(protocol, figures, run.results, run.digests, FACTS)
+
+
+def landmarks_report(tmp_path: Path, make_landmarker, write_picture) -> Report:
+    points = np.random.default_rng(0).random((68, 2)) * [18, 22] + 1
+    annotated = []
+    for person in (1, 2):
+        path = write_picture(tmp_path / f"{person}.png", person)
+        annotated.append(AnnotatedPicture(path, path.name, points, Box.around(points), yaw=20.0 * person))
+    results = locate_landmarks(annotated, make_landmarker({1: points}, shift=1.0), None)
+    figures, rows = landmark_figures(annotated, results, [None, None])
+    return landmark_report("points", {"file": "p.csv"}, figures, rows, results, "cd" * 32, FACTS)
+
+
+class Keyed(HTMLParser):
+    """Collects (pointer, form, text) of every element with a data-key, and everything the page would fetch or run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, str, str]] = []
+        self.fetched: list[str] = []
+        self.tags: list[str] = []
+        self._open: tuple[str, str] | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = dict(attrs)
+        self.tags.append(tag)
+        self.fetched += [str(named[name]) for name in ("src", "href", "xlink:href") if name in named]
+        if "data-key" in named:
+            self._open = (str(named["data-key"]), str(named["data-format"]))
+
+    def handle_data(self, data: str) -> None:
+        if self._open is not None:
+            self.found.append((*self._open, data))
+            self._open = None
+
+
+@pytest.fixture(params=["cfp", "poses", "landmarks"])
+def report(request, tmp_path: Path, recognizer, write_picture, make_landmarker) -> Report:
+    if request.param == "cfp":
+        return cfp_report(request.getfixturevalue("cfp_tree"), recognizer, write_picture)
+    if request.param == "poses":
+        return pose_report(tmp_path, recognizer, write_picture)
+    return landmarks_report(tmp_path, make_landmarker, write_picture)
+
+
+def test_every_figure_on_the_page_is_the_one_in_the_json(report: Report, tmp_path: Path) -> None:
+    write_report(tmp_path / "out", report)
+    content = json.loads((tmp_path / "out/report.json").read_text("utf-8"))
+    page = Keyed()
+    page.feed((tmp_path / "out/report.html").read_text("utf-8"))
+    assert len(page.found) > 30
+    for pointer, form, text in page.found:
+        assert text == format_value(resolve(content, pointer), form), pointer
+
+
+def test_the_page_fetches_nothing_and_runs_nothing(report: Report, tmp_path: Path) -> None:
+    write_report(tmp_path / "out", report)
+    text = (tmp_path / "out/report.html").read_text("utf-8")
+    page = Keyed()
+    page.feed(text)
+    assert "script" not in page.tags
+    assert all(address.startswith("data:") for address in page.fetched)
+    assert not re.search(r"url\(|@import", text)
+
+
+def test_the_page_escapes_names_of_people(tmp_path: Path, recognizer, write_picture) -> None:
+    report = pose_report(tmp_path, recognizer, write_picture)
+    write_report(tmp_path / "out", report)
+    text = (tmp_path / "out/report.html").read_text("utf-8")
+    assert "<b>1</b>" not in text
+    assert "&lt;b&gt;1&lt;/b&gt;" in text
+
+
+def test_csv_rows_are_those_of_the_json(report: Report, tmp_path: Path) -> None:
+    write_report(tmp_path / "out", report)
+    with (tmp_path / "out/report.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == list(COLUMNS)
+    content = report.json
+    for row in rows:
+        if row["row"] != "all":
+            continue
+        words = row["table"].split()
+        base = content
+        if words[0] == "verification" or (words[0] == "identification" and len(words) > 1):
+            base = content[words[0]][words[1]]
+        for key in ("n", "found", "rank1", "auc", "accuracy", "nme_box"):
+            if key in base:
+                assert float(row[key]) == pytest.approx(base[key])
+            else:
+                assert row[key] == ""
+
+
+def test_the_json_has_the_promised_keys(tmp_path: Path, cfp_tree: Path, recognizer, write_picture) -> None:
+    content = cfp_report(cfp_tree, recognizer, write_picture).json
+    for view in ("frontal", "profile"):
+        assert {"n", "found", "rank1", "rank1_interval", "rank5", "described", "failures"} <= set(
+            content["identification"][view]
+        )
+    for kind in ("FF", "FP"):
+        assert {"n", "found", "auc", "accuracy", "eer", "folds"} <= set(content["verification"][kind])
+    assert {"seconds_per_picture", "versions", "digests", "settings", "machine", "command"} <= set(content)
+    assert content["digests"]["contract"] == "contract-a"
+    assert len(content["digests"]["protocol"]) == 64
+    assert content["identification"]["profile"]["rank1"] == pytest.approx(10 / 12, abs=1e-6)
+
+
+def test_a_single_identification_stands_at_the_top(tmp_path: Path, recognizer, write_picture) -> None:
+    content = pose_report(tmp_path, recognizer, write_picture).json
+    assert content["rendered"] is True
+    assert content["n"] == 60
+    assert content["rank1"] == pytest.approx(58 / 60, abs=1e-6)
+    assert content["by_pose"]["3"]["rank1"] == pytest.approx(1 / 3, abs=1e-6)
+    assert len(content["by_pose"]) == 20
+
+
+def test_the_report_is_json_without_nan(report: Report) -> None:
+    json.dumps(report.json, allow_nan=False)
+
+
+def test_reports_of_equal_runs_differ_in_times_alone(cfp_tree: Path, recognizer, write_picture) -> None:
+    first = cfp_report(cfp_tree, recognizer, write_picture).json
+    second = cfp_report(cfp_tree, recognizer, write_picture).json
+    for content in (first, second):
+        for key in ("seconds_per_picture", "timings_ms"):
+            content.pop(key)
+    assert first == second
+
+
+def test_rendered_sets_say_so_on_every_page(tmp_path: Path, recognizer, write_picture, cfp_tree: Path) -> None:
+    write_report(tmp_path / "out", pose_report(tmp_path, recognizer, write_picture))
+    assert "Rendered people" in (tmp_path / "out/report.html").read_text("utf-8")
+    write_report(tmp_path / "real", cfp_report(cfp_tree, recognizer, write_picture))
+    assert "Rendered people" not in (tmp_path / "real/report.html").read_text("utf-8")
+
+
+def test_a_pose_grid_is_drawn_for_the_21_poses_only(tmp_path: Path, recognizer, write_picture, cfp_tree: Path) -> None:
+    write_report(tmp_path / "out", pose_report(tmp_path, recognizer, write_picture))
+    page = (tmp_path / "out/report.html").read_text("utf-8")
+    assert page.count('/by_pose/3/rank1"') == 2  # the grid's cell and the table's
+    write_report(tmp_path / "real", cfp_report(cfp_tree, recognizer, write_picture))
+    assert "by yaw and pitch" not in (tmp_path / "real/report.html").read_text("utf-8")
+
+
+def test_thumbnails_stand_in_the_page_itself(cfp_tree: Path, recognizer, write_picture, tmp_path: Path) -> None:
+    from facerec.evaluation.cases import recognition_cases
+
+    report = cfp_report(cfp_tree, recognizer, write_picture)
+    paths = {picture.name: picture.path for picture in read_cfp(cfp_tree).pictures}
+    shots = recognition_cases(report.json["worst"], paths, recognizer, None)
+    assert [[shot.label for shot in case] for case in shots] == [
+        ["photograph", "landmarks and fit", "seen (mask)", "right person", "named person"],
+        ["photograph"],
+    ]
+    page = Report(report.json, report.rows, shots)
+    write_report(tmp_path / "out", page)
+    text = (tmp_path / "out/report.html").read_text("utf-8")
+    assert text.count('<img src="data:image/jpeg;base64,') == 6
+    assert isinstance(shots[0][0], CasePicture)
+
+
+def test_landmark_thumbnails_show_annotated_and_located_points(tmp_path: Path, write_picture, make_landmarker) -> None:
+    from facerec.evaluation.cases import landmark_cases
+
+    points = np.random.default_rng(0).random((68, 2)) * 18
+    paths = [write_picture(tmp_path / f"{i}.png", i) for i in (1, 2)]
+    annotated = [AnnotatedPicture(path, path.name, points, Box.around(points)) for path in paths]
+    results = locate_landmarks(annotated, make_landmarker({1: points}), None)
+    paths[1].write_bytes(b"")
+    shots = landmark_cases(annotated, results, [1, 0])
+    assert shots[0] == []
+    assert shots[1][0].label.startswith("rings")
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "text"),
+    [
+        (0.66449, "percent", "66.4"),
+        (0.0612, "percent2", "6.12"),
+        ([0.1, 0.25], "interval", "10.0 to 25.0"),
+        (12, "count", "12"),
+        (0.5, "number", "0.500"),
+        (1.23456, "seconds", "1.23"),
+        (None, "percent", "–"),
+    ],
+)
+def test_numbers_are_written_in_one_way(value: object, form: str, text: str) -> None:
+    assert format_value(value, form) == text
+
+
+def test_pointers_survive_any_key() -> None:
+    content = {"a/b~c": [{"x": 1}]}
+    assert resolve(content, f"/{escape_key('a/b~c')}/0/x") == 1
+    with pytest.raises(InvalidInputError, match="has no nothing"):
+        resolve(content, "/nothing")
+
+
+def test_colours_run_from_dark_to_light() -> None:
+    def light(value: float) -> int:
+        return sum(int(colour(value)[i : i + 2], 16) for i in (1, 3, 5))
+
+    assert [light(v) for v in (0, 0.25, 0.5, 0.75, 1)] == sorted(light(v) for v in (0, 0.25, 0.5, 0.75, 1))
+    assert colour(-1.0) == colour(0.0)
+    assert colour(0.5, low=0.5) == colour(0.0)
+
+
+def test_chart_points_stand_where_their_values_are() -> None:
+    svg = line_chart(
+        [Line("a & b", [0.0, 0.5, 1.0], [0.0, 0.75, 1.0])], title="t", x_label="x", y_label="y", x_range=(0, 1)
+    )
+    (points,) = re.findall(r'<polyline points="([^"]+)"', svg)
+    (x0, y0), (x1, y1), (x2, y2) = (tuple(map(float, p.split(","))) for p in points.split())
+    assert x1 == pytest.approx((x0 + x2) / 2, abs=0.1)
+    assert (y0 - y1) / (y0 - y2) == pytest.approx(0.75, abs=0.01)
+    assert "a &amp; b" in svg
+
+
+def test_grid_cells_stand_at_their_yaw_and_pitch() -> None:
+    cells = [HeatCell(yaw, pitch, 0.5, (f"{yaw}/{pitch}", ""), None) for yaw in (-90, 0, 90) for pitch in (-30, 30)]
+    svg = pose_grid(cells, title="t")
+    place = {
+        text: (float(x), float(y))
+        for x, y, text in re.findall(r'<text x="([\d.]+)" y="([\d.]+)"[^>]*>([-\d]+/[-\d]+)<', svg)
+    }
+    assert place["-90/30"][0] < place["0/30"][0] < place["90/30"][0]
+    assert place["0/30"][1] < place["0/-30"][1]
+
+
+def test_too_many_lines_are_refused() -> None:
+    with pytest.raises(InvalidInputError, match="at most 5 lines"):
+        line_chart([Line("", [0], [0])] * 6, title="", x_label="", y_label="", x_range=(0, 1))
