@@ -47,7 +47,7 @@ def command() -> None:
 )
 @click.option("--no-cache", is_flag=True, help="Keep no signatures.")
 @click.option("--landmarks", default="godp", show_default=True, help="Landmark model.")
-@click.option("--descriptor", default="dfd", show_default=True, help="Descriptor.")
+@click.option("--descriptor", default=None, help="Descriptor.  [default: the product's own]")
 @click.option("--worst", type=click.IntRange(min=0), default=12, show_default=True, help="Worst errors listed.")
 @click.option("--no-photos", is_flag=True, help="No thumbnails of photographs in the report.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap intervals.")
@@ -64,7 +64,7 @@ def recognition(
     cache: Path | None,
     no_cache: bool,
     landmarks: str,
-    descriptor: str,
+    descriptor: str | None,
     worst: int,
     no_photos: bool,
     seed: int,
@@ -91,10 +91,12 @@ def recognition(
     from facerec.evaluation.recognition_figures import recognition_figures
     from facerec.evaluation.report import RunFacts, recognition_report
     from facerec.evaluation.signatures import SignatureCache, describe_pictures
+    from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
     from facerec.recognition.recognizer import Recognizer
 
     where = resolve_device(device)
-    recognizer = Recognizer.load(landmarks=landmarks, descriptor=descriptor, device=where)
+    described_by = descriptor or DEFAULT_DESCRIPTOR
+    recognizer = Recognizer.load(landmarks=landmarks, descriptor=described_by, device=where)
     kept = None if no_cache else cache or (folder / "signatures" if folder is not None else None)
     stored = None if kept is None else SignatureCache(kept, recognizer.contract.digest)
     started = time.perf_counter()
@@ -109,7 +111,7 @@ def recognition(
     facts = RunFacts(
         settings={
             "landmarks": landmarks,
-            "descriptor": descriptor,
+            "descriptor": described_by,
             "seed": seed,
             "contract": json.loads(recognizer.contract.as_json()),
         },

@@ -17,6 +17,12 @@ import click
     show_default=True,
     help="Folder of the checkpoint; an unfinished training there is continued.",
 )
+@click.option(
+    "--skip",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=None,
+    help="Text file naming, one a line, backgrounds that show a face after all.",
+)
 @click.option("--steps", type=click.IntRange(min=1), default=None, help="Steps in all.  [default: the trainer's]")
 @click.option("--batch", type=click.IntRange(min=1), default=None, help="Scenes a step.  [default: the trainer's]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the first weights and of every scene.")
@@ -40,6 +46,7 @@ import click
 def command(
     data: Path,
     work: Path,
+    skip: Path | None,
     steps: int | None,
     batch: int | None,
     seed: int,
@@ -67,7 +74,8 @@ def command(
     def report(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    pictures = read_training_data(data / "cfp-dataset", data / "ytf", data / "backgrounds", settings)
+    skipped = set() if skip is None else set(skip.read_text(encoding="utf-8").split())
+    pictures = read_training_data(data / "cfp-dataset", data / "ytf", data / "backgrounds", settings, skip=skipped)
     report(
         f"{len(pictures.pictures)} annotated pictures, {len(pictures.backgrounds)} backgrounds, "
         f"{len(pictures.calibration)} for the threshold"
@@ -81,7 +89,10 @@ def command(
         loaders=loaders,
         report=report,
         export=export,
-        command=f"facerec train detector DATA --steps {settings.steps} --batch {settings.batch} --seed {seed}",
+        command=(
+            f"facerec train detector DATA{' --skip FILE' if skip else ''} --steps {settings.steps} "
+            f"--batch {settings.batch} --seed {seed}"
+        ),
     )
     if not result.finished:
         report(f"stopped at step {result.step}; run the same command to go on")

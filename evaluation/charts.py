@@ -21,7 +21,7 @@ LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
 _DASHES = ("", "7 4", "2 3", "9 3 2 3", "4 2")
 
 _WIDTH, _HEIGHT = 460, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 12, 46
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 34, 46
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ def line_chart(
         f'<text x="14" y="{middle:.1f}" text-anchor="middle" transform="rotate(-90 14 {middle:.1f})">'
         f"{escape(y_label)}</text>"
     )
+    key: float = _LEFT
     for number, line in enumerate(lines):
         points = [
             (across(float(x)), up(float(np.clip(y, *y_range))))
@@ -93,12 +94,10 @@ def line_chart(
             parts.append(
                 f'<circle cx="{points[0][0]:.1f}" cy="{points[0][1]:.1f}" r="4" fill="{LINE_COLOURS[number]}"/>'
             )
-        # The legend stands in the lower right, where rising curves leave room.
-        y = _HEIGHT - _BOTTOM - 14 - 18 * (len(lines) - 1 - number)
-        parts.append(
-            f'<line x1="{_WIDTH - 150}" y1="{y - 4}" x2="{_WIDTH - 118}" y2="{y - 4}" stroke-width="2.2" {style}/>'
-        )
-        parts.append(_text(_WIDTH - 110, y, line.label, anchor="start"))
+        # The legend stands above the axes, where no line can hide it.
+        parts.append(f'<line x1="{key:.0f}" y1="16" x2="{key + 28:.0f}" y2="16" stroke-width="2.2" {style}/>')
+        parts.append(_text(key + 34, 20, line.label, anchor="start"))
+        key += 48 + 6.3 * len(line.label)
     parts.append("</svg>")
     return "".join(parts)
 
@@ -185,9 +184,9 @@ def pose_grid(
             f"{escape(cell.text[1])}</text>"
         )
     for yaw in yaws:
-        parts.append(_text(left + width * (yaws.index(yaw) + 0.5), height * len(pitches) + 15, f"{yaw:+g}°"))
+        parts.append(_text(left + width * (yaws.index(yaw) + 0.5), height * len(pitches) + 15, _degrees(yaw)))
     for pitch in pitches:
-        parts.append(_text(left - 6, height * (pitches.index(pitch) + 0.5) + 4, f"{pitch:+g}°", anchor="end"))
+        parts.append(_text(left - 6, height * (pitches.index(pitch) + 0.5) + 4, _degrees(pitch), anchor="end"))
     label = "yaw (columns; + : nose to the image's right), pitch (rows; + : up)"
     parts.append(_text(left + width * len(yaws) / 2, total[1] - 6, label))
     parts.append("</svg>")
@@ -252,6 +251,10 @@ def _open(width: float, height: float, title: str) -> str:
 
 def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _degrees(angle: float) -> str:
+    return f"{angle:+g}°" if angle else "0°"
 
 
 def _rule(x0: float, y0: float, x1: float, y1: float) -> str:

@@ -59,7 +59,7 @@ def format_value(value: Any, form: str) -> str:
     if form == "seconds":
         return f"{value:.3g}"
     if form == "angle":
-        return f"{value:+.0f}"
+        return f"{value:+.0f}" if round(value) else "0"
     if form == "text":
         return str(value)
     raise InvalidInputError(f"expected a known form of number; got {form!r}")

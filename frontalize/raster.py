@@ -51,7 +51,8 @@ def rasterize(
         triangles: (F, 3).
         height, width: size of the picture, px.
         device: where the arithmetic runs.
-        cull: leave out triangles that turn their back: those that run counter-clockwise on the screen (y down).
+        cull: leave out triangles that turn their back: those whose corners run clockwise as one sees the picture (the
+            face model's front faces run counter-clockwise).
 
     Returns:
         `Raster`. Ties in depth (to 2^-30 of the depth range) go to the smaller triangle index.
@@ -69,7 +70,7 @@ def rasterize(
     area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
     alive = (x1 >= x0) & (y1 >= y0) & (area.abs() > 1e-12)
     if cull:
-        alive &= area > 0
+        alive &= area < 0  # y grows downwards: a positive area runs clockwise
     near, far = points[:, 2].min(), points[:, 2].max()
     step = _DEPTH_STEPS / max(float(far - near), 1e-9)
     best = torch.full((height * width,), _FAR, dtype=torch.int64, device=device)

@@ -91,7 +91,8 @@ class SpatialSettings:
     map.
 
     Eq. 7 lets each pixel choose among landmarks; this term lets each landmark choose among pixels, with a Gaussian
-    target that knows the place between pixels. Not in the paper. Measured here: see benchmarks/README.md.
+    target that knows the place between pixels. Not in the paper; what it
+    gains over Eq. 7 alone has not been measured.
 
     Attributes:
         weight: of the term beside the DSL; 0 switches it off.

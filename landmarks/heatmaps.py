@@ -22,13 +22,14 @@ class DecodeSettings:
         method: "argmax" (the paper's: whole map pixels), "quadratic" (vertex of the parabola through the log-odds of
             the highest pixel and its neighbours), "local" (mean place under the probabilities in a window around the
             highest pixel).
-        radius: half side of the window of "local", map px. 3 px hold all of a peak that was taught with a deviation
-            of 1 px.
+        radius: half side of the window of "local", map px. Where the network is unsure (jaws, hidden points) its peaks
+            are wide, and the mean over 8 px lies closer to the truth than the tip does: on held-out profiles 4.7 %
+            against 4.9 % by arg-max and 4.8 % with a radius of 3. Less than the way to any like-looking part.
         temperature: the log-odds are divided by it before "local" weighs places; 1 takes them as taught.
     """
 
     method: Decoding = "local"
-    radius: int = 3
+    radius: int = 8
     temperature: float = 1.0
 
     def __post_init__(self) -> None:

@@ -166,7 +166,7 @@ def godp_loss(
         scores: Tensor = getattr(decisions, name)
         parts[name] = distance_aware_softmax_loss(scores, targets, settings, generator)
         if spatial.weight and name.startswith("refinement"):
-            parts[f"{name}_spatial"] = spatial.weight * spatial_loss(scores, targets, spatial, "all")
+            parts[f"{name}_spatial"] = spatial.weight * spatial_loss(scores, targets, spatial, settings.points)
     return parts
 
 

@@ -26,8 +26,9 @@ from facerec.recognition.gallery import EntryIndex, Gallery
 from facerec.recognition.search import SearchResult, SearchSettings, masked_scores
 from facerec.recognition.signature import Decision, Match
 
-SHIPPED_IMPOSTORS = Path(__file__).parent / "weights" / "impostors.json"
-"""Measured impostor scores of the package's own models; see `ShippedImpostors`."""
+SHIPPED_IMPOSTORS = Path(__file__).parent / "weights"
+"""Folder with the measured impostor scores of the package's own models, `impostors-<descriptor>.json`; see
+`ShippedImpostors`."""
 
 _BINS = 40_000
 """Bins of a score histogram over [-1, 1]: a threshold is exact to 1 / 20,000, far below what a score repeats to."""
@@ -233,7 +234,7 @@ class ShippedImpostors:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """JSON-ready values, the content of impostors.json."""
+        """JSON-ready values, the content of a file of impostor scores."""
         return {
             "format": 1,
             "contract": self.contract,
@@ -248,10 +249,24 @@ class ShippedImpostors:
     def load(contract: str, path: Path | None = None) -> ShippedImpostors:
         """The shipped distribution for signatures of `contract`.
 
+        Args:
+            contract: digest.
+            path: one file; None: the one among the package's that was measured under this contract.
+
         Raises:
             ThresholdUnavailableError: there is none, or it was measured with other models.
         """
-        path = path or SHIPPED_IMPOSTORS
+        if path is None:
+            files = sorted(SHIPPED_IMPOSTORS.glob("impostors-*.json"))
+            if not files:
+                raise ThresholdUnavailableError("no measured impostor scores come with this installation")
+            error: ThresholdUnavailableError | None = None
+            for file in files:
+                try:
+                    return ShippedImpostors.load(contract, file)
+                except ThresholdUnavailableError as other:
+                    error = other
+            raise error or ThresholdUnavailableError("no measured impostor scores come with this installation")
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             shipped = ShippedImpostors(

@@ -93,7 +93,7 @@ def read_cfp(data: Path, folds: Sequence[str] | None = None) -> RecognitionProto
                 absent += 1
                 continue
             (gallery if enrolled else probes[view]).append(pictures.add(picture))
-    listed = pictures.done()
+    on_disk = pictures.done()
     if len(gallery) != len(people) or not all(probes.values()):
         raise InvalidInputError(
             f"{EXPECTED}, with frontal/{_ENROLLED}.jpg, other frontal pictures and profiles of the folds' people; the "
@@ -102,7 +102,7 @@ def read_cfp(data: Path, folds: Sequence[str] | None = None) -> RecognitionProto
         )
     return RecognitionProtocol(
         name="cfp",
-        pictures=listed,
+        pictures=on_disk,
         identifications=tuple(Identification(view, tuple(gallery), tuple(ids)) for view, ids in probes.items()),
         pairs=tuple(sets),
         settings={

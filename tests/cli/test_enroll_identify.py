@@ -396,9 +396,9 @@ def test_verify_finds_damage(gallery, capfd):
 def shipped(pretend, monkeypatch, tmp_path):
     scores = np.random.default_rng(0).normal(0.05, 0.08, 100_000)
     record = ShippedImpostors.measure(scores, pretend.PretendContract().digest, 50, "made up")
-    path = tmp_path / "impostors.json"
+    path = tmp_path / "impostors-pretend.json"
     path.write_text(json.dumps(record.as_json()))
-    monkeypatch.setattr(threshold_module, "SHIPPED_IMPOSTORS", path)
+    monkeypatch.setattr(threshold_module, "SHIPPED_IMPOSTORS", path.parent)
     return record
 
 

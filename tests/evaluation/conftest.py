@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ FINE, NO_FACE, UNSTABLE, HALF = 0, 1, 2, 3
 @dataclass(frozen=True)
 class FakeContract:
     digest: str = "contract-a"
+
+    def as_json(self) -> str:
+        return json.dumps({"made up": self.digest})
 
 
 class FakeRecognizer:

@@ -78,7 +78,7 @@ def test_points_under_an_occluder_become_hidden_and_only_those() -> None:
 def test_each_change_of_the_picture_leaves_the_points_alone(name: str) -> None:
     rng = np.random.default_rng(2)
     still = augment(spotted(), STILL, rng)
-    settings = AugmentSettings(**{f: 0 for f in STILL.__dataclass_fields__} | {"smallest_face": 40, name: 1.0})
+    settings = AugmentSettings(**dict.fromkeys(STILL.__dataclass_fields__, 0) | {"smallest_face": 40, name: 1.0})
     face = augment(spotted(), settings, rng)
     assert not np.array_equal(face.image, still.image)
     assert face.image.dtype == np.uint8

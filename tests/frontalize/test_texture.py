@@ -1,0 +1,141 @@
+"""Lifting takes from the photograph what the camera saw, where it saw it, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from facerec.frontalize.face_model import FaceModel
+from facerec.frontalize.render import render_head
+from facerec.frontalize.texture import lift_geometry, lift_texture, mirror_fill, resample_grid, texel_positions
+from facerec.frontalize.types import Camera, FaceTexture, FittedFace
+from facerec.frontalize.visibility import node_visibility
+from facerec.landmarks.errors import InvalidInputError
+
+Stand = Callable[..., FittedFace]
+
+
+@pytest.mark.parametrize(("yaw", "pitch"), [(0, 0), (35, 0), (-35, 10), (80, 0)])
+def test_the_lift_of_a_rendered_texture_is_that_texture_not_its_mirror_image(
+    model: FaceModel, red_blue: np.ndarray, stand: Stand, yaw: float, pitch: float
+) -> None:
+    fitted = stand(yaw, pitch, 1.0, 160)
+    picture = render_head(model, None, None, fitted.camera, red_blue, 320, 320).pixels
+    lifted = lift_texture(picture, fitted, model)
+    seen = lifted.visible > 0
+    assert seen.mean() > (0.3 if abs(yaw) > 60 else 0.45)
+    away_from_the_seam = np.abs(np.arange(256) - 127.5) > 8
+    inner = seen & away_from_the_seam & (lifted.visible > 0.4)
+    wrong = np.abs(lifted.pixels.astype(float) - red_blue).max(axis=2)
+    assert np.percentile(wrong[inner], 99) < 12
+    # A mirrored lift would have red where blue is.
+    assert np.percentile(np.abs(lifted.pixels[:, ::-1].astype(float) - red_blue).max(axis=2)[inner], 50) > 150
+
+
+def test_a_profile_shows_the_half_that_faces_the_camera(model: FaceModel, red_blue: np.ndarray, stand: Stand) -> None:
+    # Yaw > 0: the nose points to the image's right, so the left half of the chart faces the camera.
+    for yaw, near in ((80, slice(0, 110)), (-80, slice(146, 256))):
+        fitted = stand(yaw, 0, 0.8, 140)
+        picture = render_head(model, None, None, fitted.camera, red_blue, 280, 280, skull=False).pixels
+        seen = lift_texture(picture, fitted, model).visible > 0
+        far = slice(146, 256) if near.start == 0 else slice(0, 110)
+        assert seen[:, near].mean() > 0.5
+        assert seen[:, far].mean() < 0.05
+
+
+def test_texels_that_were_not_seen_are_zero(model: FaceModel, stand: Stand) -> None:
+    white = np.full((400, 400, 3), 255, dtype=np.uint8)
+    lifted = lift_texture(white, stand(50), model)
+    unseen = lifted.visible == 0
+    assert unseen.any()
+    assert (lifted.pixels[unseen] == 0).all()
+    assert (lifted.pixels[~unseen] == 255).all()
+    assert lifted.visible.min() >= 0
+    assert lifted.visible.max() <= 1
+
+
+def test_nothing_is_taken_from_outside_the_picture(model: FaceModel, stand: Stand) -> None:
+    fitted = stand(0)
+    whole = lift_texture(np.full((400, 400, 3), 255, np.uint8), fitted, model).visible > 0
+    left_half = lift_texture(np.full((400, 200, 3), 255, np.uint8), fitted, model).visible > 0
+    assert left_half[:, :120].sum() == whole[:, :120].sum()
+    assert not left_half[:, 136:].any()
+    gone = Camera(fitted.camera.rotation, np.array([5000.0, 5000.0]), 1.2)
+    empty = lift_geometry(np.full((400, 400, 3), 255, np.uint8), model.mean, gone, np.ones((97, 97)))
+    assert not empty.visible.any()
+    assert not empty.pixels.any()
+
+
+@pytest.mark.parametrize("yaw", [0.0, 35.0, 80.0])
+def test_the_mask_of_the_mirrored_pose_is_the_mirrored_mask(model: FaceModel, stand: Stand, yaw: float) -> None:
+    picture = np.full((401, 401, 3), 128, dtype=np.uint8)
+    one, other = (lift_texture(picture, stand(y), model).visible > 0 for y in (yaw, -yaw))
+    assert (one != other[:, ::-1]).mean() < 0.004
+
+
+def test_no_texel_is_seen_that_has_a_hidden_node_at_its_side(model: FaceModel, stand: Stand) -> None:
+    fitted = stand(40)
+    nodes = node_visibility(model, model.geometry(), fitted.camera) > 0
+    seen = lift_texture(np.full((400, 400, 3), 200, np.uint8), fitted, model).visible > 0
+    column, row = texel_positions(256, model.size)
+    left, top = np.floor(column).astype(int), np.floor(row).astype(int)
+    around = np.stack([nodes[top + dy, left + dx] for dy in (0, 1) for dx in (0, 1)]).all(axis=0)
+    assert not (seen & ~around).any()
+    assert (seen == around).mean() > 0.99
+
+
+def test_a_large_photograph_is_averaged_not_picked_from(model: FaceModel, stand: Stand) -> None:
+    # Stripes of one pixel, seven of them to a texel: picking pixels gives black and white, averaging gives grey.
+    fitted = stand(0, scale=6.0, middle=900.0)
+    stripes = np.zeros((1800, 1800, 3), dtype=np.uint8)
+    stripes[:, ::2] = 255
+    lifted = lift_texture(stripes, fitted, model)
+    values = lifted.pixels[lifted.visible > 0.5]
+    assert abs(values.mean() - 127.5) < 3
+    assert values.std() < 12
+
+
+def test_a_large_photograph_gives_the_texture_of_the_small_one(
+    model: FaceModel, red_blue: np.ndarray, stand: Stand
+) -> None:
+    textures = []
+    for scale, side in ((1.0, 300), (2.3, 690)):
+        fitted = stand(20, 5, scale, side / 2)
+        picture = render_head(model, None, None, fitted.camera, red_blue, side, side).pixels
+        textures.append(lift_texture(picture, fitted, model))
+    both = (textures[0].visible > 0.4) & (textures[1].visible > 0.4) & (np.abs(np.arange(256) - 127.5) > 8)
+    apart = np.abs(textures[0].pixels.astype(float) - textures[1].pixels).max(axis=2)
+    assert np.percentile(apart[both], 99) < 12
+
+
+def test_resampling_the_grid_reproduces_affine_functions_at_texel_centres() -> None:
+    row, column = np.meshgrid(np.arange(33) / 32, np.arange(33) / 32, indexing="ij")
+    texels = resample_grid(np.stack([column, row], axis=2), 50)
+    centres = (np.arange(50) + 0.5) / 50
+    np.testing.assert_allclose(texels[..., 0], np.broadcast_to(centres, (50, 50)), atol=2e-3)
+    np.testing.assert_allclose(texels[..., 1], np.broadcast_to(centres[:, None], (50, 50)), atol=2e-3)
+
+
+def test_mirror_filling_marks_what_it_filled_and_keeps_what_was_seen() -> None:
+    rng = np.random.default_rng(0)
+    visible = (rng.random((16, 16)) > 0.5).astype(np.float32) * 0.8
+    pixels = (rng.integers(1, 255, (16, 16, 3)) * (visible > 0)[..., None]).astype(np.uint8)
+    whole, filled = mirror_fill(FaceTexture(pixels, visible))
+    seen, twin = visible > 0, visible[:, ::-1] > 0
+    np.testing.assert_array_equal(filled, ~seen & twin)
+    assert filled.any()
+    np.testing.assert_array_equal(whole.pixels[seen], pixels[seen])
+    np.testing.assert_array_equal(whole.pixels[filled], pixels[:, ::-1][filled])
+    np.testing.assert_array_equal(whole.visible > 0, seen | twin)
+    neither = ~seen & ~twin
+    assert neither.any()
+    assert not whole.pixels[neither].any()
+
+
+def test_wrong_input_is_refused(model: FaceModel, stand: Stand) -> None:
+    with pytest.raises(InvalidInputError, match=r"\(H, W, 3\)"):
+        lift_texture(np.zeros((40, 40), np.uint8), stand(), model)
+    with pytest.raises(InvalidInputError, match="at least 16 texels"):
+        lift_texture(np.zeros((40, 40, 3), np.uint8), stand(), model, size=8)
