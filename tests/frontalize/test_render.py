@@ -62,9 +62,7 @@ def test_the_frontal_view_turns_every_pose_to_the_front(
     np.testing.assert_array_equal(views[0], views[1])
 
 
-def test_the_hidden_half_is_filled_from_its_mirror_twin(
-    model: FaceModel, red_blue: np.ndarray, stand: Stand
-) -> None:
+def test_the_hidden_half_is_filled_from_its_mirror_twin(model: FaceModel, red_blue: np.ndarray, stand: Stand) -> None:
     half = np.zeros((256, 256), np.float32)
     half[:, :128] = 0.9
     texture = FaceTexture((red_blue * (half > 0)[..., None]).astype(np.uint8), half)

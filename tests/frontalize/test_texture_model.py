@@ -74,7 +74,9 @@ def test_delighting_almost_nothing_is_refused(normals: np.ndarray) -> None:
     visible = np.zeros((SIZE, SIZE), np.float32)
     visible[0, :19] = 1
     with pytest.raises(InvalidInputError, match="at least 20 seen texels; got 19"):
-        delight(FaceTexture(np.zeros((SIZE, SIZE, 3), np.uint8), visible), np.ones((SIZE, SIZE, 3), np.float32), normals)
+        delight(
+            FaceTexture(np.zeros((SIZE, SIZE, 3), np.uint8), visible), np.ones((SIZE, SIZE, 3), np.float32), normals
+        )
 
 
 def test_the_model_finds_the_ways_in_which_skins_differ_strongest_first(normals: np.ndarray) -> None:

@@ -52,9 +52,7 @@ def test_a_profile_shows_the_near_eye_only(model: FaceModel, yaw: float, near: s
 
 @pytest.mark.parametrize(("yaw", "pitch"), sorted({(yaw, pitch) for _, yaw, pitch in UHDB31_POSES if yaw > 0}))
 def test_the_mirrored_pose_shows_the_mirrored_face(model: FaceModel, yaw: float, pitch: float) -> None:
-    seen, mirrored = (
-        node_visibility(model, model.mean, Camera.from_angles(y, pitch, 0, 1.5)) for y in (yaw, -yaw)
-    )
+    seen, mirrored = (node_visibility(model, model.mean, Camera.from_angles(y, pitch, 0, 1.5)) for y in (yaw, -yaw))
     assert ((seen > 0) != (mirrored[:, ::-1] > 0)).mean() < 0.003
     assert (seen_at(model, yaw, pitch) != seen_at(model, -yaw, pitch)[IBUG68_MIRROR]).sum() <= 2
 

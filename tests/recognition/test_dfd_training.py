@@ -107,15 +107,14 @@ def test_the_same_textures_and_seed_give_the_same_weights(trained: DFD) -> None:
     assert all(ratio > 0 for _, ratio in told)
 
 
-def test_fresh_pictures_of_a_person_score_above_those_of_others(
-    trained: DFD, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fresh_pictures_of_a_person_score_above_those_of_others(trained: DFD, monkeypatch: pytest.MonkeyPatch) -> None:
     fields, masks, names = made_up(7, 2, seed=9)
     cells = []
     for field, mask in zip(fields, masks, strict=True):
         # What a texture is prepared to is made up here, so preparing is skipped.
         monkeypatch.setattr(
-            "facerec.recognition.dfd.prepare_texture", lambda texture, settings, f=field, m=mask: (f.astype(np.float32), m)
+            "facerec.recognition.dfd.prepare_texture",
+            lambda texture, settings, f=field, m=mask: (f.astype(np.float32), m),
         )
         cells.append(trained.describe(None))  # type: ignore[arg-type]
     same, different = [], []

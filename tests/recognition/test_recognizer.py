@@ -63,9 +63,7 @@ class PretendedDescriptor:
         return np.eye(3, 4, dtype=np.float32) * visible[:, None], visible
 
 
-def pretended(
-    faces: Sequence[tuple[Box, np.ndarray]], descriptor: PretendedDescriptor | None = None
-) -> Recognizer:
+def pretended(faces: Sequence[tuple[Box, np.ndarray]], descriptor: PretendedDescriptor | None = None) -> Recognizer:
     detector = PretendedDetector([box for box, _ in faces])
     landmarker = PretendedLandmarker({box.x0: points for box, points in faces})
     return Recognizer(detector, landmarker, FaceModel.load(), descriptor or PretendedDescriptor(), CONTRACT)  # type: ignore[arg-type]
@@ -166,7 +164,9 @@ def test_a_loaded_recognizers_contract_names_every_weight_file_of_its_path(
         return SimpleNamespace(sha256=sha["value"])
 
     monkeypatch.setattr(recognizer, "weight_record", record)
-    monkeypatch.setattr(recognizer, "load_descriptor", lambda chosen: SimpleNamespace(name=chosen, weights=("w1", "w2")))
+    monkeypatch.setattr(
+        recognizer, "load_descriptor", lambda chosen: SimpleNamespace(name=chosen, weights=("w1", "w2"))
+    )
     monkeypatch.setattr(FaceDetector, "load", staticmethod(lambda device: PretendedDetector([])))
     monkeypatch.setattr(Landmarker, "load", staticmethod(lambda model, device: PretendedLandmarker({})))
     one = Recognizer.load(landmarks="godp", descriptor=name).contract
