@@ -19,13 +19,12 @@ from facerec.frontalize.texture import TEXTURE_SIZE, lift_texture
 from facerec.frontalize.types import FaceTexture, FittedFace
 from facerec.landmarks.checkpoint import weight_record
 from facerec.landmarks.errors import ReasonCode, UnusablePhotoError
-from facerec.landmarks.types import Box, Face, Image, Landmarks, check_image
+from facerec.landmarks.types import Box, Face, Image
 from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR, Descriptor, load_descriptor
 from facerec.recognition.signature import Signature
 
 if TYPE_CHECKING:
-    from facerec.landmarks.detector import FaceDetector
-    from facerec.landmarks.landmarker import Landmarker
+    from facerec.landmarks.finder import FaceFinder
 
 PREPROCESSING = 1
 """Version of everything between the pixels and the signature that no weight file pins: raise it when that changes."""
@@ -69,8 +68,8 @@ class DescribedFace:
         texture: UV texture and visibility mask.
         signature: the masked signature.
         quality: in [0, 1], visible share of the texture times the mean landmark confidence.
-        timings_ms: milliseconds by stage: "detect" (shared by the faces of a picture), "landmarks", "fit", "lift",
-            "describe".
+        timings_ms: milliseconds by stage: "find" (detector and landmarks, shared by the faces of a picture), "fit",
+            "lift", "describe".
     """
 
     face: Face
@@ -97,18 +96,16 @@ class UndescribedFace:
 
 
 class Recognizer:
-    """Detector, landmark model, face model and descriptor, loaded once; `describe` keeps no state between calls."""
+    """Face finder, face model and descriptor, loaded once; `describe` keeps no state between calls."""
 
     def __init__(
         self,
-        detector: FaceDetector,
-        landmarker: Landmarker,
+        finder: FaceFinder,
         model: FaceModel,
         descriptor: Descriptor,
         contract: Contract,
     ) -> None:
-        self._detector = detector
-        self._landmarker = landmarker
+        self._finder = finder
         self._model = model
         self._descriptor = descriptor
         self._contract = contract
@@ -125,16 +122,14 @@ class Recognizer:
             InvalidInputError: no such model or weights. ContractError: a weight file is not the recorded one.
             DeviceError: the device is not there.
         """
-        from facerec.landmarks.detector import FaceDetector
-        from facerec.landmarks.landmarker import Landmarker
+        from facerec.landmarks.finder import FaceFinder
 
         described = load_descriptor(descriptor)
-        used = [("landmarks", "detector"), ("landmarks", landmarks), ("frontalize", "face_model")]
+        used = [("landmarks", name) for name in ("detector", landmarks, "finder")] + [("frontalize", "face_model")]
         used += [("recognition", name) for name in described.weights]
         weights = tuple((f"{folder}/{name}", weight_record(folder, name).sha256) for folder, name in used)
         return Recognizer(
-            FaceDetector.load(device),
-            Landmarker.load(landmarks, device),
+            FaceFinder.load(landmarks, device),
             FaceModel.load(),
             described,
             Contract(descriptor=descriptor, landmarks=landmarks, weights=weights),
@@ -160,36 +155,29 @@ class Recognizer:
             One value for each face found, the largest first; an empty list when there is none. A face that cannot be
             fitted or described is an `UndescribedFace` with its reason.
         """
-        check_image(image)
         timings: dict[str, float] = {}
-        with _timed(timings, "detect"):
-            boxes = sorted(self._detector.detect(image), key=lambda box: -box.width * box.height)
-        if not boxes:
-            return []
-        with _timed(timings, "landmarks"):
-            located = self._landmarker.locate(image, boxes)
-        shared = {name: value / len(boxes) for name, value in timings.items()}
-        return [self._describe_face(image, box, found, shared) for box, found in zip(boxes, located, strict=True)]
+        with _timed(timings, "find"):
+            found = self._finder.find(image)
+        shared = {name: value / len(found) for name, value in timings.items()} if found else {}
+        return [self._describe_face(face, shared) for face in found]
 
-    def _describe_face(
-        self, image: Image, box: Box, landmarks: Landmarks, shared: dict[str, float]
-    ) -> DescribedFace | UndescribedFace:
+    def _describe_face(self, face: Face, shared: dict[str, float]) -> DescribedFace | UndescribedFace:
         timings = dict(shared)
         try:
             with _timed(timings, "fit"):
-                fitted = fit_face(landmarks, self._model)
+                fitted = fit_face(face.landmarks, self._model)
             with _timed(timings, "lift"):
-                texture = lift_texture(image, fitted, self._model)
+                texture = lift_texture(face.image, fitted, self._model)
             with _timed(timings, "describe"):
                 cells, visible = self._descriptor.describe(texture)
             if not visible.any():
                 raise UnusablePhotoError("fit_unstable", "no part of the face's middle is visible in the fit")
         except UnusablePhotoError as error:
-            return UndescribedFace(box, error.reason, error.detail)
+            return UndescribedFace(face.box, error.reason, error.detail)
         signature = Signature(cells, visible, self._contract.digest)
         seen = float((texture.visible > 0).mean())
-        quality = float(np.clip(seen * float(landmarks.confidence.mean()), 0.0, 1.0))
-        return DescribedFace(Face(image, box, landmarks), fitted, texture, signature, quality, timings)
+        quality = float(np.clip(seen * float(face.landmarks.confidence.mean()), 0.0, 1.0))
+        return DescribedFace(face, fitted, texture, signature, quality, timings)
 
 
 @contextmanager

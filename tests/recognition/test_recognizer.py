@@ -17,6 +17,7 @@ from facerec.landmarks.landmarker import Landmarker
 from facerec.landmarks.types import Box, Landmarks
 from facerec.recognition import descriptors, recognizer
 from facerec.recognition.descriptors import DESCRIPTORS, load_descriptor
+from facerec.landmarks.finder import FaceFinder, FinderRule
 from facerec.recognition.recognizer import Contract, DescribedFace, Recognizer, UndescribedFace
 
 CONTRACT = Contract("pretended", "pretended", (("landmarks/detector", "a" * 64), ("recognition/dfd", "b" * 64)))
@@ -66,7 +67,8 @@ class PretendedDescriptor:
 def pretended(faces: Sequence[tuple[Box, np.ndarray]], descriptor: PretendedDescriptor | None = None) -> Recognizer:
     detector = PretendedDetector([box for box, _ in faces])
     landmarker = PretendedLandmarker({box.x0: points for box, points in faces})
-    return Recognizer(detector, landmarker, FaceModel.load(), descriptor or PretendedDescriptor(), CONTRACT)  # type: ignore[arg-type]
+    finder = FaceFinder(detector, landmarker, FinderRule(0.0, 0.0, 0.0))  # type: ignore[arg-type]
+    return Recognizer(finder, FaceModel.load(), descriptor or PretendedDescriptor(), CONTRACT)
 
 
 def boxed(points: np.ndarray, score: float) -> tuple[Box, np.ndarray]:
