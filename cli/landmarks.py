@@ -66,14 +66,14 @@ def command(
         raise click.UsageError("--format pts needs -o/--output DIR")
     from facerec.landmarks.detector import FaceDetector
     from facerec.landmarks.errors import UnusablePhotoError
+    from facerec.landmarks.finder import FaceFinder, FinderRule
     from facerec.landmarks.image import find_photos, read_image, write_image
     from facerec.landmarks.landmarker import Landmarker, LandmarkerSettings
-    from facerec.landmarks.types import Face
 
     where = resolve_device(device)
     files = find_photos(photos)
-    detector = FaceDetector.load(where)
     landmarker = Landmarker.load(model, where, LandmarkerSettings(mirrored=mirrored, boxes=boxes))
+    finder = FaceFinder(FaceDetector.load(where), landmarker, FinderRule.load())
     for folder in (output, overlay):
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -82,8 +82,8 @@ def command(
     for file in files:
         try:
             image = read_image(file)
-            found = detector.detect(image)
-            if not found:
+            faces = finder.find(image)
+            if not faces:
                 raise UnusablePhotoError("no_face", "no face was found")
         except UnusablePhotoError as error:
             skipped += 1
@@ -92,7 +92,6 @@ def command(
             else:
                 note(f"{file}: {error}")
             continue
-        faces = [Face(image, box, marks) for box, marks in zip(found, landmarker.locate(image, found), strict=True)]
         for number, face in enumerate(faces):
             if form == "jsonl":
                 _write_line({"file": str(file)} | face_as_json(face, number, model))

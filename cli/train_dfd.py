@@ -40,7 +40,10 @@ def _figures(path: Path) -> dict[str, float | int | str]:
 def command(
     textures: Path, seed: int, words: int | None, metric_json: Path | None, weights_root: Path | None, quiet: bool
 ) -> None:
-    """Learn filters, dominant patterns and compaction of DFD from the set TEXTURES (npz, see `train texture-set`)."""
+    """Learn filters, dominant patterns and compaction of DFD from the set TEXTURES (npz, see `train texture-set`).
+
+    A sixteenth of the people, chosen by a hash of their names, is left out for calibrating thresholds.
+    """
     from dataclasses import replace
 
     import numpy as np
@@ -50,12 +53,17 @@ def command(
     from facerec.landmarks.checkpoint import save_weights
     from facerec.recognition.dfd import CROP, GRID, DFDSettings, prepare_texture
     from facerec.recognition.dfd_training import DFDTraining, train_dfd
-    from facerec.recognition.texture_set import TextureSet, research_licence, training_sets
+    from facerec.recognition.texture_set import (
+        TextureSet,
+        research_licence,
+        training_sets,
+        without_calibration_people,
+    )
 
     metric = None if metric_json is None else _figures(metric_json)
     settings = DFDSettings()
     settings = replace(settings, words=words or settings.words)
-    loaded = TextureSet.load(textures)
+    loaded = without_calibration_people(TextureSet.load(textures))
     person, sets = loaded.person, training_sets(loaded)
     people = len(np.unique(person))
     # Half precision: the set of a training fills the memory of a small machine otherwise.

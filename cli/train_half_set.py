@@ -1,4 +1,4 @@
-"""`facerec train half-set`: lift the texture halves that the half-face network learns from, with the teacher's vectors."""
+"""`facerec train half-set`: texture halves for the half-face network to learn from, with a teacher's vectors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 @click.option("--located", is_flag=True, help="Use the located landmarks instead of the annotated ones; LFW needs it.")
 @click.option("--source", "sources", multiple=True, type=click.Choice(["ytf", "cfp-frontal", "cfp-profile", "lfw"]))
 @click.option("--held-out", is_flag=True, help="Use the held-back people instead: a set to measure on.")
-@click.option("--teacher/--no-teacher", default=True, show_default=True, help="The dlib extra's vectors of near-frontals.")
+@click.option("--teacher/--no-teacher", default=True, show_default=True, help="The dlib extra's vectors of frontals.")
 @click.option("--per-person", default=40, show_default=True, help="Pictures of a person and set at most.")
 def command(
     data: Path, output: Path, located: bool, sources: tuple[str, ...], held_out: bool, teacher: bool, per_person: int

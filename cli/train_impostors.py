@@ -27,9 +27,8 @@ def command(data: Path, descriptor: str | None, per_person: int, device: str) ->
     from facerec.landmarks.errors import UnusablePhotoError
     from facerec.landmarks.image import read_image
     from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
-    from facerec.recognition.halfface_training import is_calibration_person
     from facerec.recognition.recognizer import DescribedFace, Recognizer
-    from facerec.recognition.texture_set import located_pictures
+    from facerec.recognition.texture_set import is_calibration_person, located_pictures
     from facerec.recognition.threshold import SHIPPED_IMPOSTORS, ShippedImpostors
 
     descriptor = descriptor or DEFAULT_DESCRIPTOR
@@ -51,8 +50,11 @@ def command(data: Path, descriptor: str | None, per_person: int, device: str) ->
     impostor = (names[first] != names[second]) & (overlap[first, second] > 0)
     first, second = first[impostor], second[impostor]
     scores = (vectors @ vectors.T)[first, second] / overlap[first, second]
-    what = f"pictures of CFP, LFW and YouTube Faces, {len(names)} of {len(set(people))} people outside every training set"
-    shipped = ShippedImpostors.measure(scores, recognizer.contract.digest, len(set(people)), what)
+    people_count = len(set(people))
+    what = (
+        f"{len(names)} pictures of {people_count} people of CFP, LFW and YouTube Faces in no descriptor's training set"
+    )
+    shipped = ShippedImpostors.measure(scores, recognizer.contract.digest, people_count, what)
     target = SHIPPED_IMPOSTORS / f"impostors-{descriptor}.json"
     target.write_text(json.dumps(shipped.as_json(), indent=1) + "\n", encoding="utf-8")
     note(f"{shipped.pairs} impostor pairs of {shipped.people} people")

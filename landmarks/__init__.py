@@ -1,0 +1,1 @@
+"""Finding faces and their landmarks: photograph -> box -> 68 landmarks with visibility."""

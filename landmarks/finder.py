@@ -95,7 +95,9 @@ def learn_rule(
 
     negatives = [e for picture in others for e in picture]
     if len(faces) < 10 or len(negatives) < 10:
-        raise InvalidInputError(f"expected at least ten faces and ten false candidates; got {len(faces)}, {len(negatives)}")
+        raise InvalidInputError(
+            f"expected at least ten faces and ten false candidates; got {len(faces)}, {len(negatives)}"
+        )
     x = np.array(faces + negatives)
     y = np.array([1] * len(faces) + [0] * len(negatives))
     fitted = LogisticRegression(C=10.0, max_iter=2000, class_weight="balanced").fit(x, y)

@@ -1,0 +1,1 @@
+"""Signatures, galleries and decisions."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from facerec.frontalize.types import FaceTexture
 from facerec.landmarks.errors import InvalidInputError
 from facerec.recognition.dfd import DFD, plain_cells
+from facerec.recognition.halfface import HalfFaceDescriptor
 
 
 class Descriptor(Protocol):
@@ -60,7 +61,11 @@ class PublishedDFD:
         return plain_cells(counts, seen), seen
 
 
-DESCRIPTORS: dict[str, Callable[[], Descriptor]] = {"dfd": CompactDFD, "dfd-65536": PublishedDFD}
+DESCRIPTORS: dict[str, Callable[[], Descriptor]] = {
+    "dfd": CompactDFD,
+    "dfd-65536": PublishedDFD,
+    "halfface": HalfFaceDescriptor.load,
+}
 """Descriptors by name; the first is the default."""
 
 DEFAULT_DESCRIPTOR = next(iter(DESCRIPTORS))

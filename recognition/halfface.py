@@ -128,7 +128,7 @@ def halves(texture: FaceTexture) -> tuple[NDArray[np.float32], NDArray[np.float3
         size = (HALF_WIDTH, HALF_HEIGHT)
         mask = cv2.resize(np.ascontiguousarray(m[_ROWS, _COLUMNS]), size, interpolation=cv2.INTER_AREA)
         tone = cv2.resize(np.ascontiguousarray((g * m)[_ROWS, _COLUMNS]), size, interpolation=cv2.INTER_AREA)
-        out[side] = normalize_half(tone / np.maximum(mask, 1e-6), (mask > 0.5).astype(np.float32))
+        out[side] = normalize_half((tone / np.maximum(mask, 1e-6)).astype(np.float32), (mask > 0.5).astype(np.float32))
         share[side] = out[side, 1].mean()
     return out, share
 
@@ -148,7 +148,7 @@ class HalfFaceDescriptor:
     weights = ("halfface",)
 
     def __init__(self, network: HalfFaceNet) -> None:
-        self._network = network.eval().to(memory_format=torch.channels_last)
+        self._network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._settings = network.settings
 
     @staticmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
@@ -29,6 +28,7 @@ from facerec.recognition.halfface import (
     halves,
     normalize_half,
 )
+from facerec.recognition.texture_set import is_calibration_person
 
 
 @dataclass(frozen=True)
@@ -80,14 +80,6 @@ class HalfSet:
                 for name in ("grey", "mask", "person", "source", "yaw", "teacher"):
                     parts.setdefault(name, []).append(file[name])
         return HalfSet(**{name: np.concatenate(values) for name, values in parts.items()})
-
-
-def is_calibration_person(key: str) -> bool:
-    """Whether thresholds are calibrated on this person (`person_key`): one in sixteen, by a hash of the name.
-
-    Descriptors must not be trained on them, or impostors would look easier than strangers are.
-    """
-    return hashlib.sha256(key.encode()).digest()[0] % 16 == 0
 
 
 def without_calibration_people(data: HalfSet) -> HalfSet:
@@ -258,11 +250,12 @@ def train_halfface(
     taught = np.linalg.norm(mean, axis=1) > 0
     mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
     bank = turned_masks(400, rng)
-    state_rng = torch.get_rng_state()
-    torch.manual_seed(training.seed)
-    network = HalfFaceNet(settings).to(device).to(memory_format=torch.channels_last)
-    head = _Head(settings.dimension, len(names), unit.shape[1]).to(device)
-    torch.set_rng_state(state_rng)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        network = HalfFaceNet(settings)
+        head = _Head(settings.dimension, len(names), unit.shape[1])
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    head = head.to(device)
     average = {k: v.detach().clone() for k, v in network.state_dict().items()}
     optimizer = torch.optim.AdamW(
         [*network.parameters(), *head.parameters()], lr=training.rate, weight_decay=training.decay

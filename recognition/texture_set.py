@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,6 +134,22 @@ def research_licence(sets: Sequence[str]) -> str:
     """What weights learnt from `sets` may be used for: their pictures are of real people, for research."""
     listed = f"{', '.join(sets[:-1])} and {sets[-1]}" if len(sets) > 1 else sets[0]
     return f"research use only: learnt from {listed}"
+
+
+def is_calibration_person(key: str) -> bool:
+    """Whether thresholds are calibrated on this person (`person_key`): one in sixteen, by a hash of the name.
+
+    Descriptors must not be trained on them, or impostors would look easier than strangers are.
+    """
+    return hashlib.sha256(key.encode()).digest()[0] % 16 == 0
+
+
+def without_calibration_people(textures: TextureSet) -> TextureSet:
+    """The set without the people thresholds are calibrated on."""
+    keep = np.array([not is_calibration_person(str(name)) for name in textures.person])
+    return TextureSet(
+        textures.pixels[keep], textures.visible[keep], textures.person[keep], textures.source[keep], textures.yaw[keep]
+    )
 
 
 def _capped(pictures: Iterable[Picture], per_person: int) -> list[Picture]:

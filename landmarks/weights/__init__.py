@@ -1,0 +1,1 @@
+"""Weights of the landmark stage; `weights.json` records each."""

@@ -1,0 +1,1 @@
+"""Weights of the descriptors and measured impostor scores; `weights.json` records each weight."""

@@ -6,6 +6,7 @@ import pytest
 
 from facerec.cli.main import run
 from facerec.landmarks.detector import FaceDetector
+from facerec.landmarks.finder import FinderRule
 from facerec.landmarks.image import read_image, write_image
 from facerec.landmarks.landmarker import Landmarker
 from facerec.landmarks.types import Box, Landmarks
@@ -35,6 +36,7 @@ class PretendLandmarker:
 def pretend_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FaceDetector, "load", lambda *_, **__: PretendDetector())
     monkeypatch.setattr(Landmarker, "load", lambda *_, **__: PretendLandmarker())
+    monkeypatch.setattr(FinderRule, "load", lambda: FinderRule(1.0, 0.0, 5.0))
 
 
 def picture(path: Path, level: int = 150, width: int = 100) -> Path:

@@ -13,11 +13,11 @@ from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.types import Camera, FaceTexture
 from facerec.landmarks.detector import FaceDetector
 from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.finder import FaceFinder, FinderRule
 from facerec.landmarks.landmarker import Landmarker
 from facerec.landmarks.types import Box, Landmarks
 from facerec.recognition import descriptors, recognizer
 from facerec.recognition.descriptors import DESCRIPTORS, load_descriptor
-from facerec.landmarks.finder import FaceFinder, FinderRule
 from facerec.recognition.recognizer import Contract, DescribedFace, Recognizer, UndescribedFace
 
 CONTRACT = Contract("pretended", "pretended", (("landmarks/detector", "a" * 64), ("recognition/dfd", "b" * 64)))
@@ -96,7 +96,7 @@ def test_a_described_face_carries_everything_on_the_way() -> None:
     assert face.signature.contract == CONTRACT.digest
     np.testing.assert_array_equal(face.signature.visible, [True, False, True])
     assert face.quality == pytest.approx(0.8 * (face.texture.visible > 0).mean(), rel=1e-6)
-    assert set(face.timings_ms) == {"detect", "landmarks", "fit", "lift", "describe"}
+    assert set(face.timings_ms) == {"find", "fit", "lift", "describe"}
     assert min(face.timings_ms.values()) >= 0
 
 
@@ -108,7 +108,7 @@ def test_a_face_that_cannot_be_fitted_is_reported_with_its_reason_and_stops_nobo
     (failed, _) = found
     assert isinstance(failed, UndescribedFace)
     assert failed.reason == "fit_unstable"
-    assert failed.box is bad[0]
+    assert failed.box.iou(bad[0]) == 1.0
     assert failed.detail
 
 
@@ -171,9 +171,17 @@ def test_a_loaded_recognizers_contract_names_every_weight_file_of_its_path(
     )
     monkeypatch.setattr(FaceDetector, "load", staticmethod(lambda device: PretendedDetector([])))
     monkeypatch.setattr(Landmarker, "load", staticmethod(lambda model, device: PretendedLandmarker({})))
+    monkeypatch.setattr(FinderRule, "load", staticmethod(lambda: FinderRule(0.0, 0.0, 0.0)))
     one = Recognizer.load(landmarks="godp", descriptor=name).contract
     assert (one.descriptor, one.landmarks) == (name, "godp")
-    wanted = {"landmarks/detector", "landmarks/godp", "frontalize/face_model", "recognition/w1", "recognition/w2"}
+    wanted = {
+        "landmarks/detector",
+        "landmarks/godp",
+        "landmarks/finder",
+        "frontalize/face_model",
+        "recognition/w1",
+        "recognition/w2",
+    }
     assert wanted <= set(asked)
     assert {weight for weight, _ in one.weights} == set(asked)
     sha["value"] = "1" * 64
