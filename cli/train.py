@@ -18,7 +18,7 @@ TRAINERS: dict[str, str] = {
     "finder": "Learn when a detector's candidate is a face.",
     "dfd": "Learn the descriptor of the lifted texture.",
     "half-set": "Lift texture halves with a teacher's vectors: the training set of the half-face network.",
-    "halfface": "Learn the half-face network, the default descriptor.",
+    "halfface": "Learn the half-face network, a learnt descriptor of the texture's halves.",
     "impostors": "Measure impostor scores of the package's models: what thresholds are calibrated on.",
 }
 

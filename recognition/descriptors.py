@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from facerec.frontalize.types import FaceTexture
 from facerec.landmarks.errors import InvalidInputError
 from facerec.recognition.dfd import DFD, plain_cells
-from facerec.recognition.halfface import HalfFaceDescriptor
 
 
 class Descriptor(Protocol):
@@ -64,7 +63,6 @@ class PublishedDFD:
 DESCRIPTORS: dict[str, Callable[[], Descriptor]] = {
     "dfd": CompactDFD,
     "dfd-65536": PublishedDFD,
-    "halfface": HalfFaceDescriptor.load,
 }
 """Descriptors by name; the first is the default."""
 
