@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
@@ -30,6 +31,9 @@ from facerec.recognition.halfface import (
 )
 from facerec.recognition.texture_set import is_calibration_person
 
+SAVE_EVERY = 180.0
+"""Seconds between two checkpoints."""
+
 
 @dataclass(frozen=True)
 class HalfFaceTraining:
@@ -38,12 +42,14 @@ class HalfFaceTraining:
     steps: int = 4000
     batch: int = 128
     rate: float = 2e-3
+    warm_up: int = 200  # steps over which the rate rises
     decay: float = 0.05
     scale: float = 24.0  # of the margin softmax's cosines
     margin: float = 0.15  # few pictures a person and a short training: a larger one is not reached
     teacher_weight: float = 20.0  # 1 - cosine starts at one, the softmax's loss at ten: the teacher leads
     own_share: float = 0.5  # a frontal picture's target: its own teacher vector this often, else its person's mean
     mask_share: float = 0.5  # frontal halves that get the mask of a turned face
+    turned: int = 400  # masks of turned faces to draw from
     min_visible: float = 0.3
     averaging: float = 0.998
     seed: int = 0
@@ -244,14 +250,14 @@ def train_halfface(
     weight = weight * np.where(np.abs(data.yaw[rows]) > 40, 2.0, 1.0)
     chance = weight / weight.sum()
     known = np.isfinite(data.teacher).all(axis=1)
-    # The teacher's vectors share a large common part (strangers have a cosine of 0.85): without it they tell people apart.
+    # The teacher's vectors share a large part (strangers have a cosine of 0.85): it goes before they are compared.
     centred = data.teacher - (data.teacher[known].mean(axis=0) if known.any() else 0.0)
     unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
     mean = np.zeros((len(names), unit.shape[1]), dtype=np.float32)
     np.add.at(mean, person[known], unit[known])
     taught = np.linalg.norm(mean, axis=1) > 0
     mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
-    bank = turned_masks(400, rng)
+    bank = turned_masks(training.turned, rng)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         network = HalfFaceNet(settings)
@@ -286,7 +292,7 @@ def train_halfface(
         if done >= 1.0:
             break
         for group in optimizer.param_groups:
-            group["lr"] = training.rate * min(1.0, (step + 1) / 200) * 0.5 * (1 + np.cos(np.pi * done))
+            group["lr"] = training.rate * min(1.0, (step + 1) / training.warm_up) * 0.5 * (1 + math.cos(math.pi * done))
         pick = rng.choice(len(rows), training.batch, p=chance)
         index, side = rows[pick], sides[pick]
         extra = np.ones((training.batch, HALF_HEIGHT, HALF_WIDTH), dtype=bool)
@@ -335,7 +341,7 @@ def train_halfface(
             report(step, {**totals, "minutes": minutes, "done": done}, averaged())
         if step % every == 0:
             totals = {}
-        if checkpoint is not None and time.monotonic() - last_saved > 180:
+        if checkpoint is not None and time.monotonic() - last_saved > SAVE_EVERY:
             last_saved = time.monotonic()
             state = {
                 "network": network.state_dict(),
