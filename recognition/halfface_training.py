@@ -249,7 +249,7 @@ def train_halfface(
     # A profile picture is rarer than a frontal one, and is what the network is for.
     weight = weight * np.where(np.abs(data.yaw[rows]) > 40, 2.0, 1.0)
     chance = weight / weight.sum()
-    known = np.isfinite(data.teacher).all(axis=1)
+    known = np.asarray(np.isfinite(data.teacher).all(axis=1))
     # The teacher's vectors share a large part (strangers have a cosine of 0.85): it goes before they are compared.
     centred = data.teacher - (data.teacher[known].mean(axis=0) if known.any() else 0.0)
     unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
