@@ -6,7 +6,9 @@ The pictures are always marked as rendered.
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,12 +135,27 @@ def photograph(
 
 
 def uhdb31_photographs(
-    people: list[SyntheticPerson], seed: int, settings: SynthesisSettings | None = None
+    people: list[SyntheticPerson], seed: int, settings: SynthesisSettings | None = None, workers: int | None = None
 ) -> Iterator[SyntheticPhoto]:
-    """Every person in the 21 poses, person by person."""
-    for k, person in enumerate(people):
-        for pose, _, _ in UHDB31_POSES:
-            yield photograph(person, pose, np.random.default_rng([seed, k, pose]), settings)
+    """Every person in the 21 poses, person by person; the same whatever the number of workers.
+
+    Args:
+        people: whom to photograph.
+        seed: of light, expression and backdrop; each photograph has a generator of its own.
+        settings: see `SynthesisSettings`.
+        workers: threads that render; the number of cores when None.
+    """
+
+    def render(job: tuple[int, int]) -> SyntheticPhoto:
+        k, pose = job
+        return photograph(people[k], pose, np.random.default_rng([seed, k, pose]), settings)
+
+    jobs = [(k, pose) for k in range(len(people)) for pose, _, _ in UHDB31_POSES]
+    workers = workers or os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        # A few at a time: a thousand finished photographs need not wait in memory for a slow disk.
+        for start in range(0, len(jobs), 4 * workers):
+            yield from pool.map(render, jobs[start : start + 4 * workers])
 
 
 def write_uhdb31(folder: Path, photographs: Iterator[SyntheticPhoto]) -> Path:

@@ -88,3 +88,11 @@ def test_wrong_input_is_refused() -> None:
         synthetic_people(0, 0)
     with pytest.raises(InvalidInputError, match="from 1 to 21; got 22"):
         photograph(synthetic_people(1, 0)[0], 22, np.random.default_rng(0), SMALL)
+
+
+def test_photographs_are_the_same_whatever_the_number_of_workers() -> None:
+    person = synthetic_people(1, 3)
+    few = SynthesisSettings(width=48, height=57)
+    for one, two in zip(uhdb31_photographs(person, 1, few, 1), uhdb31_photographs(person, 1, few, 3), strict=True):
+        assert (one.pose, one.yaw) == (two.pose, two.yaw)
+        np.testing.assert_array_equal(one.image, two.image)
