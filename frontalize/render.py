@@ -208,7 +208,15 @@ def blended_texture(texture: FaceTexture) -> NDArray[np.float32]:
     Each texel is the mean of itself and its mirror twin, weighted by how squarely each was seen (cubed, so that a well
     seen side keeps its own details).
     """
-    weight = cv2.GaussianBlur(texture.visible, (0, 0), texture.visible.shape[0] / 64) * (texture.visible > 0)
+    size = texture.visible.shape[0]
+    # Seen from the side, the silhouette runs along the middle of the face, and a fit that is off by a pixel shows
+    # background there: the rim of what was seen is not shown near the middle column.
+    rim = max(1, round(size / 128))
+    kernel = np.ones((2 * rim + 1, 2 * rim + 1), np.uint8)
+    inner = cv2.erode((texture.visible > 0).astype(np.uint8), kernel, borderType=cv2.BORDER_REPLICATE) > 0
+    aside = np.abs(np.arange(size) + 0.5 - size / 2) > 0.06 * size
+    visible = texture.visible * (inner | aside)
+    weight = cv2.GaussianBlur(visible, (0, 0), size / 64) * (visible > 0)
     own = weight**3
     twin = own[:, ::-1]
     total = own + twin
@@ -216,7 +224,7 @@ def blended_texture(texture: FaceTexture) -> NDArray[np.float32]:
         ..., None
     ]
     # Both sides seen well: keep them apart, or a mole would be on both cheeks.
-    lead = np.clip((texture.visible - 0.25) / 0.25, 0.0, 1.0)[..., None]
+    lead = np.clip((visible - 0.25) / 0.25, 0.0, 1.0)[..., None]
     mixed = texture.pixels * lead + mixed * (1 - lead)
     known = (total > 1e-6).astype(np.uint8)
     return push_pull(mixed, known)
