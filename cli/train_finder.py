@@ -59,6 +59,7 @@ def command(data: Path, false_share: float, faces: int, backgrounds: int, skip: 
         split="CFP folds 1-6 without namesakes of held-back people; backgrounds except every fifth",
         metric={"train_faces_kept": round(float(kept), 4), "train_backgrounds_false": false_share},
         licence="research use only: learnt from CFP",
-        command=f"facerec train finder DATA --false-share {false_share} --faces {faces} --backgrounds {backgrounds}",
+        command=f"facerec train finder DATA --false-share {false_share} --faces {faces} --backgrounds {backgrounds}"
+        + (" --skip FILE" if skip else ""),
     )
     click.echo(f"{record.file}: {rule}, keeps {kept:.1%} of {len(true)} training faces")

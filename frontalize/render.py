@@ -15,7 +15,6 @@ from scipy.spatial import cKDTree
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.light import shading
 from facerec.frontalize.raster import rasterize
-from facerec.frontalize.texture import mirror_fill
 from facerec.frontalize.types import Camera, FaceTexture, FittedFace
 from facerec.frontalize.visibility import surface_normals
 from facerec.landmarks.errors import InvalidInputError
@@ -166,18 +165,6 @@ def _vertex_normals(points: Floats, triangles: NDArray[np.int64]) -> Floats:
     return np.asarray(normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9))
 
 
-def whole_texture(texture: FaceTexture) -> NDArray[np.float32]:
-    """(T, T, 3) the texture without holes: mirrored where only the twin was seen, smooth where neither was.
-
-    For showing and for rendering only; matching uses what was seen.
-    """
-    filled, _ = mirror_fill(texture)
-    seen = cv2.erode((filled.visible > 0.2).astype(np.uint8), np.ones((3, 3), np.uint8))
-    if not seen.any():
-        seen = (filled.visible > 0).astype(np.uint8)
-    return push_pull(filled.pixels, seen)
-
-
 def frontal_view(texture: FaceTexture, fitted: FittedFace, model: FaceModel, size: int = 224) -> Image:
     """The face turned to the front, expression neutralised, hidden parts filled from the mirror twin.
 
@@ -203,7 +190,9 @@ def frontal_view(texture: FaceTexture, fitted: FittedFace, model: FaceModel, siz
 
 
 def blended_texture(texture: FaceTexture) -> NDArray[np.float32]:
-    """(T, T, 3) like `whole_texture`, with the seam between seen and mirrored texels faded.
+    """(T, T, 3) the texture without holes, for showing and rendering only: matching uses what was seen.
+
+    Mirrored where only the twin was seen, with a faded seam; smooth where neither was.
 
     Each texel is the mean of itself and its mirror twin, weighted by how squarely each was seen (cubed, so that a well
     seen side keeps its own details).

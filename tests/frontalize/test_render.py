@@ -17,7 +17,6 @@ from facerec.frontalize.render import (
     push_pull,
     render_head,
     textured_mesh,
-    whole_texture,
     write_mesh,
 )
 from facerec.frontalize.types import Camera, FaceTexture, FittedFace
@@ -74,17 +73,16 @@ def test_the_hidden_half_is_filled_from_its_mirror_twin(model: FaceModel, red_bl
 
 def test_what_both_sides_saw_well_is_not_mixed(everywhere: FaceTexture, red_blue: np.ndarray) -> None:
     np.testing.assert_allclose(blended_texture(everywhere), red_blue, atol=1)
-    np.testing.assert_allclose(whole_texture(everywhere), red_blue, atol=1)
 
 
 def test_a_texture_without_holes_comes_from_any_that_saw_something(red_blue: np.ndarray) -> None:
     visible = np.zeros((256, 256), np.float32)
     visible[100:130, 30:60] = 0.7
     texture = FaceTexture((red_blue * (visible > 0)[..., None]).astype(np.uint8), visible)
-    for whole in (blended_texture(texture), whole_texture(texture)):
-        assert whole.shape == (256, 256, 3)
-        assert np.isfinite(whole).all()
-        assert whole[..., 0].min() > 150
+    whole = blended_texture(texture)
+    assert whole.shape == (256, 256, 3)
+    assert np.isfinite(whole).all()
+    assert whole[..., 0].min() > 150
 
 
 def test_push_pull_keeps_what_is_known_and_stays_between_it() -> None:

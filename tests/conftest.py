@@ -13,7 +13,7 @@ def pretend() -> ModuleType:
     """tests/pretend_models.py: by its path, because pytest's importlib mode puts no test folder on sys.path."""
     name = "pretend_models"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / f"{name}.py")
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
         assert spec
         assert spec.loader
         module = importlib.util.module_from_spec(spec)
