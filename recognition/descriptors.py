@@ -48,12 +48,13 @@ class Descriptor(Protocol):
         """Name and SHA-256 of each file that shapes its numbers."""
         ...
 
-    def describe(self, image: Image, fitted: FittedFace, texture: FaceTexture) -> Described:
+    def describe(self, image: Image | None, fitted: FittedFace | None, texture: FaceTexture) -> Described:
         """Describe a fitted face.
 
         Args:
-            image: (H, W, 3) uint8 RGB, the photograph.
-            fitted: the face in it.
+            image: (H, W, 3) uint8 RGB, the photograph; None when only the texture was kept: then what only a
+                photograph shows counts as not seen.
+            fitted: the face in it; None likewise.
             texture: its lifted texture.
 
         Returns:
@@ -71,7 +72,7 @@ class CompactDFD:
         self._dfd = DFD.load()
         self.weights = (_shipped("dfd"),)
 
-    def describe(self, image: Image, fitted: FittedFace, texture: FaceTexture) -> Described:
+    def describe(self, image: Image | None, fitted: FittedFace | None, texture: FaceTexture) -> Described:
         """See `Descriptor.describe`; (64, 48)."""
         return self._dfd.describe(texture)
 
@@ -85,8 +86,10 @@ class PhotoDFD:
         self._dfd = DFD.load()
         self.weights = (_shipped("dfd"),)
 
-    def describe(self, image: Image, fitted: FittedFace, texture: FaceTexture) -> Described:
+    def describe(self, image: Image | None, fitted: FittedFace | None, texture: FaceTexture) -> Described:
         """See `Descriptor.describe`; (64, 48)."""
+        if image is None or fitted is None:
+            raise InvalidInputError(f"{self.name} describes photographs; got a texture alone")
         size = texture.visible.shape[0]
         view = cv2.resize(photo_view(image, fitted, DLIB_FRAME), (size, size), interpolation=cv2.INTER_LINEAR)
         return self._dfd.describe(FaceTexture(np.asarray(view, dtype=np.uint8), np.ones((size, size), np.float32)))
@@ -101,7 +104,7 @@ class PublishedDFD:
         self._dfd = DFD.load()
         self.weights = (_shipped("dfd"),)
 
-    def describe(self, image: Image, fitted: FittedFace, texture: FaceTexture) -> Described:
+    def describe(self, image: Image | None, fitted: FittedFace | None, texture: FaceTexture) -> Described:
         """See `Descriptor.describe`; (64, 1024)."""
         counts, seen = self._dfd.histograms(texture)
         return plain_cells(counts, seen), seen
@@ -143,18 +146,23 @@ class ViewDescriptor:
         self._frame = frame
         self._looks = looks
 
-    def describe(self, image: Image, fitted: FittedFace, texture: FaceTexture) -> Described:
+    def describe(self, image: Image | None, fitted: FittedFace | None, texture: FaceTexture) -> Described:
         """See `Descriptor.describe`; a cell a look."""
         pixels, seen = frontal_pixels(texture, self._frame)
-        share = seen_shares(seen, self._frame, texture.visible.shape[0])
-        halves = dict(zip(("left", "right"), share >= MIN_SEEN, strict=True))
-        known = np.array([bool(halves.get(look, True)) for look in self._looks])
-        views = [
-            photo_view(image, fitted, self._frame) if look == "photo" else filled_view(pixels, seen, look, self._frame)
-            for look, shown in zip(self._looks, known, strict=True)
-            if shown
-        ]
-        vectors = self._network(np.stack(views))
+        share = dict(
+            zip(("left", "right"), seen_shares(seen, self._frame, texture.visible.shape[0]).tolist(), strict=True)
+        )
+        views: dict[Look, Image] = {}
+        for look in self._looks:
+            if look != "photo":
+                if share.get(look, 1.0) >= MIN_SEEN:
+                    views[look] = filled_view(pixels, seen, look, self._frame)
+            elif image is not None and fitted is not None:
+                views[look] = photo_view(image, fitted, self._frame)
+        if not views:
+            raise InvalidInputError(f"{self.name} describes photographs; got a texture alone")
+        vectors = self._network(np.stack(list(views.values())))
+        known = np.array([look in views for look in self._looks])
         cells = np.zeros((len(self._looks), vectors.shape[1]), dtype=np.float32)
         cells[known] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
         return cells, known

@@ -67,6 +67,16 @@ def test_a_half_that_was_not_seen_is_no_cell() -> None:
     np.testing.assert_allclose(np.linalg.norm(cells[:3], axis=1), 1, atol=1e-6)
 
 
+def test_without_its_photograph_a_face_is_described_by_its_texture() -> None:
+    whole, _ = described_by("both").describe(IMAGE, fitted(), texture())
+    cells, seen = described_by("both").describe(None, None, texture())
+    assert seen.tolist() == [False, True, True, True]
+    assert not cells[0].any()
+    np.testing.assert_array_equal(cells[1:], whole[1:])
+    with pytest.raises(InvalidInputError, match="got a texture alone"):
+        described_by("photo").describe(None, None, texture())
+
+
 @pytest.mark.parametrize("name", ["sift", "photo:sift", "frontal:dfd", "photo:", ""])
 def test_an_unknown_descriptor_is_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(InvalidInputError, match=f"{next(iter(DESCRIPTORS))}.*got '{name}'"):
