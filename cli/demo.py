@@ -96,14 +96,13 @@ def command(ctx: click.Context, output: Path, subjects: int, device: str, quiet:
     protocol = _protocol(output, portraits)
 
     from facerec.cli.output import photo_progress, write_table
-    from facerec.evaluation.signatures import SignatureCache, describe_pictures
+    from facerec.evaluation.signatures import describe_pictures
 
     with (
         _step(f"Describing {len(protocol.pictures)} pictures", quiet),
         photo_progress(len(protocol.pictures), "Describing", quiet) as advance,
     ):
-        cache = SignatureCache(output / "signatures", recognizer.contract.digest)
-        run = describe_pictures(protocol.pictures, recognizer, cache, advance)
+        run = describe_pictures(protocol.pictures, recognizer, output / "signatures", advance)
     with _step("Enrolling the frontal views and identifying the rest", quiet):
         gallery = _enroll(output, protocol, recognizer)
         said = _identify(gallery, protocol, run.results, recognizer)
