@@ -68,6 +68,62 @@ def bootstrap_people(
     return float(low), float(high)
 
 
+def bootstrap_pairs(
+    values: NDArray[np.floating] | Sequence[float],
+    first: Sequence[str],
+    second: Sequence[str],
+    rng: np.random.Generator,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean of `values` (N,) over pairs of pictures, drawing whole people.
+
+    A person drawn c times brings their own pairs c times; a pair of two people counts as often as the product of their
+    draws (one person of a pair not drawn: the pair is out). Resamples without any pair are left out.
+
+    Args:
+        values: one a pair.
+        first, second: the people of each pair.
+        rng: draws the people.
+
+    Raises:
+        InvalidInputError: when there are no values, or not as many people as values.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or not len(array) == len(first) == len(second) or not len(array):
+        raise InvalidInputError(
+            f"expected as many values as people on either side, at least one; got {array.shape}, {len(first)}, "
+            f"{len(second)}"
+        )
+    everyone = np.asarray([*first, *second], dtype=object).astype(str)
+    names, index = np.unique(everyone, return_inverse=True)
+    a, b = index[: len(array)], index[len(array) :]
+    own = a == b
+    means: list[float] = []
+    for _ in range(resamples):
+        times = np.bincount(rng.integers(0, len(names), size=len(names)), minlength=len(names))
+        weight = times[a] * np.where(own, 1, times[b])
+        total = weight.sum()
+        if total:
+            means.append(float((weight * array).sum() / total))
+    if not means:
+        return 0.0, 1.0
+    tail = 50 * (1 - confidence)
+    low, high = np.percentile(means, [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values, in the order given: the chance of any false alarm among all tests stays below each."""
+    order = np.argsort(p_values, kind="stable")
+    adjusted = np.empty(len(p_values))
+    highest = 0.0
+    for place, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - place) * p_values[index]))
+        adjusted[index] = highest
+    return [float(value) for value in adjusted]
+
+
 @dataclass(frozen=True)
 class McNemar:
     """Two systems on the same trials.
