@@ -54,7 +54,10 @@ def fit_logistic(scores: Scores, same: Flags) -> tuple[float, float]:
         one, other = slope * a + offset, slope * b + offset
         value = np.logaddexp(0, -one).mean() / 2 + np.logaddexp(0, other).mean() / 2 + _RIDGE * slope**2
         left, right = -expit(-one), expit(other)
-        gradient = [(left * a).mean() / 2 + (right * b).mean() / 2 + 2 * _RIDGE * slope, (left.mean() + right.mean()) / 2]
+        gradient = [
+            (left * a).mean() / 2 + (right * b).mean() / 2 + 2 * _RIDGE * slope,
+            (left.mean() + right.mean()) / 2,
+        ]
         return float(value), np.array(gradient)
 
     slope, offset = minimize(cost, np.array([1.0, 0.0]), jac=True, method="BFGS", options={"gtol": 1e-8}).x
@@ -86,7 +89,7 @@ def cross_fitted(scores: Scores, same: Flags, folds: Sequence[str]) -> Scores:
 def cllr(ratios: Scores, same: Flags) -> float:
     """Cost of log-likelihood ratios in bits (Brummer & du Preez 2006): 0 is perfect, 1 says nothing, more misleads.
 
-    Mean over genuine pairs of log2(1 + 1/LR) and over impostor pairs of log2(1 + LR), halved. NaN when a kind is missing.
+    Mean over genuine pairs of log2(1 + 1/LR) and over impostor pairs of log2(1 + LR), halved. NaN when a kind lacks.
     """
     genuine, impostor = ratios[same], ratios[~same]
     if not len(genuine) or not len(impostor):

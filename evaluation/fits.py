@@ -1,4 +1,4 @@
-"""The first half of loop 1: where the face of a picture is and how the face model fits it, the same for every descriptor.
+"""The first half of loop 1: where a picture's face is and how the face model fits it, the same for every descriptor.
 
 Kept by what was in the photograph and by everything that shapes a fit (the recognizer's `stages` digest), so that a run
 with another descriptor finds, locates and fits nothing again.
@@ -163,9 +163,7 @@ def fit_picture(picture: Picture, image: Image, recognizer: Fitter, read_ms: flo
         return failed(len(faces), "fit", meant.reason, meant.detail, meant.box)
     seconds = read_ms / 1000 + time.perf_counter() - started
     timings = {"read": read_ms} | {str(name): float(value) for name, value in meant.timings_ms.items()}
-    return FitOutcome(
-        len(faces), meant.face.box, meant.face.landmarks, meant.fitted, None, None, "", seconds, timings
-    )
+    return FitOutcome(len(faces), meant.face.box, meant.face.landmarks, meant.fitted, None, None, "", seconds, timings)
 
 
 def unread(error: UnusablePhotoError, seconds: float) -> FitOutcome:

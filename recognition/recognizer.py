@@ -181,7 +181,7 @@ class Recognizer:
 
     @property
     def stages(self) -> str:
-        """Digest of what shapes a fit: the contract without its descriptor. Equal digests, equal boxes, landmarks, fits."""
+        """Digest of what shapes a fit, the contract without its descriptor: equal digests, equal landmarks and fits."""
         before = tuple((name, sha) for name, sha in self._contract.weights if not name.startswith("recognition/"))
         return replace(self._contract, descriptor="", weights=before).digest
 

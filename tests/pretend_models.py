@@ -84,11 +84,15 @@ class PretendRecognizer:
         return [FaceFit(f.face, f.fitted) if isinstance(f, DescribedFace) else f for f in faces]
 
     def lift(self, fit):
-        return LiftedFace(fit.face, fit.fitted, FaceTexture(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.float32)))
+        return LiftedFace(
+            fit.face, fit.fitted, FaceTexture(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.float32))
+        )
 
     def sign(self, lifted):
         faces = [self._face(lifted.face.image, i) for i in range(int(lifted.face.image[0, 0, 0]))]
-        return next(one for one in faces if (one.face if isinstance(one, DescribedFace) else one).box.x0 == lifted.face.box.x0)
+        return next(
+            one for one in faces if (one.face if isinstance(one, DescribedFace) else one).box.x0 == lifted.face.box.x0
+        )
 
     def _face(self, image, i):
         person, code, picture = (int(v) for v in image[1 + i, 0])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from facerec.landmarks.errors import InvalidInputError
@@ -130,7 +130,7 @@ class RecognitionProtocol:
     rendered: bool = False
     settings: dict[str, object] = field(default_factory=dict)
     templates: tuple[Template, ...] = ()
-    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         compared: Sequence[Picture | Template] = self.templates or self.pictures
@@ -143,6 +143,17 @@ class RecognitionProtocol:
                     f"{one.name}: expected probes of enrolled people and unknown probes of others; "
                     f"not enrolled: {absent[:5]}, enrolled: {enrolled[:5]}"
                 )
+
+    @property
+    def compared(self) -> tuple[Picture, ...]:
+        """What galleries, probes and pairs point to: the pictures, or each template's first one under its name."""
+        return (
+            tuple(
+                replace(self.pictures[one.pictures[0]], name=f"template {one.name}", person=one.person)
+                for one in self.templates
+            )
+            or self.pictures
+        )
 
     def digest(self, photo_digests: Sequence[str]) -> str:
         """SHA-256 over names, people, contents and roles of all pictures: equal digests, equal experiment.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from facerec.evaluation.protocols.csv_protocol import read_csv
+from facerec.evaluation.protocols.poses import UHDB31_GROUPS
 from facerec.evaluation.protocols.recognition import RecognitionProtocol
 from facerec.landmarks.errors import InvalidInputError
 
 INDEX_FILE = "protocol.csv"
-"""The file `facerec synth` writes: path,person,role,pose,yaw,pitch; the gallery is pose 11."""
+"""The file `facerec synth` writes: path,person,role,pose,yaw,pitch, and set for several lights; the gallery is
+pose 11."""
 
 
 def read_synthetic(data: Path) -> RecognitionProtocol:
@@ -23,4 +26,4 @@ def read_synthetic(data: Path) -> RecognitionProtocol:
         raise InvalidInputError(
             f"expected a folder made by `facerec synth -o DIR`, with {INDEX_FILE}; there is no {file}"
         )
-    return read_csv(file, name="synthetic", rendered=True)
+    return replace(read_csv(file, name="synthetic", rendered=True), groups=UHDB31_GROUPS)

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facerec.evaluation.protocols.recognition import Picture
 from facerec.evaluation.fits import FitCache, fit_picture, open_picture
+from facerec.evaluation.protocols.recognition import Picture
 from facerec.evaluation.signatures import SignatureCache, describe_pictures, describe_systems
 from facerec.landmarks.errors import ContractError, UnusablePhotoError
 from facerec.landmarks.image import read_image, write_image
