@@ -153,6 +153,9 @@ def test_strangers_are_apart_from_rank_one(tmp_path: Path, write_picture, recogn
         "n": 12,
         "found": pytest.approx(11 / 12),
         "described": pytest.approx(11 / 12),
+        "failed_to_find": pytest.approx(1 / 12),
+        "failed_to_fit": 0.0,
+        "failed_to_describe": 0.0,
         "failures": {"no_face": 1},
     }
     (point,) = one["open_set"]["tpir_at_fpir"]
@@ -163,15 +166,15 @@ def test_strangers_are_apart_from_rank_one(tmp_path: Path, write_picture, recogn
 
 def test_pictures_that_share_too_few_cells_are_not_compared(cfp_tree: Path, make_recognizer, write_picture) -> None:
     class OneCell(make_recognizer):  # type: ignore[misc,valid-type]
-        def describe(self, image):
-            faces = super().describe(image)
-            if int(image[0, 0, 2]) == HALF:
-                signature = faces[0].signature
+        def sign(self, lifted):
+            face = super().sign(lifted)
+            if int(lifted.face.image[0, 0, 2]) == HALF:
+                signature = face.signature
                 cells = signature.cells.copy()
                 cells[1:] = 0
                 seen = np.arange(16) < 1
-                object.__setattr__(faces[0], "signature", type(signature)(cells, seen, signature.contract))
-            return faces
+                object.__setattr__(face, "signature", type(signature)(cells, seen, signature.contract))
+            return face
 
     write_picture(cfp_tree / "Data/Images/301/profile/02.jpg", 1, 12, HALF)
     figures = measure(read_cfp(cfp_tree), OneCell())

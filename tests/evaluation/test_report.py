@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,17 +11,25 @@ import numpy as np
 import pytest
 
 from facerec.evaluation.cases import CasePicture
-from facerec.evaluation.charts import HeatCell, Line, colour, line_chart, pose_grid
+from facerec.evaluation.charts import LINE_COLOURS, Axis, HeatCell, Line, colour, line_chart, pose_grid
 from facerec.evaluation.landmark_errors import locate_landmarks
 from facerec.evaluation.landmark_figures import landmark_figures
 from facerec.evaluation.pointers import escape_key, format_value, resolve
 from facerec.evaluation.protocols.cfp import read_cfp
 from facerec.evaluation.protocols.csv_protocol import read_csv
 from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
-from facerec.evaluation.protocols.poses import uhdb31_angles
+from facerec.evaluation.protocols.poses import UHDB31_GROUPS, uhdb31_angles
 from facerec.evaluation.recognition_figures import recognition_figures
-from facerec.evaluation.report import COLUMNS, Report, RunFacts, landmark_report, recognition_report, write_report
-from facerec.evaluation.signatures import describe_pictures
+from facerec.evaluation.report import (
+    COLUMNS,
+    Report,
+    RunFacts,
+    SystemRun,
+    landmark_report,
+    recognition_report,
+    write_report,
+)
+from facerec.evaluation.signatures import describe_systems
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.types import Box
 
@@ -30,20 +39,32 @@ FACTS = RunFacts(
     versions={"facerec": "0", "python": "3"},
     weights={"landmarks/godp": "ab" * 32},
     machine={"cpu_count": 2, "processor": "made up", "system": "Linux x86_64", "device": "cpu"},
-    contract="contract-a",
 )
 
 
-def cfp_report(cfp_tree: Path, recognizer, write_picture) -> Report:
+def measured(protocol, *recognizers, worst: int = 12) -> Report:
+    """A report of one or several systems, called by their contracts."""
+    systems = {one.contract.digest: one for one in recognizers}
+    runs = describe_systems(protocol.pictures, systems)
+    found = {
+        name: SystemRun(
+            recognition_figures(protocol, runs[name].results, np.random.default_rng(0), name),
+            runs[name].results,
+            {"landmarks": "godp", "descriptor": name},
+            name,
+        )
+        for name in systems
+    }
+    return recognition_report(protocol, found, next(iter(runs.values())).digests, FACTS, worst)
+
+
+def cfp_report(cfp_tree: Path, recognizer, write_picture, *others) -> Report:
     write_picture(cfp_tree / "Data/Images/301/profile/01.jpg", 1, 11, 1)
     write_picture(cfp_tree / "Data/Images/302/profile/01.jpg", 5, 11)
-    protocol = read_cfp(cfp_tree)
-    run = describe_pictures(protocol.pictures, recognizer)
-    figures = recognition_figures(protocol, run.results, np.random.default_rng(0))
-    return recognition_report(protocol, figures, run.results, run.digests, FACTS)
+    return measured(read_cfp(cfp_tree), recognizer, *others)
 
 
-def pose_report(tmp_path: Path, recognizer, write_picture) -> Report:
+def pose_report(tmp_path: Path, recognizer, write_picture, *others) -> Report:
     lines = ["path,person,role,pose,yaw,pitch"]
     for person in (1, 2, 3):
         for pose in range(1, 22):
@@ -52,10 +73,8 @@ def pose_report(tmp_path: Path, recognizer, write_picture) -> Report:
             yaw, pitch = uhdb31_angles(pose)
             lines.append(f"{name},<b>{person}</b>,{'gallery' if pose == 11 else 'probe'},{pose},{yaw},{pitch}")
     (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
-    protocol = read_csv(tmp_path / "list.csv", "synthetic", rendered=True)
-    run = describe_pictures(protocol.pictures, recognizer)
-    figures = recognition_figures(protocol, run.results, np.random.default_rng(0))
-    return recognition_report(protocol, figures, run.results, run.digests, FACTS)
+    protocol = replace(read_csv(tmp_path / "list.csv", "synthetic", rendered=True), groups=UHDB31_GROUPS)
+    return measured(protocol, recognizer, *others)
 
 
 def landmarks_report(tmp_path: Path, make_landmarker, write_picture) -> Report:
@@ -204,7 +223,7 @@ def test_thumbnails_stand_in_the_page_itself(cfp_tree: Path, recognizer, write_p
     from facerec.evaluation.cases import recognition_cases
 
     report = cfp_report(cfp_tree, recognizer, write_picture)
-    paths = {picture.name: picture.path for picture in read_cfp(cfp_tree).pictures}
+    paths = {picture.name: picture for picture in read_cfp(cfp_tree).pictures}
     shots = recognition_cases(report.json["worst"], paths, recognizer, None)
     assert [[shot.label for shot in case] for case in shots] == [
         ["photograph", "landmarks and fit", "seen (mask)", "right person", "named person"],
@@ -259,12 +278,12 @@ def test_colours_run_from_dark_to_light() -> None:
 
     assert [light(v) for v in (0, 0.25, 0.5, 0.75, 1)] == sorted(light(v) for v in (0, 0.25, 0.5, 0.75, 1))
     assert colour(-1.0) == colour(0.0)
-    assert colour(0.5, low=0.5) == colour(0.0)
+    assert colour(2.0) == colour(1.0)
 
 
 def test_chart_points_stand_where_their_values_are() -> None:
     svg = line_chart(
-        [Line("a & b", [0.0, 0.5, 1.0], [0.0, 0.75, 1.0])], title="t", x_label="x", y_label="y", x_range=(0, 1)
+        [Line("a & b", [0.0, 0.5, 1.0], [0.0, 0.75, 1.0])], title="t", x=Axis("x", 0, 1), y=Axis("y", 0, 1)
     )
     (points,) = re.findall(r'<polyline points="([^"]+)"', svg)
     (x0, y0), (x1, y1), (x2, y2) = (tuple(map(float, p.split(","))) for p in points.split())
@@ -274,8 +293,10 @@ def test_chart_points_stand_where_their_values_are() -> None:
 
 
 def test_grid_cells_stand_at_their_yaw_and_pitch() -> None:
-    cells = [HeatCell(yaw, pitch, 0.5, (f"{yaw}/{pitch}", ""), None) for yaw in (-90, 0, 90) for pitch in (-30, 30)]
-    svg = pose_grid(cells, title="t")
+    angles = [(yaw, pitch) for yaw in (-90, 0, 90) for pitch in (-30, 30)]
+    cells = [HeatCell(yaw, pitch, 0.5, [(f"{yaw}/{pitch}", None)]) for yaw, pitch in angles]
+    svg = pose_grid(cells, title="t", ends=("worst", "best"), heads={(90, 30): "data:image/png;base64,AA"})
+    assert svg.count("data:image/png") == 1
     place = {
         text: (float(x), float(y))
         for x, y, text in re.findall(r'<text x="([\d.]+)" y="([\d.]+)"[^>]*>([-\d]+/[-\d]+)<', svg)
@@ -285,5 +306,21 @@ def test_grid_cells_stand_at_their_yaw_and_pitch() -> None:
 
 
 def test_too_many_lines_are_refused() -> None:
-    with pytest.raises(InvalidInputError, match="at most 5 lines"):
-        line_chart([Line("", [0], [0])] * 6, title="", x_label="", y_label="", x_range=(0, 1))
+    many = len(LINE_COLOURS) + 1
+    with pytest.raises(InvalidInputError, match=f"at most {many - 1} lines"):
+        line_chart([Line("", [0], [0])] * many, title="", x=Axis("x", 0, 1), y=Axis("y", 0, 1))
+
+
+def test_logarithmic_axes_give_every_decade_the_same_room() -> None:
+    axis = Axis("x", 0.001, 1.0, log=True)
+    assert [axis.place(value) for value in (0.001, 0.01, 0.1, 1.0)] == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert axis.place(0.0) == 0.0
+    assert {0.001, 0.01, 0.1, 1.0} <= set(axis.ticks())
+    assert axis.text(0.001) == "0.1"
+
+
+def test_long_legends_wrap() -> None:
+    lines = [Line("a system with a long name " + str(i), [0, 1], [0, 1]) for i in range(5)]
+    svg = line_chart(lines, title="t", x=Axis("x", 0, 1), y=Axis("y", 0, 1))
+    places = [float(y) for y in re.findall(r'y="([\d.]+)" text-anchor="start">a system', svg)]
+    assert len(set(places)) == 5
