@@ -99,17 +99,21 @@ def bootstrap_pairs(
     names, index = np.unique(everyone, return_inverse=True)
     a, b = index[: len(array)], index[len(array) :]
     own = a == b
-    means: list[float] = []
-    for _ in range(resamples):
-        times = np.bincount(rng.integers(0, len(names), size=len(names)), minlength=len(names))
-        weight = times[a] * np.where(own, 1, times[b])
-        total = weight.sum()
-        if total:
-            means.append(float((weight * array).sum() / total))
-    if not means:
+    means: list[NDArray[np.float64]] = []
+    # Many resamples at once, but never more than a few megabytes of weights.
+    at_once = max(1, 1_000_000 // max(len(array), len(names)))
+    for start in range(0, resamples, at_once):
+        rows = min(at_once, resamples - start)
+        drawn = rng.integers(0, len(names), size=(rows, len(names))) + len(names) * np.arange(rows)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=rows * len(names)).reshape(rows, len(names))
+        weight = times[:, a] * np.where(own, 1, times[:, b])
+        total = weight.sum(axis=1)
+        means.append((weight @ array)[total > 0] / total[total > 0])
+    every = np.concatenate(means)
+    if not len(every):
         return 0.0, 1.0
     tail = 50 * (1 - confidence)
-    low, high = np.percentile(means, [tail, 100 - tail])
+    low, high = np.percentile(every, [tail, 100 - tail])
     return float(low), float(high)
 
 
