@@ -12,6 +12,7 @@ import pytest
 
 from facerec.evaluation.cases import CasePicture
 from facerec.evaluation.charts import LINE_COLOURS, Axis, HeatCell, Line, colour, line_chart, pose_grid
+from facerec.evaluation.compare import compare_reports
 from facerec.evaluation.landmark_errors import locate_landmarks
 from facerec.evaluation.landmark_figures import landmark_figures
 from facerec.evaluation.pointers import escape_key, format_value, resolve
@@ -89,32 +90,56 @@ def landmarks_report(tmp_path: Path, make_landmarker, write_picture) -> Report:
 
 
 class Keyed(HTMLParser):
-    """Collects (pointer, form, text) of every element with a data-key, and everything the page would fetch or run."""
+    """Collects (pointer, form, text) of every element with a data-key, everything the page would fetch or run, and the
+    texts of table cells and drawings in which a number stands that is from nowhere."""
+
+    VOID = ("meta", "link", "img", "rect", "line", "circle", "polyline", "image", "br")
+    NAMED = ("name", "text", "axis", "minor name")  # names, words and ticks, not figures
 
     def __init__(self) -> None:
         super().__init__()
         self.found: list[tuple[str, str, str]] = []
         self.fetched: list[str] = []
         self.tags: list[str] = []
-        self._open: tuple[str, str] | None = None
+        self.loose: list[str] = []
+        self._within: list[tuple[str, dict[str, str | None]]] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         named = dict(attrs)
         self.tags.append(tag)
         self.fetched += [str(named[name]) for name in ("src", "href", "xlink:href") if name in named]
-        if "data-key" in named:
-            self._open = (str(named["data-key"]), str(named["data-format"]))
+        if tag not in self.VOID:
+            self._within.append((tag, named))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self._within.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._within and self._within.pop()[0] != tag:
+            pass
 
     def handle_data(self, data: str) -> None:
-        if self._open is not None:
-            self.found.append((*self._open, data))
-            self._open = None
+        if not self._within:
+            return
+        _, named = self._within[-1]
+        if "data-key" in named:
+            self.found.append((str(named["data-key"]), str(named["data-format"]), data))
+            return
+        tags = [tag for tag, _ in self._within]
+        classes = {word for _, attributes in self._within for word in str(attributes.get("class") or "").split()}
+        shown = bool({"td", "text"} & set(tags)) or bool({"tile", "case"} & classes)
+        if shown and re.search(r"\d", data) and not classes & {"name", "text", "axis", "digest", "shots"}:
+            self.loose.append(data.strip())
 
 
-@pytest.fixture(params=["cfp", "poses", "landmarks"])
-def report(request, tmp_path: Path, recognizer, write_picture, make_landmarker) -> Report:
+@pytest.fixture(params=["cfp", "poses", "landmarks", "systems"])
+def report(request, tmp_path: Path, recognizer, make_recognizer, write_picture, make_landmarker) -> Report:
     if request.param == "cfp":
         return cfp_report(request.getfixturevalue("cfp_tree"), recognizer, write_picture)
+    if request.param == "systems":
+        return pose_report(tmp_path, recognizer, write_picture, make_recognizer("<i>poor</i>", 8.0))
     if request.param == "poses":
         return pose_report(tmp_path, recognizer, write_picture)
     return landmarks_report(tmp_path, make_landmarker, write_picture)
@@ -126,6 +151,7 @@ def test_every_figure_on_the_page_is_the_one_in_the_json(report: Report, tmp_pat
     page = Keyed()
     page.feed((tmp_path / "out/report.html").read_text("utf-8"))
     assert len(page.found) > 30
+    assert page.loose == []
     for pointer, form, text in page.found:
         assert text == format_value(resolve(content, pointer), form), pointer
 
@@ -182,6 +208,27 @@ def test_the_json_has_the_promised_keys(tmp_path: Path, cfp_tree: Path, recogniz
     assert content["identification"]["profile"]["rank1"] == pytest.approx(10 / 12, abs=1e-6)
 
 
+def test_a_number_from_nowhere_is_seen() -> None:
+    page = Keyed()
+    page.feed(
+        '<td>12</td><td class="name">13</td><svg><text>14</text><text data-key="/n" data-format="count">15</text></svg>'
+    )
+    assert page.loose == ["12", "14"]
+    assert page.found == [("/n", "count", "15")]
+
+
+def test_a_page_of_uhdb31s_size_is_small(tmp_path: Path, make_recognizer, write_picture) -> None:
+    # Per probe the page holds nothing; its size is that of the grid's heads and the cases' thumbnails.
+    systems = [make_recognizer(name) for name in "abcde"]
+    report = pose_report(tmp_path, systems[0], write_picture, *systems[1:])
+    picture = CasePicture("photograph", "data:image/jpeg;base64," + "A" * 8_000)
+    heads = {
+        (yaw, pitch): "data:image/png;base64," + "A" * 8_000 for yaw in range(-90, 91, 30) for pitch in (-30, 0, 30)
+    }
+    write_report(tmp_path / "out", Report(report.json, report.rows, [[picture] * 6] * 12), heads)
+    assert (tmp_path / "out/report.html").stat().st_size < 2_000_000
+
+
 def test_a_single_identification_stands_at_the_top(tmp_path: Path, recognizer, write_picture) -> None:
     content = pose_report(tmp_path, recognizer, write_picture).json
     assert content["rendered"] is True
@@ -214,7 +261,7 @@ def test_rendered_sets_say_so_on_every_page(tmp_path: Path, recognizer, write_pi
 def test_a_pose_grid_is_drawn_for_the_21_poses_only(tmp_path: Path, recognizer, write_picture, cfp_tree: Path) -> None:
     write_report(tmp_path / "out", pose_report(tmp_path, recognizer, write_picture))
     page = (tmp_path / "out/report.html").read_text("utf-8")
-    assert page.count('/by_pose/3/rank1"') == 2  # the grid's cell and the table's
+    assert page.count('"/by_pose/3/rank1"') == 2  # the grid's cell and the table's
     write_report(tmp_path / "real", cfp_report(cfp_tree, recognizer, write_picture))
     assert "by yaw and pitch" not in (tmp_path / "real/report.html").read_text("utf-8")
 
@@ -324,3 +371,51 @@ def test_long_legends_wrap() -> None:
     svg = line_chart(lines, title="t", x=Axis("x", 0, 1), y=Axis("y", 0, 1))
     places = [float(y) for y in re.findall(r'y="([\d.]+)" text-anchor="start">a system', svg)]
     assert len(set(places)) == 5
+
+
+def test_landmark_views_have_a_table_and_a_grid(tmp_path: Path, make_landmarker, write_picture) -> None:
+    points = np.random.default_rng(0).random((68, 2)) * [18, 22] + 1
+    annotated = []
+    for pose in range(1, 22):
+        path = write_picture(tmp_path / f"{pose}.png", 1 if pose > 1 else 2)
+        yaw, pitch = uhdb31_angles(pose)
+        annotated.append(
+            AnnotatedPicture(path, path.name, points, Box.around(points), float(yaw), float(pitch), str(pose))
+        )
+    results = locate_landmarks(annotated, make_landmarker({1: points}, shift=1.0), None)
+    figures, rows = landmark_figures(annotated, results, [None] * 21)
+    report = landmark_report("synthetic", {}, figures, rows, results, "cd" * 32, FACTS, rendered=True)
+    assert report.json["by_view"]["1"]["found"] == 0.0
+    assert (report.json["by_view"]["3"]["yaw"], report.json["by_view"]["3"]["pitch"]) == (-90, -30)
+    write_report(tmp_path / "out", report)
+    text = (tmp_path / "out/report.html").read_text("utf-8")
+    assert text.count('"/by_view/3/nme_box"') == 2
+    assert "Rendered people" in text
+    page = Keyed()
+    page.feed(text)
+    assert page.loose == []
+
+
+def test_landmark_reports_are_compared_face_by_face(tmp_path: Path, make_landmarker, write_picture) -> None:
+    points = np.random.default_rng(0).random((68, 2)) * [18, 22] + 1
+    path = write_picture(tmp_path / "two.png", 1)
+    lost = write_picture(tmp_path / "lost.png", 2)
+    faces = [(path, points), (path, points + 0.5), (lost, points)]
+    annotated = [AnnotatedPicture(p, p.name, where, Box.around(where)) for p, where in faces]
+    for name, shift in (("near", 0.2), ("far", 3.0)):
+        results = locate_landmarks(annotated, make_landmarker({1: points}, shift=shift), None)
+        figures, rows = landmark_figures(annotated, results, [None] * 3)
+        facts = replace(FACTS, settings={"landmarks": name})
+        write_report(tmp_path / name, landmark_report("points", {}, figures, rows, results, "cd" * 32, facts))
+    compared = {one.measure: one for one in compare_reports(tmp_path / "near", tmp_path / "far")}
+    assert list(compared) == ["found", "within 8 % by box", "within 10 % by box", "median error by box"]
+    assert (compared["found"].first, compared["found"].second) == pytest.approx((2 / 3, 2 / 3))
+    assert (compared["within 10 % by box"].first, compared["within 10 % by box"].second) == pytest.approx((2 / 3, 0))
+    nearer = compared["median error by box"]
+    assert (nearer.test.only_first, nearer.test.only_second, nearer.n) == (2, 0, 3)
+    assert (nearer.first_system, nearer.second_system) == ("near", "far")
+    (tmp_path / "other").mkdir()
+    content = json.loads((tmp_path / "near/report.json").read_text("utf-8")) | {"kind": "recognition"}
+    (tmp_path / "other/report.json").write_text(json.dumps(content))
+    with pytest.raises(InvalidInputError, match="one kind"):
+        compare_reports(tmp_path / "near", tmp_path / "other")
