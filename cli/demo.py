@@ -30,6 +30,9 @@ TURNS = (-60, -30, 30, 60)
 SEED = 20
 """Of the rendered people: any number serves; fixed, so that two machines show the same people."""
 
+DEMO_SYSTEM = "default"
+"""What the product's own models are called in the report."""
+
 
 @dataclass(frozen=True)
 class Said:
@@ -96,14 +99,13 @@ def command(ctx: click.Context, output: Path, subjects: int, device: str, quiet:
     protocol = _protocol(output, portraits)
 
     from facerec.cli.output import photo_progress, write_table
-    from facerec.evaluation.signatures import SignatureCache, describe_pictures
+    from facerec.evaluation.signatures import describe_pictures
 
     with (
         _step(f"Describing {len(protocol.pictures)} pictures", quiet),
         photo_progress(len(protocol.pictures), "Describing", quiet) as advance,
     ):
-        cache = SignatureCache(output / "signatures", recognizer.contract.digest)
-        run = describe_pictures(protocol.pictures, recognizer, cache, advance)
+        run = describe_pictures(protocol.pictures, recognizer, output / "signatures", advance)
     with _step("Enrolling the frontal views and identifying the rest", quiet):
         gallery = _enroll(output, protocol, recognizer)
         said = _identify(gallery, protocol, run.results, recognizer)
@@ -301,11 +303,11 @@ def _report(
     """Write report.json, report.csv and report.html; return the JSON content."""
     import numpy as np
 
-    from facerec.cli.evaluate import command_line
+    from facerec.cli.evaluate import command_line, write_with_heads
     from facerec.evaluation.cases import recognition_cases
     from facerec.evaluation.environment import machine, versions, weight_digests
     from facerec.evaluation.recognition_figures import recognition_figures
-    from facerec.evaluation.report import RunFacts, recognition_report, write_report
+    from facerec.evaluation.report import RunFacts, SystemRun, recognition_report
     from facerec.frontalize.face_model import FaceModel
 
     facts = RunFacts(
@@ -314,14 +316,13 @@ def _report(
         versions=versions(),
         weights=weight_digests(),
         machine=machine(device),
-        contract=recognizer.contract.digest,
     )
-    figures = recognition_figures(protocol, results, np.random.default_rng(0))
-    report = recognition_report(protocol, figures, results, digests, facts)
-    model = FaceModel.load()
-    paths = {picture.name: picture.path for picture in protocol.pictures}
-    shots = recognition_cases(report.json["worst"], paths, recognizer, model)
-    write_report(output, replace(report, pictures=shots), model.landmarks())
+    figures = recognition_figures(protocol, results, np.random.default_rng(0), DEMO_SYSTEM)
+    run = SystemRun(figures, results, {}, recognizer.contract.digest)
+    report = recognition_report(protocol, {DEMO_SYSTEM: run}, digests, facts)
+    pictures = {picture.name: picture for picture in protocol.pictures}
+    shots = recognition_cases(report.json["worst"], pictures, recognizer, FaceModel.load())
+    write_with_heads(output, replace(report, pictures=shots))
     return report.json
 
 

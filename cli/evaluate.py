@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from facerec.evaluation.protocols.recognition import RecognitionProtocol
     from facerec.evaluation.report import Report
 
-_PROTOCOLS = ("cfp", "csv", "synthetic", "uhdb31", "lfw")
-_LANDMARK_SETS = ("points", "cfp")
+_PROTOCOLS = ("cfp", "csv", "ijb", "synthetic", "uhdb31", "lfw")
+_LANDMARK_SETS = ("points", "cfp", "synthetic")
 
 
 @click.group("evaluate")
@@ -38,14 +38,31 @@ def command() -> None:
 @click.argument("protocol", type=click.Choice(_PROTOCOLS))
 @click.argument("data", type=click.Path(exists=True, path_type=Path))
 @click.option("--folds", default=None, help="Folds of cfp or lfw, e.g. 7,8.  [default: all]")
+@click.option(
+    "--resolution",
+    type=click.Choice(["R1024", "R256", "R128"]),
+    default=None,
+    help="Sample UHDB31's pictures (or rendered ones) down by area.  [default: as they are]",
+)
+@click.option(
+    "--pictures",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=None,
+    help="Folder that the lists of ijb are relative to.  [default: DATA]",
+)
+@click.option(
+    "--systems",
+    multiple=True,
+    help="Systems side by side, separated by commas: LANDMARKS+DESCRIPTOR, or a descriptor alone.",
+)
 @click.option("--report", "folder", type=click.Path(file_okay=False, path_type=Path), help="Write the report here.")
 @click.option(
     "--cache",
     type=click.Path(file_okay=False, path_type=Path),
     default=None,
-    help="Keep signatures here (biometric data) to resume or repeat a run.  [default: REPORT/signatures]",
+    help="Keep fits and signatures here (biometric data) to resume or repeat a run.  [default: REPORT/signatures]",
 )
-@click.option("--no-cache", is_flag=True, help="Keep no signatures.")
+@click.option("--no-cache", is_flag=True, help="Keep no fits and no signatures.")
 @click.option("--landmarks", default="godp", show_default=True, help="Landmark model.")
 @click.option("--descriptor", default=None, help="Descriptor.  [default: the product's own]")
 @click.option("--worst", type=click.IntRange(min=0), default=12, show_default=True, help="Worst errors listed.")
@@ -60,6 +77,9 @@ def recognition(
     protocol: str,
     data: Path,
     folds: str | None,
+    resolution: str | None,
+    pictures: Path | None,
+    systems: tuple[str, ...],
     folder: Path | None,
     cache: Path | None,
     no_cache: bool,
@@ -76,61 +96,85 @@ def recognition(
 
     \b
     cfp        CFP's official tree: FF and FP folds, and identification of the folds' people
-    csv        a CSV with path,person,role (gallery or probe) and optionally pose,yaw,pitch
+    csv        a CSV with path,person,role (gallery or probe) and optionally pose,yaw,pitch,set
+    ijb        a folder with IJB's lists of templates: gallery and probes, and/or templates and comparisons
     synthetic  a folder made by `facerec synth`: rendered people in the 21 poses of UHDB31
     uhdb31     pictures named {subject}d31{pose}.bmp: gallery pose 11, the 20 others are probes
     lfw        pairs.txt beside LFW's pictures
+
+    \b
+    Several systems at once, found and fitted once where they differ in the descriptor alone:
+      facerec evaluate recognition uhdb31 UHDB31 --resolution R128 --systems godp+dfd,photo:dlib --report out/
     """
     if cache is not None and no_cache:
         raise click.UsageError("expected --cache or --no-cache, not both")
-    chosen = read_protocol(protocol, data, _fold_names(folds, protocol))
+    if systems and descriptor is not None:
+        raise click.UsageError("expected --systems or --descriptor, not both")
+    if pictures is not None and protocol != "ijb":
+        raise click.UsageError("--pictures is for ijb only")
+    chosen = read_protocol(protocol, data, _fold_names(folds, protocol), pictures)
+    if resolution is not None:
+        if protocol not in ("uhdb31", "synthetic"):
+            raise click.UsageError("--resolution is for uhdb31 and synthetic only")
+        from facerec.evaluation.protocols.resolution import at_resolution
+
+        chosen = at_resolution(chosen, resolution)
 
     import numpy as np
 
     from facerec.cli.output import duration, photo_progress
     from facerec.evaluation.recognition_figures import recognition_figures
-    from facerec.evaluation.report import RunFacts, recognition_report
-    from facerec.evaluation.signatures import SignatureCache, describe_pictures
+    from facerec.evaluation.report import RunFacts, SystemRun, recognition_report
+    from facerec.evaluation.signatures import describe_systems
+    from facerec.evaluation.systems import parse_systems
     from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
     from facerec.recognition.recognizer import Recognizer
 
     where = resolve_device(device)
-    described_by = descriptor or DEFAULT_DESCRIPTOR
-    recognizer = Recognizer.load(landmarks=landmarks, descriptor=described_by, device=where)
+    asked = parse_systems(systems or (f"{landmarks}+{descriptor or DEFAULT_DESCRIPTOR}",), landmarks)
+    recognizers = {
+        one.name: Recognizer.load(landmarks=one.landmarks, descriptor=one.descriptor, device=where) for one in asked
+    }
     kept = None if no_cache else cache or (folder / "signatures" if folder is not None else None)
-    stored = None if kept is None else SignatureCache(kept, recognizer.contract.digest)
     started = time.perf_counter()
     with photo_progress(len(chosen.pictures), "Describing", quiet) as advance:
-        run = describe_pictures(chosen.pictures, recognizer, stored, advance)
+        runs = describe_systems(chosen.pictures, recognizers, kept, advance)
+    computed, total = sum(run.computed for run in runs.values()), len(chosen.pictures) * len(runs)
     note(
-        f"Described {run.computed} pictures in {duration(time.perf_counter() - started)}; "
-        f"{len(run.results) - run.computed} came from the cache.",
+        f"Described {computed} pictures in {duration(time.perf_counter() - started)}; "
+        f"{total - computed} came from the cache.",
         quiet,
     )
-    figures = recognition_figures(chosen, run.results, np.random.default_rng(seed))
-    facts = RunFacts(
-        settings={
-            "landmarks": landmarks,
-            "descriptor": described_by,
-            "seed": seed,
-            "contract": json.loads(recognizer.contract.as_json()),
-        },
-        contract=recognizer.contract.digest,
-        **_facts(ctx, where),
+    measured = {
+        one.name: SystemRun(
+            # Every system is resampled alike, so that its intervals are those of a run of its own.
+            recognition_figures(chosen, runs[one.name].results, np.random.default_rng(seed), one.name),
+            runs[one.name].results,
+            {
+                "landmarks": one.landmarks,
+                "descriptor": one.descriptor,
+                "contract": json.loads(recognizers[one.name].contract.as_json()),
+            },
+            recognizers[one.name].contract.digest,
+        )
+        for one in asked
+    }
+    first = asked[0].name
+    report = recognition_report(
+        chosen, measured, runs[first].digests, RunFacts(settings={"seed": seed}, **_facts(ctx, where)), worst
     )
-    report = recognition_report(chosen, figures, run.results, run.digests, facts, worst)
     if folder is not None and not no_photos:
         from dataclasses import replace
 
         from facerec.evaluation.cases import recognition_cases
         from facerec.frontalize.face_model import FaceModel
 
-        paths = {picture.name: picture.path for picture in chosen.pictures}
-        shots = recognition_cases(report.json["worst"], paths, recognizer, FaceModel.load())
+        compared = {picture.name: picture for picture in chosen.compared}
+        shots = recognition_cases(report.json["worst"], compared, recognizers[first], FaceModel.load())
         report = replace(report, pictures=shots)
     _finish(report, folder, as_json, quiet, recognition_tables(report.json))
-    if stored is not None and not quiet:
-        note(f"The signatures in {kept} are biometric data; delete the folder when you no longer need it.")
+    if kept is not None and not quiet:
+        note(f"The fits and signatures in {kept} are biometric data; delete the folder when you no longer need it.")
 
 
 @command.command("landmarks")
@@ -173,8 +217,9 @@ def landmarks(
     """Errors of located landmarks on DATASET's annotated pictures.
 
     \b
-    points  a CSV with file,x0,y0,...,x67,y67 (and optionally yaw); pictures lie relative to it
-    cfp     CFP's official tree with its 30 fiducials a picture
+    points     a CSV with file,x0,y0,...,x67,y67 (and optionally pose,yaw,pitch); pictures lie relative to it
+    cfp        CFP's official tree with its 30 fiducials a picture
+    synthetic  a folder made by `facerec synth`: rendered people in 21 views, with exact points
     """
     if dataset != "cfp" and (folds is not None or view is not None):
         raise click.UsageError("--folds and --view are for cfp only")
@@ -197,7 +242,9 @@ def landmarks(
     yaws = [one.yaw if one.yaw is not None else yaw_of_points(one.points, mean_face) for one in annotated]
     figures, rows = landmark_figures(annotated, results, yaws)
     facts = RunFacts(settings={"landmarks": model, "boxes": boxes}, **_facts(ctx, where))
-    report = landmark_report(dataset, settings, figures, rows, results, _set_digest(annotated), facts, worst)
+    report = landmark_report(
+        dataset, settings, figures, rows, results, _set_digest(annotated), facts, worst, rendered=dataset == "synthetic"
+    )
     if folder is not None and not no_photos:
         from dataclasses import replace
 
@@ -217,9 +264,10 @@ def landmarks(
 @click.argument("second", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @json_option
 def compare(first: Path, second: Path, as_json: bool) -> None:
-    """What changed between two recognition reports of the same protocol, and whether it is more than chance.
+    """What changed between two reports of the same protocol, and whether it is more than chance.
 
-    FIRST and SECOND are folders that `facerec evaluate recognition --report` wrote. p is McNemar's exact test.
+    FIRST and SECOND are folders that `facerec evaluate recognition|landmarks --report` wrote. p is McNemar's exact
+    test on the trials on which the two differ; for errors, on which of the two is nearer.
     """
     from dataclasses import asdict
 
@@ -230,27 +278,24 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
     if as_json:
         write_json({"comparisons": [asdict(one) for one in comparisons]})
         return
-    columns = ("set", "n", "first %", "second %", "change", "only first", "only second", "p")
-    write_table(
-        columns,
-        [
-            (
-                one.set,
-                one.n,
-                f"{100 * one.first:.1f}",
-                f"{100 * one.second:.1f}",
-                f"{100 * (one.second - one.first):+.1f}",
-                one.test.only_first,
-                one.test.only_second,
-                f"{one.test.p_value:.3g}",
-            )
-            for one in comparisons
-        ],
-        right=columns[1:],
-    )
+    columns = ("set", "measure", "systems", "n", "first %", "second %", "change", "only first", "only second", "p")
+
+    def percent(value: float | None, sign: str = "") -> str:
+        return "" if value is None else f"{100 * value:{sign}.2f}"
+
+    rows = []
+    for one in comparisons:
+        systems = dict.fromkeys((one.first_system, one.second_system))
+        change = None if one.first is None or one.second is None else one.second - one.first
+        shares = (percent(one.first), percent(one.second), percent(change, "+"))
+        test = (one.test.only_first, one.test.only_second, f"{one.test.p_value:.3g}")
+        rows.append((one.set, one.measure, ", ".join(systems), one.n, *shares, *test))
+    write_table(columns, rows, right=columns[3:])
 
 
-def read_protocol(name: str, data: Path, folds: Sequence[str] | None) -> RecognitionProtocol:
+def read_protocol(
+    name: str, data: Path, folds: Sequence[str] | None, pictures: Path | None = None
+) -> RecognitionProtocol:
     """The protocol `name` on `data`; raises `InvalidInputError` for a wrong tree, saying what was expected."""
     if name == "cfp":
         from facerec.evaluation.protocols.cfp import read_cfp
@@ -260,6 +305,10 @@ def read_protocol(name: str, data: Path, folds: Sequence[str] | None) -> Recogni
         from facerec.evaluation.protocols.lfw import read_lfw
 
         return read_lfw(data, folds)
+    if name == "ijb":
+        from facerec.evaluation.protocols.ijb import read_ijb
+
+        return read_ijb(data, pictures)
     if name == "uhdb31":
         from facerec.evaluation.protocols.uhdb31 import read_uhdb31
 
@@ -275,8 +324,9 @@ def read_protocol(name: str, data: Path, folds: Sequence[str] | None) -> Recogni
 
 _IDENTIFICATION = (
     ("n", "probes", "count"),
-    ("found", "found %", "percent"),
-    ("described", "described %", "percent"),
+    ("failed_to_find", "no face %", "percent"),
+    ("failed_to_fit", "no fit %", "percent"),
+    ("failed_to_describe", "not described %", "percent"),
     ("rank1", "rank-1 %", "percent"),
     ("rank1_interval", "95 % interval", "interval"),
     ("rank5", "rank-5 %", "percent"),
@@ -284,8 +334,9 @@ _IDENTIFICATION = (
 )
 _VERIFICATION = (
     ("n", "pairs", "count"),
-    ("found", "both found %", "percent"),
-    ("described", "described %", "percent"),
+    ("failed_to_find", "no face %", "percent"),
+    ("failed_to_fit", "no fit %", "percent"),
+    ("failed_to_describe", "not described %", "percent"),
     ("accuracy", "accuracy %", "percent"),
     ("accuracy_interval", "95 % interval", "interval"),
     ("auc", "AUC", "number"),
@@ -310,20 +361,31 @@ def recognition_tables(content: Mapping[str, Any]) -> list[Table]:
     from facerec.evaluation.pointers import identification_places, resolve
 
     tables: list[Table] = []
+    systems: Mapping[str, Any] = content.get("systems", {})
     for base, name in identification_places(content):
         figures = resolve(content, base)
+        if systems:
+            title = f"identification {name}".strip()
+            beside = [(system, resolve(block, base)) for system, block in systems.items()]
+            tables.append(_table(title, _IDENTIFICATION, beside))
+            continue
         blocks = [(name or "all", figures)]
+        blocks += list(figures.get("by_group", {}).items())
         blocks += [(f"pose {pose}", inside) for pose, inside in figures.get("by_pose", {}).items()]
         blocks += [(f"|yaw| {bins}", inside) for bins, inside in figures["by_yaw"].items()]
         tables.append(_table("identification", _IDENTIFICATION, blocks))
-    if content.get("verification"):
+    for name in content.get("verification", {}) if systems else ():
+        beside = [(system, block["verification"][name]) for system, block in systems.items()]
+        tables.append(_table(f"verification {name}", _VERIFICATION, beside))
+    if content.get("verification") and not systems:
         tables.append(_table("verification", _VERIFICATION, list(content["verification"].items())))
     return tables
 
 
 def landmark_tables(content: Mapping[str, Any]) -> list[Table]:
     """Headings and rows of the terminal's table for a landmark report's JSON."""
-    blocks = [("all", content)] + [(f"|yaw| {bins}", inside) for bins, inside in content["by_yaw"].items()]
+    blocks = [("all", content)] + [(f"view {view}", inside) for view, inside in content.get("by_view", {}).items()]
+    blocks += [(f"|yaw| {bins}", inside) for bins, inside in content["by_yaw"].items()]
     return [_table("landmarks", _LANDMARKS, blocks)]
 
 
@@ -344,11 +406,7 @@ def _finish(report: Report, folder: Path | None, as_json: bool, quiet: bool, tab
     from facerec.cli.output import write_table
 
     if folder is not None:
-        from facerec.evaluation.report import write_report
-        from facerec.frontalize.face_model import FaceModel
-
-        mean_face = FaceModel.load().landmarks() if report.json["kind"] == "recognition" else None
-        written = write_report(folder, report, mean_face)
+        written = write_with_heads(folder, report)
         note(f"Wrote {', '.join(path.name for path in written)} to {folder}", quiet)
     if as_json:
         write_json(report.json)
@@ -358,6 +416,21 @@ def _finish(report: Report, folder: Path | None, as_json: bool, quiet: bool, tab
     for headings, rows in tables:
         write_table(headings, rows, right=headings[1:-1])
         click.echo()
+
+
+def write_with_heads(folder: Path, report: Report) -> list[Path]:
+    """Write the report's files, with rendered heads in the pose grid of its page; return the paths written."""
+    from facerec.evaluation.page_charts import grid_angles
+    from facerec.evaluation.report import write_report
+
+    angles = grid_angles(report.json)
+    if not angles:
+        return write_report(folder, report)
+    from facerec.evaluation.heads import mean_heads
+    from facerec.frontalize.face_model import FaceModel
+    from facerec.frontalize.texture_model import TextureModel
+
+    return write_report(folder, report, mean_heads(angles, FaceModel.load(), TextureModel.load()))
 
 
 def _fold_names(folds: str | None, protocol: str) -> list[str] | None:
@@ -375,6 +448,10 @@ def _read_landmark_set(
         from facerec.evaluation.protocols.landmark_sets import read_points
 
         return read_points(data), {"file": data.name}
+    if name == "synthetic":
+        from facerec.evaluation.protocols.synthetic import read_synthetic_points
+
+        return read_synthetic_points(data), {"file": data.name}
     from facerec.evaluation.protocols.cfp import read_cfp_landmarks
 
     annotated = read_cfp_landmarks(data, folds, "frontal" if view == "frontal" else "profile")
@@ -422,6 +499,8 @@ def command_line(ctx: click.Context) -> str:
         value = ctx.params.get(name)
         if isinstance(parameter, click.Argument):
             words.append(str(value))
+        elif isinstance(parameter, click.Option) and parameter.multiple:
+            words += [word for one in value or () for word in (parameter.opts[-1], str(one))]
         elif isinstance(parameter, click.Option):
             words += [parameter.opts[-1]] if parameter.is_flag else [parameter.opts[-1], str(value)]
     return shlex.join(words)

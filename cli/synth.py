@@ -11,7 +11,7 @@ from facerec.cli.options import note, quiet_option
 
 @click.command(
     "synth",
-    epilog="\b\nExamples:\n  facerec synth -o rendered --subjects 77\n"
+    epilog="\b\nExamples:\n  facerec synth -o rendered --subjects 77 --lights I01,I02,I03\n"
     "  facerec evaluate recognition synthetic rendered --report report",
 )
 @click.option(
@@ -23,12 +23,15 @@ from facerec.cli.options import note, quiet_option
 @click.option(
     "--width", default=256, show_default=True, type=click.IntRange(min=32, max=1024), help="Width, px (R256)."
 )
+@click.option(
+    "--lights", default="I03", show_default=True, help="Lights, e.g. I01,I02,I03: left, right, even; a set for each."
+)
 @quiet_option
-def command(output: Path, subjects: int, poses: str, seed: int, width: int, quiet: bool) -> None:
-    """Render people who do not exist, each in the 21 poses of UHDB31 (7 yaws x 3 pitches).
+def command(output: Path, subjects: int, poses: str, seed: int, width: int, lights: str, quiet: bool) -> None:
+    """Render people who do not exist, each in the 21 poses of UHDB31 (7 yaws x 3 pitches), by a perspective camera.
 
-    Writes `{subject}d31{pose}.png`, `protocol.csv` (path, person, role, pose, yaw, pitch) and a note that the pictures
-    are rendered, and by which model.
+    Writes `{subject}d31{pose}.png`, `protocol.csv` (path, person, role, pose, yaw, pitch), `landmarks.csv` (the exact
+    68 points) and a note that the pictures are rendered, and by which model.
     """
     from rich.console import Console
     from rich.progress import track
@@ -44,13 +47,14 @@ def command(output: Path, subjects: int, poses: str, seed: int, width: int, quie
     # UHDB31 is 1024 x 1224: the same shape at any width.
     settings = SynthesisSettings(width=width, height=round(width * 1224 / 1024))
     people = synthetic_people(subjects, seed, settings)
+    named = list(dict.fromkeys(light.strip() for light in lights.split(",")))
     photographs = track(
-        uhdb31_photographs(people, seed, settings),
-        total=21 * subjects,
+        uhdb31_photographs(people, seed, settings, lights=named),
+        total=21 * subjects * len(named),
         description="rendering",
         console=Console(stderr=True, quiet=quiet),
     )
-    protocol = write_uhdb31(output, iter(photographs))
-    note(f"{21 * subjects} photographs of {subjects} people, {RENDERED_BY}", quiet)
+    protocol = write_uhdb31(output, photographs, named)
+    note(f"{21 * subjects * len(named)} photographs of {subjects} people, {RENDERED_BY}", quiet)
     note(f"Next: facerec evaluate recognition synthetic {output} --report report", quiet)
     click.echo(str(protocol))

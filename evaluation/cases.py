@@ -9,7 +9,6 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,13 +16,15 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 from PIL import ImageDraw
 
+from facerec.evaluation.fits import fit_picture, open_picture
 from facerec.evaluation.landmark_errors import LandmarkResult
 from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
+from facerec.evaluation.protocols.recognition import Picture
 from facerec.evaluation.signatures import Describer
 from facerec.landmarks.errors import FacerecError, UnusablePhotoError
 from facerec.landmarks.image import read_image
 from facerec.landmarks.types import Box, Image
-from facerec.recognition.recognizer import DescribedFace
+from facerec.recognition.recognizer import LiftedFace
 
 if TYPE_CHECKING:
     from facerec.frontalize.face_model import FaceModel
@@ -56,7 +57,7 @@ class CasePicture:
 
 def recognition_cases(
     worst: Sequence[Mapping[str, Any]],
-    paths: Mapping[str, Path],
+    pictures: Mapping[str, Picture],
     recognizer: Describer,
     model: FaceModel | None,
 ) -> list[list[CasePicture]]:
@@ -64,16 +65,16 @@ def recognition_cases(
 
     Args:
         worst: entries with file, mate_file and rival_file.
-        paths: path of each picture by its name.
+        pictures: what was compared, by name.
         recognizer: describes the pictures once more, for what the cache does not keep.
         model: the face model that draws overlay and frontal view; None leaves those out.
     """
     cases: list[list[CasePicture]] = []
     for case in worst:
-        shots = _stages(paths[case["file"]], recognizer, model)
+        shots = _stages(pictures[case["file"]], recognizer, model)
         for label, file in (("right person", case["mate_file"]), ("named person", case["rival_file"])):
             if file is not None:
-                shots += _stages(paths[file], recognizer, None, label)[:1]
+                shots += _stages(pictures[file], recognizer, None, label)[:1]
         cases.append(shots)
     return cases
 
@@ -105,19 +106,21 @@ def landmark_cases(
     return cases
 
 
-def _stages(path: Path, recognizer: Describer, model: FaceModel | None, label: str = "photograph") -> list[CasePicture]:
+def _stages(
+    picture: Picture, recognizer: Describer, model: FaceModel | None, label: str = "photograph"
+) -> list[CasePicture]:
     try:
-        image = read_image(path)
-        faces = list(recognizer.describe(image))
+        image = open_picture(picture)
+        outcome = fit_picture(picture, image, recognizer, 0.0)
+        face = recognizer.lift(outcome.resume(image)) if outcome.reason is None else None
     except UnusablePhotoError:
         return []
-    if not faces:
+    if outcome.box is None:
         whole = Box(-0.5, -0.5, image.shape[1] - 0.5, image.shape[0] - 0.5)
         return [CasePicture(label, _uri(_crop(image, whole, SMALL, margin=0.0)[0]))]
-    face = faces[0]
-    box = face.face.box if isinstance(face, DescribedFace) else face.box
+    box = outcome.box
     shots = [CasePicture(label, _uri(_crop(image, box, SMALL)[0]))]
-    if label != "photograph" or not isinstance(face, DescribedFace):
+    if label != "photograph" or not isinstance(face, LiftedFace):
         return shots
     crop, scale, origin = _crop(image, box, SMALL)
     overlay: PilImage.Image | None = None
@@ -135,7 +138,7 @@ def _stages(path: Path, recognizer: Describer, model: FaceModel | None, label: s
     return shots
 
 
-def _overlay(image: Image, face: DescribedFace, model: FaceModel, box: Box) -> PilImage.Image | None:
+def _overlay(image: Image, face: LiftedFace, model: FaceModel, box: Box) -> PilImage.Image | None:
     from facerec.frontalize.render import draw_overlay
 
     try:
@@ -145,7 +148,7 @@ def _overlay(image: Image, face: DescribedFace, model: FaceModel, box: Box) -> P
     return _crop(drawn, box, SMALL)[0]
 
 
-def _frontal(face: DescribedFace, model: FaceModel) -> PilImage.Image | None:
+def _frontal(face: LiftedFace, model: FaceModel) -> PilImage.Image | None:
     from facerec.frontalize.render import frontal_view
 
     try:

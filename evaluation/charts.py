@@ -6,22 +6,22 @@ stay apart for colour-blind readers; heat maps use cividis, made for them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
-from facerec.frontalize.types import Camera
 from facerec.landmarks.errors import InvalidInputError
 
-LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
-_DASHES = ("", "7 4", "2 3", "9 3 2 3", "4 2")
+LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
+_DASHES = ("", "7 4", "2 3", "9 3 2 3", "4 2", "12 4", "1 5")
 
-_WIDTH, _HEIGHT = 460, 320
+_WIDTH, _PLOT_HEIGHT = 460, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 34, 46
+_LEGEND_ROW = 18
 
 
 @dataclass(frozen=True)
@@ -33,73 +33,120 @@ class Line:
     y: Sequence[float]
 
 
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a chart.
+
+    Attributes:
+        label: its title.
+        low, high: what it covers.
+        percent: whether values are shares, labelled in percent.
+        log: whether it is logarithmic; `low` > 0 then, and smaller values stand at the edge.
+    """
+
+    label: str
+    low: float
+    high: float
+    percent: bool = True
+    log: bool = False
+
+    def place(self, value: float) -> float:
+        """Where `value` stands between the ends, 0 to 1; outside of that when it is beyond them."""
+        if self.log:
+            return float(np.log(max(value, self.low) / self.low) / np.log(self.high / self.low))
+        return (value - self.low) / (self.high - self.low)
+
+    def ticks(self) -> list[float]:
+        """Round values on the axis."""
+        if self.log:
+            powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+            values = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
+            return [value for value in values if self.low * 0.999 <= value <= self.high * 1.001]
+        return _ticks(self.low, self.high, whole=not self.percent)
+
+    def text(self, value: float) -> str:
+        """What a tick says."""
+        return f"{round(100 * value, 6) if self.percent else value:g}"
+
+
 def line_chart(
-    lines: Sequence[Line],
-    *,
-    title: str,
-    x_label: str,
-    y_label: str,
-    x_range: tuple[float, float],
-    y_range: tuple[float, float] = (0.0, 1.0),
-    percent_x: bool = True,
-    steps: bool = False,
+    lines: Sequence[Line], *, title: str, x: Axis, y: Axis, steps: bool = False, marks: bool = False, even: bool = False
 ) -> str:
     """An SVG line chart.
 
     Args:
         lines: at most as many as there are `LINE_COLOURS`.
         title: what the chart shows, for readers who do not see it.
-        x_label, y_label: axis titles.
-        x_range, y_range: what the axes cover; y is a share and is labelled in percent.
-        percent_x: whether x is a share as well.
-        steps: draw a staircase that rises at each point (a curve over ranks or thresholds) rather than straight lines.
+        x, y: the axes.
+        steps: draw a staircase that rises at each point (a curve over ranks) rather than straight lines.
+        marks: draw a dot at each point.
+        even: draw the line on which x equals y, for comparison.
     """
     if len(lines) > len(LINE_COLOURS):
         raise InvalidInputError(f"expected at most {len(LINE_COLOURS)} lines in a chart; got {len(lines)}")
+    legend, rows = _legend([line.label for line in lines])
+    top = _TOP + _LEGEND_ROW * (rows - 1)
+    height = top + _PLOT_HEIGHT + _BOTTOM
 
     def across(value: float) -> float:
-        low, high = x_range
-        return _LEFT + (value - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
+        return _LEFT + x.place(value) * (_WIDTH - _LEFT - _RIGHT)
 
     def up(value: float) -> float:
-        low, high = y_range
-        return _HEIGHT - _BOTTOM - (value - low) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
+        return top + (1 - float(np.clip(y.place(value), 0, 1))) * _PLOT_HEIGHT
 
-    parts = [_open(_WIDTH, _HEIGHT, title)]
-    for tick in _ticks(*y_range):
+    parts = [_open(_WIDTH, height, title)]
+    for tick in y.ticks():
         parts.append(_rule(_LEFT, up(tick), _WIDTH - _RIGHT, up(tick)))
-        parts.append(_text(_LEFT - 6, up(tick) + 4, f"{100 * tick:g}", anchor="end"))
-    for tick in _ticks(*x_range, whole=not percent_x):
-        parts.append(_rule(across(tick), _TOP, across(tick), _HEIGHT - _BOTTOM))
-        parts.append(_text(across(tick), _HEIGHT - _BOTTOM + 16, f"{100 * tick if percent_x else tick:g}"))
-    parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 10, x_label))
-    middle = (_TOP + _HEIGHT - _BOTTOM) / 2
+        parts.append(_text(_LEFT - 6, up(tick) + 4, y.text(tick), anchor="end"))
+    for tick in x.ticks():
+        parts.append(_rule(across(tick), top, across(tick), top + _PLOT_HEIGHT))
+        parts.append(_text(across(tick), top + _PLOT_HEIGHT + 16, x.text(tick)))
+    parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, height - 10, x.label))
+    middle = top + _PLOT_HEIGHT / 2
     parts.append(
-        f'<text x="14" y="{middle:.1f}" text-anchor="middle" transform="rotate(-90 14 {middle:.1f})">'
-        f"{escape(y_label)}</text>"
+        f'<text class="axis" x="14" y="{middle:.1f}" text-anchor="middle" transform="rotate(-90 14 {middle:.1f})">'
+        f"{escape(y.label)}</text>"
     )
-    key: float = _LEFT
+    if even:
+        low, high = max(x.low, y.low), min(x.high, y.high)
+        parts.append(
+            f'<line x1="{across(low):.1f}" y1="{up(low):.1f}" x2="{across(high):.1f}" y2="{up(high):.1f}" '
+            'stroke="#999999" stroke-width="1"/>'
+        )
     for number, line in enumerate(lines):
         points = [
-            (across(float(x)), up(float(np.clip(y, *y_range))))
-            for x, y in zip(line.x, line.y, strict=True)
-            if x_range[0] <= x <= x_range[1]
+            (across(float(a)), up(float(b)))
+            for a, b in zip(line.x, line.y, strict=True)
+            if x.log or x.low <= a <= x.high
         ]
+        dots = points
         if steps:
             points = [p for (x0, y0), (x1, y1) in pairwise(points) for p in ((x0, y0), (x1, y0), (x1, y1))] or points
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
         style = f'stroke="{LINE_COLOURS[number]}" stroke-dasharray="{_DASHES[number]}"'
         parts.append(f'<polyline points="{path}" fill="none" stroke-width="2.2" {style}/>')
-        if len(points) == 1:
-            parts.append(
-                f'<circle cx="{points[0][0]:.1f}" cy="{points[0][1]:.1f}" r="4" fill="{LINE_COLOURS[number]}"/>'
-            )
+        if marks or len(points) == 1:
+            parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="4" fill="{LINE_COLOURS[number]}"/>' for a, b in dots]
         # The legend stands above the axes, where no line can hide it.
-        parts.append(f'<line x1="{key:.0f}" y1="16" x2="{key + 28:.0f}" y2="16" stroke-width="2.2" {style}/>')
-        parts.append(_text(key + 34, 20, line.label, anchor="start"))
-        key += 48 + 6.3 * len(line.label)
+        key, row = legend[number]
+        base = 16 + _LEGEND_ROW * row
+        parts.append(f'<line x1="{key:.0f}" y1="{base}" x2="{key + 28:.0f}" y2="{base}" stroke-width="2.2" {style}/>')
+        parts.append(_text(key + 34, base + 4, line.label, anchor="start"))
     parts.append("</svg>")
     return "".join(parts)
+
+
+def _legend(labels: Sequence[str]) -> tuple[list[tuple[float, int]], int]:
+    """Where each label's key begins, (x, row), and how many rows there are."""
+    places: list[tuple[float, int]] = []
+    x, row = float(_LEFT), 0
+    for label in labels:
+        wide = 48 + 6.3 * len(label)
+        if x > _LEFT and x + wide > _WIDTH:
+            x, row = float(_LEFT), row + 1
+        places.append((x, row))
+        x += wide
+    return places, row + 1
 
 
 def histogram(edges: Sequence[float], counts: Sequence[tuple[str, Sequence[int]]], *, title: str, x_label: str) -> str:
@@ -116,11 +163,8 @@ def histogram(edges: Sequence[float], counts: Sequence[tuple[str, Sequence[int]]
     return line_chart(
         lines,
         title=title,
-        x_label=x_label,
-        y_label="pairs in the bin, %",
-        x_range=(float(edges[0]), float(edges[-1])),
-        y_range=(0.0, float(top)),
-        percent_x=False,
+        x=Axis(x_label, float(edges[0]), float(edges[-1]), percent=False),
+        y=Axis("pairs in the bin, %", 0.0, float(top)),
     )
 
 
@@ -130,115 +174,95 @@ class HeatCell:
 
     Attributes:
         yaw, pitch: its place, degrees.
-        value: share in [0, 1] that gives the colour; None for the gallery's pose.
-        text: what is written: the value, and below it something smaller.
-        pointer: JSON pointer of the value in report.json.
+        shade: colour in [0, 1], 1 the brightest; None for a pose without a value.
+        texts: what is written below each other, each with the JSON pointer it came from and its form (see
+            `facerec.evaluation.pointers.format_value`); None for plain words.
     """
 
     yaw: float
     pitch: float
-    value: float | None
-    text: tuple[str, str]
-    pointer: str | None
+    shade: float | None
+    texts: Sequence[tuple[str, tuple[str, str] | None]]
 
 
 def pose_grid(
     cells: Sequence[HeatCell],
     *,
     title: str,
-    low: float = 0.0,
-    mean_face: NDArray[np.float64] | None = None,
+    ends: tuple[str, str],
+    heads: Mapping[tuple[float, float], str] | None = None,
 ) -> str:
     """An SVG heat map with one column a yaw and one row a pitch (upward poses on top).
 
     Args:
         cells: at most one for each yaw and pitch.
         title: what the chart shows, for readers who do not see it.
-        low: value of the darkest colour; the brightest is 1.
-        mean_face: (68, 3) landmarks of the mean face in model space, drawn turned into each cell's pose.
+        ends: what the darkest and the brightest colour stand for.
+        heads: a picture of a head in each pose, as data URIs.
     """
+    heads = heads or {}
     yaws = sorted({cell.yaw for cell in cells})
     pitches = sorted({cell.pitch for cell in cells}, reverse=True)
-    width, height, left, bottom = 92, 96 if mean_face is not None else 58, 44, 40
-    total = (left + width * len(yaws) + 8, height * len(pitches) + bottom)
+    lines = max(len(cell.texts) for cell in cells)
+    picture = 66 if heads else 0
+    width, height, left = 92, picture + 18 + 15 * lines, 44
+    total = (left + width * len(yaws) + 8, height * len(pitches) + 62)
     parts = [_open(*total, title)]
     for cell in cells:
         x, y = left + width * yaws.index(cell.yaw), height * pitches.index(cell.pitch)
-        fill = "#ffffff" if cell.value is None else colour(cell.value, low)
-        ink = "#111111" if cell.value is None or _luminance(fill) > 0.45 else "#ffffff"
-        dash = ' stroke-dasharray="4 3"' if cell.value is None else ""
+        fill = "#ffffff" if cell.shade is None else colour(cell.shade)
+        ink = "#111111" if cell.shade is None or _luminance(fill) > 0.18 else "#ffffff"
+        dash = ' stroke-dasharray="4 3"' if cell.shade is None else ""
         parts.append(
             f'<rect x="{x + 1}" y="{y + 1}" width="{width - 2}" height="{height - 2}" rx="4" fill="{fill}" '
             f'stroke="#777777"{dash}/>'
         )
-        if mean_face is not None:
-            parts.append(_head(mean_face, cell.yaw, cell.pitch, x + width / 2, y + 30, 40, ink))
-        key = "" if cell.pointer is None else f' data-key="{escape(cell.pointer)}" data-format="percent"'
-        middle, base = x + width / 2, y + height - 22
-        parts.append(
-            f'<text x="{middle:.1f}" y="{base}" text-anchor="middle" fill="{ink}" font-size="17" '
-            f'font-weight="600"{key}>{escape(cell.text[0])}</text>'
-        )
-        parts.append(
-            f'<text x="{middle:.1f}" y="{base + 14}" text-anchor="middle" fill="{ink}" font-size="10">'
-            f"{escape(cell.text[1])}</text>"
-        )
+        head = heads.get((cell.yaw, cell.pitch))
+        if head is not None:
+            # On white, so that a dark cell does not swallow the head.
+            parts.append(
+                f'<rect x="{x + 5}" y="{y + 5}" width="{width - 10}" height="{picture}" rx="3" fill="#ffffff"/>'
+                f'<image x="{x + (width - picture) / 2}" y="{y + 5}" width="{picture}" height="{picture}" '
+                f'href="{head}"/>'
+            )
+        for number, (text, source) in enumerate(cell.texts):
+            base = y + picture + 22 + 15 * number
+            size = 'font-size="17" font-weight="600"' if number == 0 else 'font-size="11"'
+            key = ' class="axis"' if source is None else f' data-key="{escape(source[0])}" data-format="{source[1]}"'
+            parts.append(
+                f'<text x="{x + width / 2:.1f}" y="{base}" text-anchor="middle" fill="{ink}" {size}{key}>'
+                f"{escape(text)}</text>"
+            )
+    bottom = height * len(pitches)
     for yaw in yaws:
-        parts.append(_text(left + width * (yaws.index(yaw) + 0.5), height * len(pitches) + 15, _degrees(yaw)))
+        parts.append(_text(left + width * (yaws.index(yaw) + 0.5), bottom + 15, _degrees(yaw)))
     for pitch in pitches:
         parts.append(_text(left - 6, height * (pitches.index(pitch) + 0.5) + 4, _degrees(pitch), anchor="end"))
     label = "yaw (columns; + : nose to the image's right), pitch (rows; + : up)"
-    parts.append(_text(left + width * len(yaws) / 2, total[1] - 6, label))
+    parts.append(_text(left, bottom + 34, label, anchor="start"))
+    parts += _colour_key(left, bottom + 43, ends)
     parts.append("</svg>")
     return "".join(parts)
 
 
-def colour(value: float, low: float = 0.0) -> str:
-    """cividis for `value` within [`low`, 1], as #rrggbb."""
+def _colour_key(x: float, y: float, ends: tuple[str, str]) -> list[str]:
+    """A strip of the colours from the darkest to the brightest, with what its ends stand for."""
+    steps, wide = 24, 6
+    start = x + 7.0 * len(ends[0]) + 6
+    parts = [_text(x, y + 10, ends[0], anchor="start")]
+    parts += [
+        f'<rect x="{start + wide * i:.1f}" y="{y}" width="{wide + 0.5}" height="12" fill="{colour(i / (steps - 1))}"/>'
+        for i in range(steps)
+    ]
+    return [*parts, _text(start + wide * steps + 6, y + 10, ends[1], anchor="start")]
+
+
+def colour(shade: float) -> str:
+    """cividis at `shade` within [0, 1], as #rrggbb."""
     from matplotlib import colormaps  # late: only reports need it
 
-    red, green, blue, _ = colormaps["cividis"](float(np.clip((value - low) / max(1 - low, 1e-9), 0, 1)))
+    red, green, blue, _ = colormaps["cividis"](float(np.clip(shade, 0, 1)))
     return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
-
-
-# Strokes of a face by rows of ibug68: all of it, and the half that a camera sees of a head turned to the image's right.
-_STROKES = (
-    tuple(range(17)),
-    tuple(range(17, 22)),
-    tuple(range(22, 27)),
-    tuple(range(27, 31)),
-    tuple(range(31, 36)),
-    (*range(36, 42), 36),
-    (*range(42, 48), 42),
-    (*range(48, 60), 48),
-)
-_HALF_STROKES = (
-    tuple(range(9)),
-    tuple(range(17, 22)),
-    (*range(27, 31), 33, 32, 31),
-    (*range(36, 40),),
-    (48, 49, 50, 51),
-    (48, 59, 58, 57),
-)
-
-
-def _head(mean_face: NDArray[np.float64], yaw: float, pitch: float, x: float, y: float, size: float, ink: str) -> str:
-    """Line drawing of the mean face in a pose, about `size` px wide around (x, y)."""
-    turned_away = abs(yaw) > 45
-    # Only one half of the face is drawn for steep poses; the other side is its mirror image.
-    shown = abs(yaw) if turned_away else yaw
-    centered = mean_face - mean_face.mean(axis=0)
-    points = Camera.from_angles(shown, pitch, 0).project(centered)[:, :2]
-    points *= size / float(np.ptp(centered[:, 1]))
-    if turned_away and yaw < 0:
-        points[:, 0] *= -1
-    points += (x, y)
-    strokes = _HALF_STROKES if turned_away else _STROKES
-    lines = "".join(
-        '<polyline points="' + " ".join(f"{points[i, 0]:.1f},{points[i, 1]:.1f}" for i in stroke) + '"/>'
-        for stroke in strokes
-    )
-    return f'<g fill="none" stroke="{ink}" stroke-width="1.1" opacity="0.85">{lines}</g>'
 
 
 def _open(width: float, height: float, title: str) -> str:
@@ -250,7 +274,7 @@ def _open(width: float, height: float, title: str) -> str:
 
 
 def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+    return f'<text class="axis" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
 def _degrees(angle: float) -> str:

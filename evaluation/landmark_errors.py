@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from facerec.evaluation.fits import LEAST_IOU
 from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
 from facerec.frontalize.types import Camera
 from facerec.landmarks.errors import InvalidInputError, ReasonCode, UnusablePhotoError
@@ -25,10 +26,6 @@ from facerec.landmarks.types import Box, Image, Landmarks
 Points = NDArray[np.float64]
 Normaliser = Literal["box", "interocular", "pupil"]
 NORMALISERS: tuple[Normaliser, ...] = ("box", "interocular", "pupil")
-
-LEAST_IOU = 0.4
-"""A detected box is the annotated face when they overlap by this much (IoU). Lower than the usual 0.5: annotated boxes
-are tight around landmarks that hide on turned faces, and a box that lands on the face, cut differently, did find it."""
 
 CED_LIMITS = (0.08, 0.10)
 """Errors at which the area under the CED and the failure rate are taken."""

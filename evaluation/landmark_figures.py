@@ -35,8 +35,8 @@ class FaceRow:
     """One annotated face, as it goes into faces.csv.
 
     Attributes:
-        file: the picture.
-        yaw: degrees; yaw_source says "given" by the data, "estimated" from the annotated points, or "unknown".
+        file: the picture; pose: its view, where the data name one.
+        yaw, pitch: degrees; yaw_source says "given" by the data, "estimated" from the annotated points, or "unknown".
         annotated: how many points are annotated.
         found: whether some detected box was this face.
         reason: why not ("" when it was).
@@ -45,7 +45,9 @@ class FaceRow:
     """
 
     file: str
+    pose: str | None
     yaw: float | None
+    pitch: float | None
     yaw_source: str
     annotated: int
     found: bool
@@ -84,7 +86,9 @@ def landmark_figures(
         stated = {kind: float(value) if np.isfinite(value) else None for kind, value in errors.items()}
         row = FaceRow(
             file=one.name,
+            pose=one.pose,
             yaw=yaw,
+            pitch=one.pitch,
             yaw_source="unknown" if yaw is None else source,
             annotated=int(np.isfinite(one.points).all(axis=1).sum()),
             found=result.points is not None,
@@ -104,6 +108,13 @@ def landmark_figures(
         name: _summary([face for face in faces if yaw_bin(face.row.yaw) == name])
         for name in in_order(yaw_bin(face.row.yaw) for face in faces)
     }
+    poses = sorted({face.row.pose for face in faces if face.row.pose is not None}, key=lambda pose: (len(pose), pose))
+    # One view for all would only repeat the overall figures.
+    if len(poses) > 1:
+        figures["by_view"] = {}
+        for pose in poses:
+            inside = [face for face in faces if face.row.pose == pose]
+            figures["by_view"][pose] = _summary(inside) | _shared_angles([face.row for face in inside])
     figures["yaw_source"] = {
         source: sum(face.row.yaw_source == source for face in faces) for source in ("given", "estimated", "unknown")
     }
@@ -126,6 +137,15 @@ def worst_faces(rows: Sequence[FaceRow], most: int) -> list[FaceRow]:
 def _defined(faces: Sequence[_Face], kind: str) -> Points:
     errors = np.array([face.errors[kind] for face in faces], dtype=np.float64)
     return errors[~np.isnan(errors)]
+
+
+def _shared_angles(rows: Sequence[FaceRow]) -> dict[str, float]:
+    """Yaw and pitch of a view, where the data give all its faces the same."""
+    angles = {(row.yaw, row.pitch) for row in rows if row.yaw_source == "given"}
+    if len(angles) != 1 or any(row.yaw_source != "given" for row in rows):
+        return {}
+    yaw, pitch = angles.pop()
+    return {} if yaw is None or pitch is None else {"yaw": yaw, "pitch": pitch}
 
 
 def _summary(faces: Sequence[_Face]) -> dict[str, Any]:

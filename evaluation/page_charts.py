@@ -2,101 +2,216 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from facerec.evaluation.charts import HeatCell, Line, histogram, line_chart, pose_grid
+from facerec.evaluation.charts import LINE_COLOURS, Axis, HeatCell, Line, histogram, line_chart, pose_grid
 from facerec.evaluation.pointers import escape_key, format_value, identification_places, resolve
 
 _NORMALISERS = {"nme_box": "box", "nme_interocular": "outer eye corners", "nme_pupil": "pupils"}
 
+_FAR = Axis("impostor comparisons accepted, %", 0.0, 1.0)
+_TAR = Axis("genuine comparisons accepted, %", 0.0, 1.0)
+_FAR_LOG = Axis("impostor comparisons accepted, %", 0.001, 1.0, log=True)
+_FRR_LOG = Axis("genuine comparisons rejected, %", 0.001, 1.0, log=True)
 
-def page_charts(content: Mapping[str, Any], mean_face: NDArray[np.float64] | None = None) -> dict[str, str]:
-    """SVG by name: "cmc", "roc", "histogram NAME", "grid POINTER", "ced"; only those that the report has data for.
+_WORST_SHADE = 0.10
+"""The error by box that gets the darkest colour of a landmark grid: beyond it landmarks are of no use to the fit."""
+
+Heads = Mapping[tuple[float, float], str]
+
+
+def page_charts(content: Mapping[str, Any], heads: Heads) -> dict[str, str]:
+    """SVG by name; only those that the report has data for.
+
+    "KIND" or "KIND SET": "cmc", "roc", "det", "open", "scores", "calibration" of one system;
+    "systems KIND SET": the same for all systems; "grid POINTER": pose grids; "ced".
 
     Args:
         content: the report's JSON.
-        mean_face: (68, 3) landmarks drawn into the pose grid, or None.
+        heads: pictures of a head by (yaw, pitch) for the pose grids, as data URIs.
     """
+    if content["kind"] == "landmarks":
+        return _landmark_charts(content, heads)
     charts: dict[str, str] = {}
     places = identification_places(content)
-    ranked = [(name, figures) for base, name in places if (figures := resolve(content, base))["cmc"]]
-    if ranked:
-        lines = [Line(name or "all probes", range(1, len(f["cmc"]) + 1), f["cmc"]) for name, f in ranked]
-        longest = max(len(f["cmc"]) for _, f in ranked)
-        charts["cmc"] = line_chart(
-            lines[:5],
-            title="Cumulative match characteristic",
-            x_label="rank",
-            y_label="probes whose person is within the rank, %",
-            x_range=(1, max(longest, 2)),
-            percent_x=False,
-        )
-    curves = [
-        Line(f"{name}, AUC {format_value(figures['auc'], 'number')}", figures["roc"]["far"], figures["roc"]["tar"])
-        for name, figures in content.get("verification", {}).items()
-        if figures["roc"]["far"]
-    ]
-    if curves:
-        charts["roc"] = line_chart(
-            curves[:5],
-            title="Receiver operating characteristic",
-            x_label="impostor pairs accepted, %",
-            y_label="genuine pairs accepted, %",
-            x_range=(0.0, 1.0),
-        )
-    for name, figures in content.get("verification", {}).items():
-        counts = figures["histogram"]
-        if counts["edges"]:
-            charts[f"histogram {name}"] = histogram(
+    if ranked := [Line(name or "all probes", *_cmc(resolve(content, base))) for base, name in places]:
+        charts["cmc"] = _cmc_chart(ranked)
+    scored = {name or "all probes": resolve(content, base)["scores"] for base, name in places}
+    scored |= content.get("verification", {})
+    charts |= _curve_charts("", {name: one for name, one in scored.items() if one.get("roc", {}).get("far")})
+    opened = {
+        name or "all probes": resolve(content, base)["open_set"]["curve"]
+        for base, name in places
+        if "open_set" in resolve(content, base)
+    }
+    if lines := [Line(name, curve["fpir"], curve["fnir"]) for name, curve in opened.items() if curve["fpir"]]:
+        charts["open"] = _open_chart(lines)
+    for name, one in scored.items():
+        if one.get("histogram", {}).get("edges"):
+            counts = one["histogram"]
+            charts[f"scores {name}"] = histogram(
                 counts["edges"],
                 [("one person", counts["genuine"]), ("two people", counts["impostor"])],
-                title=f"Scores of {name} pairs",
+                title=f"Scores of {name}",
                 x_label="masked cosine",
             )
-    for base, _ in places:
-        grid = _grid(content, base, mean_face)
-        if grid:
+    systems = content.get("systems", {})
+    for base, name in places:
+        if grid := _rank_grid(content, base, heads):
             charts[f"grid {base}"] = grid
-    if content["kind"] == "landmarks":
-        curve = content["ced"]
-        charts["ced"] = line_chart(
+            for system in systems:
+                pointer = f"/systems/{escape_key(system)}{base}"
+                charts[f"grid {pointer}"] = _rank_grid(content, pointer, {})
+        if systems:
+            of = {system: resolve(block, base) for system, block in systems.items()}
+            charts[f"systems cmc {name}"] = _cmc_chart([Line(system, *_cmc(one)) for system, one in of.items()])
+            charts |= _curve_charts(f"systems {name} ", _drawn({system: one["scores"] for system, one in of.items()}))
+    if systems:
+        for name in content.get("verification", {}):
+            of = {system: block["verification"][name] for system, block in systems.items()}
+            charts |= _curve_charts(f"systems {name} ", _drawn(of))
+    return charts
+
+
+def grid_angles(content: Mapping[str, Any]) -> list[tuple[float, float]]:
+    """(yaw, pitch) of every cell of the report's pose grids; none when it has no grid."""
+    blocks = [content.get("by_view", {})]
+    if content["kind"] == "recognition":
+        blocks = [resolve(content, base).get("by_pose", {}) for base, _ in identification_places(content)]
+    angles: dict[tuple[float, float], None] = {}
+    for poses in blocks:
+        cells = [HeatCell(one["yaw"], one["pitch"], None, []) for one in poses.values() if "yaw" in one]
+        if _is_grid(cells, len(poses)):
+            angles |= {(cell.yaw, cell.pitch): None for cell in cells} | {(0.0, 0.0): None}
+    return list(angles)
+
+
+def _drawn(blocks: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    return {name: one for name, one in blocks.items() if one.get("roc", {}).get("far")}
+
+
+def _cmc(figures: Mapping[str, Any]) -> tuple[Sequence[float], Sequence[float]]:
+    return range(1, len(figures["cmc"]) + 1), figures["cmc"]
+
+
+def _cmc_chart(lines: Sequence[Line]) -> str:
+    longest = max(len(line.x) for line in lines)
+    return line_chart(
+        lines[: len(LINE_COLOURS)],
+        title="Cumulative match characteristic",
+        x=Axis("rank", 1, max(longest, 2), percent=False),
+        y=Axis("probes whose person is within the rank, %", 0.0, 1.0),
+    )
+
+
+def _curve_charts(prefix: str, blocks: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """ROC, DET and reliability, a line for each block."""
+    shown = dict(list(blocks.items())[: len(LINE_COLOURS)])
+    if not shown:
+        return {}
+    return {
+        f"{prefix}roc": line_chart(
+            [Line(name, one["roc"]["far"], one["roc"]["tar"]) for name, one in shown.items()],
+            title="Receiver operating characteristic",
+            x=_FAR,
+            y=_TAR,
+        ),
+        f"{prefix}det": line_chart(
+            [Line(name, one["det"]["far"], one["det"]["frr"]) for name, one in shown.items()],
+            title="Detection error trade-off",
+            x=_FAR_LOG,
+            y=_FRR_LOG,
+        ),
+        f"{prefix}calibration": line_chart(
+            [
+                Line(name, *([one[key] for one in block["calibration"]["bins"]] for key in ("predicted", "observed")))
+                for name, block in shown.items()
+            ],
+            title="Calibration",
+            x=Axis("predicted chance of one person at even odds, %", 0.0, 1.0),
+            y=Axis("observed, %", 0.0, 1.0),
+            marks=True,
+            even=True,
+        ),
+    }
+
+
+def _open_chart(lines: Sequence[Line]) -> str:
+    return line_chart(
+        lines[: len(LINE_COLOURS)],
+        title="Open set",
+        x=Axis("unknown probes for whom somebody is named, %", 0.001, 1.0, log=True),
+        y=Axis("known probes not rightly named, %", 0.001, 1.0, log=True),
+    )
+
+
+def _landmark_charts(content: Mapping[str, Any], heads: Heads) -> dict[str, str]:
+    curve = content["ced"]
+    charts = {
+        "ced": line_chart(
             [Line(f"by {label}", curve["error"], curve[key]) for key, label in _NORMALISERS.items() if key in curve],
             title="Cumulative error distribution",
-            x_label="normalised mean error, %",
-            y_label="faces with at most this error, %",
-            x_range=(0.0, 0.20),
+            x=Axis("normalised mean error, %", 0.0, 0.20),
+            y=Axis("faces with at most this error, %", 0.0, 1.0),
+        )
+    }
+    cells = [
+        HeatCell(
+            figures["yaw"],
+            figures["pitch"],
+            # A view in which nothing was found is as bad as can be.
+            1 - min((figures["nme_box"] if figures["nme_box"] is not None else 1.0) / _WORST_SHADE, 1.0),
+            [
+                _written(content, f"/by_view/{escape_key(pose)}/nme_box", "percent2"),
+                ("found %", None),
+                _written(content, f"/by_view/{escape_key(pose)}/found", "percent"),
+            ],
+        )
+        for pose, figures in content.get("by_view", {}).items()
+        if "yaw" in figures
+    ]
+    if _is_grid(cells, len(content.get("by_view", {}))):
+        charts["grid "] = pose_grid(
+            cells,
+            title="Mean error by box (%) by yaw and pitch",
+            ends=(f"{100 * _WORST_SHADE:g} % and more", "0 %"),
+            heads=heads,
         )
     return charts
 
 
-def _grid(content: Mapping[str, Any], base: str, mean_face: NDArray[np.float64] | None) -> str | None:
-    """Heat map of rank-1 over yaw and pitch, when the protocol gives every pose its angles and they fill a grid."""
+def _rank_grid(content: Mapping[str, Any], base: str, heads: Heads) -> str:
+    """Heat map of rank-1 over yaw and pitch; "" unless every pose has its angles and they fill a grid."""
     poses: Mapping[str, Any] = resolve(content, base).get("by_pose", {})
-    if len(poses) < 4 or not all("yaw" in figures for figures in poses.values()):
-        return None
-    cells: list[HeatCell] = []
-    for pose, figures in poses.items():
-        low, high = figures["rank1_interval"]
-        cells.append(
-            HeatCell(
-                yaw=figures["yaw"],
-                pitch=figures["pitch"],
-                value=figures["rank1"],
-                text=(format_value(figures["rank1"], "percent"), f"{100 * low:.0f} to {100 * high:.0f}"),
-                pointer=f"{base}/by_pose/{escape_key(pose)}/rank1",
-            )
+    cells = [
+        HeatCell(
+            figures["yaw"],
+            figures["pitch"],
+            figures["rank1"],
+            [
+                _written(content, f"{base}/by_pose/{escape_key(pose)}/rank1", "percent"),
+                _written(content, f"{base}/by_pose/{escape_key(pose)}/rank1_interval", "interval0"),
+            ],
         )
+        for pose, figures in poses.items()
+        if "yaw" in figures
+    ]
+    if not _is_grid(cells, len(poses)):
+        return ""
+    if (0.0, 0.0) not in {(cell.yaw, cell.pitch) for cell in cells}:
+        cells.append(HeatCell(0.0, 0.0, None, [("gallery", None)]))
+    return pose_grid(
+        cells, title="Rank-1 (%) by yaw and pitch, with 95 % intervals", ends=("rank-1: 0 %", "100 %"), heads=heads
+    )
+
+
+def _written(content: Mapping[str, Any], pointer: str, form: str) -> tuple[str, tuple[str, str]]:
+    return format_value(resolve(content, pointer), form), (pointer, form)
+
+
+def _is_grid(cells: Sequence[HeatCell], poses: int) -> bool:
+    """Whether every pose has its angles, no two the same, and they fill half a grid: a table shows a scatter better."""
     taken = {(cell.yaw, cell.pitch) for cell in cells}
-    if len(taken) != len(cells):
-        return None
-    if (0.0, 0.0) not in taken:
-        cells.append(HeatCell(0.0, 0.0, None, ("gallery", ""), None))
-    columns, rows = {cell.yaw for cell in cells}, {cell.pitch for cell in cells}
-    # A sparse scatter of angles is no grid: the table shows it better.
-    if 2 * len(cells) < len(columns) * len(rows):
-        return None
-    return pose_grid(cells, title="Rank-1 (%) by yaw and pitch, with 95 % intervals", mean_face=mean_face)
+    rows, columns = {cell.pitch for cell in cells}, {cell.yaw for cell in cells}
+    return len(cells) == poses >= 4 and len(taken) == poses and 2 * (poses + 1) >= len(rows) * len(columns)

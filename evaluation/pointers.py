@@ -42,7 +42,8 @@ def format_value(value: Any, form: str) -> str:
     Args:
         value: from the JSON.
         form: "percent" (a share, one decimal, without the sign), "percent2" (two decimals), "interval" (two shares),
-            "count", "number" (three decimals), "seconds" (three significant digits), "angle" or "text".
+            "interval0" (two shares without decimals), "count", "number" (three decimals), "seconds" (three significant
+            digits), "p" (two), "angle" or "text".
     """
     if value is None:
         return "–"
@@ -52,6 +53,10 @@ def format_value(value: Any, form: str) -> str:
         return f"{100 * value:.2f}"
     if form == "interval":
         return f"{100 * value[0]:.1f} to {100 * value[1]:.1f}"
+    if form == "interval0":
+        return f"{100 * value[0]:.0f} to {100 * value[1]:.0f}"
+    if form == "p":
+        return f"{value:.2g}" if value >= 1e-4 else "< 0.0001"
     if form == "count":
         return f"{value:d}"
     if form == "number":

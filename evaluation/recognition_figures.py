@@ -7,7 +7,7 @@ wrong decision, and is counted again by reason.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.evaluation.bins import in_order, yaw_bin
-from facerec.evaluation.intervals import bootstrap_people, wilson
+from facerec.evaluation.calibration import calibration_error, cllr, cross_fitted, reliability
+from facerec.evaluation.intervals import bootstrap_pairs, bootstrap_people, wilson
+from facerec.evaluation.pooling import pooled_result
 from facerec.evaluation.protocols.recognition import Identification, PairSet, Picture, RecognitionProtocol
 from facerec.evaluation.ranks import MIN_OVERLAP, cmc, mate_ranks, open_set, person_scores, rank_k, score_matrix
 from facerec.evaluation.signatures import PictureResult
-from facerec.evaluation.verification import auc, by_folds, eer, roc, tar_at_far
+from facerec.evaluation.verification import auc, by_folds, det, eer, roc, tar_at_far
 from facerec.recognition.search import SearchSettings
 
 GALLERY_FAILED = "gallery_failed"
@@ -39,11 +41,13 @@ class ProbeRow:
     """One probe of one identification, as it goes into probes.csv.
 
     Attributes:
+        system: the system that described it.
         set: the identification's name.
         file, person, pose, yaw, pitch: of the probe; yaw and pitch in degrees.
         yaw_source: "given" by the protocol, "estimated" by the fit, or "unknown".
         known: whether the person is in the gallery.
         found, described: what became of the picture.
+        failed_at: the stage that gave up on the probe's own picture: "read", "find", "fit", "describe"; "" for none.
         reason: why the probe could not succeed ("" when it could): a reason code, "gallery_failed" or "little_overlap".
         rank: of the right person, 1 is best; None for failures and unknown people.
         mate_score: best score of the right person; None for failures and unknown people.
@@ -53,6 +57,7 @@ class ProbeRow:
             rival's) both saw, in [0, 1].
     """
 
+    system: str
     set: str
     file: str
     person: str
@@ -63,6 +68,7 @@ class ProbeRow:
     known: bool
     found: bool
     described: bool
+    failed_at: str
     reason: str
     rank: int | None
     mate_score: float | None
@@ -75,8 +81,12 @@ class ProbeRow:
 
 @dataclass(frozen=True)
 class PairRow:
-    """One pair of a verification set, as it goes into pairs.csv. A failed pair has no score and is decided wrongly."""
+    """One pair of a verification set, as it goes into pairs.csv. A failed pair has no score and is decided wrongly.
 
+    `failed_at` is the stage that gave up on one of the two, the earlier one if both failed; "" for none.
+    """
+
+    system: str
     set: str
     fold: str
     first: str
@@ -84,6 +94,7 @@ class PairRow:
     same: bool
     found: bool
     described: bool
+    failed_at: str
     score: float | None
     overlap: float | None
     threshold: float
@@ -110,32 +121,51 @@ class RecognitionFigures:
 
 
 def recognition_figures(
-    protocol: RecognitionProtocol, results: Sequence[PictureResult], rng: np.random.Generator
+    protocol: RecognitionProtocol, results: Sequence[PictureResult], rng: np.random.Generator, system: str = ""
 ) -> RecognitionFigures:
-    """All figures of `protocol`.
+    """All figures of `protocol` under one system.
 
     Args:
         protocol: who is compared with whom.
         results: one a picture, in the order of `protocol.pictures`.
         rng: draws the people of the bootstrap intervals.
+        system: name of the system that gave the results, for the rows.
     """
+    compared = protocol.compared
+    outcomes = [pooled_result(one, results) for one in protocol.templates] or list(results)
     identification: dict[str, dict[str, Any]] = {}
     verification: dict[str, dict[str, Any]] = {}
     probes: list[ProbeRow] = []
     pairs: list[PairRow] = []
     for one in protocol.identifications:
-        rows = probe_rows(protocol.pictures, one, results)
-        probes += rows
-        identification[one.name] = identification_figures(protocol.pictures, one, results, rows, rng)
+        found, best = probe_rows(compared, one, outcomes, system)
+        probes += found
+        figures = identification_figures(compared, one, outcomes, found, rng, protocol.groups)
+        figures["scores"] = comparison_figures(best, [compared[i].person for i in (*one.probes, *one.unknown)])
+        identification[one.name] = figures
     for pair_set in protocol.pairs:
-        figures, pair_rows = verification_figures(protocol.pictures, pair_set, results)
+        verification[pair_set.name], pair_rows = verification_figures(compared, pair_set, outcomes, rng, system)
         pairs += pair_rows
-        verification[pair_set.name] = figures
     return RecognitionFigures(identification, verification, _fate(list(results)), tuple(probes), tuple(pairs))
 
 
-def probe_rows(pictures: Sequence[Picture], one: Identification, results: Sequence[PictureResult]) -> list[ProbeRow]:
-    """Search every probe, known and unknown, in the gallery of `one`."""
+@dataclass(frozen=True, eq=False)
+class PersonScores:
+    """Every probe against every person.
+
+    Attributes:
+        names: the N people of the gallery.
+        scores: (P, N) best score over a person's gallery entries, NaN where the two could not be compared.
+    """
+
+    names: Sequence[str]
+    scores: NDArray[np.float64]
+
+
+def probe_rows(
+    pictures: Sequence[Picture], one: Identification, results: Sequence[PictureResult], system: str = ""
+) -> tuple[list[ProbeRow], PersonScores]:
+    """Search every probe, known and unknown, in the gallery of `one`; its rows, and its scores against everybody."""
     people = [pictures[i].person for i in one.gallery]
     everyone = (*one.probes, *one.unknown)
     scores, overlaps = score_matrix(
@@ -162,6 +192,7 @@ def probe_rows(pictures: Sequence[Picture], one: Identification, results: Sequen
         yaw, source = (picture.yaw, "given") if picture.yaw is not None else (result.yaw, "estimated")
         rows.append(
             ProbeRow(
+                system=system,
                 set=one.name,
                 file=picture.name,
                 person=picture.person,
@@ -172,6 +203,7 @@ def probe_rows(pictures: Sequence[Picture], one: Identification, results: Sequen
                 known=mate is not None,
                 found=result.found,
                 described=result.signature is not None,
+                failed_at=result.failed_at or "",
                 reason=reason,
                 rank=int(ranks[row]) if row < len(ranks) and np.isfinite(ranks[row]) else None,
                 mate_score=float(best[row, mate]) if mated else None,
@@ -182,7 +214,7 @@ def probe_rows(pictures: Sequence[Picture], one: Identification, results: Sequen
                 overlap=float(overlaps[row, shown]) if mated or named else None,
             )
         )
-    return rows
+    return rows, PersonScores(names, best)
 
 
 def identification_figures(
@@ -191,6 +223,7 @@ def identification_figures(
     results: Sequence[PictureResult],
     rows: Sequence[ProbeRow],
     rng: np.random.Generator,
+    groups: Mapping[str, Sequence[str]],
 ) -> dict[str, Any]:
     """Figures of one identification from its probe rows; keys in docs/reports.md."""
     known = [row for row in rows if row.known]
@@ -212,14 +245,19 @@ def identification_figures(
         for pose in poses:
             inside = [row for row in known if row.pose == pose]
             figures["by_pose"][pose] = closed_set(inside, rng) | _shared_angles(inside)
+        figures["by_group"] = {
+            name: closed_set([row for row in known if row.pose in inside], rng)
+            for name, inside in groups.items()
+            if set(inside) <= set(poses)
+        }
     figures["gallery"] = {"people": people} | _fate([results[i] for i in one.gallery])
     if one.unknown:
-        figures["open_set"] = open_set_figures(rows)
+        figures["open_set"] = open_set_figures(rows, rng)
     return figures
 
 
 def closed_set(rows: Sequence[ProbeRow], rng: np.random.Generator) -> dict[str, Any]:
-    """n, found, described, rank1 with its intervals, rank5, failures of known probes."""
+    """n, found, described, failures by stage and reason, rank1 with its intervals, rank5 of known probes."""
     n = len(rows)
     ranks = _ranks(rows)
     described = sum(row.described for row in rows)
@@ -228,6 +266,7 @@ def closed_set(rows: Sequence[ProbeRow], rng: np.random.Generator) -> dict[str, 
         "n": n,
         "found": _share(sum(row.found for row in rows), n),
         "described": _share(described, n),
+        **_failed_stages([row.failed_at for row in rows]),
         "rank1": rank_k(ranks, 1) if n else None,
         "rank1_interval": list(wilson(right, n)),
         "rank1_people_interval": list(bootstrap_people(ranks == 1, [r.person for r in rows], rng)) if n else None,
@@ -238,22 +277,24 @@ def closed_set(rows: Sequence[ProbeRow], rng: np.random.Generator) -> dict[str, 
     }
 
 
-def open_set_figures(rows: Sequence[ProbeRow]) -> dict[str, Any]:
+def open_set_figures(rows: Sequence[ProbeRow], rng: np.random.Generator) -> dict[str, Any]:
     """Unknown probes apart from known ones: TPIR at FPIR."""
     known = [row for row in rows if row.known]
     unknown = [row for row in rows if not row.known]
     mates = np.array([np.nan if row.mate_score is None else row.mate_score for row in known])
     alarms = np.array([np.nan if row.rival_score is None else row.rival_score for row in unknown])
+    ranks = _ranks(known)
     points = []
-    for point in open_set(_ranks(known), mates, alarms):
-        named = round(point.tpir * len(known))
+    for point in open_set(ranks, mates, alarms):
+        named = (ranks == 1) & (np.nan_to_num(mates, nan=-np.inf) >= point.threshold)
         points.append(
             {
                 "target_fpir": point.target_fpir,
                 "fpir": point.fpir,
                 "threshold": point.threshold,
                 "tpir": point.tpir,
-                "tpir_interval": list(wilson(named, len(known))),
+                "tpir_interval": list(wilson(int(named.sum()), len(known))),
+                "tpir_people_interval": list(bootstrap_people(named, [row.person for row in known], rng)),
             }
         )
     return {
@@ -262,14 +303,50 @@ def open_set_figures(rows: Sequence[ProbeRow]) -> dict[str, Any]:
             "n": len(unknown),
             "found": _share(sum(row.found for row in unknown), len(unknown)),
             "described": _share(sum(row.described for row in unknown), len(unknown)),
+            **_failed_stages([row.failed_at for row in unknown]),
             "failures": dict(sorted(Counter(row.reason for row in unknown if row.reason).items())),
         },
         "tpir_at_fpir": points,
+        "curve": _open_set_curve(np.where(ranks == 1, mates, np.nan), alarms[~np.isnan(alarms)]),
     }
 
 
+def _open_set_curve(named: NDArray[np.float64], alarms: NDArray[np.float64]) -> dict[str, list[float]]:
+    """FNIR (1 - TPIR) over FPIR: a known probe counts when its right person is first and above the threshold."""
+    if not len(named) or not len(alarms):
+        return {"fpir": [], "fnir": []}
+    curve = det(np.concatenate([named, alarms]), np.arange(len(named) + len(alarms)) < len(named))
+    keep = _spread_log(curve.far, curve.frr)
+    return {"fpir": [float(v) for v in curve.far[keep]], "fnir": [float(v) for v in curve.frr[keep]]}
+
+
+def comparison_figures(best: PersonScores, people: Sequence[str]) -> dict[str, Any]:
+    """Figures of every probe against every person, as if each were a pair; keys in docs/reports.md.
+
+    Calibration is fitted on one half of the probes' people and judged on the other, both ways round.
+
+    Args:
+        best: scores of the P probes, known ones and unknown ones.
+        people: who the P probes show.
+    """
+    order = {person: place for place, person in enumerate(sorted(set(people)))}
+    half = np.array([str(order[person] % 2) for person in people])
+    same = (np.asarray(people, dtype=object)[:, None] == np.asarray(best.names, dtype=object)[None, :]).ravel()
+    scores = best.scores.ravel()
+    figures: dict[str, Any] = {"n": len(scores), "genuine": int(np.count_nonzero(same))}
+    if not same.any() or same.all():
+        return figures
+    folds = np.repeat(half, len(best.names)).tolist()
+    apart = "the other half of the people" if len(order) > 1 else "the same person (one only: flatters)"
+    return figures | {"auc": auc(scores, same), "eer": eer(scores, same)} | _curves(scores, same, folds, apart)
+
+
 def verification_figures(
-    pictures: Sequence[Picture], pair_set: PairSet, results: Sequence[PictureResult]
+    pictures: Sequence[Picture],
+    pair_set: PairSet,
+    results: Sequence[PictureResult],
+    rng: np.random.Generator,
+    system: str = "",
 ) -> tuple[dict[str, Any], list[PairRow]]:
     """Figures of one set of pairs and its rows of pairs.csv; keys in docs/reports.md."""
     n = len(pair_set.first)
@@ -293,6 +370,7 @@ def verification_figures(
         scored = not np.isnan(scores[i])
         rows.append(
             PairRow(
+                system=system,
                 set=pair_set.name,
                 fold=pair_set.fold[i],
                 first=pictures[pair_set.first[i]].name,
@@ -300,6 +378,7 @@ def verification_figures(
                 same=bool(same[i]),
                 found=bool(found[i]),
                 described=not np.isnan(overlaps[i]),
+                failed_at=_earlier(results[pair_set.first[i]].failed_at, results[pair_set.second[i]].failed_at),
                 score=float(scores[i]) if scored else None,
                 overlap=None if np.isnan(overlaps[i]) else float(overlaps[i]),
                 threshold=limit,
@@ -308,18 +387,21 @@ def verification_figures(
         )
     right = sum(row.right for row in rows)
     shares = [fold.accuracy for fold in folds]
-    both = bool(same.any() and not same.all())
+    first, second = ([pictures[i].person for i in side] for side in (pair_set.first, pair_set.second))
+    decided = [float(row.right) for row in rows]
     figures: dict[str, Any] = {
         "n": n,
         "genuine": int(np.count_nonzero(same)),
         "found": _share(int(found.sum()), n),
         "described": _share(sum(row.described for row in rows), n),
+        **_failed_stages([row.failed_at for row in rows]),
         "auc": auc(scores, same),
         # The folds' mean, as the protocols define it; with folds of one size it is `right` / n.
         "accuracy": float(np.mean(shares)),
         "accuracy_std": float(np.std(shares, ddof=1)) if len(shares) > 1 else None,
         "accuracy_interval": list(wilson(right, n)),
-        "eer": eer(scores, same) if both else None,
+        "accuracy_people_interval": list(bootstrap_pairs(decided, first, second, rng)),
+        "eer": None,
         "threshold_from": "other folds" if len(folds) > 1 else "the same fold (one fold only: flatters)",
         "failures": _pair_failures(pair_set, results, scores),
         "folds": {
@@ -334,17 +416,43 @@ def verification_figures(
         },
         "tar_at_far": [],
         "roc": {"far": [], "tar": []},
+        "det": {"far": [], "frr": []},
         "histogram": _histogram(scores, same),
+        "calibration": None,
     }
-    if both:
-        figures["tar_at_far"] = [
+    if same.any() and not same.all():
+        figures["eer"] = eer(scores, same)
+        figures |= _curves(scores, same, pair_set.fold, figures["threshold_from"])
+    return figures, rows
+
+
+def _curves(
+    scores: NDArray[np.float64], same: NDArray[np.bool_], folds: Sequence[str], fitted_on: str
+) -> dict[str, Any]:
+    """What is drawn of scored pairs of both kinds: operating points, ROC, DET, histogram, calibration."""
+    curve, trade = roc(scores, same), det(scores, same)
+    keep, keep_log = _spread(curve.far, curve.tar), _spread_log(trade.far, trade.frr)
+    ratios = cross_fitted(scores, same, folds)
+    bins = reliability(ratios, same)
+    return {
+        "tar_at_far": [
             {"target_far": p.target_far, "far": p.far, "tar": p.tar, "threshold": p.threshold}
             for p in tar_at_far(scores, same)
-        ]
-        curve = roc(scores, same)
-        keep = _spread(curve.far, curve.tar)
-        figures["roc"] = {"far": [float(v) for v in curve.far[keep]], "tar": [float(v) for v in curve.tar[keep]]}
-    return figures, rows
+        ],
+        "roc": {"far": [float(v) for v in curve.far[keep]], "tar": [float(v) for v in curve.tar[keep]]},
+        "det": {"far": [float(v) for v in trade.far[keep_log]], "frr": [float(v) for v in trade.frr[keep_log]]},
+        "histogram": _histogram(scores, same),
+        "calibration": {
+            "fitted_on": fitted_on,
+            "n": len(scores),
+            "failed": int(np.count_nonzero(np.isnan(scores))),
+            "cllr": cllr(ratios, same),
+            "ece": calibration_error(bins),
+            "bins": [
+                {"low": b.low, "high": b.high, "n": b.n, "predicted": b.predicted, "observed": b.observed} for b in bins
+            ],
+        },
+    }
 
 
 def worst_probes(rows: Sequence[ProbeRow], most: int) -> list[ProbeRow]:
@@ -391,6 +499,21 @@ def _shared_angles(rows: Sequence[ProbeRow]) -> dict[str, float]:
     return {} if yaw is None or pitch is None else {"yaw": yaw, "pitch": pitch}
 
 
+def _failed_stages(failed_at: Sequence[str]) -> dict[str, float | None]:
+    """Shares of all pictures (or pairs) that failed at each stage. A picture that cannot be read was not found in."""
+    n = len(failed_at)
+    return {
+        "failed_to_find": _share(sum(at in ("read", "find") for at in failed_at), n),
+        "failed_to_fit": _share(sum(at == "fit" for at in failed_at), n),
+        "failed_to_describe": _share(sum(at == "describe" for at in failed_at), n),
+    }
+
+
+def _earlier(*failed_at: str | None) -> str:
+    """The earliest of the stages at which pictures failed; "" when none did."""
+    return next((stage for stage in ("read", "find", "fit", "describe") if stage in failed_at), "")
+
+
 def _pair_failures(pair_set: PairSet, results: Sequence[PictureResult], scores: NDArray[np.float64]) -> dict[str, int]:
     """Failed pairs by reason; a pair whose two pictures failed counts under the first one's."""
     reasons: Counter[str] = Counter()
@@ -407,6 +530,12 @@ def _spread(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int64]
     along = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
     at = np.searchsorted(along, np.linspace(0, along[-1], _CURVE_POINTS))
     return np.unique(np.concatenate([[0], at, [len(x) - 1]]))
+
+
+def _spread_log(far: NDArray[np.float64], frr: NDArray[np.float64]) -> NDArray[np.int64]:
+    """As `_spread`, along the curve as it is drawn: on logarithmic axes."""
+    least = 1e-5  # below every axis, so that a rate of 0 has a place
+    return _spread(np.log10(np.maximum(far, least)), np.log10(np.maximum(frr, least)))
 
 
 def _histogram(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> dict[str, Any]:

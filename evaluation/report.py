@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facerec.evaluation.landmark_errors import LandmarkResult
 from facerec.evaluation.landmark_figures import FaceRow, worst_faces
 from facerec.evaluation.pointers import escape_key, format_value, identification_places, resolve
 from facerec.evaluation.protocols.recognition import RecognitionProtocol
 from facerec.evaluation.recognition_figures import RecognitionFigures, worst_probes
+from facerec.evaluation.side_by_side import compare_systems
 from facerec.evaluation.signatures import PictureResult
 
 if TYPE_CHECKING:
@@ -66,7 +66,6 @@ class RunFacts:
         versions: of Python and packages.
         weights: SHA-256 of each weight file.
         machine: CPU, system, device.
-        contract: digest of the recognizer's contract; None for landmark reports.
     """
 
     command: str
@@ -74,7 +73,23 @@ class RunFacts:
     versions: Mapping[str, str]
     weights: Mapping[str, str]
     machine: Mapping[str, Any]
-    contract: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class SystemRun:
+    """What one system made of a protocol.
+
+    Attributes:
+        figures: its figures and rows.
+        results: what became of each picture.
+        settings: what the system is: landmarks, descriptor, contract.
+        contract: digest of its contract.
+    """
+
+    figures: RecognitionFigures
+    results: Sequence[PictureResult]
+    settings: Mapping[str, Any]
+    contract: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,32 +109,56 @@ class Report:
 
 def recognition_report(
     protocol: RecognitionProtocol,
-    figures: RecognitionFigures,
-    results: Sequence[PictureResult],
+    systems: Mapping[str, SystemRun],
     photo_digests: Sequence[str],
     facts: RunFacts,
     worst: int = 12,
 ) -> Report:
     """The report of a recognition evaluation, without thumbnails.
 
-    A protocol with the single identification "all" has its figures at the top of the JSON; others have them under
-    "identification".
+    The first system's figures stand at the top of the JSON; with several systems, those of all stand under "systems",
+    and "comparisons" tests every two of them. A protocol with the single identification "all" has its figures at the
+    top; others have them under "identification".
+
+    Args:
+        protocol: who was compared with whom.
+        systems: what each system made of it, by name, at least one.
+        photo_digests: content digest of each picture, in the protocol's order.
+        facts: about the run.
+        worst: how many of the first system's worst errors are listed.
     """
-    seconds = [result.seconds for result in results]
-    content = _head("recognition", protocol.name, protocol.rendered)
+    name, first = next(iter(systems.items()))
+    content = _head("recognition", protocol.name, protocol.rendered) | {"system": name} | _system_block(first)
+    content["worst"] = [asdict(row) for row in worst_probes(first.figures.probes, worst)]
+    if len(systems) > 1:
+        content["systems"] = {
+            one: _system_block(run)
+            | {"settings": dict(run.settings), "digests": {"contract": run.contract}}
+            | _times(run.results)
+            for one, run in systems.items()
+        }
+        content["comparisons"] = compare_systems({one: run.figures for one, run in systems.items()})
+    content |= _times(first.results) | _tail(facts, RECOGNITION_RULES)
+    content["digests"] |= {"contract": first.contract, "protocol": protocol.digest(photo_digests)}
+    content["settings"] = {"protocol": protocol.settings} | dict(first.settings) | content["settings"]
+    tables: dict[str, list[Any]] = {
+        "probes.csv": [row for run in systems.values() for row in run.figures.probes],
+        "pairs.csv": [row for run in systems.values() for row in run.figures.pairs],
+    }
+    return Report(_plain(content), {file: rows for file, rows in tables.items() if rows})
+
+
+def _system_block(run: SystemRun) -> dict[str, Any]:
+    figures = run.figures
+    block: dict[str, Any] = {}
     if list(figures.identification) == ["all"]:
-        content |= figures.identification["all"]
+        block |= figures.identification["all"]
     elif figures.identification:
-        content["identification"] = figures.identification
+        block["identification"] = figures.identification
     if figures.verification:
-        content["verification"] = figures.verification
-    content["pictures"] = figures.pictures
-    content["worst"] = [asdict(row) for row in worst_probes(figures.probes, worst)]
-    content |= _tail(seconds, [result.timings_ms for result in results], facts, RECOGNITION_RULES)
-    content["digests"]["protocol"] = protocol.digest(photo_digests)
-    content["settings"] = {"protocol": protocol.settings} | content["settings"]
-    tables = {"probes.csv": figures.probes, "pairs.csv": figures.pairs}
-    return Report(_plain(content), {name: rows for name, rows in tables.items() if rows})
+        block["verification"] = figures.verification
+    block["pictures"] = figures.pictures
+    return block
 
 
 def landmark_report(
@@ -131,29 +170,31 @@ def landmark_report(
     set_digest: str,
     facts: RunFacts,
     worst: int = 12,
+    rendered: bool = False,
 ) -> Report:
-    """The report of a landmark evaluation, without thumbnails."""
-    content = _head("landmarks", data_set, False) | dict(figures)
+    """The report of a landmark evaluation, without thumbnails. `rendered`: the people are not real."""
+    content = _head("landmarks", data_set, rendered) | dict(figures)
     content["worst"] = [asdict(row) for row in worst_faces(rows, worst)]
-    content |= _tail([result.seconds for result in results], [], facts, LANDMARK_RULES)
+    content["seconds_per_picture"] = float(np.mean([result.seconds for result in results])) if results else None
+    content |= _tail(facts, LANDMARK_RULES)
     content["digests"]["protocol"] = set_digest
     content["settings"] = {"protocol": dict(data_settings)} | content["settings"]
     return Report(_plain(content), {"faces.csv": rows})
 
 
-def write_report(folder: Path, report: Report, mean_face: NDArray[np.float64] | None = None) -> list[Path]:
+def write_report(folder: Path, report: Report, heads: Mapping[tuple[float, float], str] | None = None) -> list[Path]:
     """Write report.json, report.csv, report.html and the row files into `folder`; return the paths written.
 
     Args:
         folder: made when it is not there.
         report: what to write.
-        mean_face: (68, 3) landmarks of the mean face, for the drawings in the pose grid.
+        heads: pictures of a head by (yaw, pitch), as data URIs, for the pose grid (see `facerec.evaluation.heads`).
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / "report.json", folder / "report.csv", folder / "report.html"]
     _replace(written[0], json.dumps(report.json, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     _write_csv(written[1], COLUMNS, table_rows(report.json))
-    _replace(written[2], render_html(report, mean_face))
+    _replace(written[2], render_html(report, heads))
     for name, rows in report.rows.items():
         columns = [column.name for column in fields(rows[0])]
         _write_csv(folder / name, columns, [_plain(asdict(row)) for row in rows])
@@ -162,6 +203,7 @@ def write_report(folder: Path, report: Report, mean_face: NDArray[np.float64] | 
 
 
 COLUMNS = (
+    "system",
     "table",
     "row",
     "yaw",
@@ -169,6 +211,9 @@ COLUMNS = (
     "n",
     "found",
     "described",
+    "failed_to_find",
+    "failed_to_fit",
+    "failed_to_describe",
     "rank1",
     "rank1_low",
     "rank1_high",
@@ -192,37 +237,41 @@ COLUMNS = (
 
 def table_rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The tables of a report as flat rows with the keys of `COLUMNS`, in the order of the page."""
-    rows: list[dict[str, Any]] = []
-
-    def add(table: str, row: str, figures: Mapping[str, Any]) -> None:
-        flat = {name: figures[name] for name in COLUMNS[2:] if name in figures and name != "failures"}
-        for name in ("rank1", "accuracy"):
-            if name in figures and f"{name}_interval" in figures:
-                flat[f"{name}_low"], flat[f"{name}_high"] = figures[f"{name}_interval"]
-        failures = figures.get("failures") or {}
-        flat["failures"] = " ".join(f"{reason}={count}" for reason, count in failures.items())
-        rows.append({"table": table, "row": row} | flat)
-
-    for base, name in identification_places(content):
-        figures = resolve(content, base)
-        table = f"identification {name}".strip()
-        add(table, "all", figures)
-        for key in ("by_pose", "by_yaw"):
-            for row, inside in figures.get(key, {}).items():
-                add(f"{table} {key}", row, inside)
-    for name, figures in content.get("verification", {}).items():
-        add(f"verification {name}", "all", figures)
-        for fold, inside in figures["folds"].items():
-            add(f"verification {name} folds", fold, inside)
     if content["kind"] == "landmarks":
-        add("landmarks", "all", content)
-        for key in ("by_yaw", "by_part"):
-            for row, inside in content[key].items():
-                add(f"landmarks {key}", row, inside)
+        rows = [_flat("", "landmarks", "all", content)]
+        for key in ("by_yaw", "by_view", "by_part"):
+            rows += [_flat("", f"landmarks {key}", row, inside) for row, inside in content.get(key, {}).items()]
+        return rows
+    systems = content.get("systems") or {content["system"]: content}
+    return [row for name, block in systems.items() for row in _system_rows(name, block)]
+
+
+def _system_rows(system: str, block: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for base, name in identification_places(block):
+        figures = resolve(block, base)
+        table = f"identification {name}".strip()
+        rows.append(_flat(system, table, "all", figures))
+        for key in ("by_group", "by_pose", "by_yaw"):
+            rows += [_flat(system, f"{table} {key}", row, inside) for row, inside in figures.get(key, {}).items()]
+    for name, figures in block.get("verification", {}).items():
+        rows.append(_flat(system, f"verification {name}", "all", figures))
+        folds = figures["folds"].items()
+        rows += [_flat(system, f"verification {name} folds", fold, inside) for fold, inside in folds]
     return rows
 
 
-def render_html(report: Report, mean_face: NDArray[np.float64] | None = None) -> str:
+def _flat(system: str, table: str, row: str, figures: Mapping[str, Any]) -> dict[str, Any]:
+    flat = {name: figures[name] for name in COLUMNS[3:] if name in figures and name != "failures"}
+    for name in ("rank1", "accuracy"):
+        if name in figures and f"{name}_interval" in figures:
+            flat[f"{name}_low"], flat[f"{name}_high"] = figures[f"{name}_interval"]
+    failures = figures.get("failures") or {}
+    flat["failures"] = " ".join(f"{reason}={count}" for reason, count in failures.items())
+    return {"system": system, "table": table, "row": row} | flat
+
+
+def render_html(report: Report, heads: Mapping[tuple[float, float], str] | None = None) -> str:
     """The report as one self-contained HTML page."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
@@ -248,7 +297,7 @@ def render_html(report: Report, mean_face: NDArray[np.float64] | None = None) ->
         "at": lambda pointer: resolve(content, pointer),
         "key": escape_key,
     }
-    charts = {name: Markup(svg) for name, svg in page_charts(content, mean_face).items()}
+    charts = {name: Markup(svg) for name, svg in page_charts(content, heads or {}).items()}
     return environment.get_template("report.html.j2").render(
         report=content,
         places=identification_places(content),
@@ -261,26 +310,26 @@ def _head(kind: str, name: str, rendered: bool) -> dict[str, Any]:
     return {"format": FORMAT, "kind": kind, "protocol": name, "rendered": rendered}
 
 
-def _tail(
-    seconds: Sequence[float], timings: Sequence[Mapping[str, float]], facts: RunFacts, rules: Sequence[str]
-) -> dict[str, Any]:
+def _times(results: Sequence[PictureResult]) -> dict[str, Any]:
     stages: dict[str, list[float]] = {}
-    for one in timings:
-        for stage, value in one.items():
+    for one in results:
+        for stage, value in one.timings_ms.items():
             stages.setdefault(stage, []).append(value)
-    digests: dict[str, Any] = {"weights": dict(facts.weights)}
-    if facts.contract is not None:
-        digests["contract"] = facts.contract
     return {
-        "seconds_per_picture": float(np.mean(seconds)) if seconds else None,
+        "seconds_per_picture": float(np.mean([one.seconds for one in results])) if results else None,
         "timings_ms": {
             stage: {"n": len(values), "mean": float(np.mean(values)), "median": float(np.median(values))}
             for stage, values in stages.items()
         },
+    }
+
+
+def _tail(facts: RunFacts, rules: Sequence[str]) -> dict[str, Any]:
+    return {
         "rules": list(rules),
         "settings": dict(facts.settings),
         "versions": dict(facts.versions),
-        "digests": digests,
+        "digests": {"weights": dict(facts.weights)},
         "machine": dict(facts.machine),
         "command": facts.command,
     }

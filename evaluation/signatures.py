@@ -2,34 +2,31 @@
 
 Signatures are cached by what was in the photograph (SHA-256 of its bytes) and by everything that shaped the numbers
 (the contract's digest). A changed setting or weight file has another contract and never reads an old entry; an
-interrupted run goes on where it stopped.
+interrupted run goes on where it stopped. What comes before the descriptor is shared: systems that differ only in their
+descriptor find and fit each picture once (see `facerec.evaluation.fits`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-import os
-import tempfile
 import time
-import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from facerec.evaluation.fits import FitCache, FitOutcome, Stage, fit_picture, open_picture, unread
 from facerec.evaluation.protocols.recognition import Picture
+from facerec.evaluation.store import UNREADABLE, ResultStore
 from facerec.landmarks.errors import REASON_CODES, ContractError, ReasonCode, UnusablePhotoError
-from facerec.landmarks.image import photo_digest, read_image
+from facerec.landmarks.image import photo_digest
 from facerec.landmarks.types import Image
-from facerec.recognition.recognizer import DescribedFace, UndescribedFace
+from facerec.recognition.recognizer import DescribedFace, FaceFit, LiftedFace, UndescribedFace
 from facerec.recognition.signature import Signature
 
 # Part of the cache's key: raise it when what is stored, or how a picture's face is chosen, changes.
-_CACHE_FORMAT = "1:largest-face"
+_KIND = "signatures:2"
 
 
 class ContractLike(Protocol):
@@ -42,31 +39,50 @@ class ContractLike(Protocol):
 
 
 class Describer(Protocol):
-    """What is needed of `facerec.recognition.recognizer.Recognizer`."""
+    """What is needed of `facerec.recognition.recognizer.Recognizer`: the path from a photograph, whole and in parts."""
 
     @property
     def contract(self) -> ContractLike:
         """What shapes the signatures."""
         ...
 
+    @property
+    def stages(self) -> str:
+        """Digest of what shapes a fit: equal for recognizers that differ only in their descriptor."""
+        ...
+
     def describe(self, image: Image) -> Sequence[DescribedFace | UndescribedFace]:
         """One item a face found in the picture, the largest first; none when no face was found."""
+        ...
+
+    def fit(self, image: Image) -> Sequence[FaceFit | UndescribedFace]:
+        """The first part of `describe`, one item a face."""
+        ...
+
+    def lift(self, fit: FaceFit) -> LiftedFace | UndescribedFace:
+        """The second part: the face's texture."""
+        ...
+
+    def sign(self, lifted: LiftedFace) -> DescribedFace | UndescribedFace:
+        """The last part: the descriptor's own."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class PictureResult:
-    """What became of one picture. Of several faces the largest counts: the people of a protocol fill their pictures.
+    """What became of one picture. Of several faces the largest counts (or the one in the protocol's box).
 
     Attributes:
         signature: the face's signature, None when there is none.
-        faces: how many faces were found.
+        faces: how many faces were found; 0 when the face that is meant is not among them.
         reason: why there is no signature, a stable code; None when there is one.
         detail: the reason in a sentence, "" when there is a signature.
+        failed_at: the stage that gave up: "read", "find", "fit" or "describe"; None when there is a signature.
         yaw, pitch, roll: estimated by the fit, degrees; None without one.
         quality: of the described face, in [0, 1]; None without one.
         box: (x0, y0, x1, y1) px of the face that counts; None when none was found.
-        seconds: wall-clock time for this picture, when it was described (a cached result keeps it).
+        seconds: wall-clock time for this picture, when it was described (a cached result keeps it). Stages that were
+            shared with other systems count in full.
         timings_ms: milliseconds by stage.
     """
 
@@ -74,6 +90,7 @@ class PictureResult:
     faces: int
     reason: ReasonCode | None
     detail: str
+    failed_at: Stage | None = None
     yaw: float | None = None
     pitch: float | None = None
     roll: float | None = None
@@ -90,7 +107,7 @@ class PictureResult:
 
 @dataclass(frozen=True, eq=False)
 class SignatureRun:
-    """The results of loop 1.
+    """The results of loop 1 for one system.
 
     Attributes:
         results: one a picture, in the pictures' order.
@@ -111,143 +128,188 @@ class SignatureCache:
 
     def __init__(self, folder: Path, contract: str) -> None:
         self._contract = contract
-        key = hashlib.sha256(f"{_CACHE_FORMAT}\n{contract}".encode()).hexdigest()
-        self._folder = folder / key[:16]
+        self._store = ResultStore(folder, _KIND, contract)
 
-    def path(self, digest: str) -> Path:
-        """Where the result for the photograph with this content digest is kept."""
-        return self._folder / digest[:2] / f"{digest}.npz"
+    def path(self, key: str) -> Path:
+        """Where the result for the picture with this key is kept."""
+        return self._store.path(key)
 
-    def get(self, digest: str) -> PictureResult | None:
+    def get(self, key: str) -> PictureResult | None:
         """The stored result, or None when there is none that can be read and belongs to this contract and picture."""
         try:
-            data = self.path(digest).read_bytes()
-            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-                header: dict[str, Any] = json.loads(archive["header"].tobytes())
-                if header.pop("contract") != self._contract or header.pop("digest") != digest:
-                    return None
-                signature = None
-                if "visible" in archive:
-                    visible = archive["visible"]
-                    seen = archive["cells"]
-                    cells = np.zeros((len(visible), seen.shape[1]), dtype=np.float32)
-                    cells[visible] = seen
-                    signature = Signature(cells, visible, self._contract)
-                box = header.pop("box")
-                result = PictureResult(signature=signature, box=None if box is None else tuple(box), **header)
-        # What a torn, truncated or foreign file can raise on the way; each means: describe the picture again.
-        except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile):
+            header, arrays = self._store.read(key)
+            signature = None
+            if "visible" in arrays:
+                visible, seen = arrays["visible"], arrays["cells"]
+                cells = np.zeros((len(visible), seen.shape[1]), dtype=np.float32)
+                cells[visible] = seen
+                signature = Signature(cells, visible, self._contract)
+            box = header.pop("box")
+            result = PictureResult(signature=signature, box=None if box is None else tuple(box), **header)
+        except UNREADABLE:
             return None
         return result if (result.signature is None) == (result.reason in REASON_CODES) else None
 
-    def put(self, digest: str, result: PictureResult) -> None:
+    def put(self, key: str, result: PictureResult) -> None:
         """Store a result; a reader sees all of it or nothing."""
         header = asdict(replace(result, signature=None))
         del header["signature"]
-        text = json.dumps(header | {"contract": self._contract, "digest": digest})
-        arrays: dict[str, Any] = {"header": np.frombuffer(text.encode(), dtype=np.uint8)}
+        arrays = {}
         if result.signature is not None:
             # Unseen cells are zero, so only the seen ones are kept.
-            arrays |= {
-                "visible": result.signature.visible,
-                "cells": result.signature.cells[result.signature.visible],
-            }
-        path = self.path(digest)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                np.savez(stream, allow_pickle=False, **arrays)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+            arrays = {"visible": result.signature.visible, "cells": result.signature.cells[result.signature.visible]}
+        self._store.write(key, header, arrays)
 
 
 def describe_pictures(
     pictures: Sequence[Picture],
     recognizer: Describer,
-    cache: SignatureCache | None = None,
+    cache: Path | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> SignatureRun:
-    """Describe every picture, from the cache where it has been done before.
+    """`describe_systems` for a single system."""
+    return describe_systems(pictures, {"": recognizer}, cache, advance)[""]
 
-    A picture that cannot be used becomes a result with a reason code; the run goes on.
+
+def describe_systems(
+    pictures: Sequence[Picture],
+    systems: Mapping[str, Describer],
+    cache: Path | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> dict[str, SignatureRun]:
+    """Describe every picture with every system, from the cache where it has been done before.
+
+    A picture is read once, and found and fitted once for all systems with equal `stages`. A picture that cannot be used
+    becomes a result with a reason code; the run goes on.
 
     Args:
         pictures: what to describe.
-        recognizer: the path from a photograph to signatures.
-        cache: where results are kept; None keeps none.
+        systems: the paths from a photograph to signatures, by name.
+        cache: folder in which fits and signatures are kept; None keeps none.
         advance: called with 1 after each picture, for a progress bar.
 
     Raises:
-        ContractError: when the recognizer's signatures do not carry its contract.
+        ContractError: when a recognizer's signatures do not carry its contract.
     """
-    results: list[PictureResult] = []
+    kept = {name: SignatureCache(cache, one.contract.digest) for name, one in systems.items()} if cache else {}
+    fits = {one.stages: FitCache(cache, one.stages) for one in systems.values()} if cache else {}
+    results: dict[str, list[PictureResult]] = {name: [] for name in systems}
+    computed = dict.fromkeys(systems, 0)
     digests: list[str] = []
-    computed = 0
     for picture in pictures:
-        digest = ""
         try:
             digest = photo_digest(picture.path)
         except UnusablePhotoError as error:
-            result: PictureResult | None = _failure(error, 0.0)
+            digest = ""
+            found = {name: _failure(unread(error, 0.0)) for name in systems}
         else:
-            result = cache.get(digest) if cache is not None else None
-        if result is None:
-            result = describe_picture(picture, recognizer)
-            computed += 1
-            if cache is not None:
-                cache.put(digest, result)
-        results.append(result)
+            key = picture.key(digest)
+            found = {name: hit for name, one in kept.items() if (hit := one.get(key)) is not None}
+            shared = _SharedStages(picture, key, fits)
+            for name, recognizer in systems.items():
+                if name in found:
+                    continue
+                try:
+                    found[name] = shared.describe(recognizer)
+                except Exception as error:
+                    # A fault of the program, not of the photograph: stop, but say where.
+                    error.add_note(f"while describing {picture.path}")
+                    raise
+                computed[name] += 1
+                if kept:
+                    kept[name].put(key, found[name])
         digests.append(digest)
+        for name in systems:
+            results[name].append(found[name])
         if advance is not None:
             advance(1)
-    return SignatureRun(tuple(results), tuple(digests), computed)
+    return {name: SignatureRun(tuple(results[name]), tuple(digests), computed[name]) for name in systems}
 
 
-def describe_picture(picture: Picture, recognizer: Describer) -> PictureResult:
-    """Describe one picture's largest face; see `PictureResult`."""
-    started = time.perf_counter()
-    try:
-        image = read_image(picture.path)
-        read_ms = 1000 * (time.perf_counter() - started)
-        faces = recognizer.describe(image)
-    except UnusablePhotoError as error:
-        return _failure(error, time.perf_counter() - started)
-    except Exception as error:
-        # A fault of the program, not of the photograph: stop, but say where.
-        error.add_note(f"while describing {picture.path}")
-        raise
-    seconds = time.perf_counter() - started
-    if not faces:
-        return PictureResult(None, 0, "no_face", "no face was found", seconds=seconds)
-    largest = faces[0]
-    if isinstance(largest, UndescribedFace):
-        box = largest.box
-        edges = (box.x0, box.y0, box.x1, box.y1)
-        return PictureResult(None, len(faces), largest.reason, largest.detail, box=edges, seconds=seconds)
-    if largest.signature.contract != recognizer.contract.digest:
-        raise ContractError(
-            f"expected signatures of the recognizer's contract {recognizer.contract.digest}; "
-            f"got {largest.signature.contract}"
+class _SharedStages:
+    """One picture on its way through several systems: read once, found, fitted and lifted once for each `stages`."""
+
+    def __init__(self, picture: Picture, key: str, fits: Mapping[str, FitCache]) -> None:
+        self._picture = picture
+        self._key = key
+        self._fits = fits
+        self._image: tuple[Image, float] | None = None
+        self._outcomes: dict[str, FitOutcome] = {}
+        self._lifted: dict[str, LiftedFace | UndescribedFace] = {}
+
+    def describe(self, recognizer: Describer) -> PictureResult:
+        """The picture's result under one system."""
+        stages = recognizer.stages
+        try:
+            outcome = self._outcome(recognizer)
+            if outcome.reason is not None:
+                return _failure(outcome)
+            if stages not in self._lifted:
+                self._lifted[stages] = recognizer.lift(outcome.resume(self._read()[0]))
+        except UnusablePhotoError as error:
+            return _failure(unread(error, 0.0))
+        lifted = self._lifted[stages]
+        started = time.perf_counter()
+        face = recognizer.sign(lifted) if isinstance(lifted, LiftedFace) else lifted
+        seconds = time.perf_counter() - started
+        if isinstance(face, UndescribedFace):
+            at, edges = face.stage, (face.box.x0, face.box.y0, face.box.x1, face.box.y1)
+            return PictureResult(
+                None, outcome.faces, face.reason, face.detail, at, box=edges, seconds=outcome.seconds + seconds
+            )
+        if face.signature.contract != recognizer.contract.digest:
+            raise ContractError(
+                f"expected signatures of the recognizer's contract {recognizer.contract.digest}; "
+                f"got {face.signature.contract}"
+            )
+        box = face.face.box
+        yaw, pitch, roll = face.fitted.camera.angles
+        timings = outcome.timings_ms | {str(name): float(value) for name, value in face.timings_ms.items()}
+        return PictureResult(
+            signature=face.signature,
+            faces=outcome.faces,
+            reason=None,
+            detail="",
+            yaw=yaw,
+            pitch=pitch,
+            roll=roll,
+            quality=float(face.quality),
+            box=(box.x0, box.y0, box.x1, box.y1),
+            seconds=outcome.seconds + seconds + timings.get("lift", 0.0) / 1000,
+            timings_ms=timings,
         )
-    box = largest.face.box
-    yaw, pitch, roll = largest.fitted.camera.angles
+
+    def _outcome(self, recognizer: Describer) -> FitOutcome:
+        stages = recognizer.stages
+        if stages not in self._outcomes:
+            cache = self._fits.get(stages)
+            outcome = None if cache is None else cache.get(self._key)
+            if outcome is None:
+                image, read_ms = self._read()
+                outcome = fit_picture(self._picture, image, recognizer, read_ms)
+                if cache is not None:
+                    cache.put(self._key, outcome)
+            self._outcomes[stages] = outcome
+        return self._outcomes[stages]
+
+    def _read(self) -> tuple[Image, float]:
+        """The pixels and the milliseconds that reading them took."""
+        if self._image is None:
+            started = time.perf_counter()
+            image = open_picture(self._picture)
+            self._image = image, 1000 * (time.perf_counter() - started)
+        return self._image
+
+
+def _failure(outcome: FitOutcome) -> PictureResult:
+    box = outcome.box
+    edges = None if box is None else (box.x0, box.y0, box.x1, box.y1)
     return PictureResult(
-        signature=largest.signature,
-        faces=len(faces),
-        reason=None,
-        detail="",
-        yaw=yaw,
-        pitch=pitch,
-        roll=roll,
-        quality=float(largest.quality),
-        box=(box.x0, box.y0, box.x1, box.y1),
-        seconds=seconds,
-        timings_ms={"read": read_ms} | {str(k): float(v) for k, v in largest.timings_ms.items()},
+        None,
+        outcome.faces,
+        outcome.reason,
+        outcome.detail,
+        outcome.failed_at,
+        box=edges,
+        seconds=outcome.seconds,
     )
-
-
-def _failure(error: UnusablePhotoError, seconds: float) -> PictureResult:
-    return PictureResult(None, 0, error.reason, error.detail, seconds=seconds)

@@ -98,6 +98,33 @@ def eer(scores: Scores, same: Flags) -> float:
     return float(far[after - 1] + share * (far[after] - far[after - 1]))
 
 
+@dataclass(frozen=True, eq=False)
+class Det:
+    """A detection error trade-off: the two error rates against each other; failed pairs follow the module's rule.
+
+    Attributes:
+        far: (T,) share of impostor pairs accepted, rising.
+        frr: (T,) share of genuine pairs rejected, falling.
+    """
+
+    far: Scores
+    frr: Scores
+
+
+def det(scores: Scores, same: Flags) -> Det:
+    """DET of the points at which the curve turns: of equal FAR the least FRR, of equal FRR the least FAR.
+
+    Raises:
+        InvalidInputError: when there is no genuine or no impostor pair.
+    """
+    curve = roc(scores, same)
+    frr = 1 - curve.tar
+    last = np.append(curve.far[1:] > curve.far[:-1], True)  # the last point of each FAR has the least FRR
+    far, frr = curve.far[last], frr[last]
+    first = np.insert(frr[1:] < frr[:-1], 0, True)
+    return Det(far[first], frr[first])
+
+
 @dataclass(frozen=True)
 class OperatingPoint:
     """The true accept rate at a false accept rate.

@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.light import shading
+from facerec.frontalize.perspective import PerspectiveCamera
 from facerec.frontalize.raster import rasterize
 from facerec.frontalize.types import Camera, FaceTexture, FittedFace
 from facerec.frontalize.visibility import surface_normals
@@ -79,7 +80,7 @@ def render_head(
     model: FaceModel,
     shape: Floats | None,
     expression: Floats | None,
-    camera: Camera,
+    camera: Camera | PerspectiveCamera,
     texture: NDArray[np.number],
     height: int,
     width: int,

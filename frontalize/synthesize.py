@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.frontalize.face_model import FaceModel
+from facerec.frontalize.perspective import PerspectiveCamera
 from facerec.frontalize.render import render_head
 from facerec.frontalize.texture_model import TextureModel
 from facerec.frontalize.types import Camera
@@ -39,6 +40,19 @@ UHDB31_POSES: tuple[tuple[int, int, int], ...] = tuple(
 
 FRONTAL_POSE = 11
 
+LIGHTS: dict[str, tuple[float, float, float]] = {
+    "I01": (0.30, 0.05, 0.12),
+    "I02": (-0.30, 0.05, 0.12),
+    "I03": (0.0, 0.08, 0.22),
+}
+"""Named lights, numbered as UHDB31's sets are: from the image's left, from its right, even from the front and above.
+
+First-order harmonics in the camera's frame, subtracted from the light: a surface that turns to +x (the image's right)
+gets less light by the first number, one that faces down less by the second, one that faces away less by the third.
+"""
+
+DEFAULT_LIGHT = "I03"
+
 
 @dataclass(frozen=True)
 class SynthesisSettings:
@@ -51,7 +65,8 @@ class SynthesisSettings:
     texture_spread: float = 1.0
     expression_spread: float = 0.25  # laboratory faces are nearly neutral
     jitter_degrees: float = 3.0  # people do not hold a pose exactly
-    light: float = 0.18  # strength of the directional light, drawn anew for each picture
+    distance: float = 1200.0  # mm from camera to head: a studio's, near enough for the nose to be larger than the ears
+    light: float = 0.08  # strength of what differs in light from picture to picture
     noise: float = 1.5  # grey levels
 
 
@@ -71,12 +86,14 @@ class SyntheticPhoto:
     Attributes:
         image: (H, W, 3) uint8 RGB.
         person: the person's name.
+        light: name of the light, see `LIGHTS`.
         pose: UHDB31 pose number, 1-21; yaw, pitch: degrees as rendered (with the jitter).
         points: (68, 2) float64 px, exact landmarks, the hidden ones where they would be.
     """
 
     image: Image
     person: str
+    light: str
     pose: int
     yaw: float
     pitch: float
@@ -99,10 +116,19 @@ def synthetic_people(n: int, seed: int, settings: SynthesisSettings | None = Non
 
 
 def photograph(
-    person: SyntheticPerson, pose: int, rng: np.random.Generator, settings: SynthesisSettings | None = None
+    person: SyntheticPerson,
+    pose: int,
+    rng: np.random.Generator,
+    settings: SynthesisSettings | None = None,
+    light: str = DEFAULT_LIGHT,
 ) -> SyntheticPhoto:
-    """Render one person in a UHDB31 pose (1-21) with a light, a small expression and a backdrop of its own."""
+    """Render one person in a UHDB31 pose (1-21) and a named light, with a small expression and a backdrop of its own.
+
+    The camera is a perspective one, so no fit with a scaled-orthographic camera is exact.
+    """
     settings = settings or SynthesisSettings()
+    if light not in LIGHTS:
+        raise InvalidInputError(f"expected a light of {', '.join(LIGHTS)}; got {light!r}")
     known = {number: (yaw, pitch) for number, yaw, pitch in UHDB31_POSES}
     if pose not in known:
         raise InvalidInputError(f"expected a pose from 1 to 21; got {pose}")
@@ -110,16 +136,24 @@ def photograph(
     yaw, pitch = (angle + settings.jitter_degrees * rng.uniform(-1, 1) for angle in known[pose])
     expression = settings.expression_spread * rng.standard_normal(len(model.expression))
     scale = settings.height * settings.face_height / 115.0
-    camera = Camera.from_angles(yaw, pitch, 2 * rng.standard_normal(), scale)
+    camera = PerspectiveCamera.at(Camera.from_angles(yaw, pitch, 2 * rng.standard_normal(), scale), settings.distance)
     middle = camera.project(model.landmarks(person.shape, expression))[:, :2].mean(axis=0)
     target = np.array([settings.width / 2, settings.height * 0.52]) + 3 * rng.standard_normal(2)
-    camera = Camera(camera.rotation, target - middle, scale)
-    light = np.zeros((9, 3))
-    light[0] = rng.uniform(0.85, 1.05)
-    light[1:4] = settings.light * (rng.standard_normal((3, 1)) - np.array([[0.0], [0.4], [0.6]]))
+    camera = PerspectiveCamera(camera.rotation, target - middle, scale, settings.distance)
+    harmonics = np.zeros((9, 3))
+    harmonics[0] = rng.uniform(0.85, 1.05)
+    harmonics[1:4] = settings.light * rng.standard_normal((3, 1)) - np.array(LIGHTS[light])[:, None]
     texture = TextureModel.load().paint(person.texture)
     rendering = render_head(
-        model, person.shape, expression, camera, texture, settings.height, settings.width, light=light, supersample=2
+        model,
+        person.shape,
+        expression,
+        camera,
+        texture,
+        settings.height,
+        settings.width,
+        light=harmonics,
+        supersample=2,
     )
     shade = np.linspace(1.0, 0.8, settings.height)[:, None, None]
     backdrop = np.broadcast_to(
@@ -130,27 +164,37 @@ def photograph(
     picture = cv2.GaussianBlur(picture, (0, 0), 0.6) + settings.noise * rng.standard_normal(picture.shape)
     points = camera.project(model.landmarks(person.shape, expression))[:, :2]
     return SyntheticPhoto(
-        np.clip(np.rint(picture), 0, 255).astype(np.uint8), person.name, pose, float(yaw), float(pitch), points
+        np.clip(np.rint(picture), 0, 255).astype(np.uint8), person.name, light, pose, float(yaw), float(pitch), points
     )
 
 
 def uhdb31_photographs(
-    people: list[SyntheticPerson], seed: int, settings: SynthesisSettings | None = None, workers: int | None = None
+    people: list[SyntheticPerson],
+    seed: int,
+    settings: SynthesisSettings | None = None,
+    workers: int | None = None,
+    lights: Sequence[str] = (DEFAULT_LIGHT,),
 ) -> Iterator[SyntheticPhoto]:
-    """Every person in the 21 poses, person by person; the same whatever the number of workers.
+    """Every person in the 21 poses and each light, person by person; the same whatever the number of workers.
 
     Args:
         people: whom to photograph.
         seed: of light, expression and backdrop; each photograph has a generator of its own.
         settings: see `SynthesisSettings`.
         workers: threads that render; the number of cores when None.
+        lights: names of `LIGHTS`.
     """
 
-    def render(job: tuple[int, int]) -> SyntheticPhoto:
-        k, pose = job
-        return photograph(people[k], pose, np.random.default_rng([seed, k, pose]), settings)
+    def render(job: tuple[int, str, int]) -> SyntheticPhoto:
+        k, light, pose = job
+        # The light's own number, so that a set is the same whichever others are made with it.
+        rng = np.random.default_rng([seed, k, pose, list(LIGHTS).index(light)])
+        return photograph(people[k], pose, rng, settings, light)
 
-    jobs = [(k, pose) for k in range(len(people)) for pose, _, _ in UHDB31_POSES]
+    unknown = [light for light in lights if light not in LIGHTS]
+    if unknown or not lights:
+        raise InvalidInputError(f"expected lights of {', '.join(LIGHTS)}; got {', '.join(unknown) or 'none'}")
+    jobs = [(k, light, pose) for k in range(len(people)) for light in lights for pose, _, _ in UHDB31_POSES]
     workers = workers or os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         # A few at a time: a thousand finished photographs need not wait in memory for a slow disk.
@@ -158,24 +202,45 @@ def uhdb31_photographs(
             yield from pool.map(render, jobs[start : start + 4 * workers])
 
 
-def write_uhdb31(folder: Path, photographs: Iterator[SyntheticPhoto]) -> Path:
-    """Write photographs as `{90001 + k}d31{pose:02d}.png` with `protocol.csv` (path, person, role, pose, yaw, pitch).
+def write_uhdb31(folder: Path, photographs: Iterable[SyntheticPhoto], lights: Sequence[str] = (DEFAULT_LIGHT,)) -> Path:
+    """Write photographs as `{90001 + k}d31{pose:02d}.png`, in a folder for each light when there are several.
 
-    Pose 11 is the gallery, the others are probes, as in UHDB31's one-against-all protocol. A note in the folder says
-    that they are rendered. Returns the path of the protocol file.
+    Beside them `protocol.csv` (path, person, role, pose, yaw, pitch and, for several lights, set), `landmarks.csv`
+    (file, 68 exact points, the hidden ones where they would be, pose, yaw, pitch) and a note that they are rendered.
+    Pose 11 is the gallery, the others are probes, as in UHDB31's one-against-all protocol.
+
+    Args:
+        folder: made when it is not there.
+        photographs: written as they come.
+        lights: the lights that are among them.
+
+    Returns:
+        The path of the protocol file.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    several = len(lights) > 1
+    angles = {number: (yaw, pitch) for number, yaw, pitch in UHDB31_POSES}
+    axes = [f"{axis}{i}" for i in range(68) for axis in "xy"]
     number: dict[str, int] = {}
-    protocol = folder / "protocol.csv"
-    with protocol.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["path", "person", "role", "pose", "yaw", "pitch"])
-        for photo in photographs:
-            subject = number.setdefault(photo.person, 90001 + len(number))
-            name = f"{subject}d31{photo.pose:02d}.png"
-            write_image(folder / name, photo.image)
-            role = "gallery" if photo.pose == FRONTAL_POSE else "probe"
-            known = {n: (yaw, pitch) for n, yaw, pitch in UHDB31_POSES}[photo.pose]
-            rows.writerow([name, photo.person, role, photo.pose, *known])
+    trials: list[Sequence[object]] = [["path", "person", "role", "pose", "yaw", "pitch", *(["set"] if several else [])]]
+    points: list[Sequence[object]] = [["file", *axes, "pose", "yaw", "pitch"]]
+    for photo in photographs:
+        subject = number.setdefault(photo.person, 90001 + len(number))
+        place = folder / photo.light if several else folder
+        place.mkdir(exist_ok=True)
+        path = place / f"{subject}d31{photo.pose:02d}.png"
+        write_image(path, photo.image)
+        name = path.relative_to(folder).as_posix()
+        role = "gallery" if photo.pose == FRONTAL_POSE else "probe"
+        view = (photo.pose, *angles[photo.pose])
+        trials.append([name, photo.person, role, *view, *([photo.light] if several else [])])
+        points.append([name, *(f"{value:.2f}" for value in photo.points.ravel()), *view])
+    _write_rows(folder / "landmarks.csv", points)
     (folder / "RENDERED.txt").write_text(f"These photographs are {RENDERED_BY}.\n", encoding="utf-8")
-    return protocol
+    return _write_rows(folder / "protocol.csv", trials)
+
+
+def _write_rows(path: Path, rows: Iterable[Sequence[object]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    return path

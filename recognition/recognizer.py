@@ -7,9 +7,9 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -64,6 +64,38 @@ def gallery_descriptor(contract_json: str) -> str:
 
 
 @dataclass(frozen=True, eq=False)
+class FaceFit:
+    """A face up to its fit: everything before the texture, and all that must be kept to go on later.
+
+    Attributes:
+        face: picture, box and landmarks.
+        fitted: shape, expression and camera.
+        timings_ms: milliseconds of "find" (detector and landmarks, shared by the faces of a picture) and "fit".
+    """
+
+    face: Face
+    fitted: FittedFace
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class LiftedFace:
+    """A face up to its texture: what every descriptor starts from.
+
+    Attributes:
+        face: picture, box and landmarks.
+        fitted: shape, expression and camera.
+        texture: UV texture and visibility mask.
+        timings_ms: milliseconds of "find", "fit" and "lift".
+    """
+
+    face: Face
+    fitted: FittedFace
+    texture: FaceTexture
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
 class DescribedFace:
     """A face that went the whole path.
 
@@ -93,11 +125,13 @@ class UndescribedFace:
         box: where it is, px.
         reason: stable reason code, e.g. "fit_unstable".
         detail: one sentence for a person.
+        stage: which part of the path gave up.
     """
 
     box: Box
     reason: ReasonCode
     detail: str
+    stage: Literal["fit", "describe"] = "fit"
 
 
 class Recognizer:
@@ -149,6 +183,12 @@ class Recognizer:
         """The face model it fits."""
         return self._model
 
+    @property
+    def stages(self) -> str:
+        """Digest of what shapes a fit, the contract without its descriptor: equal digests, equal landmarks and fits."""
+        before = tuple((name, sha) for name, sha in self._contract.weights if not name.startswith("recognition/"))
+        return replace(self._contract, descriptor="", weights=before).digest
+
     def describe(self, image: Image) -> list[DescribedFace | UndescribedFace]:
         """Photograph -> boxes -> landmarks -> fitted faces -> textures -> signatures.
 
@@ -159,29 +199,55 @@ class Recognizer:
             One value for each face found, the largest first; an empty list when there is none. A face that cannot be
             fitted or described is an `UndescribedFace` with its reason.
         """
+        faces: list[DescribedFace | UndescribedFace] = []
+        for fit in self.fit(image):
+            lifted = self.lift(fit) if isinstance(fit, FaceFit) else fit
+            faces.append(self.sign(lifted) if isinstance(lifted, LiftedFace) else lifted)
+        return faces
+
+    def fit(self, image: Image) -> list[FaceFit | UndescribedFace]:
+        """The first part of `describe`: boxes, landmarks, fitted faces; the same whatever the descriptor."""
         timings: dict[str, float] = {}
         with _timed(timings, "find"):
             found = self._finder.find(image)
         shared = {name: value / len(found) for name, value in timings.items()} if found else {}
-        return [self._describe_face(face, shared) for face in found]
+        fits: list[FaceFit | UndescribedFace] = []
+        for face in found:
+            own = dict(shared)
+            try:
+                with _timed(own, "fit"):
+                    fitted = fit_face(face.landmarks, self._model)
+            except UnusablePhotoError as error:
+                fits.append(UndescribedFace(face.box, error.reason, error.detail))
+            else:
+                fits.append(FaceFit(face, fitted, own))
+        return fits
 
-    def _describe_face(self, face: Face, shared: dict[str, float]) -> DescribedFace | UndescribedFace:
-        timings = dict(shared)
+    def lift(self, fit: FaceFit) -> LiftedFace | UndescribedFace:
+        """The second part of `describe`: the face's texture; the same whatever the descriptor."""
+        timings = dict(fit.timings_ms)
         try:
-            with _timed(timings, "fit"):
-                fitted = fit_face(face.landmarks, self._model)
             with _timed(timings, "lift"):
-                texture = lift_texture(face.image, fitted, self._model)
+                texture = lift_texture(fit.face.image, fit.fitted, self._model)
+        except UnusablePhotoError as error:
+            return UndescribedFace(fit.face.box, error.reason, error.detail)
+        return LiftedFace(fit.face, fit.fitted, texture, timings)
+
+    def sign(self, lifted: LiftedFace) -> DescribedFace | UndescribedFace:
+        """The last part of `describe`: the descriptor's own."""
+        timings = dict(lifted.timings_ms)
+        face, texture = lifted.face, lifted.texture
+        try:
             with _timed(timings, "describe"):
-                cells, visible = self._descriptor.describe(face.image, fitted, texture)
+                cells, visible = self._descriptor.describe(face.image, lifted.fitted, texture)
             if not visible.any():
                 raise UnusablePhotoError("fit_unstable", "no part of the face's middle is visible in the fit")
         except UnusablePhotoError as error:
-            return UndescribedFace(face.box, error.reason, error.detail)
+            return UndescribedFace(face.box, error.reason, error.detail, stage="describe")
         signature = Signature(cells, visible, self._contract.digest)
         seen = float((texture.visible > 0).mean())
         quality = float(np.clip(seen * float(face.landmarks.confidence.mean()), 0.0, 1.0))
-        return DescribedFace(face, fitted, texture, signature, quality, timings)
+        return DescribedFace(face, lifted.fitted, texture, signature, quality, timings)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import numpy as np
 from facerec.frontalize.types import Camera, FaceTexture, FittedFace
 from facerec.landmarks.image import write_image
 from facerec.landmarks.types import Box, Face, Landmarks
-from facerec.recognition.recognizer import DescribedFace, UndescribedFace
+from facerec.recognition.recognizer import DescribedFace, FaceFit, LiftedFace, UndescribedFace
 from facerec.recognition.signature import Signature
 
 CELLS, DIMENSION = 16, 12
@@ -74,6 +74,25 @@ class PretendRecognizer:
         self.described += 1
         time.sleep(self.delay)
         return [self._face(image, i) for i in range(int(image[0, 0, 0]))]
+
+    @property
+    def stages(self) -> str:
+        return self.contract.digest
+
+    def fit(self, image):
+        faces = self.describe(image)
+        return [FaceFit(f.face, f.fitted) if isinstance(f, DescribedFace) else f for f in faces]
+
+    def lift(self, fit):
+        return LiftedFace(
+            fit.face, fit.fitted, FaceTexture(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.float32))
+        )
+
+    def sign(self, lifted):
+        faces = [self._face(lifted.face.image, i) for i in range(int(lifted.face.image[0, 0, 0]))]
+        return next(
+            one for one in faces if (one.face if isinstance(one, DescribedFace) else one).box.x0 == lifted.face.box.x0
+        )
 
     def _face(self, image, i):
         person, code, picture = (int(v) for v in image[1 + i, 0])

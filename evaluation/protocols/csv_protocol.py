@@ -1,4 +1,4 @@
-"""Any set of photographs, by a CSV file: path, person, role and, optionally, pose, yaw and pitch."""
+"""Any set of photographs, by a CSV file: path, person, role and, optionally, pose, yaw, pitch and set."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from pathlib import Path
 from facerec.evaluation.protocols.recognition import Identification, Picture, PictureList, RecognitionProtocol
 from facerec.landmarks.errors import InvalidInputError
 
-EXPECTED = "expected the columns path,person,role (role: gallery or probe), and optionally pose,yaw,pitch"
+EXPECTED = "expected the columns path,person,role (role: gallery or probe), and optionally pose,yaw,pitch,set"
 
 
 def read_csv(file: Path, name: str = "csv", rendered: bool = False) -> RecognitionProtocol:
-    """One identification ("all") of the file's probes in its gallery; paths are relative to the file.
+    """Identification of the file's probes in its gallery ("all"); paths are relative to the file.
 
-    Probes of people who have no gallery picture are the open set's unknown probes.
+    With a column `set` each set is an identification of its own, with its own gallery. Probes of people who have no
+    gallery picture are the open set's unknown probes.
 
     Raises:
         InvalidInputError: other columns, an unknown role or a bad number (naming the line), a picture listed twice, no
             gallery, no probe, or pictures that are missing on disk.
     """
     pictures = PictureList()
-    gallery: list[int] = []
-    probes: list[int] = []
+    gallery: dict[str, list[int]] = {}
+    probes: dict[str, list[int]] = {}
     seen: dict[str, int] = {}
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
@@ -50,28 +51,35 @@ def read_csv(file: Path, name: str = "csv", rendered: bool = False) -> Recogniti
                     yaw=_angle(row.get("yaw"), where, "yaw"),
                     pitch=_angle(row.get("pitch"), where, "pitch"),
                 )
-                (gallery if role == "gallery" else probes).append(pictures.add(picture))
+                into = gallery if role == "gallery" else probes
+                into.setdefault((row.get("set") or "").strip() or "all", []).append(pictures.add(picture))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InvalidInputError(f"expected a CSV file of pictures; cannot read {file}: {error}") from None
-    if not gallery or not probes:
-        raise InvalidInputError(
-            f"{file}: expected at least one gallery and one probe row; got {len(gallery)} and {len(probes)}"
-        )
+    sets = list(dict.fromkeys((*gallery, *probes))) or ["all"]
+    for one in sets:
+        if one not in gallery or one not in probes:
+            where = "" if one == "all" else f" in the set {one}"
+            raise InvalidInputError(
+                f"{file}: expected at least one gallery and one probe row{where}; "
+                f"got {len(gallery.get(one, []))} and {len(probes.get(one, []))}"
+            )
     listed = pictures.done()
-    enrolled = {listed[i].person for i in gallery}
     return RecognitionProtocol(
         name=name,
         pictures=listed,
-        identifications=(
-            Identification(
-                "all",
-                gallery=tuple(gallery),
-                probes=tuple(i for i in probes if listed[i].person in enrolled),
-                unknown=tuple(i for i in probes if listed[i].person not in enrolled),
-            ),
-        ),
+        identifications=tuple(_identification(one, gallery[one], probes[one], listed) for one in sets),
         rendered=rendered,
-        settings={"file": file.name, "people": len(enrolled)},
+        settings={"file": file.name, "people": len({listed[i].person for one in sets for i in gallery[one]})},
+    )
+
+
+def _identification(name: str, gallery: list[int], probes: list[int], pictures: tuple[Picture, ...]) -> Identification:
+    enrolled = {pictures[i].person for i in gallery}
+    return Identification(
+        name,
+        gallery=tuple(gallery),
+        probes=tuple(i for i in probes if pictures[i].person in enrolled),
+        unknown=tuple(i for i in probes if pictures[i].person not in enrolled),
     )
 
 

@@ -25,7 +25,8 @@ class AnnotatedPicture:
         name: how reports call it.
         points: (68, 2) float64 px, ibug68; NaN where a point is not annotated.
         box: box of the whole face, px: tight around the annotated points where they span it.
-        yaw: degrees, where the data state it.
+        yaw, pitch: degrees, where the data state them.
+        pose: name of the view, where the data have one.
     """
 
     path: Path
@@ -33,10 +34,12 @@ class AnnotatedPicture:
     points: NDArray[np.float64]
     box: Box
     yaw: float | None = None
+    pitch: float | None = None
+    pose: str | None = None
 
 
 def read_points(file: Path) -> list[AnnotatedPicture]:
-    """Annotated faces from a CSV with the columns file, x0, y0, ..., x67, y67 and, optionally, yaw.
+    """Annotated faces from a CSV with the columns file, x0, y0, ..., x67, y67 and, optionally, pose, yaw and pitch.
 
     Pictures lie relative to the CSV. An empty cell is a point that is not annotated. A picture may have several rows,
     one a face.
@@ -51,7 +54,7 @@ def read_points(file: Path) -> list[AnnotatedPicture]:
             absent = [name for name in ("file", *_COLUMNS) if name not in columns]
             if absent:
                 raise InvalidInputError(
-                    f"{file}: expected the columns file,x0,y0,...,x67,y67 (and optionally yaw); "
+                    f"{file}: expected the columns file,x0,y0,...,x67,y67 (and optionally pose,yaw,pitch); "
                     f"missing: {', '.join(absent[:6])}{' ...' if len(absent) > 6 else ''}"
                 )
             annotated = [_row(file, rows.line_num, row) for row in rows]
@@ -84,11 +87,13 @@ def _row(file: Path, line: int, row: dict[str, str]) -> AnnotatedPicture:
         box = Box.around(points)
     except InvalidInputError as error:
         raise InvalidInputError(f"{file}, line {line}: {error}") from None
-    yaw = number("yaw")
+    yaw, pitch = number("yaw"), number("pitch")
     return AnnotatedPicture(
         path=file.parent / row["file"],
         name=row["file"],
         points=points,
         box=box,
         yaw=None if np.isnan(yaw) else yaw,
+        pitch=None if np.isnan(pitch) else pitch,
+        pose=(row.get("pose") or "").strip() or None,
     )

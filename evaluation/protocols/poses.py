@@ -13,6 +13,9 @@ UHDB31_PITCHES = (30, 0, -30)
 UHDB31_GALLERY_POSE = 11
 """The frontal pose."""
 
+UHDB31_GROUPS = {"centre eight": ("7", "8", "9", "10", "12", "13", "14", "15")}
+"""Poses that the literature averages: the eight within 30 degrees around the frontal one."""
+
 
 def uhdb31_angles(pose: int) -> tuple[int, int]:
     """(yaw, pitch), degrees, of pose 1..21: three pitches after each other for every yaw, so that 11 is frontal.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.types import Box
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,9 @@ class Picture:
         person: who it shows.
         pose: name of the pose, where the protocol has one.
         yaw, pitch: degrees, where the protocol states them (yaw > 0: the nose points to the image's right).
+        size: (width, height) px to which the picture is brought by area down-sampling before anything else; None: as
+            it is.
+        box: the face that is meant, where the protocol states it (pictures of several people); None: the largest.
     """
 
     path: Path
@@ -29,11 +33,44 @@ class Picture:
     pose: str | None = None
     yaw: float | None = None
     pitch: float | None = None
+    size: tuple[int, int] | None = None
+    box: Box | None = None
+
+    def key(self, photo_digest: str) -> str:
+        """Digest of everything about the picture that shapes its results: its bytes, its size, which face is meant."""
+        if self.size is None and self.box is None:
+            return photo_digest
+        box = None if self.box is None else (self.box.x0, self.box.y0, self.box.x1, self.box.y1)
+        return hashlib.sha256(json.dumps([photo_digest, self.size, box]).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Template:
+    """Several pictures of one person that are compared as one (IJB).
+
+    Attributes:
+        name: the template's identifier.
+        person: who it shows.
+        pictures: indices into the protocol's pictures.
+        media: for each of them the photograph or video it is from: frames of one video count as one medium.
+    """
+
+    name: str
+    person: str
+    pictures: tuple[int, ...]
+    media: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.pictures or len(self.media) != len(self.pictures):
+            raise InvalidInputError(
+                f"expected a template of at least one picture, each with its medium; got {len(self.pictures)} pictures "
+                f"and {len(self.media)} media for {self.name}"
+            )
 
 
 @dataclass(frozen=True)
 class Identification:
-    """A gallery and the probes searched in it, as indices into the protocol's pictures.
+    """A gallery and the probes searched in it, as indices into the protocol's pictures (or templates, if it has any).
 
     Attributes:
         name: e.g. "frontal".
@@ -50,7 +87,7 @@ class Identification:
 
 @dataclass(frozen=True)
 class PairSet:
-    """Pairs to verify, as indices into the protocol's pictures; all tuples have one item a pair.
+    """Pairs to verify, as indices into the protocol's pictures (or templates); all tuples have one item a pair.
 
     Attributes:
         name: e.g. "FP".
@@ -76,8 +113,10 @@ class RecognitionProtocol:
     """A recognition experiment on pictures that lie on disk.
 
     Attributes:
-        name: "cfp", "csv", "synthetic", "lfw", "uhdb31".
+        name: "cfp", "csv", "synthetic", "lfw", "uhdb31", "ijb".
         pictures: every picture that the experiment needs, each once.
+        templates: what is compared, when it is not single pictures.
+        groups: named sets of poses that are reported together, e.g. the eight around the frontal one.
         identifications: galleries with their probes.
         pairs: sets of pairs to verify.
         rendered: whether the pictures are rendered rather than photographs.
@@ -90,17 +129,31 @@ class RecognitionProtocol:
     pairs: tuple[PairSet, ...] = ()
     rendered: bool = False
     settings: dict[str, object] = field(default_factory=dict)
+    templates: tuple[Template, ...] = ()
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        compared: Sequence[Picture | Template] = self.templates or self.pictures
         for one in self.identifications:
-            gallery = {self.pictures[i].person for i in one.gallery}
-            absent = sorted({self.pictures[i].person for i in one.probes} - gallery)
-            enrolled = sorted({self.pictures[i].person for i in one.unknown} & gallery)
+            gallery = {compared[i].person for i in one.gallery}
+            absent = sorted({compared[i].person for i in one.probes} - gallery)
+            enrolled = sorted({compared[i].person for i in one.unknown} & gallery)
             if absent or enrolled:
                 raise InvalidInputError(
                     f"{one.name}: expected probes of enrolled people and unknown probes of others; "
                     f"not enrolled: {absent[:5]}, enrolled: {enrolled[:5]}"
                 )
+
+    @property
+    def compared(self) -> tuple[Picture, ...]:
+        """What galleries, probes and pairs point to: the pictures, or each template's first one under its name."""
+        return (
+            tuple(
+                replace(self.pictures[one.pictures[0]], name=f"template {one.name}", person=one.person)
+                for one in self.templates
+            )
+            or self.pictures
+        )
 
     def digest(self, photo_digests: Sequence[str]) -> str:
         """SHA-256 over names, people, contents and roles of all pictures: equal digests, equal experiment.
@@ -111,11 +164,14 @@ class RecognitionProtocol:
         if len(photo_digests) != len(self.pictures):
             raise InvalidInputError(f"expected {len(self.pictures)} digests; got {len(photo_digests)}")
         listed = [
-            [p.name, p.person, p.pose, p.yaw, p.pitch, d] for p, d in zip(self.pictures, photo_digests, strict=True)
+            [p.name, p.person, p.pose, p.yaw, p.pitch, p.key(d) if d else d]
+            for p, d in zip(self.pictures, photo_digests, strict=True)
         ]
         roles = [[one.name, one.gallery, one.probes, one.unknown] for one in self.identifications]
         pairs = [[one.name, one.first, one.second, one.same, one.fold] for one in self.pairs]
-        return hashlib.sha256(json.dumps([self.name, listed, roles, pairs]).encode()).hexdigest()
+        templates = [[one.name, one.person, one.pictures, one.media] for one in self.templates]
+        whole = [self.name, listed, roles, pairs, *([templates] if templates else [])]
+        return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
 
 
 class PictureList:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from facerec.evaluation.protocols.poses import UHDB31_GALLERY_POSE, uhdb31_angles
+from facerec.evaluation.protocols.poses import UHDB31_GALLERY_POSE, UHDB31_GROUPS, uhdb31_angles
 from facerec.evaluation.protocols.recognition import Identification, Picture, PictureList, RecognitionProtocol
 from facerec.landmarks.errors import InvalidInputError
 
@@ -24,7 +24,8 @@ def read_uhdb31(data: Path) -> RecognitionProtocol:
     """The 1-to-all protocol on the pictures under `data`.
 
     Raises:
-        InvalidInputError: no such pictures, a pose outside 1..21, a subject's pose twice, or a subject without pose 11.
+        InvalidInputError: no such pictures, a pose outside 1..21, a subject's pose twice, or a subject that
+            lacks a pose.
     """
     if not data.is_dir():
         raise InvalidInputError(f"{EXPECTED}; {data} is not a folder")
@@ -59,9 +60,19 @@ def read_uhdb31(data: Path) -> RecognitionProtocol:
             f"{EXPECTED}; found {len(gallery)} gallery pictures (pose 11) and {len(probes)} probes"
             + (f"; without pose 11: {', '.join(absent[:5])}" if absent else "")
         )
+    missing = [
+        f"{subject}d31{pose:02d}" for subject in gallery for pose in range(1, 22) if (subject, pose) not in taken
+    ]
+    if missing:
+        # Fewer probes would be an easier experiment under the same name.
+        raise InvalidInputError(
+            f"{EXPECTED}, all 21 of every subject; {len(missing)} are missing, the first: {', '.join(missing[:3])} "
+            "(for a part of the set list what there is in a CSV: facerec evaluate recognition csv)"
+        )
     return RecognitionProtocol(
         name="uhdb31",
         pictures=listed,
         identifications=(Identification("all", tuple(gallery.values()), tuple(probes)),),
         settings={"people": len(gallery), "gallery": "pose 11"},
+        groups=UHDB31_GROUPS,
     )

@@ -14,10 +14,10 @@ from PIL import Image as PilImage
 from facerec.frontalize.types import Camera, FaceTexture, FittedFace
 from facerec.landmarks.errors import UnusablePhotoError
 from facerec.landmarks.types import Box, Face, Image, Landmarks
-from facerec.recognition.recognizer import DescribedFace, UndescribedFace
+from facerec.recognition.recognizer import DescribedFace, FaceFit, LiftedFace, UndescribedFace
 from facerec.recognition.signature import Signature
 
-FINE, NO_FACE, UNSTABLE, HALF = 0, 1, 2, 3
+FINE, NO_FACE, UNSTABLE, HALF, PLAIN = 0, 1, 2, 3, 4
 
 
 @dataclass(frozen=True)
@@ -31,25 +31,25 @@ class FakeContract:
 class FakeRecognizer:
     """Reads (person, picture number, fate) from the first pixel; the signature is the person's, with noise."""
 
-    def __init__(self, contract: str = "contract-a", noise: float = 0.3) -> None:
+    def __init__(self, contract: str = "contract-a", noise: float = 0.3, stages: str = "stages-a") -> None:
         self.contract = FakeContract(contract)
+        self.stages = stages
         self.noise = noise
         self.calls = 0
+        self.fits = 0
 
     def describe(self, image: Image) -> list[DescribedFace | UndescribedFace]:
-        self.calls += 1
-        person, number, fate = (int(value) for value in image[0, 0])
+        faces = [self.lift(one) if isinstance(one, FaceFit) else one for one in self.fit(image)]
+        return [self.sign(one) if isinstance(one, LiftedFace) else one for one in faces]
+
+    def fit(self, image: Image) -> list[FaceFit | UndescribedFace]:
+        self.fits += 1
+        _, number, fate = (int(value) for value in image[0, 0])
         box = Box(2.0, 2.0, 20.0, 24.0, 0.9)
         if fate == NO_FACE:
             return []
         if fate == UNSTABLE:
             return [UndescribedFace(box, "fit_unstable", "made up")]
-        rng = np.random.default_rng([person, number])
-        own = np.random.default_rng(person).normal(size=(16, 8)) + self.noise * rng.normal(size=(16, 8))
-        visible = np.ones(16, dtype=bool)
-        if fate == HALF:
-            visible[8:] = False
-        cells = (own / np.linalg.norm(own, axis=1, keepdims=True) * visible[:, None]).astype(np.float32)
         points = np.stack(np.meshgrid(np.arange(3, 20), np.arange(3, 7)), -1).reshape(68, 2).astype(np.float32)
         ones = np.ones(68)
         face = Face(image, box, Landmarks(points, ones.astype(np.float32), ones.astype(bool)))
@@ -61,9 +61,26 @@ class FakeRecognizer:
             points=points.astype(np.float64),
             visible=ones.astype(bool),
         )
+        return [FaceFit(face, fitted, {"find": 4.0, "fit": 2.0})]
+
+    def lift(self, fit: FaceFit) -> LiftedFace | UndescribedFace:
         texture = FaceTexture(np.zeros((8, 8, 3), np.uint8), np.ones((8, 8), np.float32))
+        return LiftedFace(fit.face, fit.fitted, texture, fit.timings_ms | {"lift": 1.0})
+
+    def sign(self, lifted: LiftedFace) -> DescribedFace | UndescribedFace:
+        self.calls += 1
+        person, number, fate = (int(value) for value in lifted.face.image[0, 0])
+        if fate == PLAIN:
+            return UndescribedFace(lifted.face.box, "fit_unstable", "made up", stage="describe")
+        rng = np.random.default_rng([person, number])
+        own = np.random.default_rng(person).normal(size=(16, 8)) + self.noise * rng.normal(size=(16, 8))
+        visible = np.ones(16, dtype=bool)
+        if fate == HALF:
+            visible[8:] = False
+        cells = (own / np.linalg.norm(own, axis=1, keepdims=True) * visible[:, None]).astype(np.float32)
         signature = Signature(cells, visible, self.contract.digest)
-        return [DescribedFace(face, fitted, texture, signature, 0.8, {"fit": 2.0, "describe": 3.0})]
+        timings = lifted.timings_ms | {"describe": 3.0}
+        return DescribedFace(lifted.face, lifted.fitted, lifted.texture, signature, 0.8, timings)
 
 
 Writer = Callable[..., Path]

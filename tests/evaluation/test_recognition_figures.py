@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from facerec.evaluation.recognition_figures import RecognitionFigures, recogniti
 from facerec.evaluation.signatures import describe_pictures
 from facerec.evaluation.verification import auc
 
-FINE, NO_FACE, UNSTABLE, HALF = range(4)
+FINE, NO_FACE, UNSTABLE, HALF, PLAIN = range(5)
 
 
 def measure(protocol, recognizer) -> RecognitionFigures:
@@ -153,6 +154,9 @@ def test_strangers_are_apart_from_rank_one(tmp_path: Path, write_picture, recogn
         "n": 12,
         "found": pytest.approx(11 / 12),
         "described": pytest.approx(11 / 12),
+        "failed_to_find": pytest.approx(1 / 12),
+        "failed_to_fit": 0.0,
+        "failed_to_describe": 0.0,
         "failures": {"no_face": 1},
     }
     (point,) = one["open_set"]["tpir_at_fpir"]
@@ -163,15 +167,15 @@ def test_strangers_are_apart_from_rank_one(tmp_path: Path, write_picture, recogn
 
 def test_pictures_that_share_too_few_cells_are_not_compared(cfp_tree: Path, make_recognizer, write_picture) -> None:
     class OneCell(make_recognizer):  # type: ignore[misc,valid-type]
-        def describe(self, image):
-            faces = super().describe(image)
-            if int(image[0, 0, 2]) == HALF:
-                signature = faces[0].signature
+        def sign(self, lifted):
+            face = super().sign(lifted)
+            if int(lifted.face.image[0, 0, 2]) == HALF:
+                signature = face.signature
                 cells = signature.cells.copy()
                 cells[1:] = 0
                 seen = np.arange(16) < 1
-                object.__setattr__(faces[0], "signature", type(signature)(cells, seen, signature.contract))
-            return faces
+                object.__setattr__(face, "signature", type(signature)(cells, seen, signature.contract))
+            return face
 
     write_picture(cfp_tree / "Data/Images/301/profile/02.jpg", 1, 12, HALF)
     figures = measure(read_cfp(cfp_tree), OneCell())
@@ -201,3 +205,57 @@ def test_figures_are_the_same_every_time(cfp_tree: Path, recognizer) -> None:
     first, second = measure(protocol, recognizer), measure(protocol, recognizer)
     assert first.identification == second.identification
     assert first.verification == second.verification
+
+
+def test_failures_by_stage_are_shares_of_all_probes(cfp_tree: Path, recognizer, write_picture) -> None:
+    fates = {"301": NO_FACE, "302": UNSTABLE, "303": PLAIN}
+    for person, fate in fates.items():
+        write_picture(cfp_tree / f"Data/Images/{person}/profile/01.jpg", int(person) - 300, 11, fate)
+    figures = measure(read_cfp(cfp_tree), recognizer)
+    one = figures.identification["profile"]
+    for stage in ("find", "fit", "describe"):
+        assert one[f"failed_to_{stage}"] == pytest.approx(1 / 12)
+    assert one["rank1"] == pytest.approx(9 / 12)
+    assert [row.failed_at for row in figures.probes if row.failed_at] == ["find", "fit", "describe"]
+    write_picture(cfp_tree / "Data/Images/301/profile/02.jpg", 1, 12, UNSTABLE)
+    pairs = measure(read_cfp(cfp_tree), recognizer).verification["FP"]
+    assert pairs["failed_to_fit"] == pytest.approx(2 / 12)
+
+
+def test_every_probe_meets_every_person_failures_included(cfp_tree: Path, recognizer, write_picture) -> None:
+    write_picture(cfp_tree / "Data/Images/301/profile/01.jpg", 1, 11, NO_FACE)
+    scores = measure(read_cfp(cfp_tree), recognizer).identification["profile"]["scores"]
+    assert (scores["n"], scores["genuine"]) == (12 * 6, 12)
+    # One genuine comparison loses to all 60 impostors, five impostors win over all twelve: 60 + 5 * 11 of 720.
+    assert scores["auc"] == pytest.approx(1 - 115 / 720)
+    assert scores["histogram"]["failed"] == 6
+    assert scores["calibration"]["failed"] == 6
+    assert sum(one["n"] for one in scores["calibration"]["bins"]) == 72
+    assert scores["calibration"]["fitted_on"] == "the other half of the people"
+    assert scores["det"]["far"][0] == pytest.approx(5 / 60)
+
+
+def test_groups_of_poses_are_reported_together(tmp_path: Path, write_picture, recognizer) -> None:
+    rows = [(p, 0, FINE, "gallery", "11") for p in (1, 2)]
+    rows += [(1, 1, FINE, "probe", "2"), (2, 1, NO_FACE, "probe", "3"), (1, 2, FINE, "probe", "4")]
+    protocol = replace(
+        csv_protocol(tmp_path, write_picture, rows, "pose"), groups={"near": ("2", "3"), "absent": ("2", "9")}
+    )
+    groups = measure(protocol, recognizer).identification["all"]["by_group"]
+    assert list(groups) == ["near"]
+    assert (groups["near"]["n"], groups["near"]["rank1"]) == (2, 0.5)
+
+
+def test_the_open_set_curve_runs_through_the_stated_points(tmp_path: Path, write_picture, make_recognizer) -> None:
+    rows = [(p, 0, FINE, "gallery", ",") for p in (1, 2, 3)]
+    rows += [(p, k, FINE, "probe", ",") for p in (1, 2, 3) for k in (1, 2)] + [(1, 9, NO_FACE, "probe", ",")]
+    rows += [(p, 0, FINE, "probe", ",") for p in range(10, 30)]
+    one = measure(csv_protocol(tmp_path, write_picture, rows), make_recognizer(noise=1.5)).identification["all"]
+    curve = one["open_set"]["curve"]
+    for point in one["open_set"]["tpir_at_fpir"]:
+        least = min(
+            fnir for fpir, fnir in zip(curve["fpir"], curve["fnir"], strict=True) if fpir <= point["target_fpir"]
+        )
+        assert 1 - point["tpir"] == pytest.approx(least)
+        low, high = point["tpir_people_interval"]
+        assert low <= point["tpir"] <= high

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,17 +11,26 @@ import numpy as np
 import pytest
 
 from facerec.evaluation.cases import CasePicture
-from facerec.evaluation.charts import HeatCell, Line, colour, line_chart, pose_grid
+from facerec.evaluation.charts import LINE_COLOURS, Axis, HeatCell, Line, colour, line_chart, pose_grid
+from facerec.evaluation.compare import compare_reports
 from facerec.evaluation.landmark_errors import locate_landmarks
 from facerec.evaluation.landmark_figures import landmark_figures
 from facerec.evaluation.pointers import escape_key, format_value, resolve
 from facerec.evaluation.protocols.cfp import read_cfp
 from facerec.evaluation.protocols.csv_protocol import read_csv
 from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
-from facerec.evaluation.protocols.poses import uhdb31_angles
+from facerec.evaluation.protocols.poses import UHDB31_GROUPS, uhdb31_angles
 from facerec.evaluation.recognition_figures import recognition_figures
-from facerec.evaluation.report import COLUMNS, Report, RunFacts, landmark_report, recognition_report, write_report
-from facerec.evaluation.signatures import describe_pictures
+from facerec.evaluation.report import (
+    COLUMNS,
+    Report,
+    RunFacts,
+    SystemRun,
+    landmark_report,
+    recognition_report,
+    write_report,
+)
+from facerec.evaluation.signatures import describe_systems
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.types import Box
 
@@ -30,20 +40,32 @@ FACTS = RunFacts(
     versions={"facerec": "0", "python": "3"},
     weights={"landmarks/godp": "ab" * 32},
     machine={"cpu_count": 2, "processor": "made up", "system": "Linux x86_64", "device": "cpu"},
-    contract="contract-a",
 )
 
 
-def cfp_report(cfp_tree: Path, recognizer, write_picture) -> Report:
+def measured(protocol, *recognizers, worst: int = 12) -> Report:
+    """A report of one or several systems, called by their contracts."""
+    systems = {one.contract.digest: one for one in recognizers}
+    runs = describe_systems(protocol.pictures, systems)
+    found = {
+        name: SystemRun(
+            recognition_figures(protocol, runs[name].results, np.random.default_rng(0), name),
+            runs[name].results,
+            {"landmarks": "godp", "descriptor": name},
+            name,
+        )
+        for name in systems
+    }
+    return recognition_report(protocol, found, next(iter(runs.values())).digests, FACTS, worst)
+
+
+def cfp_report(cfp_tree: Path, recognizer, write_picture, *others) -> Report:
     write_picture(cfp_tree / "Data/Images/301/profile/01.jpg", 1, 11, 1)
     write_picture(cfp_tree / "Data/Images/302/profile/01.jpg", 5, 11)
-    protocol = read_cfp(cfp_tree)
-    run = describe_pictures(protocol.pictures, recognizer)
-    figures = recognition_figures(protocol, run.results, np.random.default_rng(0))
-    return recognition_report(protocol, figures, run.results, run.digests, FACTS)
+    return measured(read_cfp(cfp_tree), recognizer, *others)
 
 
-def pose_report(tmp_path: Path, recognizer, write_picture) -> Report:
+def pose_report(tmp_path: Path, recognizer, write_picture, *others) -> Report:
     lines = ["path,person,role,pose,yaw,pitch"]
     for person in (1, 2, 3):
         for pose in range(1, 22):
@@ -52,10 +74,8 @@ def pose_report(tmp_path: Path, recognizer, write_picture) -> Report:
             yaw, pitch = uhdb31_angles(pose)
             lines.append(f"{name},<b>{person}</b>,{'gallery' if pose == 11 else 'probe'},{pose},{yaw},{pitch}")
     (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
-    protocol = read_csv(tmp_path / "list.csv", "synthetic", rendered=True)
-    run = describe_pictures(protocol.pictures, recognizer)
-    figures = recognition_figures(protocol, run.results, np.random.default_rng(0))
-    return recognition_report(protocol, figures, run.results, run.digests, FACTS)
+    protocol = replace(read_csv(tmp_path / "list.csv", "synthetic", rendered=True), groups=UHDB31_GROUPS)
+    return measured(protocol, recognizer, *others)
 
 
 def landmarks_report(tmp_path: Path, make_landmarker, write_picture) -> Report:
@@ -70,32 +90,56 @@ def landmarks_report(tmp_path: Path, make_landmarker, write_picture) -> Report:
 
 
 class Keyed(HTMLParser):
-    """Collects (pointer, form, text) of every element with a data-key, and everything the page would fetch or run."""
+    """Collects (pointer, form, text) of every element with a data-key, everything the page would fetch or run, and the
+    texts of table cells and drawings in which a number stands that is from nowhere."""
+
+    VOID = ("meta", "link", "img", "rect", "line", "circle", "polyline", "image", "br")
+    NAMED = ("name", "text", "axis", "minor name")  # names, words and ticks, not figures
 
     def __init__(self) -> None:
         super().__init__()
         self.found: list[tuple[str, str, str]] = []
         self.fetched: list[str] = []
         self.tags: list[str] = []
-        self._open: tuple[str, str] | None = None
+        self.loose: list[str] = []
+        self._within: list[tuple[str, dict[str, str | None]]] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         named = dict(attrs)
         self.tags.append(tag)
         self.fetched += [str(named[name]) for name in ("src", "href", "xlink:href") if name in named]
-        if "data-key" in named:
-            self._open = (str(named["data-key"]), str(named["data-format"]))
+        if tag not in self.VOID:
+            self._within.append((tag, named))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self._within.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._within and self._within.pop()[0] != tag:
+            pass
 
     def handle_data(self, data: str) -> None:
-        if self._open is not None:
-            self.found.append((*self._open, data))
-            self._open = None
+        if not self._within:
+            return
+        _, named = self._within[-1]
+        if "data-key" in named:
+            self.found.append((str(named["data-key"]), str(named["data-format"]), data))
+            return
+        tags = [tag for tag, _ in self._within]
+        classes = {word for _, attributes in self._within for word in str(attributes.get("class") or "").split()}
+        shown = bool({"td", "text"} & set(tags)) or bool({"tile", "case"} & classes)
+        if shown and re.search(r"\d", data) and not classes & {"name", "text", "axis", "digest", "shots"}:
+            self.loose.append(data.strip())
 
 
-@pytest.fixture(params=["cfp", "poses", "landmarks"])
-def report(request, tmp_path: Path, recognizer, write_picture, make_landmarker) -> Report:
+@pytest.fixture(params=["cfp", "poses", "landmarks", "systems"])
+def report(request, tmp_path: Path, recognizer, make_recognizer, write_picture, make_landmarker) -> Report:
     if request.param == "cfp":
         return cfp_report(request.getfixturevalue("cfp_tree"), recognizer, write_picture)
+    if request.param == "systems":
+        return pose_report(tmp_path, recognizer, write_picture, make_recognizer("<i>poor</i>", 8.0))
     if request.param == "poses":
         return pose_report(tmp_path, recognizer, write_picture)
     return landmarks_report(tmp_path, make_landmarker, write_picture)
@@ -107,6 +151,7 @@ def test_every_figure_on_the_page_is_the_one_in_the_json(report: Report, tmp_pat
     page = Keyed()
     page.feed((tmp_path / "out/report.html").read_text("utf-8"))
     assert len(page.found) > 30
+    assert page.loose == []
     for pointer, form, text in page.found:
         assert text == format_value(resolve(content, pointer), form), pointer
 
@@ -163,6 +208,27 @@ def test_the_json_has_the_promised_keys(tmp_path: Path, cfp_tree: Path, recogniz
     assert content["identification"]["profile"]["rank1"] == pytest.approx(10 / 12, abs=1e-6)
 
 
+def test_a_number_from_nowhere_is_seen() -> None:
+    page = Keyed()
+    page.feed(
+        '<td>12</td><td class="name">13</td><svg><text>14</text><text data-key="/n" data-format="count">15</text></svg>'
+    )
+    assert page.loose == ["12", "14"]
+    assert page.found == [("/n", "count", "15")]
+
+
+def test_a_page_of_uhdb31s_size_is_small(tmp_path: Path, make_recognizer, write_picture) -> None:
+    # Per probe the page holds nothing; its size is that of the grid's heads and the cases' thumbnails.
+    systems = [make_recognizer(name) for name in "abcde"]
+    report = pose_report(tmp_path, systems[0], write_picture, *systems[1:])
+    picture = CasePicture("photograph", "data:image/jpeg;base64," + "A" * 8_000)
+    heads = {
+        (yaw, pitch): "data:image/png;base64," + "A" * 8_000 for yaw in range(-90, 91, 30) for pitch in (-30, 0, 30)
+    }
+    write_report(tmp_path / "out", Report(report.json, report.rows, [[picture] * 6] * 12), heads)
+    assert (tmp_path / "out/report.html").stat().st_size < 2_000_000
+
+
 def test_a_single_identification_stands_at_the_top(tmp_path: Path, recognizer, write_picture) -> None:
     content = pose_report(tmp_path, recognizer, write_picture).json
     assert content["rendered"] is True
@@ -195,7 +261,7 @@ def test_rendered_sets_say_so_on_every_page(tmp_path: Path, recognizer, write_pi
 def test_a_pose_grid_is_drawn_for_the_21_poses_only(tmp_path: Path, recognizer, write_picture, cfp_tree: Path) -> None:
     write_report(tmp_path / "out", pose_report(tmp_path, recognizer, write_picture))
     page = (tmp_path / "out/report.html").read_text("utf-8")
-    assert page.count('/by_pose/3/rank1"') == 2  # the grid's cell and the table's
+    assert page.count('"/by_pose/3/rank1"') == 2  # the grid's cell and the table's
     write_report(tmp_path / "real", cfp_report(cfp_tree, recognizer, write_picture))
     assert "by yaw and pitch" not in (tmp_path / "real/report.html").read_text("utf-8")
 
@@ -204,7 +270,7 @@ def test_thumbnails_stand_in_the_page_itself(cfp_tree: Path, recognizer, write_p
     from facerec.evaluation.cases import recognition_cases
 
     report = cfp_report(cfp_tree, recognizer, write_picture)
-    paths = {picture.name: picture.path for picture in read_cfp(cfp_tree).pictures}
+    paths = {picture.name: picture for picture in read_cfp(cfp_tree).pictures}
     shots = recognition_cases(report.json["worst"], paths, recognizer, None)
     assert [[shot.label for shot in case] for case in shots] == [
         ["photograph", "landmarks and fit", "seen (mask)", "right person", "named person"],
@@ -259,12 +325,12 @@ def test_colours_run_from_dark_to_light() -> None:
 
     assert [light(v) for v in (0, 0.25, 0.5, 0.75, 1)] == sorted(light(v) for v in (0, 0.25, 0.5, 0.75, 1))
     assert colour(-1.0) == colour(0.0)
-    assert colour(0.5, low=0.5) == colour(0.0)
+    assert colour(2.0) == colour(1.0)
 
 
 def test_chart_points_stand_where_their_values_are() -> None:
     svg = line_chart(
-        [Line("a & b", [0.0, 0.5, 1.0], [0.0, 0.75, 1.0])], title="t", x_label="x", y_label="y", x_range=(0, 1)
+        [Line("a & b", [0.0, 0.5, 1.0], [0.0, 0.75, 1.0])], title="t", x=Axis("x", 0, 1), y=Axis("y", 0, 1)
     )
     (points,) = re.findall(r'<polyline points="([^"]+)"', svg)
     (x0, y0), (x1, y1), (x2, y2) = (tuple(map(float, p.split(","))) for p in points.split())
@@ -274,8 +340,10 @@ def test_chart_points_stand_where_their_values_are() -> None:
 
 
 def test_grid_cells_stand_at_their_yaw_and_pitch() -> None:
-    cells = [HeatCell(yaw, pitch, 0.5, (f"{yaw}/{pitch}", ""), None) for yaw in (-90, 0, 90) for pitch in (-30, 30)]
-    svg = pose_grid(cells, title="t")
+    angles = [(yaw, pitch) for yaw in (-90, 0, 90) for pitch in (-30, 30)]
+    cells = [HeatCell(yaw, pitch, 0.5, [(f"{yaw}/{pitch}", None)]) for yaw, pitch in angles]
+    svg = pose_grid(cells, title="t", ends=("worst", "best"), heads={(90, 30): "data:image/png;base64,AA"})
+    assert svg.count("data:image/png") == 1
     place = {
         text: (float(x), float(y))
         for x, y, text in re.findall(r'<text x="([\d.]+)" y="([\d.]+)"[^>]*>([-\d]+/[-\d]+)<', svg)
@@ -285,5 +353,69 @@ def test_grid_cells_stand_at_their_yaw_and_pitch() -> None:
 
 
 def test_too_many_lines_are_refused() -> None:
-    with pytest.raises(InvalidInputError, match="at most 5 lines"):
-        line_chart([Line("", [0], [0])] * 6, title="", x_label="", y_label="", x_range=(0, 1))
+    many = len(LINE_COLOURS) + 1
+    with pytest.raises(InvalidInputError, match=f"at most {many - 1} lines"):
+        line_chart([Line("", [0], [0])] * many, title="", x=Axis("x", 0, 1), y=Axis("y", 0, 1))
+
+
+def test_logarithmic_axes_give_every_decade_the_same_room() -> None:
+    axis = Axis("x", 0.001, 1.0, log=True)
+    assert [axis.place(value) for value in (0.001, 0.01, 0.1, 1.0)] == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert axis.place(0.0) == 0.0
+    assert {0.001, 0.01, 0.1, 1.0} <= set(axis.ticks())
+    assert axis.text(0.001) == "0.1"
+
+
+def test_long_legends_wrap() -> None:
+    lines = [Line("a system with a long name " + str(i), [0, 1], [0, 1]) for i in range(5)]
+    svg = line_chart(lines, title="t", x=Axis("x", 0, 1), y=Axis("y", 0, 1))
+    places = [float(y) for y in re.findall(r'y="([\d.]+)" text-anchor="start">a system', svg)]
+    assert len(set(places)) == 5
+
+
+def test_landmark_views_have_a_table_and_a_grid(tmp_path: Path, make_landmarker, write_picture) -> None:
+    points = np.random.default_rng(0).random((68, 2)) * [18, 22] + 1
+    annotated = []
+    for pose in range(1, 22):
+        path = write_picture(tmp_path / f"{pose}.png", 1 if pose > 1 else 2)
+        yaw, pitch = uhdb31_angles(pose)
+        annotated.append(
+            AnnotatedPicture(path, path.name, points, Box.around(points), float(yaw), float(pitch), str(pose))
+        )
+    results = locate_landmarks(annotated, make_landmarker({1: points}, shift=1.0), None)
+    figures, rows = landmark_figures(annotated, results, [None] * 21)
+    report = landmark_report("synthetic", {}, figures, rows, results, "cd" * 32, FACTS, rendered=True)
+    assert report.json["by_view"]["1"]["found"] == 0.0
+    assert (report.json["by_view"]["3"]["yaw"], report.json["by_view"]["3"]["pitch"]) == (-90, -30)
+    write_report(tmp_path / "out", report)
+    text = (tmp_path / "out/report.html").read_text("utf-8")
+    assert text.count('"/by_view/3/nme_box"') == 2
+    assert "Rendered people" in text
+    page = Keyed()
+    page.feed(text)
+    assert page.loose == []
+
+
+def test_landmark_reports_are_compared_face_by_face(tmp_path: Path, make_landmarker, write_picture) -> None:
+    points = np.random.default_rng(0).random((68, 2)) * [18, 22] + 1
+    path = write_picture(tmp_path / "two.png", 1)
+    lost = write_picture(tmp_path / "lost.png", 2)
+    faces = [(path, points), (path, points + 0.5), (lost, points)]
+    annotated = [AnnotatedPicture(p, p.name, where, Box.around(where)) for p, where in faces]
+    for name, shift in (("near", 0.2), ("far", 3.0)):
+        results = locate_landmarks(annotated, make_landmarker({1: points}, shift=shift), None)
+        figures, rows = landmark_figures(annotated, results, [None] * 3)
+        facts = replace(FACTS, settings={"landmarks": name})
+        write_report(tmp_path / name, landmark_report("points", {}, figures, rows, results, "cd" * 32, facts))
+    compared = {one.measure: one for one in compare_reports(tmp_path / "near", tmp_path / "far")}
+    assert list(compared) == ["found", "within 8 % by box", "within 10 % by box", "median error by box"]
+    assert (compared["found"].first, compared["found"].second) == pytest.approx((2 / 3, 2 / 3))
+    assert (compared["within 10 % by box"].first, compared["within 10 % by box"].second) == pytest.approx((2 / 3, 0))
+    nearer = compared["median error by box"]
+    assert (nearer.test.only_first, nearer.test.only_second, nearer.n) == (2, 0, 3)
+    assert (nearer.first_system, nearer.second_system) == ("near", "far")
+    (tmp_path / "other").mkdir()
+    content = json.loads((tmp_path / "near/report.json").read_text("utf-8")) | {"kind": "recognition"}
+    (tmp_path / "other/report.json").write_text(json.dumps(content))
+    with pytest.raises(InvalidInputError, match="one kind"):
+        compare_reports(tmp_path / "near", tmp_path / "other")

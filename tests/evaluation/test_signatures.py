@@ -5,11 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facerec.evaluation.fits import FitCache, fit_picture, open_picture
 from facerec.evaluation.protocols.recognition import Picture
-from facerec.evaluation.signatures import SignatureCache, describe_pictures
-from facerec.landmarks.errors import ContractError
+from facerec.evaluation.signatures import SignatureCache, describe_pictures, describe_systems
+from facerec.landmarks.errors import ContractError, UnusablePhotoError
+from facerec.landmarks.image import read_image, write_image
+from facerec.landmarks.types import Box
+from facerec.recognition.recognizer import UndescribedFace
 
-FINE, NO_FACE, UNSTABLE, HALF = range(4)
+FINE, NO_FACE, UNSTABLE, HALF, PLAIN = range(5)
 
 
 @pytest.fixture
@@ -32,7 +36,7 @@ def test_every_picture_has_a_signature_or_a_reason(pictures, recognizer) -> None
 
 
 def test_a_second_run_reads_everything_from_the_cache(pictures, recognizer, tmp_path: Path) -> None:
-    cache = SignatureCache(tmp_path / "cache", "contract-a")
+    cache = tmp_path / "cache"
     first = describe_pictures(pictures, recognizer, cache)
     calls = recognizer.calls
     second = describe_pictures(pictures, recognizer, cache)
@@ -57,15 +61,15 @@ def test_a_second_run_reads_everything_from_the_cache(pictures, recognizer, tmp_
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(pictures, recognizer, tmp_path: Path) -> None:
-    cache = SignatureCache(tmp_path / "cache", "contract-a")
+    cache = tmp_path / "cache"
     describe_pictures(pictures[:2], recognizer, cache)
     assert describe_pictures(pictures, recognizer, cache).computed == 3
 
 
 def test_another_contract_never_reads_an_old_entry(pictures, make_recognizer, tmp_path: Path) -> None:
-    describe_pictures(pictures, make_recognizer("contract-a"), SignatureCache(tmp_path / "cache", "contract-a"))
+    describe_pictures(pictures, make_recognizer("contract-a"), tmp_path / "cache")
     other = make_recognizer("contract-b")
-    run = describe_pictures(pictures, other, SignatureCache(tmp_path / "cache", "contract-b"))
+    run = describe_pictures(pictures, other, tmp_path / "cache")
     assert run.computed == 5
     assert run.results[0].signature is not None
     assert run.results[0].signature.contract == "contract-b"
@@ -73,7 +77,7 @@ def test_another_contract_never_reads_an_old_entry(pictures, make_recognizer, tm
 
 def test_an_entry_moved_under_another_contract_is_not_believed(pictures, recognizer, tmp_path: Path) -> None:
     one, other = (SignatureCache(tmp_path / "cache", f"contract-{x}") for x in "ab")
-    run = describe_pictures(pictures[:1], recognizer, one)
+    run = describe_pictures(pictures[:1], recognizer, tmp_path / "cache")
     digest = run.digests[0]
     other.path(digest).parent.mkdir(parents=True)
     one.path(digest).rename(other.path(digest))
@@ -81,14 +85,14 @@ def test_an_entry_moved_under_another_contract_is_not_believed(pictures, recogni
 
 
 def test_a_changed_photograph_is_described_again(pictures, recognizer, tmp_path: Path, write_picture) -> None:
-    cache = SignatureCache(tmp_path / "cache", "contract-a")
+    cache = tmp_path / "cache"
     describe_pictures(pictures, recognizer, cache)
     write_picture(pictures[0].path, 9)
     assert describe_pictures(pictures, recognizer, cache).computed == 1
 
 
 def test_a_copied_photograph_is_not_described_again(pictures, recognizer, tmp_path: Path) -> None:
-    cache = SignatureCache(tmp_path / "cache", "contract-a")
+    cache = tmp_path / "cache"
     describe_pictures(pictures, recognizer, cache)
     copy = tmp_path / "copy.png"
     copy.write_bytes(pictures[0].path.read_bytes())
@@ -97,9 +101,9 @@ def test_a_copied_photograph_is_not_described_again(pictures, recognizer, tmp_pa
 
 @pytest.mark.parametrize("damage", ["truncate", "empty", "garbage"])
 def test_a_damaged_entry_reads_as_absent(pictures, recognizer, tmp_path: Path, damage: str) -> None:
-    cache = SignatureCache(tmp_path / "cache", "contract-a")
+    cache = tmp_path / "cache"
     run = describe_pictures(pictures[:1], recognizer, cache)
-    path = cache.path(run.digests[0])
+    path = SignatureCache(cache, "contract-a").path(run.digests[0])
     data = path.read_bytes()
     path.write_bytes({"truncate": data[: len(data) // 2], "empty": b"", "garbage": b"PK\x03\x04" + bytes(99)}[damage])
     assert describe_pictures(pictures[:1], recognizer, cache).computed == 1
@@ -107,7 +111,7 @@ def test_a_damaged_entry_reads_as_absent(pictures, recognizer, tmp_path: Path, d
 
 
 def test_a_file_that_is_not_there_fails_and_is_not_cached(recognizer, tmp_path: Path) -> None:
-    cache = SignatureCache(tmp_path / "cache", "contract-a")
+    cache = tmp_path / "cache"
     run = describe_pictures([Picture(tmp_path / "no.png", "no", "x")], recognizer, cache)
     assert run.results[0].reason == "unreadable"
     assert not list(tmp_path.rglob("*.npz"))
@@ -116,7 +120,7 @@ def test_a_file_that_is_not_there_fails_and_is_not_cached(recognizer, tmp_path: 
 def test_a_signature_of_another_contract_stops_the_run(pictures, make_recognizer) -> None:
     recognizer = make_recognizer("contract-a")
     described = make_recognizer("contract-b")
-    recognizer.describe = described.describe
+    recognizer.sign = described.sign
     with pytest.raises(ContractError, match="contract-a"):
         describe_pictures(pictures, recognizer)
 
@@ -125,7 +129,7 @@ def test_a_fault_of_the_program_names_the_photograph(pictures, recognizer) -> No
     def fail(image: object) -> list[object]:
         raise ZeroDivisionError
 
-    recognizer.describe = fail
+    recognizer.sign = fail
     with pytest.raises(ZeroDivisionError) as caught:
         describe_pictures(pictures, recognizer)
     assert "0.png" in caught.value.__notes__[0]
@@ -135,3 +139,103 @@ def test_progress_counts_every_picture(pictures, recognizer) -> None:
     counted: list[int] = []
     describe_pictures(pictures, recognizer, None, counted.append)
     assert sum(counted) == len(pictures)
+
+
+def test_every_failure_says_at_which_stage(tmp_path: Path, recognizer, write_picture) -> None:
+    fates = {NO_FACE: "find", UNSTABLE: "fit", PLAIN: "describe", FINE: None}
+    pictures = [
+        Picture(write_picture(tmp_path / f"{fate}.png", 1, 1, fate), str(fate), "p", box=None) for fate in fates
+    ]
+    results = describe_pictures(pictures, recognizer, tmp_path / "cache").results
+    assert [result.failed_at for result in results] == list(fates.values())
+    again = describe_pictures(pictures, recognizer, tmp_path / "cache").results
+    assert [result.failed_at for result in again] == list(fates.values())
+
+
+def test_systems_that_differ_in_the_descriptor_alone_find_and_fit_once(pictures, make_recognizer) -> None:
+    one, two = make_recognizer("contract-a"), make_recognizer("contract-b")
+    other = make_recognizer("contract-c", stages="stages-b")
+    runs = describe_systems(pictures, {"one": one, "two": two, "other": other})
+    readable = len(pictures) - 1  # the text file
+    assert (one.fits, two.fits, other.fits) == (readable, 0, readable)
+    assert (one.calls, two.calls, other.calls) == (2, 2, 2)
+    for name, recognizer in (("one", one), ("two", two), ("other", other)):
+        alone = describe_pictures(pictures, make_recognizer(recognizer.contract.digest)).results
+        for shared, own in zip(runs[name].results, alone, strict=True):
+            assert (shared.reason, shared.failed_at, shared.yaw, shared.box) == (
+                own.reason,
+                own.failed_at,
+                own.yaw,
+                own.box,
+            )
+            assert set(shared.timings_ms) == set(own.timings_ms)
+            if own.signature is not None:
+                np.testing.assert_array_equal(shared.signature.cells, own.signature.cells)
+
+
+def test_a_later_descriptor_finds_the_fits_of_an_earlier_run(pictures, make_recognizer, tmp_path: Path) -> None:
+    describe_pictures(pictures, make_recognizer("contract-a"), tmp_path / "cache")
+    later = make_recognizer("contract-b")
+    run = describe_pictures(pictures, later, tmp_path / "cache")
+    assert (later.fits, later.calls) == (0, 2)
+    fresh = describe_pictures(pictures, make_recognizer("contract-b")).results
+    assert [one.reason for one in run.results] == [one.reason for one in fresh]
+    np.testing.assert_array_equal(run.results[0].signature.cells, fresh[0].signature.cells)
+    assert run.results[0].timings_ms["fit"] == 2.0
+
+
+def test_other_landmarks_never_read_old_fits(pictures, make_recognizer, tmp_path: Path) -> None:
+    describe_pictures(pictures, make_recognizer("contract-a", stages="stages-a"), tmp_path / "cache")
+    other = make_recognizer("contract-b", stages="stages-b")
+    describe_pictures(pictures, other, tmp_path / "cache")
+    assert other.fits == len(pictures) - 1
+
+
+def test_a_cached_fit_is_the_fit(pictures, recognizer, tmp_path: Path) -> None:
+    cache = FitCache(tmp_path, "stages-a")
+    image = read_image(pictures[0].path)
+    outcome = fit_picture(pictures[0], image, recognizer, 1.5)
+    cache.put("ab" * 32, outcome)
+    stored = cache.get("ab" * 32)
+    assert stored is not None
+    one, other = outcome.resume(image), stored.resume(image)
+    np.testing.assert_array_equal(one.face.landmarks.points, other.face.landmarks.points)
+    np.testing.assert_array_equal(one.fitted.camera.rotation, other.fitted.camera.rotation)
+    np.testing.assert_array_equal(one.fitted.visible, other.fitted.visible)
+    assert (one.fitted.residual, one.fitted.camera.scale) == (other.fitted.residual, other.fitted.camera.scale)
+    assert (one.timings_ms, stored.seconds, stored.faces) == (other.timings_ms, outcome.seconds, 1)
+    assert cache.get("cd" * 32) is None
+    cache.path("ab" * 32).write_bytes(b"torn")
+    assert cache.get("ab" * 32) is None
+
+
+def test_of_several_faces_the_one_in_the_given_box_counts(pictures, recognizer) -> None:
+    image = read_image(pictures[0].path)
+    (whole,) = recognizer.fit(image)
+    recognizer.fit = lambda image: [UndescribedFace(Box(0, 0, 27, 27), "fit_unstable", "the larger one"), whole]
+    assert fit_picture(pictures[0], image, recognizer, 0.0).reason == "fit_unstable"
+    meant = Picture(pictures[0].path, "x", "x", box=Box(2, 2, 20, 24))
+    assert fit_picture(meant, image, recognizer, 0.0).reason is None
+    elsewhere = Picture(pictures[0].path, "x", "x", box=Box(200, 2, 220, 24))
+    outcome = fit_picture(elsewhere, image, recognizer, 0.0)
+    assert (outcome.reason, outcome.failed_at, outcome.faces) == ("no_face", "find", 0)
+
+
+def test_pictures_are_sampled_down_by_area(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (24, 16, 3)).astype(np.uint8)
+    write_image(tmp_path / "a.png", pixels)
+    small = open_picture(Picture(tmp_path / "a.png", "a", "p", size=(4, 6)))
+    means = pixels.reshape(6, 4, 4, 4, 3).mean(axis=(1, 3))
+    assert small.shape == (6, 4, 3)
+    assert np.abs(small - means).max() <= 0.51
+    with pytest.raises(UnusablePhotoError, match="32 x 48"):
+        open_picture(Picture(tmp_path / "a.png", "a", "p", size=(32, 48)))
+
+
+def test_a_picture_at_another_size_is_another_entry_of_the_cache(tmp_path: Path, recognizer, write_picture) -> None:
+    path = write_picture(tmp_path / "a.png", 1)
+    plain, small = Picture(path, "a", "p"), Picture(path, "a", "p", size=(12, 14))
+    boxed = Picture(path, "a", "p", box=Box(2, 2, 20, 24))
+    assert len({one.key("ab") for one in (plain, small, boxed)}) == 3
+    for one in (plain, small, boxed):
+        assert describe_pictures([one], recognizer, tmp_path / "cache").computed == 1

@@ -8,6 +8,7 @@ from facerec.evaluation.verification import (
     auc,
     best_threshold,
     by_folds,
+    det,
     eer,
     roc,
     tar_at_far,
@@ -173,3 +174,25 @@ def test_far_targets_that_too_few_impostors_support_are_left_out() -> None:
 def test_roc_without_impostors_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="both kinds"):
         roc(np.array([0.1]), np.array([True]))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_det_is_the_least_miss_rate_at_every_false_accept_rate(seed: int) -> None:
+    scores, same = made_up(seed)
+    filled = worst_scores(scores, same)
+    curve = det(scores, same)
+    everything = [
+        (np.mean(filled[~same] >= t), np.mean(filled[same] < t)) for t in [*filled[np.isfinite(filled)], np.inf]
+    ]
+    for far, frr in zip(curve.far, curve.frr, strict=True):
+        assert frr == pytest.approx(min(other for one, other in everything if one <= far + 1e-12))
+        assert any(one == pytest.approx(far) and other == pytest.approx(frr) for one, other in everything)
+    assert (np.diff(curve.far) > 0).all()
+    assert (np.diff(curve.frr) < 0).all()
+
+
+def test_failed_pairs_keep_the_det_away_from_zero() -> None:
+    scores, same = np.array([0.9, NAN, 0.1, NAN]), np.array([True, True, False, False])
+    curve = det(scores, same)
+    assert curve.far.min() == 0.5
+    assert curve.frr.min() == 0.5
