@@ -41,6 +41,7 @@ class Axis:
         label: its title.
         low, high: what it covers.
         percent: whether values are shares, labelled in percent.
+        whole: whether only whole numbers mean anything (ranks).
         log: whether it is logarithmic; `low` > 0 then, and smaller values stand at the edge.
     """
 
@@ -48,6 +49,7 @@ class Axis:
     low: float
     high: float
     percent: bool = True
+    whole: bool = False
     log: bool = False
 
     def place(self, value: float) -> float:
@@ -62,7 +64,7 @@ class Axis:
             powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             values = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
             return [value for value in values if self.low * 0.999 <= value <= self.high * 1.001]
-        return _ticks(self.low, self.high, whole=not self.percent)
+        return _ticks(self.low, self.high, self.whole)
 
     def text(self, value: float) -> str:
         """What a tick says."""
@@ -290,7 +292,7 @@ def _ticks(low: float, high: float, whole: bool = False) -> list[float]:
     raw = (high - low) / 5
     power = 10.0 ** np.floor(np.log10(raw))
     step = float(next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * 0.999))
-    if whole and high - low >= 5:
+    if whole:
         step = max(1.0, round(step))
     first = np.ceil(low / step - 1e-9)
     count = int(np.floor((high - first * step) / step + 1e-9)) + 1

@@ -100,7 +100,7 @@ def _cmc_chart(lines: Sequence[Line]) -> str:
     return line_chart(
         lines[: len(LINE_COLOURS)],
         title="Cumulative match characteristic",
-        x=Axis("rank", 1, max(longest, 2), percent=False),
+        x=Axis("rank", 1, max(longest, 2), percent=False, whole=True),
         y=Axis("probes whose person is within the rank, %", 0.0, 1.0),
     )
 

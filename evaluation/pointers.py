@@ -43,7 +43,7 @@ def format_value(value: Any, form: str) -> str:
         value: from the JSON.
         form: "percent" (a share, one decimal, without the sign), "percent2" (two decimals), "interval" (two shares),
             "interval0" (two shares without decimals), "count", "number" (three decimals), "seconds" (three significant
-            digits), "p" (two), "angle" or "text".
+            digits), "ms" (the same, whole above 100), "p" (two), "angle" or "text".
     """
     if value is None:
         return "–"
@@ -61,6 +61,8 @@ def format_value(value: Any, form: str) -> str:
         return f"{value:d}"
     if form == "number":
         return f"{value:.3f}"
+    if form == "ms":
+        return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
     if form == "seconds":
         return f"{value:.3g}"
     if form == "angle":

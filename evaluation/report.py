@@ -33,15 +33,18 @@ FORMAT = "facerec-report-1"
 
 RECOGNITION_RULES = (
     "Every probe and every pair of the protocol stays in every denominator.",
-    "A probe that failed (unreadable, no face, no fit) is a miss at every rank.",
+    "A probe that failed (unreadable, no face, no fit, no description) is a miss at every rank.",
     "A gallery picture that failed makes a miss of every probe of that person who has no other gallery picture.",
-    "Of several faces in a picture the largest counts; a person's score is the best over their gallery pictures.",
+    "Of several faces in a picture the largest counts, or the one in the protocol's box; a person's score is the best "
+    "over their gallery pictures.",
     "Ties count against us: the right person ranks behind everybody who scores as much.",
-    "A pair with a failed picture is a wrong decision in the accuracy; in ROC, AUC and EER it has the worst score: "
-    "below all others for one person, above all others for two people.",
+    "A pair with a failed picture is a wrong decision in the accuracy; in ROC, DET, AUC and EER it has the worst "
+    "score: below all others for one person, above all others for two people.",
     "Pictures that share less than an eighth of the signature's cells are not compared; that counts as a failure.",
     "rank1_interval is Wilson's 95 % interval over probes; rank1_people_interval is a bootstrap that draws people.",
-    "Probes of people who are not in the gallery are reported apart (open_set) and are in no rank.",
+    "Probes of people who are not in the gallery are reported apart (open_set) and are in no rank; the rate of false "
+    "alarms is over the described ones, since a failed one raises no alarm.",
+    "Calibration is judged on other pairs than it was fitted on; a failed pair says nothing and costs one bit.",
 )
 
 LANDMARK_RULES = (

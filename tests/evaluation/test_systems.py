@@ -171,9 +171,7 @@ def ijb_tree(root: Path, write_picture) -> Path:
     return root
 
 
-def test_templates_are_found_when_any_picture_is_and_failures_stay_in(
-    tmp_path: Path, write_picture, recognizer
-) -> None:
+def test_a_template_is_found_when_any_picture_is(tmp_path: Path, write_picture, recognizer) -> None:
     protocol = read_ijb(ijb_tree(tmp_path, write_picture))
     assert len(protocol.templates) == 7
     run = describe_pictures(protocol.pictures, recognizer)
