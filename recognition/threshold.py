@@ -541,7 +541,7 @@ def _said(
     else:
         score, value = _apart(best.score, threshold.value)
         reason = f"unknown: best {score} < {value} ({threshold.note})"
-    if result.comparable < result.people:
+    if result.comparable is not None and result.comparable < result.people:
         reason += f"; {result.people - result.comparable} of {result.people} people could not be compared"
     return Decision("unknown", reason), None
 
