@@ -37,6 +37,12 @@ _SHOWN = 5
     show_default=True,
     help="Which faces of a photograph are its person's; 'one' skips photographs with several.",
 )
+@click.option("--sync", is_flag=True, help="Remove what is no longer in the folders, or has changed there.")
+@click.option(
+    "--keep-textures",
+    is_flag=True,
+    help="Keep each face's texture (a picture of the person, some 100 KB) for a later migration.",
+)
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Photographs at a time.")
 @click.option("--dry-run", is_flag=True, help="Say what would be enrolled; describe and write nothing.")
 @click.option("--strict", is_flag=True, help="Exit with 3 when photographs were skipped.")
@@ -49,6 +55,8 @@ def command(
     gallery_path: Path,
     layout: str,
     faces: FacesPolicy,
+    sync: bool,
+    keep_textures: bool,
     workers: int,
     dry_run: bool,
     strict: bool,
@@ -91,12 +99,13 @@ def command(
 
     from facerec.recognition.recognizer import Recognizer
 
+    settings = EnrolmentSettings(faces=faces, workers=workers, keep_textures=keep_textures, sync=sync)
     device = resolve_device(device)
     recognizer = Recognizer.load(landmarks=landmarks, device=device)
     try:
         with Gallery.create(gallery_path, recognizer.contract, exist_ok=True) as gallery:
             with photo_progress(len(plan.items), "Enrolling", quiet) as advance:
-                summary = enroll(plan, gallery, recognizer, EnrolmentSettings(faces=faces, workers=workers), advance)
+                summary = enroll(plan, gallery, recognizer, settings, advance)
             details = write_skipped(gallery_path, summary.skipped)
     except KeyboardInterrupt:
         note(f"What was enrolled is kept in {printable(str(gallery_path))}; run the same command to go on.")
@@ -148,6 +157,10 @@ def _say_summary(summary: EnrolmentSummary, gallery: Path, details: Path | None,
             f"Pose coverage: {summary.frontal_only} people frontal only; {summary.with_profile} have a profile view",
             quiet,
         )
+    if summary.removed:
+        note(f"Removed {summary.removed} photos that are no longer there or have changed", quiet)
+    elif summary.gone:
+        note(f"No longer there, or changed: {summary.gone} photos of the gallery (--sync removes them)", quiet)
     if summary.conflicts:
         note(f"Conflicts: {len(summary.conflicts)}", quiet)
         for sentence in summary.conflicts[:_SHOWN]:

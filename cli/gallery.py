@@ -1,4 +1,4 @@
-"""`facerec gallery`: inspect, check, list, remove from, migrate and export a gallery."""
+"""`facerec gallery`: inspect, check, list, change, index, migrate and export a gallery."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from facerec.cli.options import device_option, json_option, note, printable, qui
 
 if TYPE_CHECKING:
     from facerec.recognition.gallery import EntryRecord, Gallery
+    from facerec.recognition.search import SearchMethod
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,7 +50,7 @@ def _gallery_option(function: F) -> F:
 
 @click.group("gallery")
 def command() -> None:
-    """Inspect, check, list, remove from, migrate or export a gallery."""
+    """Inspect, check, list, change, index, migrate or export a gallery."""
 
 
 @command.command("info")
@@ -202,7 +203,6 @@ def remove(people: tuple[str, ...], gallery_path: Path, entries: tuple[int, ...]
     Names, signatures and poses leave the file, its journal and everything derived from it. Photographs are not touched.
     """
     from facerec.recognition.gallery import Gallery, person_name
-    from facerec.recognition.threshold import calibrate
 
     if bool(people) == bool(entries):
         raise click.UsageError("expected the names of people, or --entry, one of the two")
@@ -214,9 +214,84 @@ def remove(people: tuple[str, ...], gallery_path: Path, entries: tuple[int, ...]
             what = ", ".join(map(printable, names)) or f"{len(set(entries))} entries"
             click.confirm(f"Remove {what} from {printable(str(gallery_path))} for good?", abort=True, err=True)
         removed = gallery.remove_people(names) if names else gallery.remove_entries(entries)
-        gallery.store_calibration(calibrate(gallery).scores.to_bytes())
+        _calibrate_again(gallery)
         left = len(gallery.people())
     note(f"Removed {removed} entries from {printable(str(gallery_path))}; {left} people are left", quiet)
+
+
+@command.command("rename")
+@click.argument("old")
+@click.argument("new")
+@_gallery_option
+@quiet_option
+def rename(old: str, new: str, gallery_path: Path, quiet: bool) -> None:
+    """Call the person OLD by the name NEW; the old name leaves the file. NEW must be nobody's (see merge).
+
+    Photographs keep their folders: enrolling the folder called OLD again makes a second person of that name.
+    """
+    from facerec.recognition.gallery import Gallery, person_name
+
+    with Gallery.open(gallery_path, write=True) as gallery:
+        gallery.rename(person_name(old), person_name(new))
+        _calibrate_again(gallery)
+    note(f"Renamed {printable(old)} to {printable(new)} in {printable(str(gallery_path))}", quiet)
+
+
+@command.command("merge")
+@click.argument("people", nargs=-1, required=True, metavar="PERSON...")
+@click.option("--into", required=True, metavar="NAME", help="The person they are.")
+@_gallery_option
+@quiet_option
+def merge(people: tuple[str, ...], into: str, gallery_path: Path, quiet: bool) -> None:
+    """Make several people one, who is called NAME: one person who was enrolled under several names."""
+    from facerec.recognition.gallery import Gallery, person_name
+
+    with Gallery.open(gallery_path, write=True) as gallery:
+        gallery.merge([person_name(name) for name in people], person_name(into))
+        _calibrate_again(gallery)
+    note(f"Merged {', '.join(map(printable, people))} into {printable(into)} in {printable(str(gallery_path))}", quiet)
+
+
+def _calibrate_again(gallery: Gallery) -> None:
+    from facerec.recognition.threshold import calibrate
+
+    gallery.store_calibration(calibrate(gallery).scores.to_bytes())
+
+
+@command.command("index")
+@_gallery_option
+@click.option(
+    "--method",
+    type=click.Choice(["exact", "ivf", "hnsw", "pq"]),
+    default="exact",
+    show_default=True,
+    help="exact: only map the vectors, for galleries larger than memory; otherwise also an approximate index.",
+)
+@json_option
+@quiet_option
+def index(gallery_path: Path, method: SearchMethod, as_json: bool, quiet: bool) -> None:
+    """Write files beside a large gallery that make searching it faster: GALLERY.vectors, GALLERY.ivf|hnsw|pq.
+
+    They hold what the gallery holds (keep them as safe), are tested whenever they are read, and are of no use once
+    people are enrolled or removed: run this again then. Below some 100,000 entries the exact search needs none of it.
+    """
+    from facerec.recognition.gallery import Gallery
+    from facerec.recognition.shortlist import ShortlistIndex, ShortlistSettings
+    from facerec.recognition.vector_file import VectorFile
+
+    with Gallery.open(gallery_path) as gallery:
+        entries = len(VectorFile.build(gallery).index.ids)
+        recall = None if method == "exact" else ShortlistIndex.build(gallery, method).recall
+    if as_json:
+        write_json({"gallery": str(gallery_path), "method": method, "entries": entries, "recall": recall})
+    note(f"Mapped {entries} entries of {printable(str(gallery_path))}", quiet)
+    if recall is not None:
+        aimed = ShortlistSettings()
+        note(
+            f"Index {method}: recall@1 {100 * recall:.1f} % of the exact search ({aimed.trials} trial probes of cosine "
+            f"{aimed.mate_score}). Use it: facerec identify PHOTO -g {printable(str(gallery_path))} --search {method}",
+            quiet,
+        )
 
 
 @command.command("migrate")
@@ -246,6 +321,9 @@ def migrate_gallery(
 ) -> None:
     """Describe the photographs of a gallery again, with the models of this installation.
 
+    A texture that was kept (enroll --keep-textures) stands in for a photograph that is gone, when only the descriptor
+    is another.
+
     The gallery keeps its old state until all is done; an interrupted migration goes on when it is run again.
     """
     from facerec.cli.output import photo_progress
@@ -257,14 +335,15 @@ def migrate_gallery(
         recognizer = Recognizer.load(landmarks=landmarks, device=resolve_device(device))
         before = gallery.contract_digest
         if before == recognizer.contract.digest:
-            done = MigrationSummary(0, (), ())
+            done = MigrationSummary(0, 0, (), ())
             note(f"{printable(str(gallery_path))} has the contract of these models already; nothing to do", quiet)
         else:
             with photo_progress(len(gallery.photos()), "Describing again", quiet) as advance:
                 done = migrate(gallery, recognizer, EnrolmentSettings(workers=workers), roots, drop_missing, advance)
             write_skipped(gallery_path, done.skipped)
             note(
-                f"Described {done.described} photos again; skipped {len(done.skipped)}, missing {len(done.missing)}; "
+                f"Described {done.described} photos again, {done.from_textures} from kept textures; "
+                f"skipped {len(done.skipped)}, missing {len(done.missing)}; "
                 f"contract {before[:12]} -> {recognizer.contract.digest[:12]}",
                 quiet,
             )
@@ -272,6 +351,7 @@ def migrate_gallery(
         write_json(
             {
                 "described": done.described,
+                "from_textures": done.from_textures,
                 "skipped_photos": [photo.as_json() for photo in done.skipped],
                 "missing": [str(path) for path in done.missing],
                 "contract": {"before": before, "after": recognizer.contract.digest},

@@ -12,6 +12,7 @@ from facerec.cli.options import device_option, json_option, note, printable, qui
 
 if TYPE_CHECKING:
     from facerec.recognition.identification import ProbeFace
+    from facerec.recognition.search import SearchMethod
     from facerec.recognition.signature import Match
 
 _CSV_COLUMNS = (
@@ -51,6 +52,14 @@ _CSV_COLUMNS = (
     default=None,
     help="Take the threshold at this false accept rate.  [default: 0.001]",
 )
+@click.option(
+    "--search",
+    "method",
+    type=click.Choice(["exact", "ivf", "hnsw", "pq"]),
+    default="exact",
+    show_default=True,
+    help="How a very large gallery is searched; ivf, hnsw and pq need `facerec gallery index`.",
+)
 @click.option("--format", "form", type=click.Choice(["table", "csv", "jsonl"]), default=None, help="[default: table]")
 @click.option(
     "--save-debug",
@@ -70,6 +79,7 @@ def command(
     candidates: int,
     threshold: float | None,
     far: float | None,
+    method: SearchMethod,
     form: str | None,
     save_debug: Path | None,
     workers: int,
@@ -130,7 +140,7 @@ def command(
             )
         )
         identifier = Identifier(
-            recognizer, MaskedSearch.of(gallery), chosen, IdentificationSettings(candidates, workers)
+            recognizer, MaskedSearch.of(gallery, method=method), chosen, IdentificationSettings(candidates, workers)
         )
         versions = {"facerec": version("facerec"), "contract": recognizer.contract.digest, "gallery": gallery.digest()}
         counts: Counter[str] = Counter()

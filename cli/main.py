@@ -30,7 +30,7 @@ COMMANDS: dict[str, str] = {
     "enroll": "Enrol photographs of known people in a gallery.",
     "identify": "Name the people in photographs, or say that they are unknown.",
     "verify": "Say whether two photographs show the same person.",
-    "gallery": "Inspect, check, list, remove from, migrate or export a gallery.",
+    "gallery": "Inspect, check, list, change, index, migrate or export a gallery.",
     "landmarks": "Locate the 68 landmarks of faces, and which of them are visible.",
     "frontalize": "Write texture, visibility mask, frontal view and mesh of faces.",
     "synth": "Render synthetic people in many poses.",

@@ -16,7 +16,7 @@ import json
 import os
 import sqlite3
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -138,6 +138,45 @@ class ModelContract(Protocol):
         ...
 
 
+class GalleryStore(Protocol):
+    """What enrolment and identification need of a gallery: one file (`Gallery`), or Milvus (`milvus_gallery`).
+
+    The methods are those of `Gallery`, with the same meaning.
+    """
+
+    @property
+    def contract_digest(self) -> str: ...  # noqa: D102
+    @property
+    def contract_json(self) -> str: ...  # noqa: D102
+    @property
+    def shape(self) -> tuple[int, int]: ...  # noqa: D102
+    def check_contract(self, contract: ModelContract) -> None: ...  # noqa: D102
+    def info(self) -> GalleryInfo: ...  # noqa: D102
+    def people(self) -> list[PersonRecord]: ...  # noqa: D102
+    def entries(self, person: str | None = None, sha256: str | None = None) -> list[EntryRecord]: ...  # noqa: D102
+    def photos(self, digests: Sequence[str] | None = None) -> list[PhotoRecord]: ...  # noqa: D102
+    def stored_entries(self, person: str, sha256: str) -> tuple[NewEntry, ...]: ...  # noqa: D102
+    def shared_photos(self) -> list[tuple[str, str]]: ...  # noqa: D102
+    def index(self) -> EntryIndex: ...  # noqa: D102
+    def vectors(self, ids: Sequence[int] | NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]: ...  # noqa: D102
+    def digest(self) -> str: ...  # noqa: D102
+    def verify(self) -> Verification: ...  # noqa: D102
+    def add(self, photos: Sequence[NewPhoto]) -> None: ...  # noqa: D102
+    def relocate(self, moved: Sequence[tuple[str, str, Path, Path]]) -> None: ...  # noqa: D102
+    def remove_people(self, names: Sequence[str]) -> int: ...  # noqa: D102
+    def remove_photos(self, photos: Sequence[tuple[str, str]]) -> int: ...  # noqa: D102
+    def remove_entries(self, ids: Sequence[int]) -> int: ...  # noqa: D102
+    def rename(self, old: str, new: str) -> None: ...  # noqa: D102
+    def merge(self, names: Sequence[str], into: str) -> None: ...  # noqa: D102
+    def store_calibration(self, data: bytes) -> None: ...  # noqa: D102
+    def calibration(self) -> bytes: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
 @dataclass(frozen=True, eq=False)
 class NewEntry:
     """One described face, ready to be stored.
@@ -257,6 +296,19 @@ class EntryIndex:
     person: NDArray[np.int64]
     names: tuple[str, ...]
     photo: NDArray[np.int64]
+
+    @staticmethod
+    def of(rows: Sequence[tuple[int, str, str]]) -> EntryIndex:
+        """The index of `rows` (entry, person, SHA-256 of the photograph), which are in its order."""
+        names = sorted({name for _, name, _ in rows})
+        number = {name: i for i, name in enumerate(names)}
+        picture = {sha256: i for i, sha256 in enumerate(sorted({sha256 for _, _, sha256 in rows}))}
+        return EntryIndex(
+            ids=np.array([row[0] for row in rows], dtype=np.int64),
+            person=np.array([number[row[1]] for row in rows], dtype=np.int64),
+            names=tuple(names),
+            photo=np.array([picture[row[2]] for row in rows], dtype=np.int64),
+        )
 
 
 @dataclass(frozen=True)
@@ -456,15 +508,8 @@ class Gallery:
 
     def check_contract(self, contract: ModelContract) -> None:
         """Raise `ContractError` unless `contract` is the gallery's: names both sides and the command that mends it."""
-        if contract.digest == self.contract_digest:
-            return
-        differences = _differences(self.contract_json, contract.as_json())
-        raise ContractError(
-            f"{self.path} was made under contract {self.contract_digest[:12]}, the models in use have contract "
-            f"{contract.digest[:12]}; their signatures cannot be compared{differences}\n"
-            f"Use the models the gallery was made with, or describe its photographs again: "
-            f"facerec gallery migrate -g {self.path}"
-        )
+        if contract.digest != self.contract_digest:
+            raise contract_mismatch(str(self.path), self.contract_digest, self.contract_json, contract)
 
     # ---- reading -------------------------------------------------------------------------------------------------
 
@@ -563,15 +608,7 @@ class Gallery:
             "JOIN photos ON photos.id = entries.photo JOIN people ON people.id = photos.person "
             "ORDER BY people.name, sha256, face"
         )
-        names = sorted({name for _, name, _ in rows})
-        number = {name: i for i, name in enumerate(names)}
-        picture = {sha256: i for i, sha256 in enumerate(sorted({sha256 for _, _, sha256 in rows}))}
-        return EntryIndex(
-            ids=np.array([row[0] for row in rows], dtype=np.int64),
-            person=np.array([number[row[1]] for row in rows], dtype=np.int64),
-            names=tuple(names),
-            photo=np.array([picture[row[2]] for row in rows], dtype=np.int64),
-        )
+        return EntryIndex.of(rows)
 
     @_whole_rows
     def vectors(self, ids: Sequence[int] | NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -596,7 +633,7 @@ class Gallery:
                 raise InvalidInputError(f"expected an entry of {self.path}; there is no entry {entry}")
             name, sha256, face, checksum, seen, blob = rows[entry]
             if (
-                checksum != _checksum(name, sha256, face, seen, blob)
+                checksum != entry_checksum(name, sha256, face, seen, blob)
                 or len(blob) != 4 * cells_n * dimension
                 or len(seen) != (cells_n + 7) // 8
             ):
@@ -632,13 +669,11 @@ class Gallery:
         The same photographs under the same names give the same digest, in whatever order, by however many workers
         and from wherever they were enrolled.
         """
-        total = hashlib.sha256(self.contract_digest.encode())
-        for name, sha256, face, checksum in self._connection.execute(
+        rows = self._connection.execute(
             "SELECT people.name, sha256, face, checksum FROM entries JOIN photos ON photos.id = entries.photo "
             "JOIN people ON people.id = photos.person ORDER BY people.name, sha256, face"
-        ):
-            total.update(json.dumps([name, sha256, face, checksum.hex()]).encode() + b"\n")
-        return total.hexdigest()
+        )
+        return content_digest(self.contract_digest, rows)
 
     def verify(self) -> Verification:
         """Check the whole file: SQLite's own structure, references, shapes, checksums, unit length, sources."""
@@ -785,7 +820,7 @@ class Gallery:
             ).fetchall()
             connection.executemany(
                 "UPDATE entries SET checksum = ? WHERE id = ?",
-                [(_checksum(into, sha256, face, seen, cells), entry) for entry, sha256, face, seen, cells in rows],
+                [(entry_checksum(into, sha256, face, seen, cells), entry) for entry, sha256, face, seen, cells in rows],
             )
             _changed(connection)
         self.wipe()
@@ -910,7 +945,7 @@ class Gallery:
                     float(entry.quality),
                     *(float(v) for v in (entry.box.x0, entry.box.y0, entry.box.x1, entry.box.y1, entry.box.score)),
                     now,
-                    _checksum(photo.person, photo.sha256, entry.face, visible, cells),
+                    entry_checksum(photo.person, photo.sha256, entry.face, visible, cells),
                     visible,
                     cells,
                 ),
@@ -969,6 +1004,14 @@ class Gallery:
             part = values[start : start + _VALUES_A_STATEMENT]
             rows += self._all(query.format(f"WHERE {column} IN ({', '.join('?' * len(part))})"), part)
         return rows
+
+
+def content_digest(contract: str, rows: Iterable[tuple[str, str, int, bytes]]) -> str:
+    """SHA-256, hex, over a contract and entries (person, photograph's SHA-256, face, checksum) in the index's order."""
+    total = hashlib.sha256(contract.encode())
+    for name, sha256, face, checksum in rows:
+        total.update(json.dumps([name, sha256, face, checksum.hex()]).encode() + b"\n")
+    return total.hexdigest()
 
 
 def person_name(text: str) -> str:
@@ -1088,6 +1131,16 @@ def _changed(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM calibration")
 
 
+def contract_mismatch(gallery: str, digest: str, as_json: str, contract: ModelContract) -> ContractError:
+    """The error for models of another contract than the gallery's, `digest` and `as_json`."""
+    return ContractError(
+        f"{gallery} was made under contract {digest[:12]}, the models in use have contract {contract.digest[:12]}; "
+        f"their signatures cannot be compared{_differences(as_json, contract.as_json())}\n"
+        f"Use the models the gallery was made with, or describe its photographs again: "
+        f"facerec gallery migrate -g {gallery}"
+    )
+
+
 def _differences(gallery_json: str, models_json: str) -> str:
     try:
         ours, theirs = json.loads(gallery_json), json.loads(models_json)
@@ -1102,7 +1155,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 24 else text[:12] + "..."
 
 
-def _checksum(person: str, sha256: str, face: int, visible: bytes, cells: bytes) -> bytes:
+def entry_checksum(person: str, sha256: str, face: int, visible: bytes, cells: bytes) -> bytes:
     """Over a vector and whose it is: a changed name is as wrong as a changed vector."""
     total = hashlib.blake2b(json.dumps([person, sha256, face, len(visible)]).encode(), digest_size=16)
     total.update(visible)

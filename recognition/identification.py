@@ -19,7 +19,7 @@ from facerec.landmarks.image import read_image
 from facerec.landmarks.types import Box, Image
 from facerec.recognition.enrolment import Describer, visible_share
 from facerec.recognition.recognizer import DescribedFace, UndescribedFace
-from facerec.recognition.search import MaskedSearch, SearchSettings
+from facerec.recognition.search import Search, SearchSettings
 from facerec.recognition.signature import Decision, Match, Signature
 from facerec.recognition.threshold import Threshold, decide_together
 
@@ -126,7 +126,7 @@ class Identifier:
     def __init__(
         self,
         describer: Describer,
-        search: MaskedSearch,
+        search: Search,
         threshold: Threshold,
         settings: IdentificationSettings | None = None,
         search_settings: SearchSettings | None = None,

@@ -161,6 +161,11 @@ class Recognizer:
         shared = {name: value / len(found) for name, value in timings.items()} if found else {}
         return [self._describe_face(face, shared) for face in found]
 
+    def describe_texture(self, texture: FaceTexture) -> Signature:
+        """The signature of a lifted texture alone, e.g. of one that a gallery kept."""
+        cells, visible = self._descriptor.describe(texture)
+        return Signature(cells, visible, self._contract.digest)
+
     def _describe_face(self, face: Face, shared: dict[str, float]) -> DescribedFace | UndescribedFace:
         timings = dict(shared)
         try:
@@ -169,12 +174,11 @@ class Recognizer:
             with _timed(timings, "lift"):
                 texture = lift_texture(face.image, fitted, self._model)
             with _timed(timings, "describe"):
-                cells, visible = self._descriptor.describe(texture)
-            if not visible.any():
+                signature = self.describe_texture(texture)
+            if not signature.visible.any():
                 raise UnusablePhotoError("fit_unstable", "no part of the face's middle is visible in the fit")
         except UnusablePhotoError as error:
             return UndescribedFace(face.box, error.reason, error.detail)
-        signature = Signature(cells, visible, self._contract.digest)
         seen = float((texture.visible > 0).mean())
         quality = float(np.clip(seen * float(face.landmarks.confidence.mean()), 0.0, 1.0))
         return DescribedFace(face, fitted, texture, signature, quality, timings)

@@ -31,7 +31,9 @@ from facerec.recognition.writer_lock import derived_file
 
 _MAGIC = b"facerec shortlist 1\n"
 _DIGEST = 32
-_GROUPS = 8
+MASK_GROUPS = 8
+"""Groups of entries by the share of cells that they show (see `mask_group`)."""
+"""Groups of entries by the share of cells that they show, see `mask_group`."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,7 @@ class ShortlistIndex:
 
 def mask_group(visible: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Group (N,) of entries of visibility (N, C): the eighth into which their share of seen cells falls, 1 to 8."""
-    return np.asarray(np.ceil(_GROUPS * visible.mean(axis=1)), dtype=np.int64)
+    return np.asarray(np.ceil(MASK_GROUPS * visible.mean(axis=1)), dtype=np.int64)
 
 
 def _group_of(vectors: VectorFile, settings: ShortlistSettings) -> NDArray[np.int64]:
