@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from facerec.cli.options import device_option, json_option, note, printable, quiet_option, resolve_device
+from facerec.cli.options import (
+    device_option,
+    gallery_option,
+    json_option,
+    note,
+    printable,
+    quiet_option,
+    resolve_device,
+)
 
 if TYPE_CHECKING:
     from facerec.recognition.identification import ProbeFace
@@ -43,7 +51,7 @@ _CSV_COLUMNS = (
 
 @click.command("identify")
 @click.argument("probes", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("-g", "--gallery", "gallery_path", required=True, type=click.Path(path_type=Path), help="Gallery file.")
+@gallery_option
 @click.option("-k", "candidates", type=click.IntRange(min=1), default=5, show_default=True, help="Candidates listed.")
 @click.option("--threshold", type=float, default=None, help="Least score of a match (a cosine in [-1, 1]; inclusive).")
 @click.option(
@@ -75,7 +83,7 @@ _CSV_COLUMNS = (
 @quiet_option
 def command(
     probes: tuple[Path, ...],
-    gallery_path: Path,
+    gallery_path: Path | str,
     candidates: int,
     threshold: float | None,
     far: float | None,
@@ -111,10 +119,9 @@ def command(
     from facerec.cli.output import photo_progress, write_csv_row, write_line
     from facerec.landmarks.errors import InvalidInputError
     from facerec.landmarks.image import find_photos
-    from facerec.recognition.gallery import Gallery
     from facerec.recognition.identification import IdentificationSettings, Identifier
     from facerec.recognition.identification import save_debug as save_stages
-    from facerec.recognition.search import MaskedSearch
+    from facerec.recognition.milvus_gallery import open_gallery, search_of
     from facerec.recognition.threshold import (
         ThresholdSettings,
         choose_threshold,
@@ -126,7 +133,7 @@ def command(
     if not photos:
         raise InvalidInputError(f"expected photographs to identify; found none in {', '.join(map(str, probes))}")
     # The gallery is looked at before the models are loaded: a wrong path is answered at once.
-    with Gallery.open(gallery_path) as gallery:
+    with open_gallery(gallery_path) as gallery:
         from facerec.recognition.recognizer import Recognizer
 
         recognizer = Recognizer.load(landmarks=landmarks, device=resolve_device(device))
@@ -140,7 +147,7 @@ def command(
             )
         )
         identifier = Identifier(
-            recognizer, MaskedSearch.of(gallery, method=method), chosen, IdentificationSettings(candidates, workers)
+            recognizer, search_of(gallery, method), chosen, IdentificationSettings(candidates, workers)
         )
         versions = {"facerec": version("facerec"), "contract": recognizer.contract.digest, "gallery": gallery.digest()}
         counts: Counter[str] = Counter()

@@ -6,6 +6,7 @@ import json
 import sys
 import unicodedata
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import click
@@ -30,6 +31,27 @@ def device_option(function: F) -> F:
         default="auto",
         show_default=True,
         help="Where the networks run. 'auto' takes the GPU when there is one; 'cuda' fails without one.",
+    )(function)
+
+
+class GalleryAddress(click.Path):
+    """A gallery file (a Path), or the address of one in Milvus (a text that begins with milvus:)."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        """See the class."""
+        return str(value) if str(value).startswith("milvus:") else Path(str(super().convert(value, parameter, ctx)))
+
+
+def gallery_option(function: F) -> F:
+    """Add the required `-g/--gallery` (argument `gallery_path`: a Path, or the text milvus:URI)."""
+    return click.option(
+        "-g",
+        "--gallery",
+        "gallery_path",
+        required=True,
+        type=GalleryAddress(),
+        metavar="GALLERY",
+        help="Gallery: a file, or milvus:PATH or milvus:http://HOST:PORT (with facerec[milvus]).",
     )(function)
 
 

@@ -40,7 +40,7 @@ from facerec.recognition.gallery import (
     contract_mismatch,
     entry_checksum,
 )
-from facerec.recognition.search import MaskedSearch, SearchResult, SearchSettings
+from facerec.recognition.search import MaskedSearch, Search, SearchMethod, SearchResult, SearchSettings
 from facerec.recognition.shortlist import MASK_GROUPS, mask_group
 from facerec.recognition.signature import Signature
 from facerec.recognition.writer_lock import utc_now
@@ -72,6 +72,16 @@ def open_gallery(
     if create and contract is not None:
         return Gallery.create(Path(address), contract, exist_ok=True)
     return Gallery.open(Path(address), contract, write=write)
+
+
+def search_of(gallery: GalleryStore, method: SearchMethod = "exact") -> Search:
+    """The search of `gallery`; in Milvus, the server's index takes the place of `method`."""
+    if isinstance(gallery, MilvusGallery):
+        if method != "exact":
+            raise InvalidInputError(f"expected no --search for {gallery.address}: Milvus has an index of its own")
+        return MilvusSearch(gallery)
+    assert isinstance(gallery, Gallery)
+    return MaskedSearch.of(gallery, method=method)
 
 
 class MilvusGallery:
