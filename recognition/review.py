@@ -19,12 +19,14 @@ class ReviewSettings:
     Attributes:
         near_duplicate: score from which on two photographs are taken for one picture, saved twice.
         least_pictures: a person's pictures before one of them can be called odd: two that differ do not say which.
+        strangers: share of the pairs of two people that must score lower than two names that are said to be one.
         max_entries: entries compared; 2000 give two million pairs, in seconds.
         listed: findings of a kind, the clearest ones.
     """
 
     near_duplicate: float = 0.95
     least_pictures: int = 3
+    strangers: float = 0.99
     max_entries: int = 2000
     listed: int = 50
 
@@ -76,14 +78,27 @@ def _one_person(
     threshold: float,
     settings: ReviewSettings,
 ) -> list[str]:
-    """People whose pictures look alike as a whole: the median over the pairs of their pictures reaches `threshold`."""
-    reaching = person[np.argwhere(scores >= threshold)]
+    """People whose pictures are as alike as each one's own: their median reaches the lower quartile of both.
+
+    A threshold from the gallery itself would not do: the pictures of the two count as impostors there and raise it. It
+    stands in for people with a single picture. Nothing is said below the score that one stranger in a hundred reaches.
+    """
+    different = np.isfinite(scores) & (person[:, None] != person[None, :])
+    if not different.any():
+        return []
+    floor = float(np.quantile(scores[different], settings.strangers))
+    own: dict[int, float] = {}
+    for who in np.unique(person).tolist():
+        among = scores[np.ix_(person == who, person == who)]
+        among = among[np.isfinite(among)]
+        own[who] = float(np.quantile(among, 0.25)) if among.size else threshold
     said: list[tuple[float, str]] = []
+    reaching = person[np.argwhere(different & (scores >= floor))]
     for a, b in np.unique(reaching[reaching[:, 0] < reaching[:, 1]], axis=0).tolist():
         between = scores[np.ix_(person == a, person == b)]
         between = between[np.isfinite(between)]
         middle = float(np.median(between))
-        if middle >= threshold:
+        if middle >= max(own[a], own[b], floor):
             said.append(
                 (middle, f"{names[a]} and {names[b]} may be one person: {middle:.2f} over {between.size} pairs")
             )
