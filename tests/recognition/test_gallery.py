@@ -168,6 +168,19 @@ def test_a_second_writer_is_told_who_writes_and_since_when(path, contract):
     assert os.listdir(path.parent) == [path.name]
 
 
+def test_a_holder_that_has_not_written_its_name_yet_is_waited_for(path, contract):
+    Gallery.create(path, contract).close()
+    with Gallery.open(path, write=True):
+        lock = derived_file(path, ".lock")
+        named = lock.read_bytes()
+        lock.write_bytes(b"")
+        timer = threading.Timer(0.2, lambda: lock.write_bytes(named))
+        timer.start()
+        with pytest.raises(GalleryLockedError, match=f"by process {os.getpid()} of .* since"):
+            Gallery.open(path, write=True)
+        timer.join()
+
+
 def test_a_second_writer_may_wait(path, contract):
     first = Gallery.create(path, contract)
     closing = threading.Timer(0.2, first.close)
