@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +13,7 @@ import click
 from facerec.cli.options import (
     descriptor_option,
     device_option,
+    gallery_option,
     json_option,
     note,
     printable,
@@ -20,7 +23,7 @@ from facerec.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from facerec.recognition.enrolment import EnrolmentPreview, EnrolmentSummary
+    from facerec.recognition.enrolment import DescribeMany, EnrolmentPreview, EnrolmentSummary
     from facerec.recognition.gallery import FacesPolicy
 
 _SHOWN = 5
@@ -29,9 +32,7 @@ _SHOWN = 5
 
 @click.command("enroll")
 @click.argument("photos", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option(
-    "-g", "--gallery", "gallery_path", required=True, type=click.Path(path_type=Path), help="Gallery file; made if new."
-)
+@gallery_option
 @click.option(
     "--layout",
     type=click.Choice(["auto", "folders", "flat", "csv"]),
@@ -46,7 +47,19 @@ _SHOWN = 5
     show_default=True,
     help="Which faces of a photograph are its person's; 'one' skips photographs with several.",
 )
+@click.option("--sync", is_flag=True, help="Remove what is no longer in the folders, or has changed there.")
+@click.option(
+    "--keep-textures",
+    is_flag=True,
+    help="Keep each face's texture (a picture of the person, some 100 KB) for a later migration.",
+)
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Photographs at a time.")
+@click.option(
+    "--ray",
+    "ray_address",
+    metavar="ADDRESS",
+    help="Describe by --workers actors of this Ray cluster: HOST:PORT, auto or local (with facerec[ray]).",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be enrolled; describe and write nothing.")
 @click.option("--strict", is_flag=True, help="Exit with 3 when photographs were skipped.")
 @click.option("--landmarks", type=click.Choice(["godp"]), default="godp", show_default=True, help="Landmark model.")
@@ -56,10 +69,13 @@ _SHOWN = 5
 @quiet_option
 def command(
     photos: tuple[Path, ...],
-    gallery_path: Path,
+    gallery_path: Path | str,
     layout: str,
     faces: FacesPolicy,
+    sync: bool,
+    keep_textures: bool,
     workers: int,
+    ray_address: str | None,
     dry_run: bool,
     strict: bool,
     landmarks: str,
@@ -86,12 +102,12 @@ def command(
         preview_enrolment,
         write_skipped,
     )
-    from facerec.recognition.gallery import Gallery
+    from facerec.recognition.milvus_gallery import open_gallery
 
     plan = plan_enrolment(photos, layout)  # type: ignore[arg-type]
     if dry_run:
-        if gallery_path.exists():
-            with Gallery.open(gallery_path) as gallery:
+        if isinstance(gallery_path, str) or gallery_path.exists():
+            with open_gallery(gallery_path) as gallery:
                 preview = preview_enrolment(plan, gallery, faces)
         else:
             preview = preview_enrolment(plan, None, faces)
@@ -103,16 +119,28 @@ def command(
     from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
     from facerec.recognition.recognizer import Recognizer, gallery_descriptor
 
+    # With Ray a batch feeds every worker several times over.
+    batch = EnrolmentSettings.batch * (workers if ray_address else 1)
+    settings = EnrolmentSettings(faces=faces, workers=workers, batch=batch, keep_textures=keep_textures, sync=sync)
     device = resolve_device(device)
-    if descriptor is None and gallery_path.exists():
-        with Gallery.open(gallery_path) as gallery:
+    if descriptor is None and isinstance(gallery_path, Path) and gallery_path.exists():
+        with open_gallery(gallery_path) as gallery:
             descriptor = gallery_descriptor(gallery.contract_json)
-    recognizer = Recognizer.load(landmarks=landmarks, descriptor=descriptor or DEFAULT_DESCRIPTOR, device=device)
+    described_by = descriptor or DEFAULT_DESCRIPTOR
+    load = functools.partial(Recognizer.load, landmarks=landmarks, descriptor=described_by, device=device)
+    recognizer = load()
     try:
-        with Gallery.create(gallery_path, recognizer.contract, exist_ok=True) as gallery:
+        with contextlib.ExitStack() as stack:
+            gallery = stack.enter_context(open_gallery(gallery_path, recognizer.contract, create=True))
+            describe_many: DescribeMany | None = None
+            if ray_address:
+                from facerec.recognition.ray_enrolment import RayDescriber
+
+                contract, gpus = recognizer.contract.digest, int(device == "cuda")
+                describe_many = stack.enter_context(RayDescriber.connect(ray_address, workers, load, contract, gpus))
             with photo_progress(len(plan.items), "Enrolling", quiet) as advance:
-                summary = enroll(plan, gallery, recognizer, EnrolmentSettings(faces=faces, workers=workers), advance)
-            details = write_skipped(gallery_path, summary.skipped)
+                summary = enroll(plan, gallery, recognizer, settings, advance, describe_many)
+            details = None if isinstance(gallery_path, str) else write_skipped(gallery_path, summary.skipped)
     except KeyboardInterrupt:
         note(f"What was enrolled is kept in {printable(str(gallery_path))}; run the same command to go on.")
         raise
@@ -124,7 +152,7 @@ def command(
     return 3 if strict and (summary.skipped or summary.ignored) else 0
 
 
-def _say_preview(preview: EnrolmentPreview, gallery: Path, quiet: bool) -> None:
+def _say_preview(preview: EnrolmentPreview, gallery: Path | str, quiet: bool) -> None:
     note(
         f"Would enrol {preview.photos - preview.known - preview.unreadable} of {preview.photos} photos, "
         f"{len(preview.people)} people, layout {preview.layout} -> {printable(str(gallery))}",
@@ -139,7 +167,9 @@ def _say_preview(preview: EnrolmentPreview, gallery: Path, quiet: bool) -> None:
     _say_ignored(preview.ignored, quiet)
 
 
-def _say_summary(summary: EnrolmentSummary, gallery: Path, details: Path | None, device: str, quiet: bool) -> None:
+def _say_summary(
+    summary: EnrolmentSummary, gallery: Path | str, details: Path | None, device: str, quiet: bool
+) -> None:
     from facerec.cli.output import duration
 
     speed = f"{summary.new / summary.seconds:.1f} photos/s, " if summary.new and summary.seconds else ""
@@ -154,7 +184,7 @@ def _say_summary(summary: EnrolmentSummary, gallery: Path, details: Path | None,
         note(f"Known already: {known}   The same photograph twice: {summary.duplicates}", quiet)
     if summary.skipped:
         reasons = "  ".join(f"{reason} {n}" for reason, n in summary.reasons.items())
-        note(f"Skipped {len(summary.skipped)}: {reasons}   (details: {printable(str(details))})", quiet)
+        note(f"Skipped {len(summary.skipped)}: {reasons}   (details: {printable(str(details or '--json'))})", quiet)
     for failed in [photo for photo in summary.skipped if photo.reason == "internal_error"][:_SHOWN]:
         note(f"Failed (a fault of facerec): {printable(str(failed.path))}: {printable(failed.detail)}")
     _say_ignored(summary.ignored, quiet)
@@ -163,6 +193,10 @@ def _say_summary(summary: EnrolmentSummary, gallery: Path, details: Path | None,
             f"Pose coverage: {summary.frontal_only} people frontal only; {summary.with_profile} have a profile view",
             quiet,
         )
+    if summary.removed:
+        note(f"Removed {summary.removed} photos that are no longer there or have changed", quiet)
+    elif summary.gone:
+        note(f"No longer there, or changed: {summary.gone} photos of the gallery (--sync removes them)", quiet)
     if summary.conflicts:
         note(f"Conflicts: {len(summary.conflicts)}", quiet)
         for sentence in summary.conflicts[:_SHOWN]:

@@ -1,4 +1,4 @@
-"""`facerec gallery`: inspect, check, list, remove from, migrate and export a gallery."""
+"""`facerec gallery`: inspect, check, list, change, index, migrate and export a gallery."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 from facerec.cli.options import (
     descriptor_option,
     device_option,
+    gallery_option,
     json_option,
     note,
     printable,
@@ -21,7 +22,8 @@ from facerec.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from facerec.recognition.gallery import EntryRecord, Gallery
+    from facerec.recognition.gallery import EntryRecord, GalleryStore
+    from facerec.recognition.search import SearchMethod
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,33 +47,22 @@ _ENTRY_COLUMNS = (
 )
 
 
-def _gallery_option(function: F) -> F:
-    return click.option(
-        "-g",
-        "--gallery",
-        "gallery_path",
-        required=True,
-        type=click.Path(path_type=Path),
-        help="Gallery file.",
-    )(function)
-
-
 @click.group("gallery")
 def command() -> None:
-    """Inspect, check, list, remove from, migrate or export a gallery."""
+    """Inspect, check, list, change, index, migrate or export a gallery."""
 
 
 @command.command("info")
-@_gallery_option
+@gallery_option
 @json_option
-def info(gallery_path: Path, as_json: bool) -> None:
+def info(gallery_path: Path | str, as_json: bool) -> None:
     """Show what a gallery holds, which models made it and at which threshold it decides."""
     import json
 
-    from facerec.recognition.gallery import Gallery
+    from facerec.recognition.milvus_gallery import open_gallery
     from facerec.recognition.threshold import choose_threshold, impostor_scores
 
-    with Gallery.open(gallery_path) as gallery:
+    with open_gallery(gallery_path) as gallery:
         found = gallery.info()
         scores = impostor_scores(gallery)
         threshold = choose_threshold(scores, found.contract)
@@ -80,7 +71,7 @@ def info(gallery_path: Path, as_json: bool) -> None:
     if as_json:
         write_json(
             {
-                "gallery": str(found.path),
+                "gallery": str(gallery_path),
                 "people": found.people,
                 "photos": found.photos,
                 "entries": found.entries,
@@ -95,7 +86,7 @@ def info(gallery_path: Path, as_json: bool) -> None:
             }
         )
         return
-    click.echo(f"{printable(str(found.path))}: {found.people} people, {found.photos} photos, {found.entries} entries")
+    click.echo(f"{printable(str(gallery_path))}: {found.people} people, {found.photos} photos, {found.entries} entries")
     if found.skipped:
         click.echo("Skipped:   " + "  ".join(f"{reason} {n}" for reason, n in found.skipped.items()))
     click.echo(f"Signature: {cells} cells x {dimension}   File: {found.bytes / 1e6:.1f} MB, made {found.created}")
@@ -114,13 +105,13 @@ def info(gallery_path: Path, as_json: bool) -> None:
 
 
 @command.command("verify")
-@_gallery_option
+@gallery_option
 @json_option
-def verify(gallery_path: Path, as_json: bool) -> int:
+def verify(gallery_path: Path | str, as_json: bool) -> int:
     """Check every byte that matters: structure, references, checksums, unit length. Exit code 2 when it is damaged."""
-    from facerec.recognition.gallery import Gallery
+    from facerec.recognition.milvus_gallery import open_gallery
 
-    with Gallery.open(gallery_path) as gallery:
+    with open_gallery(gallery_path) as gallery:
         found = gallery.verify()
     if as_json:
         write_json({"entries": found.entries, "faults": list(found.faults), "remarks": list(found.remarks)})
@@ -135,19 +126,19 @@ def verify(gallery_path: Path, as_json: bool) -> int:
 
 
 @command.command("list")
-@_gallery_option
+@gallery_option
 @click.option("--entries", is_flag=True, help="List the entries instead of the people.")
 @click.option("--format", "form", type=click.Choice(["table", "csv", "jsonl"]), default=None, help="[default: table]")
 @json_option
-def list_people(gallery_path: Path, entries: bool, form: str | None, as_json: bool) -> None:
+def list_people(gallery_path: Path | str, entries: bool, form: str | None, as_json: bool) -> None:
     """List the people, with the poses they were seen in, or the entries. --json is short for --format jsonl."""
     from facerec.cli.output import write_csv_row, write_line, write_table
-    from facerec.recognition.gallery import Gallery
+    from facerec.recognition.milvus_gallery import open_gallery
 
     if as_json and form not in (None, "jsonl"):
         raise click.UsageError(f"expected --json or --format {form}, not both")
     form = "jsonl" if as_json else form or "table"
-    with Gallery.open(gallery_path) as gallery:
+    with open_gallery(gallery_path) as gallery:
         if entries:
             if form == "table":
                 write_table(
@@ -199,37 +190,121 @@ def list_people(gallery_path: Path, entries: bool, form: str | None, as_json: bo
 
 @command.command("remove")
 @click.argument("people", nargs=-1, metavar="PERSON...")
-@_gallery_option
+@gallery_option
 @click.option(
     "--entry", "entries", type=int, multiple=True, help="Remove one entry by its number (see list --entries)."
 )
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @quiet_option
-def remove(people: tuple[str, ...], gallery_path: Path, entries: tuple[int, ...], yes: bool, quiet: bool) -> None:
+def remove(people: tuple[str, ...], gallery_path: Path | str, entries: tuple[int, ...], yes: bool, quiet: bool) -> None:
     """Remove people, or single entries, for good.
 
     Names, signatures and poses leave the file, its journal and everything derived from it. Photographs are not touched.
     """
-    from facerec.recognition.gallery import Gallery, person_name
-    from facerec.recognition.threshold import calibrate
+    from facerec.recognition.gallery import person_name
+    from facerec.recognition.milvus_gallery import open_gallery
 
     if bool(people) == bool(entries):
         raise click.UsageError("expected the names of people, or --entry, one of the two")
     names = list(dict.fromkeys(person_name(name) for name in people))
-    with Gallery.open(gallery_path, write=True) as gallery:
+    with open_gallery(gallery_path, write=True) as gallery:
         if not yes:
             if not sys.stdin.isatty():
                 raise click.UsageError("expected --yes: there is no terminal to ask at")
             what = ", ".join(map(printable, names)) or f"{len(set(entries))} entries"
             click.confirm(f"Remove {what} from {printable(str(gallery_path))} for good?", abort=True, err=True)
         removed = gallery.remove_people(names) if names else gallery.remove_entries(entries)
-        gallery.store_calibration(calibrate(gallery).scores.to_bytes())
+        _calibrate_again(gallery)
         left = len(gallery.people())
     note(f"Removed {removed} entries from {printable(str(gallery_path))}; {left} people are left", quiet)
 
 
+@command.command("rename")
+@click.argument("old")
+@click.argument("new")
+@gallery_option
+@quiet_option
+def rename(old: str, new: str, gallery_path: Path | str, quiet: bool) -> None:
+    """Call the person OLD by the name NEW; the old name leaves the file. NEW must be nobody's (see merge).
+
+    Photographs keep their folders: enrolling the folder called OLD again makes a second person of that name.
+    """
+    from facerec.recognition.gallery import person_name
+    from facerec.recognition.milvus_gallery import open_gallery
+
+    with open_gallery(gallery_path, write=True) as gallery:
+        gallery.rename(person_name(old), person_name(new))
+        _calibrate_again(gallery)
+    note(f"Renamed {printable(old)} to {printable(new)} in {printable(str(gallery_path))}", quiet)
+
+
+@command.command("merge")
+@click.argument("people", nargs=-1, required=True, metavar="PERSON...")
+@click.option("--into", required=True, metavar="NAME", help="The person they are.")
+@gallery_option
+@quiet_option
+def merge(people: tuple[str, ...], into: str, gallery_path: Path | str, quiet: bool) -> None:
+    """Make several people one, who is called NAME: one person who was enrolled under several names."""
+    from facerec.recognition.gallery import person_name
+    from facerec.recognition.milvus_gallery import open_gallery
+
+    with open_gallery(gallery_path, write=True) as gallery:
+        gallery.merge([person_name(name) for name in people], person_name(into))
+        _calibrate_again(gallery)
+    note(f"Merged {', '.join(map(printable, people))} into {printable(into)} in {printable(str(gallery_path))}", quiet)
+
+
+def _file(gallery: Path | str) -> Path:
+    if isinstance(gallery, str):
+        raise click.UsageError(f"expected a gallery file; got {printable(gallery)}")
+    return gallery
+
+
+def _calibrate_again(gallery: GalleryStore) -> None:
+    from facerec.recognition.threshold import calibrate
+
+    gallery.store_calibration(calibrate(gallery).scores.to_bytes())
+
+
+@command.command("index")
+@gallery_option
+@click.option(
+    "--method",
+    type=click.Choice(["exact", "ivf", "hnsw", "pq"]),
+    default="exact",
+    show_default=True,
+    help="exact: only map the vectors, for galleries larger than memory; otherwise also an approximate index.",
+)
+@json_option
+@quiet_option
+def index(gallery_path: Path | str, method: SearchMethod, as_json: bool, quiet: bool) -> None:
+    """Write files beside a large gallery that make searching it faster: GALLERY.vectors, GALLERY.ivf|hnsw|pq.
+
+    They hold what the gallery holds (keep them as safe), are tested whenever they are read, and are of no use once
+    people are enrolled or removed: run this again then. Below some 100,000 entries the exact search needs none of it.
+    """
+    from facerec.recognition.gallery import Gallery
+    from facerec.recognition.shortlist import ShortlistIndex, ShortlistSettings
+    from facerec.recognition.vector_file import VectorFile
+
+    path = _file(gallery_path)
+    with Gallery.open(path) as gallery:
+        entries = len(VectorFile.build(gallery).index.ids)
+        recall = None if method == "exact" else ShortlistIndex.build(gallery, method).recall
+    if as_json:
+        write_json({"gallery": str(gallery_path), "method": method, "entries": entries, "recall": recall})
+    note(f"Mapped {entries} entries of {printable(str(gallery_path))}", quiet)
+    if recall is not None:
+        aimed = ShortlistSettings()
+        note(
+            f"Index {method}: recall@1 {100 * recall:.1f} % of the exact search ({aimed.trials} trial probes of cosine "
+            f"{aimed.mate_score}). Use it: facerec identify PHOTO -g {printable(str(gallery_path))} --search {method}",
+            quiet,
+        )
+
+
 @command.command("migrate")
-@_gallery_option
+@gallery_option
 @click.option(
     "--root",
     "roots",
@@ -245,7 +320,7 @@ def remove(people: tuple[str, ...], gallery_path: Path, entries: tuple[int, ...]
 @json_option
 @quiet_option
 def migrate_gallery(
-    gallery_path: Path,
+    gallery_path: Path | str,
     roots: tuple[Path, ...],
     drop_missing: bool,
     workers: int,
@@ -257,6 +332,9 @@ def migrate_gallery(
 ) -> None:
     """Describe the photographs of a gallery again, with the models of this installation.
 
+    A texture that was kept (enroll --keep-textures) stands in for a photograph that is gone, when only the descriptor
+    is another.
+
     The gallery keeps its old state until all is done; an interrupted migration goes on when it is run again.
     """
     from facerec.cli.output import photo_progress
@@ -265,20 +343,22 @@ def migrate_gallery(
     from facerec.recognition.gallery import Gallery
     from facerec.recognition.recognizer import Recognizer
 
-    with Gallery.open(gallery_path, write=True) as gallery:
+    path = _file(gallery_path)
+    with Gallery.open(path, write=True) as gallery:
         recognizer = Recognizer.load(
             landmarks=landmarks, descriptor=descriptor or DEFAULT_DESCRIPTOR, device=resolve_device(device)
         )
         before = gallery.contract_digest
         if before == recognizer.contract.digest:
-            done = MigrationSummary(0, (), ())
+            done = MigrationSummary(0, 0, (), ())
             note(f"{printable(str(gallery_path))} has the contract of these models already; nothing to do", quiet)
         else:
             with photo_progress(len(gallery.photos()), "Describing again", quiet) as advance:
                 done = migrate(gallery, recognizer, EnrolmentSettings(workers=workers), roots, drop_missing, advance)
-            write_skipped(gallery_path, done.skipped)
+            write_skipped(path, done.skipped)
             note(
-                f"Described {done.described} photos again; skipped {len(done.skipped)}, missing {len(done.missing)}; "
+                f"Described {done.described} photos again, {done.from_textures} from kept textures; "
+                f"skipped {len(done.skipped)}, missing {len(done.missing)}; "
                 f"contract {before[:12]} -> {recognizer.contract.digest[:12]}",
                 quiet,
             )
@@ -286,6 +366,7 @@ def migrate_gallery(
         write_json(
             {
                 "described": done.described,
+                "from_textures": done.from_textures,
                 "skipped_photos": [photo.as_json() for photo in done.skipped],
                 "missing": [str(path) for path in done.missing],
                 "contract": {"before": before, "after": recognizer.contract.digest},
@@ -294,7 +375,7 @@ def migrate_gallery(
 
 
 @command.command("export")
-@_gallery_option
+@gallery_option
 @click.option(
     "--format",
     "form",
@@ -305,17 +386,17 @@ def migrate_gallery(
 )
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write (for npz).")
 @quiet_option
-def export(gallery_path: Path, form: str, output: Path | None, quiet: bool) -> None:
+def export(gallery_path: Path | str, form: str, output: Path | None, quiet: bool) -> None:
     """Write the entries: person, photograph, face, pose, quality; as npz with the signatures.
 
     jsonl and csv go to stdout. The arrays of the npz: entry, person, sha256, path, face, pose, quality, visible_share,
     cells (N, C, D), visible (N, C), contract.
     """
-    from facerec.recognition.gallery import Gallery
+    from facerec.recognition.milvus_gallery import open_gallery
 
     if (form == "npz") != (output is not None):
         raise click.UsageError("expected -o FILE exactly with --format npz; jsonl and csv go to stdout")
-    with Gallery.open(gallery_path) as gallery:
+    with open_gallery(gallery_path) as gallery:
         if output is None:
             _write_entries(gallery, form)
             return
@@ -323,7 +404,7 @@ def export(gallery_path: Path, form: str, output: Path | None, quiet: bool) -> N
     note(f"Wrote {count} entries to {printable(str(output))}: biometric data, keep them as safe as the gallery", quiet)
 
 
-def _write_entries(gallery: Gallery, form: str) -> None:
+def _write_entries(gallery: GalleryStore, form: str) -> None:
     from facerec.cli.output import write_csv_row, write_line
 
     if form == "csv":
@@ -369,7 +450,7 @@ def _entry_json(record: EntryRecord) -> dict[str, Any]:
     }
 
 
-def _write_arrays(gallery: Gallery, output: Path) -> int:
+def _write_arrays(gallery: GalleryStore, output: Path) -> int:
     import numpy as np
 
     records = gallery.entries()

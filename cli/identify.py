@@ -11,6 +11,7 @@ import click
 from facerec.cli.options import (
     descriptor_option,
     device_option,
+    gallery_option,
     json_option,
     note,
     printable,
@@ -20,6 +21,7 @@ from facerec.cli.options import (
 
 if TYPE_CHECKING:
     from facerec.recognition.identification import ProbeFace
+    from facerec.recognition.search import SearchMethod
     from facerec.recognition.signature import Match
 
 _CSV_COLUMNS = (
@@ -50,7 +52,7 @@ _CSV_COLUMNS = (
 
 @click.command("identify")
 @click.argument("probes", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("-g", "--gallery", "gallery_path", required=True, type=click.Path(path_type=Path), help="Gallery file.")
+@gallery_option
 @click.option("-k", "candidates", type=click.IntRange(min=1), default=5, show_default=True, help="Candidates listed.")
 @click.option("--threshold", type=float, default=None, help="Least score of a match (a cosine in [-1, 1]; inclusive).")
 @click.option(
@@ -58,6 +60,14 @@ _CSV_COLUMNS = (
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=None,
     help="Take the threshold at this false accept rate.  [default: 0.001]",
+)
+@click.option(
+    "--search",
+    "method",
+    type=click.Choice(["exact", "ivf", "hnsw", "pq"]),
+    default="exact",
+    show_default=True,
+    help="How a very large gallery is searched; ivf, hnsw and pq need `facerec gallery index`.",
 )
 @click.option("--format", "form", type=click.Choice(["table", "csv", "jsonl"]), default=None, help="[default: table]")
 @click.option(
@@ -75,10 +85,11 @@ _CSV_COLUMNS = (
 @quiet_option
 def command(
     probes: tuple[Path, ...],
-    gallery_path: Path,
+    gallery_path: Path | str,
     candidates: int,
     threshold: float | None,
     far: float | None,
+    method: SearchMethod,
     form: str | None,
     save_debug: Path | None,
     workers: int,
@@ -111,10 +122,9 @@ def command(
     from facerec.cli.output import photo_progress, write_csv_row, write_line
     from facerec.landmarks.errors import InvalidInputError
     from facerec.landmarks.image import find_photos
-    from facerec.recognition.gallery import Gallery
     from facerec.recognition.identification import IdentificationSettings, Identifier
     from facerec.recognition.identification import save_debug as save_stages
-    from facerec.recognition.search import MaskedSearch
+    from facerec.recognition.milvus_gallery import open_gallery, search_of
     from facerec.recognition.threshold import (
         ThresholdSettings,
         choose_threshold,
@@ -126,7 +136,7 @@ def command(
     if not photos:
         raise InvalidInputError(f"expected photographs to identify; found none in {', '.join(map(str, probes))}")
     # The gallery is looked at before the models are loaded: a wrong path is answered at once.
-    with Gallery.open(gallery_path) as gallery:
+    with open_gallery(gallery_path) as gallery:
         from facerec.recognition.recognizer import Recognizer, gallery_descriptor
 
         recognizer = Recognizer.load(
@@ -144,7 +154,7 @@ def command(
             )
         )
         identifier = Identifier(
-            recognizer, MaskedSearch.of(gallery), chosen, IdentificationSettings(candidates, workers)
+            recognizer, search_of(gallery, method), chosen, IdentificationSettings(candidates, workers)
         )
         versions = {"facerec": version("facerec"), "contract": recognizer.contract.digest, "gallery": gallery.digest()}
         counts: Counter[str] = Counter()

@@ -6,6 +6,7 @@ import json
 import sys
 import unicodedata
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import click
@@ -41,6 +42,27 @@ def descriptor_option(default: str) -> Callable[[F], F]:
         help="resnet, dfd, dfd-65536, dlib or onnx:PATH; photo: or frontal: before a network's name shows it only "
         f"that.  [default: {default}]",
     )
+
+
+class GalleryAddress(click.Path):
+    """A gallery file (a Path), or the address of one in Milvus (a text that begins with milvus:)."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        """See the class."""
+        return str(value) if str(value).startswith("milvus:") else Path(str(super().convert(value, parameter, ctx)))
+
+
+def gallery_option(function: F) -> F:
+    """Add the required `-g/--gallery` (argument `gallery_path`: a Path, or the text milvus:URI)."""
+    return click.option(
+        "-g",
+        "--gallery",
+        "gallery_path",
+        required=True,
+        type=GalleryAddress(),
+        metavar="GALLERY",
+        help="Gallery: a file, or milvus:PATH or milvus:http://HOST:PORT (with facerec[milvus]).",
+    )(function)
 
 
 def quiet_option(function: F) -> F:

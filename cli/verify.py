@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from facerec.cli.options import (
 if TYPE_CHECKING:
     from facerec.recognition.enrolment import Describer
     from facerec.recognition.recognizer import DescribedFace
+    from facerec.recognition.threshold import Threshold
 
 
 @click.command("verify")
@@ -57,9 +59,6 @@ def command(
     if threshold is not None and far is not None:
         raise click.UsageError("expected --threshold or --far, not both")
 
-    from importlib.metadata import version
-
-    from facerec.landmarks.errors import UnusablePhotoError
     from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
     from facerec.recognition.recognizer import Recognizer
     from facerec.recognition.threshold import (
@@ -67,7 +66,6 @@ def command(
         Threshold,
         ThresholdSettings,
         ThresholdUnavailableError,
-        decide_pair,
         given_threshold,
     )
 
@@ -83,21 +81,44 @@ def command(
         except ThresholdUnavailableError as error:
             chosen = Threshold(None, None, 0, "none", f"{error}; give a threshold")
 
-    photos: list[dict[str, Any]] = []
+    said, notes = compare(recognizer, [(str(path), path) for path in (first, second)], chosen)
+    for text in notes:
+        note(text, quiet)
+    failed = [photo for photo in said["photos"] if "reason" in photo]
+    if as_json:
+        write_json(said)
+    elif failed:
+        for photo in failed:
+            click.echo(printable(f"none: {photo['file']}: {photo['reason']}: {photo['detail']}"))
+    else:
+        click.echo(said["reason"])
+    return 2 if failed else 0
+
+
+def compare(
+    describer: Describer, photos: Sequence[tuple[str, Path | bytes]], threshold: Threshold
+) -> tuple[dict[str, Any], list[str]]:
+    """Compare two photographs, each a name and a file or its bytes: what --json says, and notes for a person."""
+    from importlib.metadata import version
+
+    from facerec.landmarks.errors import UnusablePhotoError
+    from facerec.recognition.threshold import decide_pair
+
+    records: list[dict[str, Any]] = []
     faces: list[DescribedFace] = []
     failures: list[UnusablePhotoError] = []
-    for path in (first, second):
+    notes: list[str] = []
+    for name, source in photos:
         try:
-            face, count = _largest(recognizer, path)
+            face, count = _largest(describer, source)
         except UnusablePhotoError as error:
             failures.append(error)
-            photos.append({"file": str(path), "reason": error.reason, "detail": error.detail})
+            records.append({"file": name, "reason": error.reason, "detail": error.detail})
             continue
         faces.append(face)
-        photos.append(_photo_json(path, face, count))
+        records.append(_photo_json(name, face, count))
         if count > 1:
-            note(f"{printable(str(path))} shows {count} faces; the largest is compared", quiet)
-
+            notes.append(f"{printable(name)} shows {count} faces; the largest is compared")
     score: float | None = None
     overlap: float | None = None
     decision: str = "none"
@@ -106,35 +127,26 @@ def command(
         a, b = (face.signature for face in faces)
         score, cells = a.score(b)
         overlap = cells / len(a.visible)
-        decision, reason = decide_pair(score, overlap, chosen)
-    if as_json:
-        write_json(
-            {
-                "photos": photos,
-                "score": None if score is None else round(score, 6),
-                "overlap": None if overlap is None else round(overlap, 4),
-                "decision": decision,
-                "reason": reason,
-                "threshold": chosen.as_json(),
-                "versions": {"facerec": version("facerec"), "contract": contract},
-            }
-        )
-    elif failures:
-        for photo in photos:
-            if "reason" in photo:
-                click.echo(printable(f"none: {photo['file']}: {photo['reason']}: {photo['detail']}"))
-    else:
-        click.echo(reason)
-    return 2 if failures else 0
+        decision, reason = decide_pair(score, overlap, threshold)
+    said = {
+        "photos": records,
+        "score": None if score is None else round(score, 6),
+        "overlap": None if overlap is None else round(overlap, 4),
+        "decision": decision,
+        "reason": reason,
+        "threshold": threshold.as_json(),
+        "versions": {"facerec": version("facerec"), "contract": describer.contract.digest},
+    }
+    return said, notes
 
 
-def _largest(describer: Describer, path: Path) -> tuple[DescribedFace, int]:
+def _largest(describer: Describer, source: Path | bytes) -> tuple[DescribedFace, int]:
     """The largest face of a photograph, and how many it shows."""
     from facerec.landmarks.errors import UnusablePhotoError
     from facerec.landmarks.image import read_image
     from facerec.recognition.recognizer import UndescribedFace
 
-    faces = describer.describe(read_image(path))
+    faces = describer.describe(read_image(source))
     if not faces:
         raise UnusablePhotoError("no_face", "no face was found")
     if isinstance(faces[0], UndescribedFace):
@@ -142,12 +154,12 @@ def _largest(describer: Describer, path: Path) -> tuple[DescribedFace, int]:
     return faces[0], len(faces)
 
 
-def _photo_json(path: Path, face: DescribedFace, count: int) -> dict[str, Any]:
+def _photo_json(name: str, face: DescribedFace, count: int) -> dict[str, Any]:
     from facerec.recognition.enrolment import visible_share
     from facerec.recognition.identification import box_json, pose_json
 
     return {
-        "file": str(path),
+        "file": name,
         "faces": count,
         "box": box_json(face.face.box),
         "pose": pose_json(face.fitted.camera.angles),

@@ -8,20 +8,24 @@ used gets a stable reason code and the batch goes on. One batch is one transacti
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
 import time
+import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from facerec.frontalize.types import FaceTexture
 from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError, ReasonCode, UnusablePhotoError
 from facerec.landmarks.image import find_photos, photo_digest, read_image
 from facerec.landmarks.types import Image
@@ -29,6 +33,7 @@ from facerec.recognition.gallery import (
     SKIPPED_SUFFIX,
     FacesPolicy,
     Gallery,
+    GalleryStore,
     ModelContract,
     NewEntry,
     NewPhoto,
@@ -36,6 +41,7 @@ from facerec.recognition.gallery import (
     person_name,
 )
 from facerec.recognition.recognizer import DescribedFace, UndescribedFace
+from facerec.recognition.signature import Signature
 from facerec.recognition.writer_lock import derived_file
 
 Layout = Literal["folders", "flat", "csv"]
@@ -59,6 +65,10 @@ class Describer(Protocol):
         """The faces of a picture, largest first; none when there is none."""
         ...
 
+    def describe_texture(self, texture: FaceTexture) -> Signature:
+        """The signature of a texture alone."""
+        ...
+
 
 @dataclass(frozen=True)
 class EnrolmentSettings:
@@ -69,6 +79,9 @@ class EnrolmentSettings:
             background), "one" (photographs with several faces are skipped as multiple_faces) or "all".
         workers: photographs described at a time. One by default: the networks use all cores by themselves.
         batch: photographs a transaction; what a killed process loses at most. 16 take seconds, a commit milliseconds.
+        keep_textures: keep each face's UV texture in the gallery, some 100 KB a face, so that it can be described
+            again by another descriptor when the photograph is gone. Off: a texture is a picture of the person.
+        sync: remove from the gallery what is no longer in the folders that are enrolled, or has changed.
         frontal_yaw: a person seen only within this |yaw|, degrees, counts as "frontal only".
         profile_yaw: from this |yaw| on, degrees, an entry counts as a profile view: the far eye is hidden.
     """
@@ -76,6 +89,8 @@ class EnrolmentSettings:
     faces: FacesPolicy = "largest"
     workers: int = 1
     batch: int = 16
+    keep_textures: bool = False
+    sync: bool = False
     frontal_yaw: float = 30.0
     profile_yaw: float = 60.0
 
@@ -107,11 +122,13 @@ class EnrolmentPlan:
         layout: how names were taken from paths.
         items: the photographs, sorted by person and path.
         ignored: files that name no person, each with the reason.
+        folders: the folders that were given: all of their photographs are among the items.
     """
 
     layout: Layout
     items: tuple[EnrolmentItem, ...]
     ignored: tuple[tuple[Path, str], ...] = ()
+    folders: tuple[Path, ...] = ()
 
     @property
     def people(self) -> int:
@@ -159,10 +176,14 @@ class EnrolmentSummary:
         duplicates: photographs whose very bytes the same person has under another name of file.
         skipped: photographs without an entry, also those a former run skipped for the same reason.
         ignored: files that name no person.
-        conflicts: sentences on photographs that speak for two people.
+        gone: photographs of the gallery that are no longer in the folders, or have changed there.
+        removed: of these, how many were removed from the gallery (`EnrolmentSettings.sync`).
+        conflicts: sentences, with scores, on photographs that speak for two people, near-duplicates, people who may be
+            one and pictures that look like no other of their person (see `review`).
         people, entries: how many the gallery holds now.
         frontal_only: people of the gallery seen only within `EnrolmentSettings.frontal_yaw`.
         with_profile: people of the gallery with a profile view.
+        yaw: lowest and highest yaw of each person of the gallery, degrees.
         layout: how names were taken from paths.
         contract: digest of the gallery's contract.
         digest: digest of the gallery's content.
@@ -177,11 +198,14 @@ class EnrolmentSummary:
     duplicates: int = 0
     skipped: list[SkippedPhoto] = field(default_factory=list)
     ignored: tuple[tuple[Path, str], ...] = ()
+    gone: int = 0
+    removed: int = 0
     conflicts: list[str] = field(default_factory=list)
     people: int = 0
     entries: int = 0
     frontal_only: int = 0
     with_profile: int = 0
+    yaw: dict[str, tuple[float, float]] = field(default_factory=dict)
     digest: str = ""
     seconds: float = 0.0
 
@@ -201,10 +225,16 @@ class EnrolmentSummary:
             "skipped": self.reasons,
             "skipped_photos": [s.as_json() for s in self.skipped],
             "ignored": [{"file": str(path), "detail": why} for path, why in self.ignored],
+            "gone": self.gone,
+            "removed": self.removed,
             "conflicts": self.conflicts,
             "people": self.people,
             "entries": self.entries,
-            "pose_coverage": {"frontal_only": self.frontal_only, "with_profile": self.with_profile},
+            "pose_coverage": {
+                "frontal_only": self.frontal_only,
+                "with_profile": self.with_profile,
+                "yaw": {name: [round(low, 1), round(high, 1)] for name, (low, high) in self.yaw.items()},
+            },
             "contract": self.contract,
             "digest": self.digest,
             "seconds": round(self.seconds, 3),
@@ -246,7 +276,8 @@ def plan_enrolment(paths: Sequence[Path], layout: Layout | Literal["auto"] = "au
         why = f" ({ignored[0][0]}: {ignored[0][1]})" if ignored else ""
         raise InvalidInputError(f"expected photographs to enrol; found none in {', '.join(map(str, paths))}{why}")
     ordered = sorted(items.values(), key=lambda item: (item.person, os.fsencode(item.relative_path)))
-    return EnrolmentPlan(layout, tuple(ordered), tuple(ignored))
+    folders = tuple(path for path in paths if layout != "csv" and path.is_dir())
+    return EnrolmentPlan(layout, tuple(ordered), tuple(ignored), folders)
 
 
 def _detect_layout(paths: Sequence[Path]) -> Layout:
@@ -323,7 +354,7 @@ def _from_tables(paths: Sequence[Path]) -> tuple[_Named, _Ignored]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Outcome:
+class Outcome:
     """What became of the bytes of one photograph, whoever is on it."""
 
     reason: ReasonCode | Literal["internal_error"] | None
@@ -331,7 +362,15 @@ class _Outcome:
     entries: tuple[NewEntry, ...] = ()
 
 
-def new_entry(number: int, face: DescribedFace) -> NewEntry:
+class DescribeMany(Protocol):
+    """Describes many photographs, somewhere: in threads here, or on other machines (see `ray_enrolment`)."""
+
+    def __call__(self, photos: Sequence[Path], settings: EnrolmentSettings) -> Iterable[Outcome]:
+        """What became of each of `photos`, in their order."""
+        ...
+
+
+def new_entry(number: int, face: DescribedFace, keep_texture: bool = False) -> NewEntry:
     """A described face as an entry; `number` is its place among the faces of its photograph."""
     return NewEntry(
         face=number,
@@ -340,7 +379,24 @@ def new_entry(number: int, face: DescribedFace) -> NewEntry:
         visible_share=visible_share(face),
         quality=face.quality,
         box=face.face.box,
+        texture=texture_bytes(face.texture) if keep_texture else b"",
     )
+
+
+def texture_bytes(texture: FaceTexture) -> bytes:
+    """A texture without loss, as a compressed npz."""
+    stream = io.BytesIO()
+    np.savez_compressed(stream, pixels=texture.pixels, visible=texture.visible)
+    return stream.getvalue()
+
+
+def stored_texture(data: bytes) -> FaceTexture:
+    """Read what `texture_bytes` wrote; raises `InvalidInputError` when it is damaged."""
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+            return FaceTexture(stored["pixels"], stored["visible"])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise InvalidInputError(f"expected a kept texture; it is damaged: {error}") from error
 
 
 def visible_share(face: DescribedFace) -> float:
@@ -348,7 +404,9 @@ def visible_share(face: DescribedFace) -> float:
     return float(np.mean(face.texture.visible > 0))
 
 
-def choose_faces(faces: Sequence[DescribedFace | UndescribedFace], policy: FacesPolicy) -> list[NewEntry]:
+def choose_faces(
+    faces: Sequence[DescribedFace | UndescribedFace], policy: FacesPolicy, keep_textures: bool = False
+) -> list[NewEntry]:
     """The entries of a photograph under `policy`.
 
     Raises:
@@ -360,7 +418,7 @@ def choose_faces(faces: Sequence[DescribedFace | UndescribedFace], policy: Faces
     if policy == "one" and len(faces) > 1:
         raise UnusablePhotoError("multiple_faces", f"{len(faces)} faces, where one was expected")
     wanted = faces if policy == "all" else faces[:1]
-    entries = [new_entry(i, face) for i, face in enumerate(wanted) if isinstance(face, DescribedFace)]
+    entries = [new_entry(i, face, keep_textures) for i, face in enumerate(wanted) if isinstance(face, DescribedFace)]
     if not entries:
         first = wanted[0]
         assert isinstance(first, UndescribedFace)
@@ -368,15 +426,17 @@ def choose_faces(faces: Sequence[DescribedFace | UndescribedFace], policy: Faces
     return entries
 
 
-def _describe(path: Path, describer: Describer, policy: FacesPolicy) -> _Outcome:
+def describe_photo(source: Path | bytes, describer: Describer, settings: EnrolmentSettings) -> Outcome:
+    """What becomes of one photograph, a file or its bytes."""
     try:
-        return _Outcome(None, entries=tuple(choose_faces(describer.describe(read_image(path)), policy)))
+        faces = describer.describe(read_image(source))
+        return Outcome(None, entries=tuple(choose_faces(faces, settings.faces, settings.keep_textures)))
     except UnusablePhotoError as error:
-        return _Outcome(error.reason, error.detail)
+        return Outcome(error.reason, error.detail)
     except (ContractError, DeviceError):
         raise  # these would hit every photograph
     except Exception as error:  # one photograph must not end hours of work; the summary names it
-        return _Outcome("internal_error", f"{type(error).__name__}: {error}")
+        return Outcome("internal_error", f"{type(error).__name__}: {error}")
 
 
 def _digest(path: Path) -> str | UnusablePhotoError:
@@ -405,10 +465,11 @@ def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
 
 def enroll(
     plan: EnrolmentPlan,
-    gallery: Gallery,
+    gallery: GalleryStore,
     describer: Describer,
     settings: EnrolmentSettings | None = None,
     progress: Callable[[int], None] = lambda photos: None,
+    describe_many: DescribeMany | None = None,
 ) -> EnrolmentSummary:
     """Enrol the photographs of `plan` into `gallery`, which is open for writing.
 
@@ -420,24 +481,33 @@ def enroll(
         describer: the models.
         settings: see `EnrolmentSettings`.
         progress: called with the number of photographs done since the last call.
+        describe_many: who describes; None: `describer`, in `settings.workers` threads.
 
     Raises:
         ContractError: gallery and models do not agree.
         GalleryWriteError: the disk is full; every batch before is kept.
         KeyboardInterrupt: passed on; every batch before is kept.
     """
-    from facerec.recognition.threshold import calibrate
+    from facerec.recognition.review import review
+    from facerec.recognition.threshold import calibrate, choose_threshold
 
     settings = settings or EnrolmentSettings()
+    if settings.sync and not plan.folders:
+        raise InvalidInputError("expected folders to synchronise with; only these tell what is no longer there")
     gallery.check_contract(describer.contract)
     began = time.monotonic()
     summary = EnrolmentSummary(len(plan.items), plan.layout, gallery.contract_digest, ignored=plan.ignored)
-    first_path: dict[tuple[str, str], Path] = {}
+    seen: set[tuple[str, str]] = set()
     with _pool(settings.workers) as pool:
         for start in range(0, len(plan.items), settings.batch):
             items = plan.items[start : start + settings.batch]
-            _enroll_batch(items, gallery, describer, settings, pool, summary, first_path)
+            _enroll_batch(items, gallery, describe_many or _in_threads(pool, describer), settings, pool, summary, seen)
             progress(len(items))
+    gone = _gone(plan, gallery, seen)
+    summary.gone = len(gone)
+    if gone and settings.sync:
+        gallery.remove_photos(gone)
+        summary.removed = len(gone)
     summary.conflicts += [f"{a} and {b} are the same photograph" for a, b in gallery.shared_photos()]
     calibration = calibrate(gallery)
     if not gallery.calibration():
@@ -449,7 +519,9 @@ def enroll(
             f"{a.own:.2f})"
             for a in calibration.look_alikes
         ]
+    summary.conflicts += review(gallery, choose_threshold(calibration.scores, gallery.contract_digest).value)
     people = gallery.people()
+    summary.yaw = {person.name: person.yaw for person in people}
     summary.people = len(people)
     summary.entries = sum(person.entries for person in people)
     summary.frontal_only = sum(max(map(abs, person.yaw)) <= settings.frontal_yaw for person in people)
@@ -459,14 +531,33 @@ def enroll(
     return summary
 
 
+def _in_threads(pool: ThreadPoolExecutor, describer: Describer) -> DescribeMany:
+    return lambda photos, settings: pool.map(lambda path: describe_photo(path, describer, settings), photos)
+
+
+def _gone(plan: EnrolmentPlan, gallery: GalleryStore, seen: set[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Photographs (person, sha256) that lay in the plan's folders and are not there with this person and content."""
+    folders = [Path(os.path.abspath(folder)) for folder in plan.folders]
+    if not folders:
+        return []
+    known = [record for record in gallery.photos() if (record.person, record.sha256) not in seen]
+    inside = [record for record in known if any(record.absolute_path.is_relative_to(folder) for folder in folders)]
+    # A file that is there and cannot be read now may still be the same.
+    return [
+        (r.person, r.sha256)
+        for r in inside
+        if isinstance(_digest(r.absolute_path), str) or not r.absolute_path.exists()
+    ]
+
+
 def _enroll_batch(
     items: Sequence[EnrolmentItem],
-    gallery: Gallery,
-    describer: Describer,
+    gallery: GalleryStore,
+    describe_many: DescribeMany,
     settings: EnrolmentSettings,
     pool: ThreadPoolExecutor,
     summary: EnrolmentSummary,
-    first_path: dict[tuple[str, str], Path],
+    seen: set[tuple[str, str]],
 ) -> None:
     """One batch, one transaction."""
     digests = list(pool.map(_digest, [item.path for item in items]))
@@ -482,9 +573,7 @@ def _enroll_batch(
     # Each content is described once, whoever has it and however often.
     new = {digest: item.path for item, digest in reversed(read) if digest not in known}
     paths = [new[digest] for digest in sorted(new)]
-    outcomes = dict(
-        zip(sorted(new), pool.map(lambda path: _describe(path, describer, settings.faces), paths), strict=True)
-    )
+    outcomes = dict(zip(sorted(new), describe_many(paths, settings), strict=True)) if paths else {}
     lacking = {digest for item, digest in read if item.person not in known.get(digest, {})}
     for digest, records in known.items():
         outcomes[digest] = _remembered(gallery, records, entries=digest in lacking)
@@ -495,8 +584,8 @@ def _enroll_batch(
         outcome = outcomes[digest]
         absolute = Path(os.path.abspath(item.path))
         before = known.get(digest, {}).get(item.person)
-        again = (item.person, digest) in first_path
-        first_path.setdefault((item.person, digest), item.path)
+        again = (item.person, digest) in seen
+        seen.add((item.person, digest))
         if outcome.reason is not None:
             summary.skipped.append(SkippedPhoto(item.person, item.path, outcome.reason, outcome.detail, digest))
         elif again:
@@ -527,12 +616,12 @@ def _enroll_batch(
         gallery.relocate(moved)
 
 
-def _remembered(gallery: Gallery, records: Mapping[str, PhotoRecord], entries: bool) -> _Outcome:
+def _remembered(gallery: GalleryStore, records: Mapping[str, PhotoRecord], entries: bool) -> Outcome:
     """What the gallery already knows of a photograph's bytes, under whatever name; `entries` are read when wanted."""
     record = records[min(records)]
     if record.outcome != "enrolled":
-        return _Outcome(record.outcome, record.detail)
-    return _Outcome(None, entries=gallery.stored_entries(record.person, record.sha256) if entries else ())
+        return Outcome(record.outcome, record.detail)
+    return Outcome(None, entries=gallery.stored_entries(record.person, record.sha256) if entries else ())
 
 
 @dataclass(frozen=True)
@@ -571,7 +660,7 @@ class EnrolmentPreview:
         }
 
 
-def preview_enrolment(plan: EnrolmentPlan, gallery: Gallery | None, faces: FacesPolicy) -> EnrolmentPreview:
+def preview_enrolment(plan: EnrolmentPlan, gallery: GalleryStore | None, faces: FacesPolicy) -> EnrolmentPreview:
     """Look at the files of `plan` and at the gallery, if there is one already; change nothing."""
     digests = [_digest(item.path) for item in plan.items]
     read = sorted({digest for digest in digests if isinstance(digest, str)})
@@ -619,9 +708,11 @@ def json_line(record: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class MigrationSummary:
-    """What a migration did: photographs described again, those now skipped, those whose original was not found."""
+    """What a migration did: photographs described again from originals and from kept textures, those now skipped,
+    those whose original was not found."""
 
     described: int
+    from_textures: int
     skipped: tuple[SkippedPhoto, ...]
     missing: tuple[Path, ...]
 
@@ -634,24 +725,31 @@ def migrate(
     drop_missing: bool = False,
     progress: Callable[[int], None] = lambda photos: None,
 ) -> MigrationSummary:
-    """Describe the photographs of a gallery again, with other models, from their originals.
+    """Describe the photographs of a gallery again, with other models: from their originals, or from kept textures.
 
     The new state is built in a file beside the gallery (an interrupted migration goes on from there) and then takes
     the old one's place in one transaction. Originals are looked for where they were enrolled and, by relative path,
-    under `roots`; a file counts only when its bytes are the same.
+    under `roots`; a file counts only when its bytes are the same. Kept textures stand in for an original that is
+    missing, when everything before the descriptor is as it was.
 
     Raises:
         InvalidInputError: originals are missing and `drop_missing` is not set; the gallery is left as it is.
     """
+    from facerec.recognition.threshold import calibrate
+
     settings = settings or EnrolmentSettings()
-    wanted = gallery.photos()
+    textures_hold = _before_descriptor(gallery.contract_json) == _before_descriptor(describer.contract.as_json())
     places: list[tuple[PhotoRecord, Path]] = []
+    from_textures: list[PhotoRecord] = []
     missing: list[Path] = []
-    for record in wanted:
+    for record in gallery.photos():
         try:
             places.append((record, _original(record, roots)))
         except InvalidInputError:
-            if record.outcome == "enrolled":
+            entries = gallery.entries(record.person, record.sha256)
+            if entries and textures_hold and all(gallery.texture(entry.entry) for entry in entries):
+                from_textures.append(record)
+            elif entries:
                 missing.append(record.absolute_path)
     if missing and not drop_missing:
         raise InvalidInputError(
@@ -659,27 +757,49 @@ def migrate(
             f"{missing[0]}. Say where they are (--root DIR), or give their entries up (--drop-missing)"
         )
     staging = derived_file(gallery.path, f".migrating-{describer.contract.digest[:12]}")
-    summary: list[SkippedPhoto] = []
     with Gallery.create(staging, describer.contract, exist_ok=True) as target:
-        first_path: dict[tuple[str, str], Path] = {}
+        seen: set[tuple[str, str]] = set()
         total = EnrolmentSummary(len(places), "folders", target.contract_digest)
         with _pool(settings.workers) as pool:
+            describe_many = _in_threads(pool, describer)
             for policy in ("one", "largest", "all"):
                 part = [(record, path) for record, path in places if record.faces == policy]
-                chosen = EnrolmentSettings(faces=policy, workers=settings.workers, batch=settings.batch)
+                chosen = replace(settings, faces=policy)
                 for start in range(0, len(part), settings.batch):
                     batch = part[start : start + settings.batch]
                     items = [EnrolmentItem(record.person, path, record.relative_path) for record, path in batch]
-                    _enroll_batch(items, target, describer, chosen, pool, total, first_path)
+                    _enroll_batch(items, target, describe_many, chosen, pool, total, seen)
                     progress(len(items))
-        summary = total.skipped
-        from facerec.recognition.threshold import calibrate
-
+        for record in from_textures:
+            target.add([_from_textures(record, gallery, describer)])
+            progress(1)
         target.store_calibration(calibrate(target).scores.to_bytes())
     gallery.replace_content(staging)
     for suffix in ("", "-wal", "-shm"):
         derived_file(staging, suffix).unlink(missing_ok=True)
-    return MigrationSummary(total.enrolled, tuple(summary), tuple(missing))
+    return MigrationSummary(total.enrolled, len(from_textures), tuple(total.skipped), tuple(missing))
+
+
+def _before_descriptor(contract_json: str) -> dict[str, str]:
+    """What of a contract shapes textures: all but the descriptor and its weights."""
+    contract = json.loads(contract_json)
+    return {key: value for key, value in contract.items() if key != "descriptor" and "recognition/" not in key}
+
+
+def _from_textures(record: PhotoRecord, gallery: Gallery, describer: Describer) -> NewPhoto:
+    entries = [
+        replace(entry, signature=describer.describe_texture(stored_texture(entry.texture)))
+        for entry in gallery.stored_entries(record.person, record.sha256)
+    ]
+    return NewPhoto(
+        record.person,
+        record.sha256,
+        record.relative_path,
+        record.absolute_path,
+        record.faces,
+        "enrolled",
+        entries=tuple(entries),
+    )
 
 
 def _original(record: PhotoRecord, roots: Sequence[Path]) -> Path:

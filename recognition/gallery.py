@@ -16,7 +16,7 @@ import json
 import os
 import sqlite3
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -51,7 +51,10 @@ Outcome = Literal["enrolled"] | ReasonCode
 SKIPPED_SUFFIX = ".skipped.jsonl"
 """Ending of the file beside a gallery that lists what the last enrolment skipped."""
 
-DERIVED_SUFFIXES = (SKIPPED_SUFFIX, ".index")
+VECTORS_SUFFIX = ".vectors"
+"""Ending of the mapped copy of the vectors (see `vector_file`)."""
+
+DERIVED_SUFFIXES = (SKIPPED_SUFFIX, VECTORS_SUFFIX, ".ivf", ".hnsw", ".pq")
 """Endings of files beside a gallery that are made from it. They are dropped when a person is removed."""
 
 _MIGRATIONS = (
@@ -102,6 +105,16 @@ _MIGRATIONS = (
         data BLOB NOT NULL
     ) STRICT;
     """,
+    # `state` names one content of one gallery: two copies that went different ways never share it, as they may share
+    # a revision.
+    """
+    ALTER TABLE contract ADD COLUMN state BLOB NOT NULL DEFAULT x'';
+    UPDATE contract SET state = randomblob(16);
+    CREATE TABLE textures (
+        entry INTEGER PRIMARY KEY REFERENCES entries (id) ON DELETE CASCADE,
+        data BLOB NOT NULL
+    ) STRICT;
+    """,
 )
 """Step i brings a file from `user_version` i to i + 1. Steps are added, never changed."""
 
@@ -125,6 +138,45 @@ class ModelContract(Protocol):
         ...
 
 
+class GalleryStore(Protocol):
+    """What enrolment and identification need of a gallery: one file (`Gallery`), or Milvus (`milvus_gallery`).
+
+    The methods are those of `Gallery`, with the same meaning.
+    """
+
+    @property
+    def contract_digest(self) -> str: ...  # noqa: D102
+    @property
+    def contract_json(self) -> str: ...  # noqa: D102
+    @property
+    def shape(self) -> tuple[int, int]: ...  # noqa: D102
+    def check_contract(self, contract: ModelContract) -> None: ...  # noqa: D102
+    def info(self) -> GalleryInfo: ...  # noqa: D102
+    def people(self) -> list[PersonRecord]: ...  # noqa: D102
+    def entries(self, person: str | None = None, sha256: str | None = None) -> list[EntryRecord]: ...  # noqa: D102
+    def photos(self, digests: Sequence[str] | None = None) -> list[PhotoRecord]: ...  # noqa: D102
+    def stored_entries(self, person: str, sha256: str) -> tuple[NewEntry, ...]: ...  # noqa: D102
+    def shared_photos(self) -> list[tuple[str, str]]: ...  # noqa: D102
+    def index(self) -> EntryIndex: ...  # noqa: D102
+    def vectors(self, ids: Sequence[int] | NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]: ...  # noqa: D102
+    def digest(self) -> str: ...  # noqa: D102
+    def verify(self) -> Verification: ...  # noqa: D102
+    def add(self, photos: Sequence[NewPhoto]) -> None: ...  # noqa: D102
+    def relocate(self, moved: Sequence[tuple[str, str, Path, Path]]) -> None: ...  # noqa: D102
+    def remove_people(self, names: Sequence[str]) -> int: ...  # noqa: D102
+    def remove_photos(self, photos: Sequence[tuple[str, str]]) -> int: ...  # noqa: D102
+    def remove_entries(self, ids: Sequence[int]) -> int: ...  # noqa: D102
+    def rename(self, old: str, new: str) -> None: ...  # noqa: D102
+    def merge(self, names: Sequence[str], into: str) -> None: ...  # noqa: D102
+    def store_calibration(self, data: bytes) -> None: ...  # noqa: D102
+    def calibration(self) -> bytes: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
 @dataclass(frozen=True, eq=False)
 class NewEntry:
     """One described face, ready to be stored.
@@ -136,6 +188,7 @@ class NewEntry:
         visible_share: share of the texture that the camera saw, in [0, 1].
         quality: in [0, 1], see `DescribedFace.quality`.
         box: where the face is in the photograph, px.
+        texture: its UV texture (`enrolment.texture_bytes`) when it is kept for a later migration; otherwise empty.
     """
 
     face: int
@@ -144,6 +197,7 @@ class NewEntry:
     visible_share: float
     quality: float
     box: Box
+    texture: bytes = b""
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,6 +296,19 @@ class EntryIndex:
     person: NDArray[np.int64]
     names: tuple[str, ...]
     photo: NDArray[np.int64]
+
+    @staticmethod
+    def of(rows: Sequence[tuple[int, str, str]]) -> EntryIndex:
+        """The index of `rows` (entry, person, SHA-256 of the photograph), which are in its order."""
+        names = sorted({name for _, name, _ in rows})
+        number = {name: i for i, name in enumerate(names)}
+        picture = {sha256: i for i, sha256 in enumerate(sorted({sha256 for _, _, sha256 in rows}))}
+        return EntryIndex(
+            ids=np.array([row[0] for row in rows], dtype=np.int64),
+            person=np.array([number[row[1]] for row in rows], dtype=np.int64),
+            names=tuple(names),
+            photo=np.array([picture[row[2]] for row in rows], dtype=np.int64),
+        )
 
 
 @dataclass(frozen=True)
@@ -433,17 +500,16 @@ class Gallery:
         (revision,) = self._one("SELECT revision FROM contract")
         return int(revision)
 
+    @property
+    def state(self) -> str:
+        """Names the present content, unlike that of every other state of every gallery, hex."""
+        (state,) = self._one("SELECT state FROM contract")
+        return bytes(state).hex()
+
     def check_contract(self, contract: ModelContract) -> None:
         """Raise `ContractError` unless `contract` is the gallery's: names both sides and the command that mends it."""
-        if contract.digest == self.contract_digest:
-            return
-        differences = _differences(self.contract_json, contract.as_json())
-        raise ContractError(
-            f"{self.path} was made under contract {self.contract_digest[:12]}, the models in use have contract "
-            f"{contract.digest[:12]}; their signatures cannot be compared{differences}\n"
-            f"Use the models the gallery was made with, or describe its photographs again: "
-            f"facerec gallery migrate -g {self.path}"
-        )
+        if contract.digest != self.contract_digest:
+            raise contract_mismatch(str(self.path), self.contract_digest, self.contract_json, contract)
 
     # ---- reading -------------------------------------------------------------------------------------------------
 
@@ -530,7 +596,7 @@ class Gallery:
     def stored_entries(self, person: str, sha256: str) -> tuple[NewEntry, ...]:
         """The entries of one photograph, as they would be stored again."""
         return tuple(
-            NewEntry(r.face, self.signature(r.entry), r.pose, r.visible_share, r.quality, r.box)
+            NewEntry(r.face, self.signature(r.entry), r.pose, r.visible_share, r.quality, r.box, self.texture(r.entry))
             for r in self.entries(person, sha256)
         )
 
@@ -542,15 +608,7 @@ class Gallery:
             "JOIN photos ON photos.id = entries.photo JOIN people ON people.id = photos.person "
             "ORDER BY people.name, sha256, face"
         )
-        names = sorted({name for _, name, _ in rows})
-        number = {name: i for i, name in enumerate(names)}
-        picture = {sha256: i for i, sha256 in enumerate(sorted({sha256 for _, _, sha256 in rows}))}
-        return EntryIndex(
-            ids=np.array([row[0] for row in rows], dtype=np.int64),
-            person=np.array([number[row[1]] for row in rows], dtype=np.int64),
-            names=tuple(names),
-            photo=np.array([picture[row[2]] for row in rows], dtype=np.int64),
-        )
+        return EntryIndex.of(rows)
 
     @_whole_rows
     def vectors(self, ids: Sequence[int] | NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -575,7 +633,7 @@ class Gallery:
                 raise InvalidInputError(f"expected an entry of {self.path}; there is no entry {entry}")
             name, sha256, face, checksum, seen, blob = rows[entry]
             if (
-                checksum != _checksum(name, sha256, face, seen, blob)
+                checksum != entry_checksum(name, sha256, face, seen, blob)
                 or len(blob) != 4 * cells_n * dimension
                 or len(seen) != (cells_n + 7) // 8
             ):
@@ -599,6 +657,11 @@ class Gallery:
         cells, visible = self.vectors([entry])
         return Signature(cells[0], visible[0], self.contract_digest)
 
+    def texture(self, entry: int) -> bytes:
+        """The kept texture of an entry (see `enrolment.stored_texture`); empty when none was kept."""
+        rows = self._all("SELECT data FROM textures WHERE entry = ?", (entry,))
+        return bytes(rows[0][0]) if rows else b""
+
     @_whole_rows
     def digest(self) -> str:
         """SHA-256 over contract, names, photograph digests and vectors, hex.
@@ -606,13 +669,11 @@ class Gallery:
         The same photographs under the same names give the same digest, in whatever order, by however many workers
         and from wherever they were enrolled.
         """
-        total = hashlib.sha256(self.contract_digest.encode())
-        for name, sha256, face, checksum in self._connection.execute(
+        rows = self._connection.execute(
             "SELECT people.name, sha256, face, checksum FROM entries JOIN photos ON photos.id = entries.photo "
             "JOIN people ON people.id = photos.person ORDER BY people.name, sha256, face"
-        ):
-            total.update(json.dumps([name, sha256, face, checksum.hex()]).encode() + b"\n")
-        return total.hexdigest()
+        )
+        return content_digest(self.contract_digest, rows)
 
     def verify(self) -> Verification:
         """Check the whole file: SQLite's own structure, references, shapes, checksums, unit length, sources."""
@@ -688,12 +749,7 @@ class Gallery:
         Raises:
             InvalidInputError: a name is not in the gallery; nothing is removed then.
         """
-        known = {name for (name,) in self._all("SELECT name FROM people")}
-        for name in names:
-            if name not in known:
-                near = difflib.get_close_matches(name, sorted(known), n=3)
-                hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-                raise InvalidInputError(f"expected a person of {self.path}; there is no {name!r}{hint}")
+        self._check_known(names)
         before = self._one("SELECT count(*) FROM entries")[0]
         with self._transaction() as connection:
             connection.executemany("DELETE FROM people WHERE name = ?", [(name,) for name in names])
@@ -701,6 +757,81 @@ class Gallery:
         removed = int(before - self._one("SELECT count(*) FROM entries")[0])
         self.wipe()
         return removed
+
+    def remove_photos(self, photos: Sequence[tuple[str, str]]) -> int:
+        """Remove photographs, each (person, sha256), and people that have none left. Otherwise as `remove_people`."""
+        before = self._one("SELECT count(*) FROM entries")[0]
+        with self._transaction() as connection:
+            connection.executemany(
+                "DELETE FROM photos WHERE person = (SELECT id FROM people WHERE name = ?) AND sha256 = ?", photos
+            )
+            connection.execute("DELETE FROM people WHERE id NOT IN (SELECT person FROM photos)")
+            _changed(connection)
+        removed = int(before - self._one("SELECT count(*) FROM entries")[0])
+        self.wipe()
+        return removed
+
+    def rename(self, old: str, new: str) -> None:
+        """Call the person `old` `new` from now on; the old name leaves the file.
+
+        Raises:
+            InvalidInputError: there is no `old`, or there is a `new` already (see `merge`).
+        """
+        self._check_known([old])
+        if self._all("SELECT 1 FROM people WHERE name = ?", (new,)):
+            raise InvalidInputError(
+                f"expected a name that is not in {self.path}; {new!r} is. Make the two one person: "
+                f"facerec gallery merge {old!r} --into {new!r} -g {self.path}"
+            )
+        self._give_to([old], new)
+
+    def merge(self, names: Sequence[str], into: str) -> None:
+        """Make the people `names` and `into` one person, called `into`; a photograph that two of them have stays once.
+
+        Raises:
+            InvalidInputError: one of them is not in the gallery; nothing is changed then.
+        """
+        self._check_known([*names, into])
+        self._give_to([name for name in names if name != into], into)
+
+    def _give_to(self, names: Sequence[str], into: str) -> None:
+        """Give the photographs of `names` to `into`. An entry's checksum covers whose it is, so it is made anew, which
+        a damaged entry must not survive: all are read first."""
+        if not into:
+            raise InvalidInputError("expected a person's name; got an empty one")
+        self.vectors([entry.entry for name in names for entry in self.entries(name)])
+        with self._transaction() as connection:
+            connection.execute("INSERT INTO people (name) VALUES (?) ON CONFLICT DO NOTHING", (into,))
+            (person,) = connection.execute("SELECT id FROM people WHERE name = ?", (into,)).fetchone()
+            for name in names:
+                (other,) = connection.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()
+                # Of a photograph that both have, the one with entries stays.
+                connection.execute(
+                    "DELETE FROM photos WHERE person = ?1 AND outcome != 'enrolled' AND sha256 IN "
+                    "(SELECT sha256 FROM photos WHERE person = ?2)",
+                    (person, other),
+                )
+                connection.execute("UPDATE OR IGNORE photos SET person = ? WHERE person = ?", (person, other))
+                connection.execute("DELETE FROM people WHERE id = ?", (other,))
+            rows = connection.execute(
+                "SELECT entries.id, sha256, face, visible, cells FROM entries JOIN photos ON photos.id = entries.photo "
+                "WHERE person = ?",
+                (person,),
+            ).fetchall()
+            connection.executemany(
+                "UPDATE entries SET checksum = ? WHERE id = ?",
+                [(entry_checksum(into, sha256, face, seen, cells), entry) for entry, sha256, face, seen, cells in rows],
+            )
+            _changed(connection)
+        self.wipe()
+
+    def _check_known(self, names: Sequence[str]) -> None:
+        known = {name for (name,) in self._all("SELECT name FROM people")}
+        for name in names:
+            if name not in known:
+                near = difflib.get_close_matches(name, sorted(known), n=3)
+                hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+                raise InvalidInputError(f"expected a person of {self.path}; there is no {name!r}{hint}")
 
     def remove_entries(self, ids: Sequence[int]) -> int:
         """Remove single entries, and photographs and people that have none left. Otherwise as `remove_people`."""
@@ -725,8 +856,11 @@ class Gallery:
             GalleryLockedError: a reader still holds the old state. What was removed is out of the gallery all the
                 same, and the last process to close the gallery empties the journal.
         """
-        for suffix in DERIVED_SUFFIXES:
-            derived_file(self.path, suffix).unlink(missing_ok=True)
+        for file in self.path.absolute().parent.iterdir():
+            end = file.name.removeprefix(self.path.name)
+            # Also what an interrupted build or migration left.
+            if end != file.name and end.startswith((*DERIVED_SUFFIXES, ".migrating-")):
+                file.unlink(missing_ok=True)
         with _sqlite_errors(self.path):
             self._connection.execute("VACUUM")
             (busy, _, _) = self._one("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -760,9 +894,9 @@ class Gallery:
         try:
             with self._transaction():
                 revision = self.revision
-                for table in ("calibration", "entries", "photos", "people", "contract"):
+                for table in ("calibration", "textures", "entries", "photos", "people", "contract"):
                     connection.execute(f"DELETE FROM main.{table}")
-                for table in ("contract", "people", "photos", "entries", "calibration"):
+                for table in ("contract", "people", "photos", "entries", "textures", "calibration"):
                     connection.execute(f"INSERT INTO main.{table} SELECT * FROM other.{table}")
                 # Ahead of both: whatever was derived from either is stale.
                 connection.execute("UPDATE main.contract SET revision = revision + ? + 1", (revision,))
@@ -800,7 +934,7 @@ class Gallery:
             connection.execute(
                 "UPDATE contract SET cells = ?, dimension = ? WHERE cells IS NULL", entry.signature.cells.shape
             )
-            connection.execute(
+            stored = connection.execute(
                 "INSERT INTO entries (photo, face, yaw, pitch, roll, visible_share, quality, x0, y0, x1, y1, "
                 "box_score, created, checksum, visible, cells) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -811,11 +945,13 @@ class Gallery:
                     float(entry.quality),
                     *(float(v) for v in (entry.box.x0, entry.box.y0, entry.box.x1, entry.box.y1, entry.box.score)),
                     now,
-                    _checksum(photo.person, photo.sha256, entry.face, visible, cells),
+                    entry_checksum(photo.person, photo.sha256, entry.face, visible, cells),
                     visible,
                     cells,
                 ),
-            )
+            ).lastrowid
+            if entry.texture:
+                connection.execute("INSERT INTO textures VALUES (?, ?)", (stored, entry.texture))
 
     def _bring_up_to_date(self) -> None:
         (version,) = self._one("PRAGMA user_version")
@@ -870,6 +1006,14 @@ class Gallery:
         return rows
 
 
+def content_digest(contract: str, rows: Iterable[tuple[str, str, int, bytes]]) -> str:
+    """SHA-256, hex, over a contract and entries (person, photograph's SHA-256, face, checksum) in the index's order."""
+    total = hashlib.sha256(contract.encode())
+    for name, sha256, face, checksum in rows:
+        total.update(json.dumps([name, sha256, face, checksum.hex()]).encode() + b"\n")
+    return total.hexdigest()
+
+
 def person_name(text: str) -> str:
     """The form in which a name is stored: composed Unicode, no blanks around it.
 
@@ -915,6 +1059,8 @@ def _make_file(path: Path, contract: ModelContract) -> None:
             os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             connection = sqlite3.connect(fresh, isolation_level=None)
             try:
+                # An entry of 2 KB fills SQLite's own 4 KB pages to half only.
+                connection.execute("PRAGMA page_size = 16384")
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute("BEGIN")
@@ -923,7 +1069,8 @@ def _make_file(path: Path, contract: ModelContract) -> None:
                         connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
                 connection.execute(
-                    "INSERT INTO contract VALUES (1, ?, ?, NULL, NULL, ?, 0)",
+                    "INSERT INTO contract (id, digest, json, created, revision, state) "
+                    "VALUES (1, ?, ?, ?, 0, randomblob(16))",
                     (contract.digest, contract.as_json(), utc_now()),
                 )
                 connection.execute("COMMIT")
@@ -980,8 +1127,18 @@ def _sqlite_errors(path: Path) -> Iterator[None]:
 
 def _changed(connection: sqlite3.Connection) -> None:
     """Count the change, and drop what was derived from the content before it."""
-    connection.execute("UPDATE contract SET revision = revision + 1")
+    connection.execute("UPDATE contract SET revision = revision + 1, state = randomblob(16)")
     connection.execute("DELETE FROM calibration")
+
+
+def contract_mismatch(gallery: str, digest: str, as_json: str, contract: ModelContract) -> ContractError:
+    """The error for models of another contract than the gallery's, `digest` and `as_json`."""
+    return ContractError(
+        f"{gallery} was made under contract {digest[:12]}, the models in use have contract {contract.digest[:12]}; "
+        f"their signatures cannot be compared{_differences(as_json, contract.as_json())}\n"
+        f"Use the models the gallery was made with, or describe its photographs again: "
+        f"facerec gallery migrate -g {gallery}"
+    )
 
 
 def _differences(gallery_json: str, models_json: str) -> str:
@@ -998,7 +1155,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 24 else text[:12] + "..."
 
 
-def _checksum(person: str, sha256: str, face: int, visible: bytes, cells: bytes) -> bytes:
+def entry_checksum(person: str, sha256: str, face: int, visible: bytes, cells: bytes) -> bytes:
     """Over a vector and whose it is: a changed name is as wrong as a changed vector."""
     total = hashlib.blake2b(json.dumps([person, sha256, face, len(visible)]).encode(), digest_size=16)
     total.update(visible)

@@ -19,7 +19,7 @@ from facerec.landmarks.image import read_image
 from facerec.landmarks.types import Box, Image
 from facerec.recognition.enrolment import Describer, visible_share
 from facerec.recognition.recognizer import DescribedFace, UndescribedFace
-from facerec.recognition.search import MaskedSearch, SearchSettings
+from facerec.recognition.search import Search, SearchSettings
 from facerec.recognition.signature import Decision, Match, Signature
 from facerec.recognition.threshold import Threshold, decide_together
 
@@ -126,7 +126,7 @@ class Identifier:
     def __init__(
         self,
         describer: Describer,
-        search: MaskedSearch,
+        search: Search,
         threshold: Threshold,
         settings: IdentificationSettings | None = None,
         search_settings: SearchSettings | None = None,
@@ -172,13 +172,17 @@ class Identifier:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
+    def identify_bytes(self, photo: bytes, file: Path = Path()) -> list[ProbeFace]:
+        """The faces of one photograph given as the bytes of its file; `file` is what the results call it."""
+        return self._decide([file], [self._describe(photo)])
+
     def identify_image(self, image: Image, file: Path = Path()) -> list[ProbeFace]:
         """The faces of one decoded picture; `file` is what the results call it."""
         return self._decide([file], [self._describer.describe(image)])
 
-    def _describe(self, path: Path) -> _Described:
+    def _describe(self, source: Path | bytes) -> _Described:
         try:
-            return self._describer.describe(read_image(path))
+            return self._describer.describe(read_image(source))
         except (ContractError, DeviceError):
             raise  # these would hit every photograph
         except Exception as error:  # one photograph must not end the batch; its line says what happened

@@ -223,6 +223,11 @@ class Recognizer:
                 fits.append(FaceFit(face, fitted, own))
         return fits
 
+    def describe_texture(self, texture: FaceTexture) -> Signature:
+        """The signature of a lifted texture alone, e.g. of one that a gallery kept."""
+        cells, visible = self._descriptor.describe(None, None, texture)
+        return Signature(cells, visible, self._contract.digest)
+
     def lift(self, fit: FaceFit) -> LiftedFace | UndescribedFace:
         """The second part of `describe`: the face's texture; the same whatever the descriptor."""
         timings = dict(fit.timings_ms)

@@ -1,18 +1,20 @@
-"""Exact search of a gallery by the masked score.
+"""Search of a gallery by the masked score, exact unless an index is asked for.
 
 With seen cells of unit length and unseen cells zero, two inner products give the masked score of the literature:
 <E_g, E_p> is the sum of the cosines over the cells that both pictures saw, <O_g, O_p> is their number k, and
 S = <E_g, E_p> / k. The quotient ranks, not the first product, so an exact search needs every score; both products are
 computed block by block (FAISS), in bounded memory. Who is near the top is then scored again one by one, so the answer
-depends neither on the size of the blocks nor on the number of threads or probes.
+depends neither on the size of the blocks nor on the number of threads or probes. An approximate index (`shortlist`)
+only names entries worth scoring: what it names is scored and ranked by the same exact masked score.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +22,16 @@ from numpy.typing import NDArray
 from facerec.landmarks.errors import ContractError, InvalidInputError
 from facerec.recognition.gallery import EntryIndex, Gallery
 from facerec.recognition.signature import Match, Signature
-
-Vectors = tuple[NDArray[np.float32], NDArray[np.bool_]]
-"""Cells (N, C, D) float32 and visibility (N, C) of N entries."""
+from facerec.recognition.vector_file import NoIndexError, VectorFile, Vectors
 
 Product = Literal["faiss", "numpy"]
 """Who multiplies: FAISS, or numpy as its plain twin."""
+
+IndexMethod = Literal["ivf", "hnsw", "pq"]
+"""Approximate indexes: inverted lists, a navigable graph, product quantisation."""
+
+SearchMethod = Literal["exact"] | IndexMethod
+"""Score every entry, or those that an approximate index names."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,9 @@ class SearchSettings:
     Attributes:
         min_overlap: share of the cells that two pictures must both have seen to be compared, in [0, 1]. An eighth
             (8 of 64 cells): the mean of fewer cosines scatters so much that strangers reach any threshold.
-        kept_bytes: galleries whose vectors are no larger stay in memory; larger ones are read for each batch of
-            probes. 1 GiB fits beside the models on a laptop.
+        kept_bytes: galleries whose vectors are no larger stay in memory; larger ones are mapped when they have an
+            index file (`facerec gallery index`), otherwise read for each batch of probes. 1 GiB fits beside the models
+            on a laptop.
         block_bytes: vectors multiplied at a time. 64 MiB is far past where the product's speed levels off.
         score_bytes: scores held at a time; sets how many probes share one pass over a large gallery.
         margin: entries whose blockwise score is this close to the best are scored again one by one. float32 sums in
@@ -68,14 +75,41 @@ class SearchResult:
     Attributes:
         matches: the best entry of each of the best people, best first; at most k, only people that could be compared.
         people: number of people in the gallery.
-        comparable: how many of them have an entry that shares enough cells with the probe.
-        largest_overlap: largest share of cells that any entry has in common with the probe, in [0, 1].
+        comparable: how many of them have an entry that shares enough cells with the probe; None when only a shortlist
+            was looked at.
+        largest_overlap: largest share of cells that any entry looked at has in common with the probe, in [0, 1].
     """
 
     matches: tuple[Match, ...]
     people: int
-    comparable: int
+    comparable: int | None
     largest_overlap: float
+
+
+class Shortlist(Protocol):
+    """Names the entries that are worth scoring (see `shortlist.ShortlistIndex`)."""
+
+    def places(self, cells: NDArray[np.float32], visible: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+        """For each probe of cells (P, C, D) and visibility (P, C): places in the index, ascending, each once."""
+        ...
+
+
+class Search(Protocol):
+    """What identification needs of a search: `MaskedSearch`, or that of a Milvus gallery."""
+
+    @property
+    def contract(self) -> str:
+        """Contract of the entries."""
+        ...
+
+    @property
+    def settings(self) -> SearchSettings:
+        """How it searches."""
+        ...
+
+    def search(self, probes: Sequence[Signature], k: int = 5) -> list[SearchResult]:
+        """The `k` best people for each probe."""
+        ...
 
 
 def masked_scores(probes: Vectors, gallery: Vectors, product: Product = "faiss") -> tuple[NDArray[np.float32], Overlap]:
@@ -112,9 +146,10 @@ class MaskedSearch:
         index: EntryIndex,
         shape: tuple[int, int],
         contract: str,
-        vectors: Callable[[NDArray[np.int64]], Vectors],
+        rows: Callable[[slice | NDArray[np.int64]], Vectors],
         settings: SearchSettings | None = None,
         product: Product = "faiss",
+        shortlist: Shortlist | None = None,
     ) -> None:
         """Search the entries of `index`.
 
@@ -122,27 +157,55 @@ class MaskedSearch:
             index: the entries in their fixed order, grouped by person.
             shape: (C, D) of a signature.
             contract: the contract of the entries.
-            vectors: gives the vectors of entries by identifier.
+            rows: gives the vectors of entries by their places in `index`.
             settings: see `SearchSettings`.
             product: who multiplies.
+            shortlist: score only what it names; None: score every entry.
         """
         self.settings = settings or SearchSettings()
         self.index = index
         self.contract = contract
         self._shape = shape
-        self._vectors = vectors
+        self._rows = rows
         self._product: Product = product
+        self._shortlist = shortlist
         self._entry_bytes = 4 * shape[0] * shape[1] + shape[0]
-        self._kept: Vectors | None = None
-        if 0 < len(index.ids) * self._entry_bytes <= self.settings.kept_bytes:
-            self._kept = vectors(index.ids)
-        # First entry of each person: entries are grouped, so a person's best is one segment's maximum.
-        self._first = np.searchsorted(index.person, np.arange(len(index.names)))
 
     @classmethod
-    def of(cls, gallery: Gallery, settings: SearchSettings | None = None, product: Product = "faiss") -> MaskedSearch:
-        """Search `gallery`, which must stay open as long as the search is used (small ones are read at once)."""
-        return cls(gallery.index(), gallery.shape, gallery.contract_digest, gallery.vectors, settings, product)
+    def of(
+        cls,
+        gallery: Gallery,
+        settings: SearchSettings | None = None,
+        product: Product = "faiss",
+        method: SearchMethod = "exact",
+    ) -> MaskedSearch:
+        """Search `gallery`, which must stay open as long as the search is used.
+
+        Args:
+            gallery: open.
+            settings: see `SearchSettings`.
+            product: who multiplies.
+            method: "exact", or the approximate index to take the shortlist from.
+
+        Raises:
+            NoIndexError: the index asked for is not there, or is of an older state.
+        """
+        from facerec.recognition.shortlist import ShortlistIndex
+
+        settings = settings or SearchSettings()
+        shape, contract = gallery.shape, gallery.contract_digest
+        if method != "exact":
+            mapped = VectorFile.open(gallery)
+            shortlist = ShortlistIndex.open(gallery, method)
+            return cls(mapped.index, shape, contract, mapped.rows, settings, product, shortlist)
+        with contextlib.suppress(NoIndexError):
+            mapped = VectorFile.open(gallery)
+            return cls(mapped.index, shape, contract, mapped.rows, settings, product)
+        index = gallery.index()
+        if len(index.ids) * (4 * shape[0] * shape[1] + shape[0]) <= settings.kept_bytes:
+            cells, visible = gallery.vectors(index.ids)
+            return cls(index, shape, contract, lambda places: (cells[places], visible[places]), settings, product)
+        return cls(index, shape, contract, lambda places: gallery.vectors(index.ids[places]), settings, product)
 
     def search(self, probes: Sequence[Signature], k: int = 5) -> list[SearchResult]:
         """The `k` best people for each probe, each with the best of their entries.
@@ -164,39 +227,72 @@ class MaskedSearch:
                 raise InvalidInputError(f"expected probes of shape {self._shape}; got {probe.cells.shape}")
         if not len(self.index.ids):
             return [SearchResult((), 0, 0, 0.0) for _ in probes]
+        # The scores of a block of probes are held at once, so that one pass over a large gallery serves them all.
         at_once = max(1, self.settings.score_bytes // (8 * len(self.index.ids)))
         found: list[SearchResult] = []
         for start in range(0, len(probes), at_once):
-            found += self._search(probes[start : start + at_once], k)
+            some = probes[start : start + at_once]
+            found += self._search_all(some, k) if self._shortlist is None else self._search_named(some, k)
         return found
 
-    def _search(self, probes: Sequence[Signature], k: int) -> list[SearchResult]:
-        stacked = np.stack([p.cells for p in probes]), np.stack([p.visible for p in probes])
+    def _search_all(self, probes: Sequence[Signature], k: int) -> list[SearchResult]:
+        stacked = _stacked(probes)
         total = len(self.index.ids)
         scores = np.empty((len(probes), total), dtype=np.float32)
         largest = np.zeros(len(probes), dtype=np.float32)
-        least = self.settings.least_cells(self._shape[0])
         step = max(1, self.settings.block_bytes // self._entry_bytes)
         for start in range(0, total, step):
             rows = slice(start, min(start + step, total))
-            block, overlap = masked_scores(stacked, self._block(rows), self._product)
-            scores[:, rows] = np.where(overlap >= least, block, -np.inf)
+            scores[:, rows], overlap = self._block_scores(stacked, self._rows(rows))
             largest = np.maximum(largest, overlap.max(axis=1))
-        return [
-            self._rank(probe, row, float(most), k) for probe, row, most in zip(probes, scores, largest, strict=True)
-        ]
+        first = np.searchsorted(self.index.person, np.arange(len(self.index.names)))
+        everyone = np.arange(total)
+        found = []
+        for probe, row, most in zip(probes, scores, largest, strict=True):
+            best = np.maximum.reduceat(row, first)
+            found.append(self._rank(probe, everyone, row, first, best, k, int(np.isfinite(best).sum()), float(most)))
+        return found
 
-    def _rank(self, probe: Signature, scores: NDArray[np.float32], largest: float, k: int) -> SearchResult:
-        best = np.maximum.reduceat(scores, self._first)
-        comparable = int(np.isfinite(best).sum())
-        kept = min(k, comparable)
+    def _search_named(self, probes: Sequence[Signature], k: int) -> list[SearchResult]:
+        assert self._shortlist is not None
+        stacked = _stacked(probes)
+        found = []
+        for i, (probe, places) in enumerate(zip(probes, self._shortlist.places(*stacked), strict=True)):
+            one = stacked[0][i : i + 1], stacked[1][i : i + 1]
+            scores, overlap = (part[0] for part in self._block_scores(one, self._rows(places)))
+            first = np.flatnonzero(np.diff(self.index.person[places], prepend=-1))
+            best = np.maximum.reduceat(scores, first) if len(places) else scores
+            found.append(self._rank(probe, places, scores, first, best, k, None, float(overlap.max(initial=0))))
+        return found
+
+    def _block_scores(self, probes: Vectors, gallery: Vectors) -> tuple[NDArray[np.float32], Overlap]:
+        scores, overlap = masked_scores(probes, gallery, self._product)
+        scores[overlap < self.settings.least_cells(self._shape[0])] = -np.inf
+        return scores, overlap
+
+    def _rank(
+        self,
+        probe: Signature,
+        places: NDArray[np.int64],
+        scores: NDArray[np.float32],
+        first: NDArray[np.int64],
+        best: NDArray[np.float32],
+        k: int,
+        comparable: int | None,
+        largest: float,
+    ) -> SearchResult:
+        """Rank people by the `scores` (M,) of the entries at `places` (M,), which are grouped by person: those of the
+        g-th begin at `first[g]`, the best of them is `best[g]`."""
+        kept = min(k, int(np.isfinite(best).sum()))
         matches: list[Match] = []
         if kept:
             bound = np.partition(best, len(best) - kept)[len(best) - kept] - self.settings.margin
             # Whoever may be among the k best, with every entry that may be the best of its person.
-            near = np.maximum(bound, best[self.index.person] - self.settings.margin)
-            places = np.flatnonzero(scores >= near)
-            matches = self._score_again(probe, places)[:kept]
+            near: list[NDArray[np.int64]] = []
+            for g in np.flatnonzero(best >= bound).tolist():
+                own = slice(first[g], first[g + 1] if g + 1 < len(first) else len(scores))
+                near.append(places[own][scores[own] >= max(bound, best[g] - self.settings.margin)])
+            matches = self._score_again(probe, np.concatenate(near))[:kept]
         return SearchResult(tuple(matches), len(self.index.names), comparable, largest / self._shape[0])
 
     def _score_again(self, probe: Signature, places: NDArray[np.int64]) -> list[Match]:
@@ -214,15 +310,9 @@ class MaskedSearch:
                 )
         return sorted(best.values(), key=lambda match: (-match.score, match.person))
 
-    def _block(self, rows: slice) -> Vectors:
-        if self._kept is None:
-            return self._vectors(self.index.ids[rows])
-        return self._kept[0][rows], self._kept[1][rows]
 
-    def _rows(self, places: NDArray[np.int64]) -> Vectors:
-        if self._kept is None:
-            return self._vectors(self.index.ids[places])
-        return self._kept[0][places], self._kept[1][places]
+def _stacked(probes: Sequence[Signature]) -> Vectors:
+    return np.stack([p.cells for p in probes]), np.stack([p.visible for p in probes])
 
 
 def _inner(a: NDArray[np.float32], b: NDArray[np.float32], product: Product) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from facerec.landmarks.errors import FacerecError, InvalidInputError
-from facerec.recognition.gallery import EntryIndex, Gallery
+from facerec.recognition.gallery import EntryIndex, GalleryStore
 from facerec.recognition.search import SearchResult, SearchSettings, masked_scores
 from facerec.recognition.signature import Decision, Match
 
@@ -313,7 +313,7 @@ def check_far(far: float) -> float:
 
 
 def calibrate(
-    gallery: Gallery, settings: ThresholdSettings | None = None, search: SearchSettings | None = None
+    gallery: GalleryStore, settings: ThresholdSettings | None = None, search: SearchSettings | None = None
 ) -> Calibration:
     """Compare a gallery with itself: every entry against those of all other people.
 
@@ -326,10 +326,7 @@ def calibrate(
     shape = gallery.shape
     entry_bytes = max(1, 4 * shape[0] * shape[1])
     most = max(2, min(settings.max_entries, settings.calibration_bytes // entry_bytes))
-    # Each person's first entry, then each person's second, ...: a sample of people rather than of one person's photos.
-    first = np.searchsorted(index.person, index.person)
-    rank = np.arange(len(index.ids)) - first
-    chosen = np.sort(np.lexsort((index.person, rank))[:most])
+    chosen = sample_entries(index, most)
     person, photo, ids = index.person[chosen], index.photo[chosen], index.ids[chosen]
     linked = _linked_people(index)
     counts = np.zeros(_BINS, dtype=np.int64)
@@ -385,6 +382,13 @@ def calibrate(
     return Calibration(scores_of, look_alikes)
 
 
+def sample_entries(index: EntryIndex, most: int) -> NDArray[np.int64]:
+    """Places in `index` of at most `most` entries, spread over as many people as possible; always the same ones."""
+    # Each person's first entry, then each person's second, ...: a sample of people rather than of one person's photos.
+    rank = np.arange(len(index.ids)) - np.searchsorted(index.person, index.person)
+    return np.sort(np.lexsort((index.person, rank))[:most])
+
+
 def _linked_people(index: EntryIndex) -> list[tuple[int, int]]:
     """Both orders of each two people (numbers in `index.names`) who have a photograph in common."""
     people_of: dict[int, set[int]] = {}
@@ -393,7 +397,7 @@ def _linked_people(index: EntryIndex) -> list[tuple[int, int]]:
     return sorted({(a, b) for people in people_of.values() for a in people for b in people if a != b})
 
 
-def impostor_scores(gallery: Gallery, settings: ThresholdSettings | None = None) -> ImpostorScores:
+def impostor_scores(gallery: GalleryStore, settings: ThresholdSettings | None = None) -> ImpostorScores:
     """The gallery's impostor scores: the stored ones when they are of its present content, otherwise measured."""
     stored = gallery.calibration()
     if stored:
@@ -541,7 +545,7 @@ def _said(
     else:
         score, value = _apart(best.score, threshold.value)
         reason = f"unknown: best {score} < {value} ({threshold.note})"
-    if result.comparable < result.people:
+    if result.comparable is not None and result.comparable < result.people:
         reason += f"; {result.people - result.comparable} of {result.people} people could not be compared"
     return Decision("unknown", reason), None
 

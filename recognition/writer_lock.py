@@ -14,6 +14,8 @@ from pathlib import Path
 
 from facerec.landmarks.errors import FacerecError
 
+_NAMELESS_SECONDS = 2.0  # how long a lock's holder may take to write down who it is
+
 
 class GalleryLockedError(FacerecError):
     """Another process is writing the gallery."""
@@ -67,11 +69,12 @@ class WriterLock:
                 holder_text = os.pread(descriptor, 4096, 0)
             finally:
                 os.close(descriptor)
-            if time.monotonic() >= until:
+            # Who has just taken the lock may not have written down yet who it is.
+            if time.monotonic() >= (until if holder_text else until + _NAMELESS_SECONDS):
                 raise GalleryLockedError(
                     f"{gallery} is being written by {_who(holder_text)}; try again when it is done"
                 )
-            time.sleep(min(0.1, max(0.0, until - time.monotonic())))
+            time.sleep(0.1 if holder_text and until - time.monotonic() > 0.1 else 0.01)
 
     def release(self) -> None:
         """Give the lock back."""

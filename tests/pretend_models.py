@@ -33,7 +33,7 @@ class PretendContract:
         return hashlib.sha256(self.as_json().encode()).hexdigest()
 
     def as_json(self) -> str:
-        return json.dumps({"descriptor": "pretend", "weights": self.tag})
+        return json.dumps({"descriptor": "pretend", "weights recognition/pretend": self.tag})
 
 
 def signature(person: int, yaw: float, picture: int, tag: str = "a", spread: float = 0.5) -> Signature:
@@ -94,6 +94,10 @@ class PretendRecognizer:
             one for one in faces if (one.face if isinstance(one, DescribedFace) else one).box.x0 == lifted.face.box.x0
         )
 
+    def describe_texture(self, texture):
+        person, code, picture = (int(v) for v in texture.pixels[0, 0])
+        return signature(person, 15.0 * (code - 6), picture, self.contract.tag)
+
     def _face(self, image, i):
         person, code, picture = (int(v) for v in image[1 + i, 0])
         box = Box(1 + i, 2, 20 - i, 22, 0.9)
@@ -103,6 +107,8 @@ class PretendRecognizer:
         points = np.zeros((68, 2), dtype=np.float32)
         points[:, 0] = np.linspace(2, 18, 68)
         texture = np.zeros((8, 8), dtype=np.float32)
+        pixels = np.zeros((8, 8, 3), dtype=np.uint8)
+        pixels[0, 0] = person, code, picture
         sig = signature(person, yaw, picture, self.contract.tag)
         texture.ravel()[: 4 * int(sig.visible.sum())] = 1
         return DescribedFace(
@@ -115,7 +121,7 @@ class PretendRecognizer:
                 points.astype(np.float64),
                 np.ones(68, bool),
             ),
-            texture=FaceTexture(np.zeros((8, 8, 3), dtype=np.uint8), texture),
+            texture=FaceTexture(pixels, texture),
             signature=sig,
             quality=0.8,
             timings_ms={"describe": 1.0},

@@ -20,6 +20,7 @@ from facerec.recognition.enrolment import (
     migrate,
     plan_enrolment,
     preview_enrolment,
+    stored_texture,
     write_skipped,
 )
 from facerec.recognition.gallery import Gallery
@@ -228,7 +229,9 @@ def test_one_photograph_under_two_names_is_a_conflict(people, run):
     shutil.copy(people / "p1" / "0.png", people / "p3" / "9.png")
     summary, described = run(people, batch=2)
     assert (summary.entries, described) == (13, 12)
-    assert summary.conflicts == ["p1 (p1/0.png) and p3 (p3/9.png) are the same photograph"]
+    assert summary.conflicts[0] == "p1 (p1/0.png) and p3 (p3/9.png) are the same photograph"
+    (odd,) = summary.conflicts[1:]
+    assert odd.startswith("p3/9.png of p3 looks like no other picture of theirs, 0.")
 
 
 def test_a_photograph_of_another_person_in_a_folder_is_a_conflict(run, tmp_path, pretend):
@@ -238,8 +241,9 @@ def test_a_photograph_of_another_person_in_a_folder_is_a_conflict(run, tmp_path,
             who = 2 if (person, picture) == (1, 9) else person
             pretend.paint(tmp_path / "many" / f"p{person}" / f"{picture}.png", (who, 6, picture + 10 * person))
     summary, _ = run(tmp_path / "many")
-    assert len(summary.conflicts) == 1
+    assert len(summary.conflicts) == 2
     assert "p1/9.png of p1 looks like p2" in summary.conflicts[0]
+    assert "p1/9.png of p1 looks like no other picture of theirs" in summary.conflicts[1]
 
 
 def test_an_interrupted_enrolment_keeps_its_batches_and_goes_on(people, tmp_path, pretend):
@@ -304,6 +308,42 @@ def test_a_preview_counts_and_changes_nothing(people, run, tmp_path):
     assert (tmp_path / "g").read_bytes() == before
 
 
+def test_synchronising_drops_what_is_gone_or_changed_and_says_so_before(people, run, tmp_path, pretend):
+    run(people)
+    (people / "p1" / "0.png").unlink()
+    pretend.paint(people / "p2" / "1.png", (2, 6, 8))
+    shutil.move(people / "p3" / "2.png", people / "p3" / "elsewhere.png")
+    summary, described = run(people)
+    assert (summary.gone, summary.removed, described, summary.entries) == (2, 0, 1, 13)
+    summary, described = run(people, sync=True)
+    assert (summary.gone, summary.removed, described, summary.entries) == (2, 2, 0, 11)
+    fresh, _ = run(people, to="fresh")
+    assert fresh.digest == summary.digest
+    # Another folder's photographs are none of this one's business.
+    pretend.paint(tmp_path / "more" / "p9" / "0.png", (9, 6, 0))
+    summary, _ = run(tmp_path / "more", layout="folders", sync=True)
+    assert (summary.removed, summary.entries) == (0, 12)
+
+
+def test_near_duplicates_and_one_person_under_two_names_are_said_with_their_scores(run, tmp_path, pretend):
+    for person in range(1, 25):
+        for picture in range(10):
+            # Person 2 is enrolled as p1, too, by other pictures.
+            who, number = (2, picture + 50) if person == 1 else (person, picture)
+            pretend.paint(tmp_path / "many" / f"p{person}" / f"{picture}.png", (who, 6, number))
+    again = tmp_path / "many" / "p7" / "again.png"
+    pretend.paint(again, (7, 6, 3))
+    again.write_bytes(again.read_bytes() + b"\0")  # the same picture, other bytes
+    summary, _ = run(tmp_path / "many")
+    said = [text for text in summary.conflicts if "look like one picture" in text]
+    assert said == ["p7/3.png of p7 and p7/again.png of p7 look like one picture, 1.00"] or said == [
+        "p7/again.png of p7 and p7/3.png of p7 look like one picture, 1.00"
+    ]
+    (pair,) = [text for text in summary.conflicts if "may be one person" in text]
+    assert pair.startswith("p1 and p2 may be one person: 0.")
+    assert pair.endswith("over 100 pairs")
+
+
 # ---- migrating -------------------------------------------------------------------------------------------------------
 
 
@@ -336,6 +376,37 @@ def test_a_migration_without_the_originals_changes_nothing(people, run, tmp_path
         done = migrate(gallery, new, roots=[tmp_path / "moved"], drop_missing=True)
         assert (done.described, len(done.missing)) == (11, 1)
         assert len(gallery.entries()) == 11
+
+
+def test_kept_textures_stand_in_for_originals_that_are_gone(people, run, tmp_path, pretend):
+    fresh, _ = run(people, to="fresh", tag="b")
+    run(people, keep_textures=True)
+    shutil.rmtree(people / "p1")
+    new = pretend.PretendRecognizer("b")
+    with Gallery.open(tmp_path / "g", write=True) as gallery:
+        done = migrate(gallery, new)
+        assert (done.described, done.from_textures, new.described) == (9, 3, 9)
+        assert gallery.digest() == fresh.digest
+        assert all(gallery.texture(entry.entry) for entry in gallery.entries("p1"))
+        texture = gallery.texture(gallery.entries("p1")[0].entry)
+        assert texture in (tmp_path / "g").read_bytes()
+        gallery.remove_people(["p1"])
+        assert texture not in (tmp_path / "g").read_bytes()
+        with pytest.raises(InvalidInputError, match="damaged"):
+            stored_texture(texture[: len(texture) // 2])
+
+
+def test_textures_of_other_landmarks_are_no_substitute(people, run, tmp_path, pretend, monkeypatch):
+    run(people, keep_textures=True)
+    shutil.rmtree(people / "p1")
+    new = pretend.PretendRecognizer("b")
+    other = json.dumps(json.loads(new.contract.as_json()) | {"landmarks": "other"})
+    monkeypatch.setattr(pretend.PretendContract, "as_json", lambda self: other)
+    with (
+        Gallery.open(tmp_path / "g", write=True) as gallery,
+        pytest.raises(InvalidInputError, match="3 are not where they were"),
+    ):
+        migrate(gallery, new)
 
 
 def test_an_interrupted_migration_goes_on(people, run, tmp_path, pretend):

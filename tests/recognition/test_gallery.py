@@ -17,6 +17,8 @@ from facerec.landmarks.errors import ContractError, InvalidInputError
 from facerec.landmarks.types import Box
 from facerec.recognition import gallery as gallery_module
 from facerec.recognition.gallery import Gallery, NewEntry, NewPhoto, person_name
+from facerec.recognition.shortlist import ShortlistIndex
+from facerec.recognition.vector_file import VectorFile
 from facerec.recognition.writer_lock import GalleryLockedError, GalleryWriteError, derived_file
 
 
@@ -166,6 +168,19 @@ def test_a_second_writer_is_told_who_writes_and_since_when(path, contract):
     assert os.listdir(path.parent) == [path.name]
 
 
+def test_a_holder_that_has_not_written_its_name_yet_is_waited_for(path, contract):
+    Gallery.create(path, contract).close()
+    with Gallery.open(path, write=True):
+        lock = derived_file(path, ".lock")
+        named = lock.read_bytes()
+        lock.write_bytes(b"")
+        timer = threading.Timer(0.2, lambda: lock.write_bytes(named))
+        timer.start()
+        with pytest.raises(GalleryLockedError, match=f"by process {os.getpid()} of .* since"):
+            Gallery.open(path, write=True)
+        timer.join()
+
+
 def test_a_second_writer_may_wait(path, contract):
     first = Gallery.create(path, contract)
     closing = threading.Timer(0.2, first.close)
@@ -231,8 +246,14 @@ def test_removal_leaves_no_byte_of_the_person(path, contract, photo):
     vector = bob.entries[0].signature.cells[0].astype("<f4").tobytes()
     assert name.encode() in path.read_bytes()
     assert vector in path.read_bytes()
-    derived_file(path, ".index").write_bytes(vector)
+    with Gallery.open(path) as gallery:
+        VectorFile.build(gallery)
+        ShortlistIndex.build(gallery, "hnsw")
+    assert vector in derived_file(path, ".vectors").read_bytes()
+    assert derived_file(path, ".hnsw").exists()
     derived_file(path, ".skipped.jsonl").write_text(name)
+    derived_file(path, ".pq.new-77").write_bytes(vector)  # left by a build that was killed
+    derived_file(path, ".migrating-abc").write_bytes(vector)
     with Gallery.open(path, write=True) as gallery:
         assert gallery.remove_people([name]) == 1
         # Also while the writer is still open: the journal is part of the gallery.
@@ -242,6 +263,48 @@ def test_removal_leaves_no_byte_of_the_person(path, contract, photo):
         assert [p.name for p in gallery.people()] == ["ann", "cy"]
         assert gallery.verify().faults == ()
     assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_renamed_person_keeps_every_entry_and_the_old_name_is_gone(path, contract, photo):
+    old = "Remarkable-Old-Name"
+    with Gallery.create(path, contract) as gallery:
+        gallery.add([photo(old, 1), photo(old, 1, 1), photo("cy", 3)])
+        vectors = gallery.vectors(gallery.index().ids)[0]
+        gallery.rename(old, "Bea")
+        assert [(p.name, p.entries) for p in gallery.people()] == [("Bea", 2), ("cy", 1)]
+        np.testing.assert_array_equal(gallery.vectors(gallery.index().ids)[0], vectors)
+        with pytest.raises(InvalidInputError, match="gallery merge 'Bea' --into 'cy'"):
+            gallery.rename("Bea", "cy")
+    assert old.encode() not in b"".join(file.read_bytes() for file in path.parent.iterdir())
+
+
+def test_merged_people_are_what_enrolling_them_as_one_gives(path, tmp_path, contract, photo):
+    shared = "f" * 64
+    with Gallery.create(path, contract) as gallery:
+        gallery.add([photo("ann", 1), photo("ann", 1, 5, sha256=shared), photo("bo", 9)])
+        gallery.add([photo("anne", 1, 2), photo("anne", 1, 5, sha256=shared), photo("an", 1, 3)])
+        with pytest.raises(InvalidInputError, match="there is no 'anna'"):
+            gallery.merge(["anne", "anna"], "ann")
+        gallery.merge(["anne", "an"], "ann")
+        merged = gallery.digest()
+        assert gallery.verify().faults == ()
+    with Gallery.create(tmp_path / "one", contract) as gallery:
+        gallery.add([photo("ann", 1), photo("ann", 1, 5, sha256=shared), photo("bo", 9)])
+        gallery.add([photo("ann", 1, 2), photo("ann", 1, 3)])
+        assert gallery.digest() == merged
+
+
+def test_a_damaged_entry_is_not_given_a_new_checksum(path, contract, photo):
+    with Gallery.create(path, contract) as gallery:
+        gallery.add([photo("ann", 1)])
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE entries SET cells = zeroblob(length(cells))")
+    connection.commit()
+    connection.close()
+    with Gallery.open(path, write=True) as gallery:
+        with pytest.raises(InvalidInputError, match="damaged"):
+            gallery.rename("ann", "bea")
+        assert [p.name for p in gallery.people()] == ["ann"]
 
 
 def test_removal_says_when_a_reader_holds_the_old_bytes(path, contract, photo, monkeypatch):

@@ -29,7 +29,7 @@ def search_of(entries, person, names, **settings):
         index,
         (CELLS, DIMENSION),
         "c",
-        lambda ids: (cells[np.asarray(ids) - 100], visible[np.asarray(ids) - 100]),
+        lambda places: (cells[places], visible[places]),
         SearchSettings(**settings),
     )
 

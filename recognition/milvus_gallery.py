@@ -1,0 +1,690 @@
+"""A gallery in Milvus: for more faces than one machine holds, or many readers and writers.
+
+`milvus:PATH` is Milvus Lite, a folder beside this process; `milvus:http://HOST:19530` is a server or a cluster, by the
+same code. `#NAME` behind either names the gallery (by default "facerec"), MILVUS_TOKEN in the environment logs in.
+
+There are no transactions over collections. Keys are therefore made from what they name (a person and the digest of a
+photograph), and a photograph's record is written after its entries: a process that is killed leaves at most entries
+whose photograph is described once more and then replaces them, never two of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote, unquote_to_bytes
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerec.landmarks.errors import ContractError, FacerecError, InvalidInputError
+from facerec.landmarks.types import Box
+from facerec.recognition.gallery import (
+    EntryIndex,
+    EntryRecord,
+    Gallery,
+    GalleryInfo,
+    ModelContract,
+    NewEntry,
+    NewPhoto,
+    PersonRecord,
+    PhotoRecord,
+    Verification,
+    content_digest,
+    contract_mismatch,
+    entry_checksum,
+)
+from facerec.recognition.search import MaskedSearch, Search, SearchMethod, SearchResult, SearchSettings
+from facerec.recognition.shortlist import MASK_GROUPS, mask_group
+from facerec.recognition.signature import Signature
+from facerec.recognition.writer_lock import utc_now
+
+if TYPE_CHECKING:
+    from facerec.recognition.gallery import GalleryStore
+
+PREFIX = "milvus:"
+
+_SHORTLIST = 100  # entries named in each group of masks; with eight groups some 2 MB a probe
+_AT_ONCE = 500  # rows a call: far below the 64 MB that a message may have
+
+
+class MilvusError(FacerecError):
+    """Milvus cannot be reached or refused something."""
+
+
+def open_gallery(
+    address: Path | str, contract: ModelContract | None = None, *, write: bool = False, create: bool = False
+) -> GalleryStore:
+    """The gallery at `address`, a file or `milvus:URI`; with `create` made when it is not there.
+
+    Raises:
+        InvalidInputError, ContractError, GalleryLockedError: as `Gallery.open`. MilvusError: Milvus does not answer.
+    """
+    text = str(address)
+    if text.startswith(PREFIX):
+        return MilvusGallery.open(text, contract, create=create)
+    if create and contract is not None:
+        return Gallery.create(Path(address), contract, exist_ok=True)
+    return Gallery.open(Path(address), contract, write=write)
+
+
+def search_of(gallery: GalleryStore, method: SearchMethod = "exact") -> Search:
+    """The search of `gallery`; in Milvus, the server's index takes the place of `method`."""
+    if isinstance(gallery, MilvusGallery):
+        if method != "exact":
+            raise InvalidInputError(f"expected no --search for {gallery.address}: Milvus has an index of its own")
+        return MilvusSearch(gallery)
+    assert isinstance(gallery, Gallery)
+    return MaskedSearch.of(gallery, method=method)
+
+
+class MilvusGallery:
+    """An open gallery in Milvus; the methods are those of `Gallery`. Made by `open`."""
+
+    def __init__(self, address: str, client: Any, name: str) -> None:
+        """Use `open`."""
+        self.address = address
+        self._client = client
+        self._name = name
+
+    @classmethod
+    def open(cls, address: str, contract: ModelContract | None = None, *, create: bool = False) -> MilvusGallery:
+        """Open the gallery at `milvus:URI[#NAME]`; with `create` (and `contract`) make it when it is not there."""
+        uri, _, name = address.removeprefix(PREFIX).partition("#")
+        name = name or "facerec"
+        if not uri or not re.fullmatch(r"[A-Za-z_]\w{0,99}", name):
+            raise InvalidInputError(
+                f"expected milvus:PATH or milvus:http://HOST:PORT, and #NAME in letters; got {address}"
+            )
+        try:
+            from pymilvus import MilvusClient
+        except ImportError as error:
+            raise InvalidInputError(f"expected pymilvus for {address}; install facerec[milvus] ({error})") from error
+        if "://" not in uri and not create and not Path(uri).exists():
+            raise InvalidInputError(
+                f"expected a gallery; there is no {uri}. Make one: facerec enroll PHOTOS... -g {address}"
+            )
+        with _milvus_errors(address):
+            client = MilvusClient(uri, token=os.environ.get("MILVUS_TOKEN", ""), timeout=30)
+            gallery = cls(address, client, name)
+            try:
+                if not client.has_collection(gallery._collection("contract")):
+                    if not create or contract is None:
+                        raise InvalidInputError(f"expected a gallery at {address}; Milvus has none of that name")
+                    gallery._make(contract)
+                if contract is not None:
+                    gallery.check_contract(contract)
+            except BaseException:
+                client.close()
+                raise
+        return gallery
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ---- contract ------------------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> str:
+        """The address, for messages."""
+        return self.address
+
+    @property
+    def contract_digest(self) -> str:
+        """Digest of the contract under which every entry was made."""
+        return str(self._contract()["digest"])
+
+    @property
+    def contract_json(self) -> str:
+        """The contract spelt out."""
+        return str(self._contract()["json"])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(C, D) of the stored signatures; (0, 0) while there is none."""
+        cells, dimension = self._contract()["shape"]
+        return int(cells), int(dimension)
+
+    def check_contract(self, contract: ModelContract) -> None:
+        """Raise `ContractError` unless `contract` is the gallery's."""
+        if contract.digest != self.contract_digest:
+            raise contract_mismatch(self.address, self.contract_digest, self.contract_json, contract)
+
+    # ---- reading -------------------------------------------------------------------------------------------------
+
+    def info(self) -> GalleryInfo:
+        """Counts, contract and digest; `bytes` is that of the vectors."""
+        photos, index, shape = self.photos(), self.index(), self.shape
+        skipped: dict[str, int] = {}
+        for photo in photos:
+            if photo.outcome != "enrolled":
+                skipped[photo.outcome] = skipped.get(photo.outcome, 0) + 1
+        return GalleryInfo(
+            path=Path(self.address),
+            contract=self.contract_digest,
+            contract_json=self.contract_json,
+            people=len(index.names),
+            photos=sum(photo.outcome == "enrolled" for photo in photos),
+            entries=len(index.ids),
+            skipped=dict(sorted(skipped.items())),
+            shape=shape,
+            bytes=4 * len(index.ids) * shape[0] * shape[1],
+            created=str(self._contract()["created"]),
+            digest=self.digest(),
+        )
+
+    def people(self) -> list[PersonRecord]:
+        """The people that have entries, by name."""
+        by_name: dict[str, list[EntryRecord]] = {}
+        for entry in self.entries():
+            by_name.setdefault(entry.person, []).append(entry)
+        return [
+            PersonRecord(
+                name,
+                len({entry.sha256 for entry in own}),
+                len(own),
+                (min(entry.pose[0] for entry in own), max(entry.pose[0] for entry in own)),
+                max(entry.visible_share for entry in own),
+            )
+            for name, own in sorted(by_name.items())
+        ]
+
+    def entries(self, person: str | None = None, sha256: str | None = None) -> list[EntryRecord]:
+        """All entries, or only one person's or one photograph's, without their vectors, in the order of `index`."""
+        wanted = {"person_key": person and _key(person), "sha256": sha256 and _hexadecimal(sha256)}
+        condition = " and ".join(f'{field} == "{value}"' for field, value in wanted.items() if value)
+        photos = {row["id"]: row["data"] for row in self._rows("photos", condition)}
+        records = []
+        for row in self._rows("entries", condition):
+            data, photo = row["data"], photos.get(row["photo"])
+            if photo is None:  # its photograph's record was never written: a writer was killed
+                continue
+            records.append(
+                EntryRecord(
+                    entry=int(row["id"]),
+                    person=data["person"],
+                    sha256=data["sha256"],
+                    relative_path=_path(photo["relative_path"]),
+                    absolute_path=_path(photo["absolute_path"]),
+                    face=data["face"],
+                    pose=(data["pose"][0], data["pose"][1], data["pose"][2]),
+                    visible_share=data["visible_share"],
+                    quality=data["quality"],
+                    box=Box(*data["box"]),
+                    created=data["created"],
+                )
+            )
+        return sorted(records, key=lambda r: (r.person, r.sha256, r.face))
+
+    def photos(self, digests: Sequence[str] | None = None) -> list[PhotoRecord]:
+        """The photographs the gallery knows; with `digests`, only those contents."""
+        rows: list[dict[str, Any]] = []
+        if digests is None:
+            rows = list(self._rows("photos"))
+        else:
+            for start in range(0, len(digests), _AT_ONCE):
+                listed = ", ".join(f'"{_hexadecimal(digest)}"' for digest in digests[start : start + _AT_ONCE])
+                rows += self._rows("photos", f"sha256 in [{listed}]")
+        records = [
+            PhotoRecord(
+                person=data["person"],
+                sha256=data["sha256"],
+                relative_path=_path(data["relative_path"]),
+                absolute_path=_path(data["absolute_path"]),
+                faces=data["faces"],
+                outcome=data["outcome"],
+                detail=data["detail"],
+                faces_enrolled=data["entries"],
+            )
+            for data in (row["data"] for row in rows)
+        ]
+        return sorted(records, key=lambda r: (r.person, r.sha256))
+
+    def stored_entries(self, person: str, sha256: str) -> tuple[NewEntry, ...]:
+        """The entries of one photograph, as they would be stored again."""
+        records = self.entries(person, sha256)
+        cells, visible = self.vectors([record.entry for record in records])
+        return tuple(
+            NewEntry(r.face, Signature(c, v, self.contract_digest), r.pose, r.visible_share, r.quality, r.box)
+            for r, c, v in zip(records, cells, visible, strict=True)
+        )
+
+    def shared_photos(self) -> list[tuple[str, str]]:
+        """Pairs of people that share a photograph, see `Gallery.shared_photos`."""
+        having: dict[str, list[PhotoRecord]] = {}
+        for photo in self.photos():
+            if photo.outcome == "enrolled":
+                having.setdefault(photo.sha256, []).append(photo)
+        pairs = [(a, b) for own in having.values() for a in own for b in own if a.person < b.person]
+        pairs.sort(key=lambda pair: (pair[0].person, pair[1].person))
+        return [(f"{a.person} ({a.relative_path})", f"{b.person} ({b.relative_path})") for a, b in pairs]
+
+    def index(self) -> EntryIndex:
+        """All entries in their fixed order, without vectors."""
+        return EntryIndex.of([(r.entry, r.person, r.sha256) for r in self.entries()])
+
+    def vectors(self, ids: Sequence[int] | NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Cells (N, C, D) float32 and visibility (N, C) of the entries `ids`, in that order; checksums are tested."""
+        shape, wanted = self.shape, [int(i) for i in ids]
+        cells = np.zeros((len(wanted), *shape), dtype=np.float32)
+        visible = np.zeros((len(wanted), shape[0]), dtype=np.bool_)
+        for start in range(0, len(wanted), _AT_ONCE):
+            part = wanted[start : start + _AT_ONCE]
+            with _milvus_errors(self.address):
+                found = self._client.get(self._collection("entries"), ids=part, output_fields=["data", "cells"])
+            rows = {int(row["id"]): row for row in found}
+            for i, entry in enumerate(part, start):
+                if entry not in rows:
+                    raise InvalidInputError(f"expected an entry of {self.address}; there is no entry {entry}")
+                cells[i], visible[i] = self._checked(rows[entry], shape)
+        return cells, visible
+
+    def digest(self) -> str:
+        """Digest of the content; that of the file with the same entries (`Gallery.digest`)."""
+        photos = {row["id"] for row in self._rows("photos")}
+        rows = [
+            (data["person"], data["sha256"], data["face"], bytes.fromhex(data["checksum"]))
+            for data in (row["data"] for row in self._rows("entries") if row["photo"] in photos)
+        ]
+        return content_digest(self.contract_digest, sorted(rows))
+
+    def verify(self) -> Verification:
+        """Check every entry's vector against its checksum."""
+        faults = []
+        ids = self.index().ids.tolist()
+        for entry in ids:
+            try:
+                self.vectors([entry])
+            except InvalidInputError as error:
+                faults.append(str(error))
+        remarks = tuple(f"{a} and {b}: the same photograph under two names" for a, b in self.shared_photos())
+        return Verification(len(ids), tuple(faults), remarks)
+
+    # ---- writing -------------------------------------------------------------------------------------------------
+
+    def add(self, photos: Sequence[NewPhoto]) -> None:
+        """Store photographs and their entries; one that the same person already has is replaced."""
+        digest = self.contract_digest
+        entries: list[dict[str, Any]] = []
+        records: list[dict[str, Any]] = []
+        for photo in photos:
+            key = _photo_key(photo.person, photo.sha256)
+            for entry in photo.entries:
+                if entry.signature.contract != digest:
+                    raise ContractError(
+                        f"expected signatures of contract {digest[:12]} for {self.address}; "
+                        f"got contract {entry.signature.contract[:12]}"
+                    )
+                if entry.texture:
+                    raise InvalidInputError(f"expected no textures to keep; {self.address} holds signatures only")
+                entries.append(self._entry_row(photo, entry, key))
+            records.append(self._photo_row(photo, key))
+        if entries:
+            self._hold(photos)
+        self._count_change()
+        with _milvus_errors(self.address):
+            for start in range(0, len(records), _AT_ONCE):
+                keys = ", ".join(f'"{row["id"]}"' for row in records[start : start + _AT_ONCE])
+                if self._client.has_collection(self._collection("entries")):
+                    self._client.delete(self._collection("entries"), filter=f"photo in [{keys}]")
+            for name, rows in (("entries", entries), ("photos", records)):  # the record last: it says all is there
+                for start in range(0, len(rows), _AT_ONCE):
+                    self._client.upsert(self._collection(name), rows[start : start + _AT_ONCE])
+
+    def relocate(self, moved: Sequence[tuple[str, str, Path, Path]]) -> None:
+        """Note new places of known photographs: (person, sha256, relative path, absolute path)."""
+        for person, sha256, relative, absolute in moved:
+            for row in self._rows("photos", f'id == "{_photo_key(person, sha256)}"'):
+                data = {**row["data"], "relative_path": _text(relative), "absolute_path": _text(absolute)}
+                with _milvus_errors(self.address):
+                    self._client.upsert(self._collection("photos"), [{**row, "data": data, "none": [0.0, 0.0]}])
+
+    def remove_people(self, names: Sequence[str]) -> int:
+        """Remove people with everything known of them; returns the number of entries that went with them.
+
+        Milvus hides what is deleted at once and drops the bytes when it compacts its files, which is asked for here
+        and done on the server's own time.
+        """
+        known = {photo.person for photo in self.photos()}
+        for name in names:
+            if name not in known:
+                raise InvalidInputError(f"expected a person of {self.address}; there is no {name!r}")
+        return self._delete([f'person_key == "{_key(name)}"' for name in names])
+
+    def remove_photos(self, photos: Sequence[tuple[str, str]]) -> int:
+        """Remove photographs, each (person, sha256)."""
+        return self._delete(
+            [f'person_key == "{_key(person)}" and sha256 == "{_hexadecimal(sha256)}"' for person, sha256 in photos]
+        )
+
+    def remove_entries(self, ids: Sequence[int]) -> int:
+        """Remove single entries, and photographs that have none left."""
+        records = {record.entry: record for record in self.entries()}
+        for entry in ids:
+            if entry not in records:
+                raise InvalidInputError(f"expected an entry of {self.address}; there is no entry {entry}")
+        self._count_change()
+        with _milvus_errors(self.address):
+            self._client.delete(self._collection("entries"), ids=[int(i) for i in set(ids)])
+        left = {(r.person, r.sha256) for r in records.values() if r.entry not in set(ids)}
+        touched = {(records[i].person, records[i].sha256) for i in ids}
+        self.remove_photos(sorted(touched - left))
+        return len(set(ids))
+
+    def rename(self, old: str, new: str) -> None:
+        """Call the person `old` `new` from now on."""
+        if any(photo.person == new for photo in self.photos()):
+            raise InvalidInputError(f"expected a name that is not in {self.address}; {new!r} is")
+        self._give_to([old], new)
+
+    def merge(self, names: Sequence[str], into: str) -> None:
+        """Make the people `names` and `into` one person, called `into`."""
+        if not any(photo.person == into for photo in self.photos()):
+            raise InvalidInputError(f"expected a person of {self.address}; there is no {into!r}")
+        self._give_to([name for name in names if name != into], into)
+
+    def store_calibration(self, data: bytes) -> None:
+        """Keep impostor scores for the present revision."""
+        row = {"id": 2, "data": {"revision": self._contract()["revision"], "data": data.hex()}, "none": [0.0, 0.0]}
+        with _milvus_errors(self.address):
+            self._client.upsert(self._collection("contract"), [row])
+
+    def calibration(self) -> bytes:
+        """The stored impostor scores; empty when there are none for the present revision."""
+        for row in self._rows("contract", "id == 2"):
+            if row["data"]["revision"] == self._contract()["revision"]:
+                return bytes.fromhex(row["data"]["data"])
+        return b""
+
+    # ---- searching -----------------------------------------------------------------------------------------------
+
+    def named(self, cells: NDArray[np.float32]) -> list[list[dict[str, Any]]]:
+        """Rows of entries worth scoring for probes of cells (P, C, D): Milvus's best by inner product of each group."""
+        rows: list[list[dict[str, Any]]] = [[] for _ in cells]
+        if self.shape == (0, 0):
+            return rows
+        flat = list(cells.reshape(len(cells), -1))
+        for group in range(1, MASK_GROUPS + 1):
+            with _milvus_errors(self.address):
+                found = self._client.search(
+                    self._collection("entries"),
+                    data=flat,
+                    anns_field="cells",
+                    filter=f"seen == {group}",
+                    limit=_SHORTLIST,
+                    output_fields=["data", "cells"],
+                    search_params={"metric_type": "IP"},
+                )
+            for own, hits in zip(rows, found, strict=True):
+                own += [{"id": hit["id"], **hit["entity"]} for hit in hits]
+        return rows
+
+    # ---- inside --------------------------------------------------------------------------------------------------
+
+    def _collection(self, kind: str) -> str:
+        return f"{self._name}_{kind}"
+
+    def _contract(self) -> dict[str, Any]:
+        rows = list(self._rows("contract", "id == 1"))
+        if not rows:
+            raise InvalidInputError(f"{self.address} is damaged: it has lost the record of its contract")
+        return dict(rows[0]["data"])
+
+    def _set_contract(self, **changed: Any) -> None:
+        row = {"id": 1, "data": {**self._contract(), **changed}, "none": [0.0, 0.0]}
+        with _milvus_errors(self.address):
+            self._client.upsert(self._collection("contract"), [row])
+
+    def _count_change(self) -> None:
+        # Before the change, so that whatever was derived from the state before it is stale even when a kill follows.
+        self._set_contract(revision=self._contract()["revision"] + 1)
+
+    def _make(self, contract: ModelContract) -> None:
+        from pymilvus import DataType
+
+        self._make_collection("contract", DataType.INT64, [])
+        self._make_collection("photos", DataType.VARCHAR, ["person_key", "sha256"])
+        data = {
+            "digest": contract.digest,
+            "json": contract.as_json(),
+            "shape": [0, 0],
+            "created": utc_now(),
+            "revision": 0,
+        }
+        self._client.upsert(self._collection("contract"), [{"id": 1, "data": data, "none": [0.0, 0.0]}])
+
+    def _hold(self, photos: Sequence[NewPhoto]) -> None:
+        """Make room for signatures of the shape of those in `photos`, or check that theirs is the gallery's."""
+        from pymilvus import DataType
+
+        shapes = {entry.signature.cells.shape for photo in photos for entry in photo.entries}
+        mine = self.shape
+        if mine == (0, 0) and len(shapes) == 1:
+            (shape,) = shapes
+            self._make_collection("entries", DataType.INT64, ["person_key", "sha256", "photo"], shape[0] * shape[1])
+            self._set_contract(shape=list(shape))
+        elif shapes != {mine}:
+            raise ContractError(f"expected signatures of shape {mine} for {self.address}; got {sorted(shapes)}")
+
+    def _make_collection(self, kind: str, key: Any, texts: Sequence[str], width: int = 0) -> None:
+        from pymilvus import DataType
+
+        name = self._collection(kind)
+        if self._client.has_collection(name):
+            return
+        schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field("id", key, is_primary=True, **({"max_length": 160} if key == DataType.VARCHAR else {}))
+        for text in texts:
+            schema.add_field(text, DataType.VARCHAR, max_length=160)
+        schema.add_field("data", DataType.JSON)
+        index = self._client.prepare_index_params()
+        if width:
+            schema.add_field("seen", DataType.INT8)
+            schema.add_field("cells", DataType.FLOAT_VECTOR, dim=width)
+            # AUTOINDEX: exact on Lite, a graph chosen by the server on a cluster.
+            index.add_index("cells", index_type="AUTOINDEX", metric_type="IP")
+        else:
+            schema.add_field("none", DataType.FLOAT_VECTOR, dim=2)  # Milvus wants a vector in every collection
+            index.add_index("none", index_type="FLAT", metric_type="L2")
+        self._client.create_collection(name, schema=schema, index_params=index, consistency_level="Strong")
+
+    def _rows(self, kind: str, condition: str = "") -> Iterator[dict[str, Any]]:
+        """Rows of a collection that meet `condition`, without their vectors."""
+        fields = {"contract": [], "photos": ["person_key", "sha256"], "entries": ["photo"]}[kind]
+        with _milvus_errors(self.address):
+            if kind == "entries" and not self._client.has_collection(self._collection(kind)):
+                return
+            rows = self._client.query_iterator(
+                self._collection(kind),
+                batch_size=_AT_ONCE,
+                filter=condition,
+                output_fields=["id", "data", *fields],
+            )
+            try:
+                while part := rows.next():
+                    yield from (dict(row) for row in part)
+            finally:
+                rows.close()
+
+    def _delete(self, conditions: Sequence[str]) -> int:
+        removed = 0
+        self._count_change()
+        for condition in conditions:
+            removed += sum(1 for _ in self._rows("entries", condition))
+            with _milvus_errors(self.address):
+                for kind in ("photos", "entries"):
+                    if self._client.has_collection(self._collection(kind)):
+                        self._client.delete(self._collection(kind), filter=condition)
+                        self._client.compact(self._collection(kind))
+        return removed
+
+    def _give_to(self, names: Sequence[str], into: str) -> None:
+        mine = {photo.sha256 for photo in self.photos() if photo.person == into and photo.outcome == "enrolled"}
+        for name in names:
+            known = [photo for photo in self.photos() if photo.person == name]
+            if not known:
+                raise InvalidInputError(f"expected a person of {self.address}; there is no {name!r}")
+            given = [
+                NewPhoto(
+                    into,
+                    photo.sha256,
+                    photo.relative_path,
+                    photo.absolute_path,
+                    photo.faces,
+                    photo.outcome,
+                    photo.detail,
+                    self.stored_entries(name, photo.sha256),
+                )
+                for photo in known
+                if photo.sha256 not in mine
+            ]
+            self.add(given)
+            mine |= {photo.sha256 for photo in given if photo.outcome == "enrolled"}
+            self._delete([f'person_key == "{_key(name)}"'])
+
+    def _entry_row(self, photo: NewPhoto, entry: NewEntry, key: str) -> dict[str, Any]:
+        cells = np.ascontiguousarray(entry.signature.cells, dtype="<f4")
+        seen = np.packbits(entry.signature.visible).tobytes()
+        box = entry.box
+        return {
+            "id": _entry_number(key, entry.face),
+            "person_key": _key(photo.person),
+            "sha256": photo.sha256,
+            "photo": key,
+            "seen": int(mask_group(entry.signature.visible[None])[0]),
+            "cells": cells.ravel(),
+            "data": {
+                "person": photo.person,
+                "sha256": photo.sha256,
+                "face": entry.face,
+                "pose": [float(angle) for angle in entry.pose],
+                "visible_share": float(entry.visible_share),
+                "quality": float(entry.quality),
+                "box": [float(v) for v in (box.x0, box.y0, box.x1, box.y1, box.score)],
+                "created": utc_now(),
+                "visible": seen.hex(),
+                "checksum": entry_checksum(photo.person, photo.sha256, entry.face, seen, cells.tobytes()).hex(),
+            },
+        }
+
+    def _photo_row(self, photo: NewPhoto, key: str) -> dict[str, Any]:
+        return {
+            "id": key,
+            "person_key": _key(photo.person),
+            "sha256": _hexadecimal(photo.sha256),
+            "none": [0.0, 0.0],
+            "data": {
+                "person": photo.person,
+                "sha256": photo.sha256,
+                "relative_path": _text(photo.relative_path),
+                "absolute_path": _text(photo.absolute_path),
+                "faces": photo.faces,
+                "outcome": photo.outcome,
+                "detail": photo.detail.encode("utf-8", "backslashreplace").decode(),
+                "entries": len(photo.entries),
+            },
+        }
+
+    def _checked(self, row: dict[str, Any], shape: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Cells (C, D) and visibility (C,) of an entry's row; `InvalidInputError` unless they are what was stored."""
+        data = row["data"]
+        cells = np.asarray(row["cells"], dtype="<f4").reshape(shape)
+        seen = bytes.fromhex(data["visible"])
+        checksum = entry_checksum(data["person"], data["sha256"], data["face"], seen, cells.tobytes())
+        if checksum.hex() != data["checksum"]:
+            raise InvalidInputError(f"{self.address} is damaged: entry {row['id']} is not what was stored")
+        return cells, np.unpackbits(np.frombuffer(seen, dtype=np.uint8), count=shape[0]).astype(np.bool_)
+
+
+class MilvusSearch:
+    """Searches a Milvus gallery: Milvus names entries, the exact masked score ranks them (see `search.Search`)."""
+
+    def __init__(self, gallery: MilvusGallery, settings: SearchSettings | None = None) -> None:
+        self.settings = settings or SearchSettings()
+        self.contract = gallery.contract_digest
+        self._gallery = gallery
+
+    def search(self, probes: Sequence[Signature], k: int = 5) -> list[SearchResult]:
+        """The `k` best people for each probe; `SearchResult.people` are those that were looked at."""
+        shape = self._gallery.shape
+        for probe in probes:
+            if probe.contract != self.contract:
+                raise ContractError(
+                    f"expected probes of the gallery's contract {self.contract[:12]}; got {probe.contract[:12]}"
+                )
+        if not probes:
+            return []
+        return [
+            self._ranked(probe, sorted(rows, key=_order), shape, k)
+            for probe, rows in zip(probes, self._gallery.named(np.stack([p.cells for p in probes])), strict=True)
+        ]
+
+    def _ranked(self, probe: Signature, rows: list[dict[str, Any]], shape: tuple[int, int], k: int) -> SearchResult:
+        index = EntryIndex.of([(int(r["id"]), r["data"]["person"], r["data"]["sha256"]) for r in rows])
+        read = [self._gallery._checked(row, shape) for row in rows]
+        cells = np.stack([c for c, _ in read]) if read else np.zeros((0, *shape), dtype=np.float32)
+        visible = np.stack([v for _, v in read]) if read else np.zeros((0, shape[0]), dtype=np.bool_)
+        search = MaskedSearch(index, shape, self.contract, lambda at: (cells[at], visible[at]), self.settings, "numpy")
+        (found,) = search.search([probe], k)
+        return SearchResult(found.matches, found.people, None, found.largest_overlap)
+
+
+def _order(row: dict[str, Any]) -> tuple[str, str, int]:
+    data = row["data"]
+    return data["person"], data["sha256"], data["face"]
+
+
+def _key(person: str) -> str:
+    """A name as it may stand in a condition: nothing a user typed does."""
+    return hashlib.blake2b(person.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _hexadecimal(sha256: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{1,128}", sha256):
+        raise InvalidInputError(f"expected a digest in hexadecimal; got {sha256!r}")
+    return sha256
+
+
+def _photo_key(person: str, sha256: str) -> str:
+    return f"{_key(person)}-{_hexadecimal(sha256)}"
+
+
+def _entry_number(photo_key: str, face: int) -> int:
+    """Identifier of an entry, the same in every process: 63 bits, of which two among 10^9 entries are the same
+    in one such gallery of twenty, and among 10^8 in one of two thousand."""
+    total = hashlib.blake2b(f"{photo_key}/{face}".encode(), digest_size=8).digest()
+    return int.from_bytes(total, "big") >> 1
+
+
+def _text(path: Path) -> str:
+    return quote(os.fsencode(path))  # file names need not be valid Unicode
+
+
+def _path(text: str) -> Path:
+    return Path(os.fsdecode(unquote_to_bytes(text)))
+
+
+@contextlib.contextmanager
+def _milvus_errors(address: str) -> Iterator[None]:
+    """Say in the words of this project what Milvus ran into."""
+    from pymilvus.exceptions import MilvusException
+
+    try:
+        yield
+    except MilvusException as error:
+        raise MilvusError(f"{address}: Milvus says: {error.message or error}") from error
