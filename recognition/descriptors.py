@@ -114,12 +114,15 @@ ViewNetwork = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """A face network: (B, S, S, 3) uint8 RGB views to (B, D) float32 vectors, of any length."""
 
 
-LOOKS: dict[str, tuple[Look, ...]] = {
-    "both": ("photo", "whole", "left", "right"),
+HALF_LOOKS: dict[str, tuple[Look, ...]] = {
+    "both": ("photo", "left", "right"),
     "photo": ("photo",),
-    "frontal": ("whole", "left", "right"),
+    "frontal": ("left", "right"),
 }
-"""What a network is shown, a cell each."""
+"""What a network is shown that was taught what a half and its mirror are, a cell each."""
+
+WHOLE_LOOKS: dict[str, tuple[Look, ...]] = {"both": ("photo", "whole"), "photo": ("photo",), "frontal": ("whole",)}
+"""What a network is shown that knows whole faces only."""
 
 MIN_SEEN = 0.35
 """Share of a face's half from which that half is a look of its own: less of it says little about the person."""
@@ -128,8 +131,8 @@ MIN_SEEN = 0.35
 class ViewDescriptor:
     """A face network's vectors of one or several looks at a face.
 
-    The frontal view as a whole is always a cell, and so is the photograph; the left and the right half, each with its
-    mirror, are cells where enough of them was seen. So a profile meets the half of a frontal picture that it shows.
+    The photograph is always seen, and so is the frontal view as a whole; the left and the right half, each with its
+    mirror, where enough of them was seen. So a profile meets the half of a frontal picture that it shows.
     """
 
     def __init__(
@@ -176,7 +179,7 @@ def _resnet(looks: str, device: str) -> ViewDescriptor:
     from facerec.recognition.resnet import network_of, runner
 
     network = runner(network_of(load_weights("recognition", "resnet")), device)
-    return ViewDescriptor(_named(looks, "resnet"), (_shipped("resnet"),), network, DLIB_FRAME, LOOKS[looks])
+    return ViewDescriptor(_named(looks, "resnet"), (_shipped("resnet"),), network, DLIB_FRAME, HALF_LOOKS[looks])
 
 
 def _dlib(looks: str, device: str) -> ViewDescriptor:
@@ -187,12 +190,12 @@ def _dlib(looks: str, device: str) -> ViewDescriptor:
     mean = load_weights("recognition", "resnet")["dlib_mean"]
     network = runner(read_dlib_network(path, mean), device)
     weights = (_shipped("resnet"), (path.name, _digest(path)))
-    return ViewDescriptor(_named(looks, "dlib"), weights, network, DLIB_FRAME, LOOKS[looks])
+    return ViewDescriptor(_named(looks, "dlib"), weights, network, DLIB_FRAME, WHOLE_LOOKS[looks])
 
 
 def _onnx(looks: str, path: Path, device: str) -> ViewDescriptor:
     name, network = _named(looks, f"onnx:{path.name}"), onnx_network(path, device)
-    return ViewDescriptor(name, ((path.name, _digest(path)),), network, ARCFACE_FRAME, LOOKS[looks])
+    return ViewDescriptor(name, ((path.name, _digest(path)),), network, ARCFACE_FRAME, WHOLE_LOOKS[looks])
 
 
 def _named(looks: str, network: str) -> str:
@@ -239,7 +242,7 @@ def onnx_network(path: Path, device: str = "cpu") -> ViewNetwork:
 
 
 DESCRIPTORS: dict[str, str] = {
-    "resnet": "residual network on the photograph and the frontal view, 4 cells of 128 numbers",
+    "resnet": "residual network on the photograph and both halves of the frontal view, 3 cells of 128 numbers",
     "dfd": "dual-cross features made discriminant (DFD), 64 cells of 48 numbers",
     "dfd-65536": "DFD as published, 64 histograms of 1,024 patterns",
     "dlib": "dlib's face network as it is (extra dlib)",

@@ -91,8 +91,9 @@ def view_figures(network: FaceResNet, data: ViewSet, min_seen: float = 0.35) -> 
     """How well frontal pictures of CFP in `data` tell whose the profiles and the other frontals are.
 
     Returns:
-        AUC over all pairs of different pictures and rank-1 from each person's first frontal: "fp_auc", "fp_rank1",
-        "ff_auc", "ff_rank1" for the mean of the looks both have, and "fp_auc_photo", "fp_auc_frontal" for each alone.
+        "fp_auc_LOOKS" and "ff_auc_LOOKS", over all pairs of a frontal and a profile or another frontal picture, and
+        "fp_rank1_LOOKS", "ff_rank1_LOOKS", from each person's first frontal picture; for the photograph (p), the whole
+        frontal view (w), its halves (lr) and means of several (pw, plr, pwlr).
     """
     keep = np.flatnonzero(np.isin(data.source, ("cfp-frontal", "cfp-profile")))
     _, first_copy = np.unique(data.origin[keep], return_index=True)
