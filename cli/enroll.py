@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import shlex
 from pathlib import Path
@@ -119,9 +120,9 @@ def command(
     from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
     from facerec.recognition.recognizer import Recognizer, gallery_descriptor
 
-    # With Ray a batch feeds every worker several times over.
-    batch = EnrolmentSettings.batch * (workers if ray_address else 1)
-    settings = EnrolmentSettings(faces=faces, workers=workers, batch=batch, keep_textures=keep_textures, sync=sync)
+    settings = EnrolmentSettings(faces=faces, workers=workers, keep_textures=keep_textures, sync=sync)
+    if ray_address:  # a batch feeds every worker several times over
+        settings = dataclasses.replace(settings, batch=settings.batch * workers)
     device = resolve_device(device)
     if descriptor is None and isinstance(gallery_path, Path) and gallery_path.exists():
         with open_gallery(gallery_path) as gallery:

@@ -56,10 +56,11 @@ class RayDescriber:
         mine = not ray.is_initialized()
         try:
             if mine:
-                local = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
+                local: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
                 ray.init(address=address, log_to_driver=False, configure_logging=False, **local)
             # Endless retries: what is lost with a machine is asked of another.
-            remote = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=-1)(_Worker)
+            make: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=-1)
+            remote = make(_Worker)
             actors = [remote.remote(load) for _ in range(workers)]
             for digest in ray.get([actor.contract.remote() for actor in actors]):
                 if digest != contract:

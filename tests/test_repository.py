@@ -138,6 +138,8 @@ def repository_files() -> list[Path]:
 MACHINE_PATH = re.compile(r"(?<![\w.~*)}\"'/-])/(?:root|home|work|opt|mnt|Users|tmp|var)/[\w.]")
 URL_HOST = re.compile(r"https?://([\w.-]+)")
 KNOWN_HOSTS = {"www.apache.org", "www.w3.org"}
+# This machine itself, and names that stand for a server of the reader's own.
+KNOWN_HOSTS |= {"127.0.0.1", "HOST", "milvus", "evil.example"}
 UNSAFE = re.compile(r"allow_pickle\s*=\s*Tru[e]|\btorch\.loa[d]\((?![^)]*weights_only=True)|\bpickle\.load[s]?\(")
 
 

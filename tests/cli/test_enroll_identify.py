@@ -128,7 +128,7 @@ def test_the_same_photograph_under_two_names_is_reported(people, capfd):
     shutil.copy(people / "p1" / "0.png", people / "p2" / "9.png")
     assert run(["enroll", "people", "-g", "staff"]) == 0
     err = capfd.readouterr().err
-    assert "Conflicts: 1" in err
+    assert "Conflicts: 2" in err  # the second: it looks like nobody else in its folder
     assert "p1 (p1/0.png) and p2 (p2/9.png) are the same photograph" in err
     assert run(["gallery", "verify", "-g", "staff"]) == 0
     assert "the same photograph under two names" in capfd.readouterr().out
@@ -219,7 +219,7 @@ def test_other_weights_are_refused_with_the_command_that_mends_it(gallery, prete
         assert run([*command, "-g", "staff"]) == 2
         err = capfd.readouterr().err
         assert "facerec gallery migrate -g staff" in err
-        assert "weights a there, b here" in err
+        assert "weights recognition/pretend a there, b here" in err
     assert enrolled() == before
     assert run(["gallery", "migrate", "-g", "staff"]) == 0
     assert "Described 8 photos again" in capfd.readouterr().err
@@ -441,3 +441,39 @@ def test_verify_of_a_photograph_without_a_face_gives_its_reason_and_2(pretend, c
     assert (found["decision"], found["reason"]) == ("none", "no_face")
     assert run(["verify", "none.png", "a.png"]) == 2
     assert UnusablePhotoError("no_face", "no face was found").args[0] in capfd.readouterr().out
+
+
+def test_people_are_renamed_and_merged(gallery, capfd):
+    assert run(["gallery", "rename", "p1", "Zoë", "-g", str(gallery)]) == 0
+    assert run(["gallery", "rename", "p2", "p3", "-g", str(gallery)]) == 2
+    assert "facerec gallery merge 'p2' --into 'p3'" in capfd.readouterr().err
+    assert run(["gallery", "merge", "p2", "p4", "--into", "p3", "-g", str(gallery), "-q"]) == 0
+    capfd.readouterr()
+    assert run(["gallery", "list", "--json", "-g", str(gallery)]) == 0
+    assert {(p["person"], p["entries"]) for p in lines(capfd.readouterr().out)} == {("Zoë", 2), ("p3", 6)}
+
+
+def test_an_index_is_made_when_asked_and_used_when_asked(gallery, pretend, capfd):
+    probe = pretend.paint(Path("probe.png"), (2, 6, 9))
+    assert run(["identify", str(probe), "-g", str(gallery), "--json", "-q", "--device", "cpu"]) == 0
+    exact = lines(capfd.readouterr().out)
+    assert run(["identify", str(probe), "-g", str(gallery), "--search", "hnsw", "--device", "cpu"]) == 2
+    assert "facerec gallery index" in capfd.readouterr().err
+    assert run(["gallery", "index", "--method", "hnsw", "-g", str(gallery), "--json"]) == 0
+    said = capfd.readouterr()
+    assert json.loads(said.out)["recall"] == 1.0
+    assert "recall@1 100.0 %" in said.err
+    assert run(["identify", str(probe), "-g", str(gallery), "--search", "hnsw", "--json", "-q", "--device", "cpu"]) == 0
+    (face,) = lines(capfd.readouterr().out)
+    assert (face["decision"], face["candidates"]) == (exact[0]["decision"], exact[0]["candidates"])
+
+
+def test_enrolment_says_what_is_gone_and_sync_removes_it(gallery, people, capfd):
+    (people / "p1" / "0.png").unlink()
+    arguments = ["enroll", str(people), "-g", str(gallery), "--device", "cpu"]
+    assert run(arguments) == 0
+    assert "No longer there, or changed: 1 photos of the gallery (--sync removes them)" in capfd.readouterr().err
+    assert run([*arguments, "--sync", "--json"]) == 0
+    said = json.loads(capfd.readouterr().out)
+    assert (said["removed"], said["entries"]) == (1, 7)
+    assert said["pose_coverage"]["yaw"]["p1"] == [0.0, 0.0]

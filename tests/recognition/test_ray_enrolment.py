@@ -24,6 +24,10 @@ pytestmark = [
 ]
 
 
+ADDRESS = os.environ.get("FACEREC_TEST_RAY", "local")
+"""A cluster that runs already, otherwise one that lives as long as the test."""
+
+
 def load(models: str, marks: str, delay: float, tag: str = "a"):
     """Runs on the actors: the pretended models, which leave their process's number in the folder `marks`."""
     import importlib.util
@@ -67,7 +71,7 @@ def test_two_workers_one_killed_give_the_same_gallery(people, tmp_path, pretend)
     watcher = threading.Thread(target=kill_one)
     with (
         Gallery.create(tmp_path / "spread", recognizer.contract) as gallery,
-        RayDescriber.connect("local", 2, loader, recognizer.contract.digest) as describe_many,
+        RayDescriber.connect(ADDRESS, 2, loader, recognizer.contract.digest) as describe_many,
     ):
         watcher.start()
         spread = enroll(plan, gallery, recognizer, settings, describe_many=describe_many)
@@ -78,6 +82,6 @@ def test_two_workers_one_killed_give_the_same_gallery(people, tmp_path, pretend)
     assert (spread.enrolled, spread.reasons) == (24, {"unreadable": 1})
     with (
         pytest.raises(ContractError, match="Install the same facerec"),
-        RayDescriber.connect("local", 1, partial(load, pretend.__file__, str(marks), 0.0, "b"), "a"),
+        RayDescriber.connect(ADDRESS, 1, partial(load, pretend.__file__, str(marks), 0.0, "b"), "a"),
     ):
         pass
