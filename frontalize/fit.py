@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.frontalize.face_model import FaceModel
-from facerec.frontalize.fit_verdict import FitEvidence, check_landmarks
+from facerec.frontalize.fit_verdict import FitEvidence, FitRule, check_landmarks
 from facerec.frontalize.gauss_newton import Estimate, LandmarkNoise, solve
 
 from facerec.frontalize.shape_2fcsl import Shape2FCSL
@@ -43,7 +43,8 @@ class FitSettings:
     sigma_brow_mm: float = 3.5
     huber: float = 2.5  # in sigmas; farther points lose weight
     hidden_weight: float = 0.3  # a hidden point's place is the network's guess
-    max_residual: float = 0.06  # share of the face's size (see `face_size`) beyond which a fit is called unstable
+    max_residual: float = 0.06  # share of the face's size (see `face_size`): worse annotations are left out of sets
+    hopeless_residual: float = 0.12  # beyond, no confidence of the network's helps; below, a learnt rule decides
     max_shape: float = 3.0  # root mean square of the shape coefficients, standard deviations
     min_points: int = 12  # visible points below which 66 unknowns are prior, not picture
 
@@ -218,8 +219,8 @@ def _judged(
         landmarks, camera, float(fit.residual[row]) / face_size(camera), fit.shape[row], fit.expression[row]
     )
     try:
-        evidence.check(settings.max_residual, settings.max_shape)
-
+        evidence.check(settings.hopeless_residual, settings.max_shape)
+        FitRule.load().check(evidence)
     except UnusablePhotoError as error:
         return error
     geometry = model.geometry(fit.shape[row], fit.expression[row])

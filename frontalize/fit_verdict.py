@@ -96,3 +96,88 @@ class FitEvidence:
             )
         if self.shape > max_shape:
             raise UnusablePhotoError("fit_unstable", f"the fitted shape lies {self.shape:.1f} standard deviations out")
+
+
+@dataclass(frozen=True)
+class FitRule:
+    """A logistic rule on a fit's evidence: the log odds that it is bad.
+
+    Attributes:
+        weights: of log residual, log (shape + 0.05), mean confidence and visible share, in this order.
+        bias: added to their sum; above 0 the fit is called unstable.
+    """
+
+    weights: tuple[float, float, float, float]
+    bias: float
+
+    @staticmethod
+    @cache
+    def load() -> FitRule:
+        """The rule that comes with the package."""
+        *weights, bias = (float(v) for v in load_weights("frontalize", "fit_verdict")["rule"])
+        return FitRule((weights[0], weights[1], weights[2], weights[3]), bias)
+
+    def odds(self, evidence: FitEvidence) -> float:
+        """Log odds, moved so that 0 is the line, that a fit with this evidence is bad."""
+        return float(np.dot(self.weights, _features(evidence))) + self.bias
+
+    def check(self, evidence: FitEvidence) -> None:
+        """Refuse a fit that the rule calls bad.
+
+        Raises:
+            UnusablePhotoError: `fit_unstable`, with the figures.
+        """
+        if self.odds(evidence) > 0:
+            raise UnusablePhotoError(
+                "fit_unstable",
+                f"the model misses the landmarks by {100 * evidence.residual:.1f} % of the face and their mean "
+                f"confidence is {evidence.confidence:.2f}: fits like this are mostly wrong",
+            )
+
+
+def _features(evidence: FitEvidence) -> Floats:
+    return np.array(
+        [
+            np.log(max(evidence.residual, 1e-4)),
+            np.log(evidence.shape + 0.05),
+            evidence.confidence,
+            evidence.visible,
+        ]
+    )
+
+
+def learn_rule(good: list[FitEvidence], bad: list[FitEvidence], good_lost: float = 0.005) -> FitRule:
+    """Fit the rule by logistic regression, then move its line to the share of good fits that may be lost.
+
+    Args:
+        good, bad: evidence of fits known to be right and wrong.
+        good_lost: share of the good ones on the wrong side of the line.
+
+    Raises:
+        InvalidInputError: fewer than twenty of either.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    if min(len(good), len(bad)) < 20:
+        raise InvalidInputError(f"expected at least 20 good and 20 bad fits; got {len(good)}, {len(bad)}")
+    features = np.array([_features(e) for e in [*good, *bad]])
+    is_bad = np.arange(len(features)) >= len(good)
+    spread = np.maximum(features.std(axis=0), 1e-9)
+    used = np.ones(len(SIGNS), dtype=bool)
+    weights = np.zeros(len(SIGNS))
+    while used.any():
+        fitted = LogisticRegression(C=10.0, max_iter=2000, class_weight="balanced")
+        fitted.fit((features / spread)[:, used], is_bad)
+        weights[:] = 0.0
+        weights[used] = fitted.coef_[0] / spread[used]
+        wrong = weights * SIGNS < 0
+        if not wrong.any():
+            break
+        used &= ~wrong
+    line = float(np.quantile(features[: len(good)] @ weights, 1.0 - good_lost))
+    return FitRule((float(weights[0]), float(weights[1]), float(weights[2]), float(weights[3])), -line)
+
+
+SIGNS = np.array([1.0, 1.0, -1.0, -1.0])
+"""Which way each feature may count. Features that go together (residual and confidence) can otherwise end with one of them
+counting the wrong way, and then a worse fit would be called better."""

@@ -45,9 +45,9 @@ class Estimate:
 
     def turned(self, mean: Floats, modes: Floats) -> Floats:
         """(B, 68, 3) points R X, mm; mean (B or 1, 68, 3), modes (3, 68, n)."""
-        n = self.coefficients.shape[1]
-        moved = np.moveaxis((self.coefficients @ modes.reshape(-1, n).T).reshape(-1, 3, mean.shape[1]), 1, 2)
-        return np.asarray((mean + moved) @ self.rotation.transpose(0, 2, 1))
+        _, count, n = modes.shape
+        moved = (self.coefficients @ modes.reshape(3 * count, n).T).reshape(len(self.scale), 3, count)
+        return np.asarray((mean + moved.transpose(0, 2, 1)) @ self.rotation.transpose(0, 2, 1))
 
     def place(self, turned: Floats) -> Floats:
         """(B, 68, 2) px of points that `turned` gave."""

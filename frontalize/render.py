@@ -217,11 +217,11 @@ def blended_texture(texture: FaceTexture) -> NDArray[np.float32]:
 class SilhouetteSettings:
     """What of a profile's rim is background or hair rather than face. Lengths are shares of the chart's side."""
 
-    middle: float = 0.13  # half width of the strip about the middle column in which a profile's silhouette can run
+    middle: float = 0.06  # half width of the strip about the middle column in which it is looked for; eyes lie outside
     rim: float = 1 / 128  # always cut there: a fit is off by a pixel or two
-    reach: float = 0.055  # how far from the rim background was seen to reach in: 14 of 256 texels
-    spread: float = 0.04  # the neighbourhood inside that tells how the face looks there
-    levels: float = 34.0  # grey levels from it in some channel; shading over that distance stays below
+    reach: float = 0.035  # how far from the rim: 9 of 256 texels; farther in, nostrils and lips would go as well
+    spread: float = 0.025  # the neighbourhood inside that tells how the face looks there
+    levels: float = 40.0  # grey levels from it in some channel; shading over that distance stays below
 
 
 def behind_silhouette(texture: FaceTexture, settings: SilhouetteSettings | None = None) -> NDArray[np.bool_]:

@@ -26,6 +26,9 @@ class VisibilitySettings:
     # better, such a texel adds nothing but that risk: it must face the camera by more.
     far_cosine: float = 0.4
     far_lag: float = 0.3
+    # Patches cut off from the rest, such as the far eye's inner corner beyond the nose's bridge, are a few nodes across:
+    # a fit that is off by a pixel fills them with background.
+    island: float = 0.02  # share of the seen nodes
 
 
 def surface_normals(geometry: Floats) -> Floats:
@@ -89,8 +92,18 @@ class SurfaceView:
         """(G, G) in [0, 1]: 0 where a node is hidden, otherwise `facing`."""
         seen = (self.facing > settings.min_cosine) & (self.gap < settings.tolerance_mm)
         visible = np.where(seen, self.facing, 0.0)
+        if settings.far_cosine <= 0:
+            return visible
+        # The half that is seen less well is the far one. On the near half the inner corner of the eye faces the camera
+        # less than its twin does, and must stay all the same.
+        middle = visible.shape[1] // 2
+        far_half = np.zeros(visible.shape[1], dtype=bool)
+        if visible[:, :middle].sum() > visible[:, -middle:].sum():
+            far_half[-middle:] = True
+        else:
+            far_half[:middle] = True
         far = (visible < settings.far_cosine) & (visible[:, ::-1] > visible + settings.far_lag)
-        return np.where(far, 0.0, visible)
+        return without_islands(np.where(far & far_half, 0.0, visible), settings.island)
 
     def landmarks(self, model: FaceModel, settings: VisibilitySettings) -> NDArray[np.bool_]:
         """(68,) whether the camera sees each landmark: any of the nodes around it is visible."""
@@ -103,6 +116,14 @@ class SurfaceView:
         middle = np.rint(at).astype(int)
         around = np.stack([visibility[v[:, 1], u[:, 0]] for v in (low, middle, high) for u in (low, middle, high)])
         return np.asarray(around.max(axis=0) > 0)
+
+
+def without_islands(visible: Floats, least: float) -> Floats:
+    """`visible` (G, G) without the connected patches that hold less than a share `least` of its seen nodes."""
+    count, labels, figures, _ = cv2.connectedComponentsWithStats((visible > 0).astype(np.uint8), connectivity=4)
+    kept = figures[:, cv2.CC_STAT_AREA] >= least * (visible > 0).sum()
+    kept[0] = False
+    return np.where(kept[labels], visible, 0.0)
 
 
 def node_visibility(
