@@ -87,7 +87,10 @@ def main() -> None:
     scatter = 1.5 * 306 * 0.42 / 115 * np.random.default_rng(0).standard_normal(exact.shape)
     floor = np.array([dense_error(model.mean, head.surface) for head in heads])
     pose = np.array([head.pose[1:] for head in heads])
-    for what, points, weights in (("detected", detected, trust), ("exact + 1.5 mm", exact + scatter, np.ones_like(trust))):
+    for what, points, weights in (
+        ("detected", detected, trust),
+        ("exact + 1.5 mm", exact + scatter, np.ones_like(trust)),
+    ):
         answers = {name: measure(heads, points, weights, model, s) for name, s in METHODS.items()}
         print(f"\n{what} landmarks: errors of yaw, pitch, roll (degrees), dense (mm), visibility IoU plain, with rules")
         print("yaw pitch  n   mean face  " + "  ".join(f"{name:39}" for name in METHODS))

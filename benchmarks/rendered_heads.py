@@ -109,9 +109,7 @@ class HeadSampler:
         points = np.concatenate([surface.reshape(-1, 3), skull])
         triangles = np.concatenate([self.model.triangles, self.model.skull_triangles + g * g])
         along = np.arange(g) / (g - 1)
-        chart = np.concatenate(
-            [np.stack(np.meshgrid(along, along), axis=2).reshape(-1, 2), _skull_chart(self.model)]
-        )
+        chart = np.concatenate([np.stack(np.meshgrid(along, along), axis=2).reshape(-1, 2), _skull_chart(self.model)])
         normals = np.concatenate(
             [surface_normals(surface).reshape(-1, 3), _vertex_normals(skull, self.model.skull_triangles)]
         )

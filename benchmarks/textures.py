@@ -23,6 +23,7 @@ from sklearn.metrics import roc_auc_score
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.fit import FitSettings, fit_face
 from facerec.frontalize.texture import lift_geometry, lift_texture, mirror_fill
+from facerec.frontalize.texture_model import TextureModel
 from facerec.frontalize.types import FaceTexture, FittedFace
 from facerec.landmarks.errors import UnusablePhotoError
 from facerec.landmarks.image import read_image
@@ -47,7 +48,7 @@ def of_fit(settings: FitSettings) -> Lift:
 
 def of_mean_face(image: Image, mark: Landmarks, model: FaceModel) -> FaceTexture:
     """The mean face on the fitted camera."""
-    fitted = fit_face(mark, model, FitSettings(identity_modes=0, expression_modes=0, max_residual=1.0))
+    fitted = fit_face(mark, model, FitSettings(identity_modes=0, expression_modes=0))
     return lift_texture(image, fitted, model)
 
 
@@ -63,12 +64,27 @@ def filled(image: Image, mark: Landmarks, model: FaceModel) -> FaceTexture:
     return mirror_fill(whole(image, mark, model))[0]
 
 
+def without_light(image: Image, mark: Landmarks, model: FaceModel) -> FaceTexture:
+    """The lift with light normalisation."""
+    return lift_texture(image, fit_face(mark, model), model, albedo=TextureModel.load().mean)
+
+
 INGREDIENTS: dict[str, Lift] = {
     "model fit, mask": whole,
+    "2FCSL instead of model fit": of_fit(FitSettings(method="2fcsl")),
     "mean face": of_mean_face,
     "without mask": without_mask,
     "with mirror fill": filled,
+    "with light normalised": without_light,
 }
+
+
+def lifted_or_empty(lift: Lift, image: Image, mark: Landmarks, model: FaceModel) -> FaceTexture:
+    """What `lift` makes; an empty texture, which agrees with none, where its fit is refused."""
+    try:
+        return lift(image, mark, model)
+    except UnusablePhotoError:
+        return FaceTexture(np.zeros((SIDE, SIDE, 3), np.uint8), np.zeros((SIDE, SIDE), np.float32))
 
 
 def agreement(one: list[FaceTexture], other: list[FaceTexture]) -> NDArray[np.float64]:
@@ -118,9 +134,12 @@ def main() -> None:
     same = np.array([[g.parts[-3] == p.parts[-3] for p in probes] for g in gallery])
     chosen = [(yaw >= low) & (yaw < high) for low, high in BINS]
     print(f"{len(gallery)} gallery pictures, {len(probes)} others")
-    print(f"{'':28}" + "".join(f"{low}-{high} ({int(c.sum())})".rjust(12) for (low, high), c in zip(BINS, chosen, strict=True)))
+    print(
+        f"{'':28}"
+        + "".join(f"{low}-{high} ({int(c.sum())})".rjust(12) for (low, high), c in zip(BINS, chosen, strict=True))
+    )
     for name, lift in INGREDIENTS.items():
-        textures = {path: lift(image, mark, model) for path, (image, mark) in faces.items()}
+        textures = {path: lifted_or_empty(lift, image, mark, model) for path, (image, mark) in faces.items()}
         scores = agreement([textures[p] for p in gallery], [textures[p] for p in probes])
         figures = [roc_auc_score(same[:, c].ravel(), scores[:, c].ravel()) for c in chosen]
         print(f"{name:28}" + "".join(f"{figure:12.3f}" for figure in figures), flush=True)

@@ -11,7 +11,7 @@ import click
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--profiles", default=170, show_default=True, help="Training profiles.")
 @click.option("--frontals", default=60, show_default=True, help="Training frontals.")
-@click.option("--backgrounds", default=100, show_default=True, help="Training backgrounds, a box at random in each.")
+@click.option("--backgrounds", default=100, show_default=True, help="Training backgrounds, a box in each.")
 @click.option("--good-lost", default=0.005, show_default=True, help="Share of the good fits that may be refused.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--landmarks", default="godp", show_default=True, help="Landmark model.")
@@ -20,7 +20,7 @@ def command(
 ) -> None:
     """Weigh residual, shape, confidence and visible share on fits known to be right or wrong.
 
-    DATA holds cfp-dataset/, ytf/ and backgrounds/. Landmarks are located in boxes that are about right, shifted, and far
+    DATA holds cfp-dataset/, ytf/ and backgrounds/. Landmarks are located in boxes that are about right, shifted and far
     off, on training people only; a fit is good when it falls within 12 % of the annotated points, bad beyond 20 %. Run
     it again whenever the landmark model changes: its confidence is part of the rule.
     """
@@ -103,8 +103,10 @@ def command(
         split="CFP folds 1-6 without namesakes of held-back people; backgrounds except every fifth",
         metric={"good": len(good), "bad": len(bad), "good_lost": good_lost, "bad_caught": round(caught, 4)},
         licence="research use only: learnt from CFP",
-        command=f"facerec train fit-verdict DATA --profiles {profiles} --frontals {frontals} --backgrounds {backgrounds}"
-        f" --good-lost {good_lost} --seed {seed} --landmarks {landmarks}",
+        command=f"facerec train fit-verdict DATA --profiles {profiles} --frontals {frontals}"
+        f" --backgrounds {backgrounds} --good-lost {good_lost} --seed {seed} --landmarks {landmarks}",
         form="npz",
     )
-    click.echo(f"{record.file}: {rule}, catches {caught:.1%} of {len(bad)} bad fits, loses {good_lost:.1%} of {len(good)}")
+    click.echo(
+        f"{record.file}: {rule}, catches {caught:.1%} of {len(bad)} bad fits, loses {good_lost:.1%} of {len(good)}"
+    )

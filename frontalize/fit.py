@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.fit_verdict import FitEvidence, FitRule, check_landmarks
 from facerec.frontalize.gauss_newton import Estimate, LandmarkNoise, solve
-
 from facerec.frontalize.shape_2fcsl import Shape2FCSL
 from facerec.frontalize.types import Camera, FittedFace
 from facerec.frontalize.visibility import SurfaceView, VisibilitySettings

@@ -179,5 +179,5 @@ def learn_rule(good: list[FitEvidence], bad: list[FitEvidence], good_lost: float
 
 
 SIGNS = np.array([1.0, 1.0, -1.0, -1.0])
-"""Which way each feature may count. Features that go together (residual and confidence) can otherwise end with one of them
+"""Which way each feature may count. Of features that go together (residual and confidence) one can otherwise end up
 counting the wrong way, and then a worse fit would be called better."""

@@ -152,9 +152,7 @@ PLAIN_ROUNDS = 3
 """First rounds without robust weights: far from the solution everything looks like an outlier."""
 
 
-def solve(
-    points: Floats, weights: Floats, mean: Floats, modes: Floats, noise: LandmarkNoise, rounds: int
-) -> Estimate:
+def solve(points: Floats, weights: Floats, mean: Floats, modes: Floats, noise: LandmarkNoise, rounds: int) -> Estimate:
     """Cameras and coefficients of B faces.
 
     Args:

@@ -171,9 +171,7 @@ class _Mesh:
             yield which, (py * self._width + px)[inside], self.depth(which, second[inside], third[inside])
             first = last
 
-    def barycentric(
-        self, row: torch.Tensor, px: torch.Tensor, py: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def barycentric(self, row: torch.Tensor, px: torch.Tensor, py: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Weights (N,) of the second and third corner of drawn triangle `row` (N,) at pixels (N,)."""
         dx, dy = px - self._ax[row], py - self._ay[row]
         return (

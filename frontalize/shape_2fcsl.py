@@ -1,8 +1,8 @@
 """Two-fold coupled structure learning (Dou et al., BMVC 2014; METHODS: 2FCSL): a face's shape from its landmarks.
 
 1. The camera of the current sparse shape, at first the mean's (Gauss-Newton on the camera alone).
-2. First coupling: what the landmarks leave over, turned upright and in millimetres, goes through a regression learnt for
-   that pose (principal components on both sides and partial least squares between them) to a sparse 3-D shape.
+2. First coupling: what the landmarks leave over, turned upright and in millimetres, goes through a regression learnt
+   for that pose (principal components on both sides and partial least squares between them) to a sparse 3-D shape.
 3. Second coupling: the sparse shape is written with few atoms of a dictionary (orthogonal matching pursuit), and the
    same weights of the coupled dictionary's atoms give the dense shape, here as coefficients of the face model.
 
@@ -90,13 +90,9 @@ class Shape2FCSL:
     def from_stored(arrays: dict[str, NDArray[np.generic]]) -> Shape2FCSL:
         """The couplings that `stored` wrote."""
         numbers = {name: a.astype(np.float64) for name, a in arrays.items() if a.ndim}
-        return Shape2FCSL(
-            **numbers, identity_modes=int(arrays["identity_modes"]), atoms_used=int(arrays["atoms_used"])
-        )
+        return Shape2FCSL(**numbers, identity_modes=int(arrays["identity_modes"]), atoms_used=int(arrays["atoms_used"]))
 
-    def solve(
-        self, points: Floats, weights: Floats, mean: Floats, modes: Floats, noise: LandmarkNoise
-    ) -> Estimate:
+    def solve(self, points: Floats, weights: Floats, mean: Floats, modes: Floats, noise: LandmarkNoise) -> Estimate:
         """Cameras and coefficients of B faces.
 
         Args:

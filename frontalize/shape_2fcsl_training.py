@@ -45,7 +45,7 @@ def random_coefficients(rng: np.random.Generator, count: int, modes: int) -> Flo
 def pose_samples(
     rng: np.random.Generator, model: FaceModel, yaw: float, pitch: float, count: int, training: Training2FCSL
 ) -> tuple[Floats, Floats]:
-    """Pose-matched pairs: what landmarks leave over under the estimated camera (count, 136), and the shape (count, 204).
+    """Pose-matched pairs: what landmarks leave over under the estimated camera (count, 136), the shape (count, 204).
 
     The camera is estimated as at run time, so that its errors are learnt too.
     """
@@ -147,8 +147,8 @@ def coupling_errors(learnt: Shape2FCSL, model: FaceModel, seed: int, count: int 
     """Mean errors, mm, on `count` fresh faces of the face model at each of three poses (yaw 0, 45, 90, pitch 0).
 
     Returns:
-        "mean_face_mm": the landmarks of the mean face, the floor; "sparse_mm": after the first coupling; "dense_mm": the
-        landmarks of the dense shape after the second.
+        "mean_face_mm": the landmarks of the mean face, the floor; "sparse_mm": after the first coupling; "dense_mm":
+        the landmarks of the dense shape after the second.
     """
     training, rng = Training2FCSL(), np.random.default_rng(seed)
     modes = landmark_modes(model, learnt.identity_modes, learnt.expression_modes)

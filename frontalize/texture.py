@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.frontalize.face_model import FaceModel
+from facerec.frontalize.light import estimate_light, shading
 from facerec.frontalize.types import Camera, FaceTexture, FittedFace
-from facerec.frontalize.visibility import VisibilitySettings, node_visibility
+from facerec.frontalize.visibility import VisibilitySettings, node_visibility, surface_normals
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.types import Image, check_image
 
@@ -95,6 +96,7 @@ def lift_texture(
     model: FaceModel,
     size: int = TEXTURE_SIZE,
     visibility: VisibilitySettings | None = None,
+    albedo: NDArray[np.float32] | None = None,
 ) -> FaceTexture:
     """Lift the UV texture of a fitted face: each texel is one surface point, one projection, one sampling.
 
@@ -107,10 +109,47 @@ def lift_texture(
         model: the face model.
         size: T, texels a side.
         visibility: see `VisibilitySettings`.
+        albedo: (T', T', 3) 0-255, how a face looks under white light (`TextureModel.load().mean`): when given, the
+            light is taken out of the texture (see `delight`). Off by default: `benchmarks/textures.py` has the effect.
     """
     geometry = model.geometry(fitted.shape, fitted.expression)
     seen = node_visibility(model, geometry, fitted.camera, visibility)
-    return lift_geometry(image, geometry, fitted.camera, seen, size)
+    texture = lift_geometry(image, geometry, fitted.camera, seen, size)
+    if albedo is None or int((texture.visible > 0).sum()) < LEAST_SEEN:
+        return texture
+    normals = resample_grid(surface_normals(geometry) @ fitted.camera.rotation.T, size)
+    normals /= np.maximum(np.linalg.norm(normals, axis=2, keepdims=True), 1e-6)
+    expected = np.asarray(cv2.resize(albedo, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+    plain = delight(texture, expected, normals.astype(np.float64))
+    return FaceTexture(np.rint(plain).astype(np.uint8), texture.visible)
+
+
+LEAST_SEEN = 20
+"""Seen texels below which no light can be estimated."""
+
+
+def delight(texture: FaceTexture, albedo: NDArray[np.float32], normals: Floats) -> NDArray[np.float32]:
+    """Take the light out of a texture: order-two harmonics fitted against the expected `albedo`, divided away.
+
+    Args:
+        texture: lifted texture, T texels a side.
+        albedo: (T, T, 3) expected colours, 0-255.
+        normals: (T, T, 3) unit normals in the camera's frame.
+
+    Returns:
+        (T, T, 3) float32 colours 0-255; 0 where nothing was seen.
+    """
+    seen = texture.visible > 0
+    if int(seen.sum()) < LEAST_SEEN:
+        raise InvalidInputError(f"expected a texture with at least {LEAST_SEEN} seen texels; got {int(seen.sum())}")
+    pixels = texture.pixels[seen] / 255.0
+    light = estimate_light(pixels, albedo[seen] / 255.0, normals[seen], texture.visible[seen].astype(np.float64))
+    out = np.zeros(texture.pixels.shape, dtype=np.float32)
+    # Skin tone is the person's, not the light's: each channel keeps its level, only the variation over the face goes.
+    shade = shading(normals[seen], light)
+    level = np.median(shade, axis=0)
+    out[seen] = np.clip(texture.pixels[seen] / np.maximum(shade / level, 0.25), 0, 255)
+    return out
 
 
 def mirror_fill(texture: FaceTexture) -> tuple[FaceTexture, NDArray[np.bool_]]:

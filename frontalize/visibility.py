@@ -26,8 +26,8 @@ class VisibilitySettings:
     # better, such a texel adds nothing but that risk: it must face the camera by more.
     far_cosine: float = 0.4
     far_lag: float = 0.3
-    # Patches cut off from the rest, such as the far eye's inner corner beyond the nose's bridge, are a few nodes across:
-    # a fit that is off by a pixel fills them with background.
+    # Patches cut off from the rest, such as the far eye's inner corner beyond the nose's bridge, are a few nodes
+    # across: a fit that is off by a pixel fills them with background.
     island: float = 0.02  # share of the seen nodes
 
 
@@ -120,7 +120,7 @@ class SurfaceView:
 
 def without_islands(visible: Floats, least: float) -> Floats:
     """`visible` (G, G) without the connected patches that hold less than a share `least` of its seen nodes."""
-    count, labels, figures, _ = cv2.connectedComponentsWithStats((visible > 0).astype(np.uint8), connectivity=4)
+    _, labels, figures, _ = cv2.connectedComponentsWithStats((visible > 0).astype(np.uint8), connectivity=4)
     kept = figures[:, cv2.CC_STAT_AREA] >= least * (visible > 0).sum()
     kept[0] = False
     return np.where(kept[labels], visible, 0.0)
