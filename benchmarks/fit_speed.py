@@ -2,9 +2,9 @@
 
     python benchmarks/fit_speed.py
 
-32 random faces in a picture of noise 300 px wide, texture 256. Wall time is the best of five runs; the processor's time,
-all threads together, says what it costs where other jobs run beside. Set OMP_NUM_THREADS=1: the linear algebra is many
-small systems, which threads of their own only slow down.
+32 random faces in a picture of noise 300 px wide, texture 256. Wall time is the best of five runs; the processor's
+time, all threads together, says what it costs where other jobs run beside. Set OMP_NUM_THREADS=1: the linear algebra
+is many small systems, which threads of their own only slow down.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import click
 @click.option("--profiles", default=170, show_default=True, help="Training profiles.")
 @click.option("--frontals", default=60, show_default=True, help="Training frontals.")
 @click.option("--backgrounds", default=100, show_default=True, help="Training backgrounds, a box in each.")
-@click.option("--good-lost", default=0.005, show_default=True, help="Share of the good fits that may be refused.")
+@click.option("--good-lost", default=0.01, show_default=True, help="Share of the good fits that may be refused.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--landmarks", default="godp", show_default=True, help="Landmark model.")
 def command(

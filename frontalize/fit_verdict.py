@@ -146,7 +146,7 @@ def _features(evidence: FitEvidence) -> Floats:
     )
 
 
-def learn_rule(good: list[FitEvidence], bad: list[FitEvidence], good_lost: float = 0.005) -> FitRule:
+def learn_rule(good: list[FitEvidence], bad: list[FitEvidence], good_lost: float = 0.01) -> FitRule:
     """Fit the rule by logistic regression, then move its line to the share of good fits that may be lost.
 
     Args:

@@ -164,7 +164,7 @@ def solve(points: Floats, weights: Floats, mean: Floats, modes: Floats, noise: L
     now = initial_estimate(points, weights, mean.mean(axis=0), modes.shape[2])
     for k in range(rounds):
         normal, gradient = normal_equations(now, points, weights, mean, modes, noise, k >= PLAIN_ROUNDS)
-        step = np.linalg.solve(normal, gradient[..., None])[..., 0]
+        step = np.asarray(np.linalg.solve(normal, gradient[..., None])[..., 0], dtype=np.float64)
         if k < POSE_ROUNDS:
             step[:, 6:] = 0.0
         now = now.moved(step)

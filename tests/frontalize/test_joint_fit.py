@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from facerec.frontalize import joint_fit
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.fit import FitSettings, fit_batch, fit_face, landmark_modes
 from facerec.frontalize.gauss_newton import initial_estimate, normal_equations
@@ -92,18 +93,24 @@ def marks(points: np.ndarray) -> Landmarks:
     return Landmarks(points.astype(np.float32), np.ones(68, np.float32), np.ones(68, bool))
 
 
-def test_a_persons_photographs_get_one_shape_and_a_strange_one_keeps_its_own(model: FaceModel) -> None:
-    rng = np.random.default_rng(5)
-    points = views(model, rng.standard_normal(30), (-40.0, 0.0, 40.0))
-    other = views(model, -2.5 * rng.standard_normal(30), (0.0,), seed=9)
-    unusable = np.full((1, 68, 2), 7.0)
-    fits = fit_person([marks(p) for p in (*points, *other, *unusable)], model)
-    assert isinstance(fits[4], UnusablePhotoError)
-    usable = [fit for fit in fits[:4] if isinstance(fit, FittedFace)]
-    assert len(usable) == 4
+def test_a_persons_usable_photographs_get_one_shape(model: FaceModel) -> None:
+    points = views(model, np.random.default_rng(5).standard_normal(30), (-40.0, 0.0, 40.0))
+    *fits, refused = fit_person([marks(p) for p in (*points, np.full((68, 2), 7.0))], model)
+    assert isinstance(refused, UnusablePhotoError)
+    usable = [fit for fit in fits if isinstance(fit, FittedFace)]
+    assert len(usable) == 3
     np.testing.assert_array_equal(usable[0].shape, usable[1].shape)
     np.testing.assert_array_equal(usable[0].shape, usable[2].shape)
-    np.testing.assert_allclose(usable[3].shape, fit_face(marks(other[0]), model).shape)
+
+
+def test_a_photograph_the_common_shape_does_not_explain_keeps_its_own_fit(
+    model: FaceModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joint_fit, "STRANGER", 0.0)
+    points = views(model, np.array([1.0, 1.0]), (-30.0, 20.0))
+    for fit, own in zip(fit_person([marks(p) for p in points], model), points, strict=True):
+        assert isinstance(fit, FittedFace)
+        np.testing.assert_allclose(fit.shape, fit_face(marks(own), model).shape, atol=1e-6)
 
 
 def test_a_single_photograph_of_a_person_is_fitted_alone(model: FaceModel) -> None:
