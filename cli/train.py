@@ -9,6 +9,7 @@ from facerec.cli.command_list import CommandList
 # In the order in which a model needs those before it. A model whose trainer is not installed is not listed.
 TRAINERS: dict[str, str] = {
     "face-model": "Learn the 3-D face model from samples of a head model.",
+    "shape-2fcsl": "Learn 2FCSL, the other way from landmarks to shape, from samples of the face model.",
     "landmark-packs": "Pack annotated pictures of faces: the real training set of the landmark network.",
     "pose-set": "Turn annotated pictures to other poses: a training set on disk.",
     "texture-set": "Lift the textures of annotated pictures: the training set of the descriptor.",
@@ -16,6 +17,7 @@ TRAINERS: dict[str, str] = {
     "detector": "Learn the face detector.",
     "godp": "Learn the landmark network GoDP.",
     "finder": "Learn when a detector's candidate is a face.",
+    "fit-verdict": "Learn when a fit of the face model cannot be trusted.",
     "dfd": "Learn the descriptor of the lifted texture.",
     "view-set": "Make normalised views of annotated or located faces: the training set of the learnt descriptor.",
     "resnet": "Learn the residual network that describes normalised views.",

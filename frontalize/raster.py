@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,10 @@ from facerec.landmarks.errors import InvalidInputError
 
 _FAR = torch.iinfo(torch.int64).max
 _DEPTH_STEPS = float(2**30)
+_SLICE = 2_000_000  # candidate pixels looked at together: bounds the memory, some 200 MB
+
+# Slack of the inside test: without it rounding would leave gaps along edges that two triangles share.
+_EDGE = -1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +35,11 @@ class Raster:
 
     def interpolate(self, values: NDArray[np.floating], triangles: NDArray[np.int64]) -> NDArray[np.float64]:
         """(H, W, D) values interpolated from vertices (V, D); 0 on the background."""
-        corners = values[triangles[np.maximum(self.triangle, 0)]]
-        out = (corners * self.weights[..., None]).sum(axis=2)
-        out[self.triangle < 0] = 0.0
-        return np.asarray(out)
+        out = np.zeros((*self.triangle.shape, values.shape[1]))
+        hit = self.triangle >= 0
+        corners = values[triangles[self.triangle[hit]]]
+        out[hit] = np.einsum("nkd,nk->nd", corners, self.weights[hit])
+        return out
 
 
 def rasterize(
@@ -59,53 +65,25 @@ def rasterize(
     """
     if vertices.ndim != 2 or vertices.shape[1] != 3:
         raise InvalidInputError(f"expected vertices (V, 3); got {vertices.shape}")
-    points = torch.as_tensor(np.ascontiguousarray(vertices), dtype=torch.float64, device=device)
-    index = torch.as_tensor(np.ascontiguousarray(triangles), dtype=torch.int64, device=device)
-    corner = points[index]
-    x, y = corner[..., 0], corner[..., 1]
-    x0 = torch.ceil(x.amin(dim=1)).clamp(min=0)
-    x1 = torch.floor(x.amax(dim=1)).clamp(max=width - 1)
-    y0 = torch.ceil(y.amin(dim=1)).clamp(min=0)
-    y1 = torch.floor(y.amax(dim=1)).clamp(max=height - 1)
-    area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
-    alive = (x1 >= x0) & (y1 >= y0) & (area.abs() > 1e-12)
-    if cull:
-        alive &= area < 0  # y grows downwards: a positive area runs clockwise
-    near, far = points[:, 2].min(), points[:, 2].max()
-    step = _DEPTH_STEPS / max(float(far - near), 1e-9)
+    mesh = _Mesh(vertices, _index(triangles, device), height, width, cull)
+    points = torch.as_tensor(np.ascontiguousarray(vertices[:, 2]), dtype=torch.float64, device=device)
+    near, far = (float(points.min()), float(points.max())) if len(points) else (0.0, 0.0)
+    step = _DEPTH_STEPS / max(far - near, 1e-9)
+    count = max(len(triangles), 1)
     best = torch.full((height * width,), _FAR, dtype=torch.int64, device=device)
-    extent = torch.maximum(x1 - x0, y1 - y0) + 1
-    reach = 2
-    while bool(alive.any()):
-        now = torch.nonzero(alive & (extent <= reach)).flatten()
-        alive[now] = False
-        # Triangles of like size share one candidate window; large windows go in slices, so memory stays bounded.
-        for part in torch.split(now, max(1, 2_000_000 // (reach * reach))):
-            offset = torch.arange(reach, device=device, dtype=torch.float64)
-            px = (x0[part, None, None] + offset[None, None, :]).expand(-1, reach, -1)
-            py = (y0[part, None, None] + offset[None, :, None]).expand(-1, -1, reach)
-            w1, w2 = _barycentric(corner[part], area[part], px, py)
-            w0 = 1 - w1 - w2
-            inside = (w0 >= -1e-9) & (w1 >= -1e-9) & (w2 >= -1e-9)
-            inside &= (px <= x1[part, None, None]) & (py <= y1[part, None, None])
-            z = corner[part][:, :, 2]
-            depth = w0 * z[:, 0, None, None] + w1 * z[:, 1, None, None] + w2 * z[:, 2, None, None]
-            key = ((depth - near) * step).clamp(min=0).to(torch.int64) * len(index) + part[:, None, None]
-            at = (py * width + px).to(torch.int64)
-            best.scatter_reduce_(0, at[inside], key[inside], reduce="amin")
-        reach *= 2
-    hit = best != _FAR
-    triangle = torch.where(hit, best % max(len(index), 1), -1)
-    owner = triangle.clamp(min=0)
-    rows = torch.arange(height * width, device=device)
-    px, py = (rows % width).to(torch.float64), torch.div(rows, width, rounding_mode="floor").to(torch.float64)
+    for row, at, depth in mesh.covered():
+        key = ((depth - near) * step).clamp(min=0).to(torch.int64) * count + mesh.drawn[row]
+        best.scatter_reduce_(0, at, key, reduce="amin")
+    hit = torch.nonzero(best != _FAR).flatten()
+    owner = best[hit] % count
+    triangle = torch.full((height * width,), -1, dtype=torch.int64, device=device)
     weights = torch.zeros((height * width, 3), dtype=torch.float64, device=device)
     depth = torch.full((height * width,), float("inf"), dtype=torch.float64, device=device)
-    if len(index):
-        w1, w2 = _barycentric(corner[owner], area[owner], px[:, None, None], py[:, None, None])
-        found = torch.stack([1 - w1 - w2, w1, w2], dim=-1)[:, 0, 0]
-        weights[hit] = found[hit]
-        depth[hit] = (found * corner[owner][:, :, 2]).sum(dim=1)[hit]
+    triangle[hit] = owner
+    row = torch.searchsorted(mesh.drawn, owner)
+    w1, w2 = mesh.barycentric(row, hit % width, torch.div(hit, width, rounding_mode="floor"))
+    weights[hit] = torch.stack([1 - w1 - w2, w1, w2], dim=-1)
+    depth[hit] = mesh.depth(row, w1, w2)
     return Raster(
         triangle.reshape(height, width).cpu().numpy(),
         weights.reshape(height, width, 3).cpu().numpy(),
@@ -113,13 +91,96 @@ def rasterize(
     )
 
 
-def _barycentric(
-    corner: torch.Tensor, area: torch.Tensor, px: torch.Tensor, py: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights of the second and third corner (F, h, w) at pixels (F, h, w) of triangles (F, 3, 3)."""
-    ax, ay = corner[:, 0, 0, None, None], corner[:, 0, 1, None, None]
-    bx, by = corner[:, 1, 0, None, None] - ax, corner[:, 1, 1, None, None] - ay
-    cx, cy = corner[:, 2, 0, None, None] - ax, corner[:, 2, 1, None, None] - ay
-    dx, dy = px - ax, py - ay
-    safe = torch.where(area.abs() > 1e-12, area, torch.ones_like(area))[:, None, None]
-    return (dx * cy - cx * dy) / safe, (bx * dy - dx * by) / safe
+def depth_buffers(
+    vertices: NDArray[np.floating], triangles: NDArray[np.int64], height: int, width: int, device: str = "cpu"
+) -> NDArray[np.float64]:
+    """Depth of B meshes of one topology: `rasterize(...).depth` of each, without finding out whose depth it is.
+
+    Args:
+        vertices: (B, V, 3), as `rasterize` takes them.
+        triangles: (F, 3).
+        height, width: size of each picture, px.
+        device: where the arithmetic runs.
+
+    Returns:
+        (B, H, W) depth of the nearest triangle at each pixel centre, +inf on the background.
+    """
+    if vertices.ndim != 3 or vertices.shape[2] != 3:
+        raise InvalidInputError(f"expected vertices (B, V, 3); got {vertices.shape}")
+    index = _index(triangles, device)
+    best = torch.full((len(vertices), height * width), float("inf"), dtype=torch.float64, device=device)
+    # One mesh after the other: the arrays of one fit into a core's cache, those of thirty do not.
+    for row, points in zip(best, vertices, strict=True):
+        for _, at, depth in _Mesh(points, index, height, width, cull=False).covered():
+            row.scatter_reduce_(0, at, depth, reduce="amin")
+    return np.asarray(best.reshape(-1, height, width).cpu().numpy())
+
+
+def _index(triangles: NDArray[np.int64], device: str) -> torch.Tensor:
+    """(3, F) corners of the triangles, each a contiguous row."""
+    return torch.as_tensor(np.ascontiguousarray(triangles.T), dtype=torch.int64, device=device).reshape(3, -1)
+
+
+class _Mesh:
+    """The triangles of a mesh that may cover a pixel centre, and which pixels they are.
+
+    Every quantity is a contiguous row of numbers, one a triangle: three times as fast as arrays of corners.
+    """
+
+    def __init__(
+        self, vertices: NDArray[np.floating], index: torch.Tensor, height: int, width: int, cull: bool
+    ) -> None:
+        flat = torch.as_tensor(np.ascontiguousarray(vertices.T), dtype=torch.float64, device=index.device)
+        (ax, bx, cx), (ay, by, cy) = flat[0][index], flat[1][index]
+        x0 = torch.minimum(torch.minimum(ax, bx), cx).ceil().clamp(min=0)
+        x1 = torch.maximum(torch.maximum(ax, bx), cx).floor().clamp(max=width - 1)
+        y0 = torch.minimum(torch.minimum(ay, by), cy).ceil().clamp(min=0)
+        y1 = torch.maximum(torch.maximum(ay, by), cy).floor().clamp(max=height - 1)
+        area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
+        # y grows downwards: a positive area runs clockwise.
+        self.drawn = torch.nonzero((x1 >= x0) & (y1 >= y0) & (area < -1e-12 if cull else area.abs() > 1e-12)).flatten()
+        keep = self.drawn
+        self._width = width
+        self._x0, self._y0 = x0[keep].to(torch.int64), y0[keep].to(torch.int64)
+        self._across = x1[keep].to(torch.int64) - self._x0 + 1
+        self._count = self._across * (y1[keep].to(torch.int64) - self._y0 + 1)
+        # Weight of the second and third corner at (x, y): linear in x - ax and y - ay.
+        self._ax, self._ay = ax[keep], ay[keep]
+        inverse = 1.0 / area[keep]
+        self._second = (cy[keep] - self._ay) * inverse, (self._ax - cx[keep]) * inverse
+        self._third = (self._ay - by[keep]) * inverse, (bx[keep] - self._ax) * inverse
+        self._z = flat[2][index[:, keep]]
+
+    def covered(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Every pixel centre in every drawn triangle, in slices: row of `drawn`, row * width + column, depth."""
+        end = self._count.cumsum(0)
+        first = 0
+        while first < len(end):
+            # As many triangles as fill a slice, at least one.
+            before = int(end[first - 1]) if first else 0
+            last = max(first + 1, int(torch.searchsorted(end, before + _SLICE)))
+            own = self._count[first:last]
+            which = torch.repeat_interleave(torch.arange(first, last, device=end.device), own)
+            offset = torch.arange(before, before + len(which), device=end.device) - (end - self._count)[which]
+            across = self._across[which]
+            down = torch.div(offset, across, rounding_mode="floor")
+            px, py = self._x0[which] + offset - down * across, self._y0[which] + down
+            second, third = self.barycentric(which, px, py)
+            inside = torch.nonzero((second + third <= 1 - _EDGE) & (second >= _EDGE) & (third >= _EDGE)).flatten()
+            which = which[inside]
+            yield which, (py * self._width + px)[inside], self.depth(which, second[inside], third[inside])
+            first = last
+
+    def barycentric(self, row: torch.Tensor, px: torch.Tensor, py: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weights (N,) of the second and third corner of drawn triangle `row` (N,) at pixels (N,)."""
+        dx, dy = px - self._ax[row], py - self._ay[row]
+        return (
+            self._second[0][row] * dx + self._second[1][row] * dy,
+            self._third[0][row] * dx + self._third[1][row] * dy,
+        )
+
+    def depth(self, row: torch.Tensor, second: torch.Tensor, third: torch.Tensor) -> torch.Tensor:
+        """(N,) depth in drawn triangle `row` (N,) at these weights."""
+        a, b, c = self._z[:, row]
+        depth: torch.Tensor = (1 - second - third) * a + second * b + third * c
+        return depth

@@ -199,13 +199,7 @@ def blended_texture(texture: FaceTexture) -> NDArray[np.float32]:
     seen side keeps its own details).
     """
     size = texture.visible.shape[0]
-    # Seen from the side, the silhouette runs along the middle of the face, and a fit that is off by a pixel shows
-    # background there: the rim of what was seen is not shown near the middle column.
-    rim = max(1, round(size / 128))
-    kernel = np.ones((2 * rim + 1, 2 * rim + 1), np.uint8)
-    inner = cv2.erode((texture.visible > 0).astype(np.uint8), kernel, borderType=cv2.BORDER_REPLICATE) > 0
-    aside = np.abs(np.arange(size) + 0.5 - size / 2) > 0.06 * size
-    visible = texture.visible * (inner | aside)
+    visible = texture.visible * ~behind_silhouette(texture)
     weight = cv2.GaussianBlur(visible, (0, 0), size / 64) * (visible > 0)
     own = weight**3
     twin = own[:, ::-1]
@@ -218,6 +212,48 @@ def blended_texture(texture: FaceTexture) -> NDArray[np.float32]:
     mixed = texture.pixels * lead + mixed * (1 - lead)
     known = (total > 1e-6).astype(np.uint8)
     return push_pull(mixed, known)
+
+
+@dataclass(frozen=True)
+class SilhouetteSettings:
+    """What of a profile's rim is background or hair rather than face. Lengths are shares of the chart's side."""
+
+    middle: float = 0.06  # half width of the strip about the middle column in which it is looked for; eyes lie outside
+    rim: float = 1 / 128  # always cut there: a fit is off by a pixel or two
+    reach: float = 0.035  # how far from the rim: 9 of 256 texels; farther in, nostrils and lips would go as well
+    spread: float = 0.025  # the neighbourhood inside that tells how the face looks there
+    levels: float = 40.0  # grey levels from it in some channel; shading over that distance stays below
+
+
+def behind_silhouette(texture: FaceTexture, settings: SilhouetteSettings | None = None) -> NDArray[np.bool_]:
+    """(T, T) which seen texels at a profile's silhouette hold background, hair or a hand rather than the face.
+
+    Seen from the side, the silhouette runs along the middle of the face, and where the fit is off, the rim of the
+    texture takes what lies behind it. Such texels look unlike the face a little further in, and reach to the rim.
+    """
+    settings = settings or SilhouetteSettings()
+    size = texture.visible.shape[0]
+    seen = (texture.visible > 0).astype(np.uint8)
+    aside = np.abs(np.arange(size) + 0.5 - size / 2) > settings.middle * size
+
+    def inside(by: float) -> NDArray[np.uint8]:
+        width = 2 * max(1, round(by * size)) + 1
+        eroded = cv2.erode(seen, np.ones((width, width), np.uint8), borderType=cv2.BORDER_REPLICATE)
+        return np.asarray(eroded, dtype=np.uint8)
+
+    deep = inside(settings.reach).astype(np.float32)
+    spread = settings.spread * size
+    weight = cv2.GaussianBlur(deep, (0, 0), spread)
+    around = cv2.GaussianBlur(texture.pixels * deep[..., None], (0, 0), spread) / np.maximum(weight, 1e-6)[..., None]
+    unlike = np.abs(texture.pixels - around).max(axis=2) > settings.levels
+    strip = (seen > 0) & (deep == 0) & ~aside & (weight > 1e-4)
+    rim = (seen > 0) & (inside(settings.rim) == 0) & ~aside
+    # Only what hangs together with the rim: a nostril or a lip further in is the face's own.
+    parts, labels = cv2.connectedComponents(((strip & unlike) | rim).astype(np.uint8), connectivity=4)
+    touching = np.zeros(parts, dtype=bool)
+    touching[np.unique(labels[rim])] = True
+    touching[0] = False
+    return np.asarray(touching[labels])
 
 
 def draw_overlay(image: Image, fitted: FittedFace, landmarks: Landmarks, model: FaceModel) -> Image:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from facerec.frontalize.face_model import FaceModel
+from facerec.frontalize.light import estimate_light, shading
 from facerec.frontalize.types import Camera, FaceTexture, FittedFace
-from facerec.frontalize.visibility import VisibilitySettings, node_visibility
+from facerec.frontalize.visibility import VisibilitySettings, node_visibility, surface_normals
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.types import Image, check_image
 
@@ -18,11 +21,17 @@ TEXTURE_SIZE = 256
 """Default side of the UV chart, texels: about 1.2 mm each, what a face 160 px high holds."""
 
 
+@cache
 def texel_positions(size: int, grid: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Grid coordinates (column, row), each (T, T) float32, of the texel centres of a chart of side `size`."""
+    """Grid coordinates (column, row), each (T, T) float32, of the texel centres of a chart of side `size`.
+
+    Shared by all calls and read-only.
+    """
     along = ((np.arange(size) + 0.5) / size * (grid - 1)).astype(np.float32)
-    column, row = np.meshgrid(along, along)
-    return np.ascontiguousarray(column), np.ascontiguousarray(row)
+    column, row = (np.ascontiguousarray(a) for a in np.meshgrid(along, along))
+    for positions in (column, row):
+        positions.setflags(write=False)
+    return column, row
 
 
 def resample_grid(values: NDArray[np.floating], size: int) -> NDArray[np.float32]:
@@ -57,29 +66,28 @@ def lift_geometry(
     check_image(image)
     if size < 16:
         raise InvalidInputError(f"expected a texture of at least 16 texels a side; got {size}")
-    projected = resample_grid(camera.project(geometry.reshape(-1, 3)).reshape(geometry.shape), size)
+    # One resampling for all: place in the picture, visibility, and how much of the texel's surroundings is seen.
+    grid = np.empty((*geometry.shape[:2], 4), dtype=np.float32)
+    grid[..., :2] = camera.project(geometry)[..., :2]
+    grid[..., 2], grid[..., 3] = visibility, visibility > 0
+    x, y, weight, whole = cv2.split(resample_grid(grid, size))
     # Only the face's part of the picture is touched: a large photograph costs no more than its face.
     height, width = image.shape[:2]
-    x0, y0 = np.floor(projected[..., :2].reshape(-1, 2).min(axis=0)).astype(int) - 2
-    x1, y1 = np.ceil(projected[..., :2].reshape(-1, 2).max(axis=0)).astype(int) + 3
-    x0, y0, x1, y1 = max(0, x0), max(0, y0), min(width, x1), min(height, y1)
+    (low_x, high_x), (low_y, high_y) = cv2.minMaxLoc(x)[:2], cv2.minMaxLoc(y)[:2]
+    x0, y0 = max(0, int(np.floor(low_x)) - 2), max(0, int(np.floor(low_y)) - 2)
+    x1, y1 = min(width, int(np.ceil(high_x)) + 3), min(height, int(np.ceil(high_y)) + 3)
     if x1 - x0 < 2 or y1 - y0 < 2:
         return FaceTexture(np.zeros((size, size, 3), np.uint8), np.zeros((size, size), np.float32))
     texel_mm = 320.0 / size  # side of the unrolled face, mm
     crop, zoom_x, zoom_y = _shrunk(image[y0:y1, x0:x1], 1.0 / (camera.scale * texel_mm))
-    # Pixel centres: x' + 0.5 = zoom (x + 0.5).
-    column = (projected[..., 0] - x0 + 0.5) * zoom_x - 0.5
-    row = (projected[..., 1] - y0 + 0.5) * zoom_y - 0.5
-    sampled = cv2.remap(
-        crop, column.astype(np.float32), row.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    inside = (projected[..., 0] >= 0) & (projected[..., 0] <= width - 1)
-    inside &= (projected[..., 1] >= 0) & (projected[..., 1] <= height - 1)
     # A texel is seen when all nodes around it are: interpolation must not creep over the silhouette.
-    whole = resample_grid((visibility > 0).astype(np.float32), size) > 0.999
-    weight = resample_grid(visibility, size) * whole * inside
-    pixels = np.where(weight[..., None] > 0, sampled, 0).astype(np.uint8)
-    return FaceTexture(np.asarray(pixels, dtype=np.uint8), np.clip(weight, 0.0, 1.0).astype(np.float32))
+    seen = (whole > 0.999) & (weight > 0) & (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    # Pixel centres: x' + 0.5 = zoom (x + 0.5).
+    column = (x - np.float32(x0 - 0.5)) * np.float32(zoom_x) - np.float32(0.5)
+    row = (y - np.float32(y0 - 0.5)) * np.float32(zoom_y) - np.float32(0.5)
+    sampled = cv2.remap(crop, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    pixels = cv2.bitwise_and(sampled, sampled, mask=seen.view(np.uint8))
+    return FaceTexture(np.asarray(pixels, dtype=np.uint8), np.where(seen, np.minimum(weight, 1.0), np.float32(0)))
 
 
 def lift_texture(
@@ -88,6 +96,7 @@ def lift_texture(
     model: FaceModel,
     size: int = TEXTURE_SIZE,
     visibility: VisibilitySettings | None = None,
+    albedo: NDArray[np.float32] | None = None,
 ) -> FaceTexture:
     """Lift the UV texture of a fitted face: each texel is one surface point, one projection, one sampling.
 
@@ -100,10 +109,47 @@ def lift_texture(
         model: the face model.
         size: T, texels a side.
         visibility: see `VisibilitySettings`.
+        albedo: (T', T', 3) 0-255, how a face looks under white light (`TextureModel.load().mean`): when given, the
+            light is taken out of the texture (see `delight`). Off by default: `benchmarks/textures.py` has the effect.
     """
     geometry = model.geometry(fitted.shape, fitted.expression)
     seen = node_visibility(model, geometry, fitted.camera, visibility)
-    return lift_geometry(image, geometry, fitted.camera, seen, size)
+    texture = lift_geometry(image, geometry, fitted.camera, seen, size)
+    if albedo is None or int((texture.visible > 0).sum()) < LEAST_SEEN:
+        return texture
+    normals = resample_grid(surface_normals(geometry) @ fitted.camera.rotation.T, size)
+    normals /= np.maximum(np.linalg.norm(normals, axis=2, keepdims=True), 1e-6)
+    expected = np.asarray(cv2.resize(albedo, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+    plain = delight(texture, expected, normals.astype(np.float64))
+    return FaceTexture(np.rint(plain).astype(np.uint8), texture.visible)
+
+
+LEAST_SEEN = 20
+"""Seen texels below which no light can be estimated."""
+
+
+def delight(texture: FaceTexture, albedo: NDArray[np.float32], normals: Floats) -> NDArray[np.float32]:
+    """Take the light out of a texture: order-two harmonics fitted against the expected `albedo`, divided away.
+
+    Args:
+        texture: lifted texture, T texels a side.
+        albedo: (T, T, 3) expected colours, 0-255.
+        normals: (T, T, 3) unit normals in the camera's frame.
+
+    Returns:
+        (T, T, 3) float32 colours 0-255; 0 where nothing was seen.
+    """
+    seen = texture.visible > 0
+    if int(seen.sum()) < LEAST_SEEN:
+        raise InvalidInputError(f"expected a texture with at least {LEAST_SEEN} seen texels; got {int(seen.sum())}")
+    pixels = texture.pixels[seen] / 255.0
+    light = estimate_light(pixels, albedo[seen] / 255.0, normals[seen], texture.visible[seen].astype(np.float64))
+    out = np.zeros(texture.pixels.shape, dtype=np.float32)
+    # Skin tone is the person's, not the light's: each channel keeps its level, only the variation over the face goes.
+    shade = shading(normals[seen], light)
+    level = np.median(shade, axis=0)
+    out[seen] = np.clip(texture.pixels[seen] / np.maximum(shade / level, 0.25), 0, 255)
+    return out
 
 
 def mirror_fill(texture: FaceTexture) -> tuple[FaceTexture, NDArray[np.bool_]]:

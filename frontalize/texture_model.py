@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facerec.frontalize.light import estimate_light, shading
+from facerec.frontalize.texture import delight
 from facerec.frontalize.types import FaceTexture
 from facerec.landmarks.checkpoint import load_weights
 from facerec.landmarks.errors import InvalidInputError
@@ -73,30 +73,6 @@ class TextureModelSettings:
     modes: int = 40
     min_visible: float = 0.75  # share of the chart seen, mirror twin included, for a picture to count
     light_rounds: int = 2
-
-
-def delight(texture: FaceTexture, albedo: NDArray[np.float32], normals: Floats) -> NDArray[np.float32]:
-    """Take the light out of a texture: order-two harmonics fitted against the expected `albedo`, divided away.
-
-    Args:
-        texture: lifted texture, T texels a side.
-        albedo: (T, T, 3) expected colours, 0-255.
-        normals: (T, T, 3) unit normals in the camera's frame.
-
-    Returns:
-        (T, T, 3) float32 colours 0-255; 0 where nothing was seen.
-    """
-    seen = texture.visible > 0
-    if int(seen.sum()) < 20:
-        raise InvalidInputError(f"expected a texture with at least 20 seen texels; got {int(seen.sum())}")
-    pixels = texture.pixels[seen] / 255.0
-    light = estimate_light(pixels, albedo[seen] / 255.0, normals[seen], texture.visible[seen].astype(np.float64))
-    out = np.zeros(texture.pixels.shape, dtype=np.float32)
-    # Skin tone is the person's, not the light's: each channel keeps its level, only the variation over the face goes.
-    shade = shading(normals[seen], light)
-    level = np.median(shade, axis=0)
-    out[seen] = np.clip(texture.pixels[seen] / np.maximum(shade / level, 0.25), 0, 255)
-    return out
 
 
 def learn_texture_model(

@@ -26,7 +26,7 @@ from facerec.recognition.signature import Signature
 if TYPE_CHECKING:
     from facerec.landmarks.finder import FaceFinder
 
-PREPROCESSING = 1
+PREPROCESSING = 2
 """Version of everything between the pixels and the signature that no weight file pins: raise it when that changes."""
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from facerec.frontalize.face_model import FaceModel
-from facerec.frontalize.raster import rasterize
+from facerec.frontalize.raster import depth_buffers, rasterize
+from facerec.frontalize.types import Camera
 from facerec.landmarks.errors import InvalidInputError
 
 
@@ -34,6 +35,30 @@ def test_the_z_buffer_equals_a_ray_caster_on_random_triangles(seed: int) -> None
     np.testing.assert_allclose(raster.depth, [[depth for _, depth in row] for row in found], atol=1e-6)
     assert (raster.triangle < 0).any()
     assert len(np.unique(raster.triangle)) > 8
+
+
+@pytest.mark.parametrize("yaw", [0.0, 55.0, 90.0])
+def test_the_z_buffer_of_a_turned_face_equals_a_ray_caster(model: FaceModel, yaw: float) -> None:
+    # Thousands of triangles, many of them seen edge-on or hidden behind the nose.
+    placed = Camera.from_angles(yaw, 10, 5, 0.12, (16.0, 14.0)).project(model.mean.reshape(-1, 3))
+    raster = rasterize(placed, model.triangles, 30, 32)
+    corners = placed[model.triangles]
+    sides = np.stack([corners[:, 1, :2] - corners[:, 0, :2], corners[:, 2, :2] - corners[:, 0, :2]], axis=2)
+    corners = corners[np.abs(np.linalg.det(sides)) > 1e-12]
+    for y, x in [(y, x) for y in range(1, 30, 4) for x in range(1, 32, 4)]:
+        found = cast(corners, x, y)[1]
+        assert raster.depth[y, x] == pytest.approx(found, abs=1e-6)
+    assert np.isfinite(raster.depth).any()
+
+
+def test_depth_buffers_of_a_batch_are_the_rasters_depths(model: FaceModel) -> None:
+    cameras = [Camera.from_angles(yaw, 0, 0, 0.2, (32.0, 30.0)) for yaw in (0.0, 70.0)]
+    placed = np.stack([camera.project(model.mean.reshape(-1, 3)) for camera in cameras])
+    depths = depth_buffers(placed, model.triangles, 60, 64)
+    for points, depth in zip(placed, depths, strict=True):
+        np.testing.assert_array_equal(depth, rasterize(points, model.triangles, 60, 64).depth)
+    with pytest.raises(InvalidInputError, match=r"\(B, V, 3\)"):
+        depth_buffers(placed[0], model.triangles, 60, 64)
 
 
 def test_barycentric_weights_sum_to_one_and_interpolate_the_pixel_itself() -> None:

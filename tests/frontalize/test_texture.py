@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import pytest
 
@@ -108,6 +109,46 @@ def test_a_large_photograph_gives_the_texture_of_the_small_one(
     both = (textures[0].visible > 0.4) & (textures[1].visible > 0.4) & (np.abs(np.arange(256) - 127.5) > 8)
     apart = np.abs(textures[0].pixels.astype(float) - textures[1].pixels).max(axis=2)
     assert np.percentile(apart[both], 99) < 12
+
+
+def test_a_face_two_thousand_pixels_high_is_lifted_without_aliasing(model: FaceModel, stand: Stand) -> None:
+    # Rings ever finer away from the middle, down to 4 px: picked pixels would show rings that are not there.
+    side = 2300
+    fitted = stand(0, scale=8.7, middle=side / 2)
+    y, x = np.mgrid[0:side, 0:side].astype(np.float32) - side / 2
+    rings = np.cos((x * x + y * y) * np.float32(np.pi / (4 * side)))
+    picture = np.repeat(np.rint(127.5 + 120 * rings).astype(np.uint8)[..., None], 3, axis=2)
+    lifted = lift_texture(picture, fitted, model)
+    seen = lifted.visible > 0.5
+    # The truth: the picture averaged over about a texel, 1.25 mm, around each texel's place.
+    blurred = cv2.GaussianBlur(picture, (0, 0), 8.7 * 1.25 / 2)
+    grid = fitted.camera.project(model.geometry())[..., :2]
+    at = resample_grid(grid, 256)
+    truth = cv2.remap(blurred, at[..., 0], at[..., 1], cv2.INTER_LINEAR)[..., 0].astype(float)
+    picked = cv2.remap(picture, at[..., 0], at[..., 1], cv2.INTER_LINEAR)[..., 0].astype(float)
+    error = np.abs(lifted.pixels[..., 0].astype(float) - truth)[seen].mean()
+    assert error < 0.25 * np.abs(picked - truth)[seen].mean()
+
+
+def test_taking_the_light_out_brings_two_lights_together(model: FaceModel, stand: Stand) -> None:
+    fitted = stand(20)
+    albedo = np.full((64, 64, 3), 170, dtype=np.float32)
+    pictures = []
+    for side in (-1.0, 1.0):
+        light = np.zeros((9, 3))
+        light[0], light[1] = 0.8, 0.3 * side
+        rendered = render_head(model, None, None, fitted.camera, albedo, 400, 400, light=light)
+        pictures.append(rendered.pixels)
+    lit = [lift_texture(p, fitted, model) for p in pictures]
+    plain = [lift_texture(p, fitted, model, albedo=albedo) for p in pictures]
+    np.testing.assert_array_equal(plain[0].visible, lit[0].visible)
+    both = (lit[0].visible > 0.3) & (lit[1].visible > 0.3)
+
+    def apart(pair: list[FaceTexture]) -> float:
+        one, other = (t.pixels[both].astype(float) / t.pixels[both].mean() for t in pair)
+        return float(np.abs(one - other).mean())
+
+    assert apart(plain) < 0.3 * apart(lit)
 
 
 def test_resampling_the_grid_reproduces_affine_functions_at_texel_centres() -> None:

@@ -7,11 +7,10 @@ import pytest
 
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.light import shading
-from facerec.frontalize.texture import resample_grid
+from facerec.frontalize.texture import delight, resample_grid
 from facerec.frontalize.texture_model import (
     TextureModel,
     TextureModelSettings,
-    delight,
     learn_texture_model,
     shrink,
     texture_model_error,

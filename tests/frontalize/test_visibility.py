@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -55,6 +56,21 @@ def test_the_mirrored_pose_shows_the_mirrored_face(model: FaceModel, yaw: float,
     seen, mirrored = (node_visibility(model, model.mean, Camera.from_angles(y, pitch, 0, 1.5)) for y in (yaw, -yaw))
     assert ((seen > 0) != (mirrored[:, ::-1] > 0)).mean() < 0.003
     assert (seen_at(model, yaw, pitch) != seen_at(model, -yaw, pitch)[IBUG68_MIRROR]).sum() <= 2
+
+
+def test_the_near_eye_keeps_its_inner_corner_in_profile(model: FaceModel) -> None:
+    # It faces the camera less than the far eye's inner corner does, which lies beyond the nose's bridge.
+    seen = node_visibility(model, model.mean, Camera.from_angles(55, 0, 0, 1.5)) > 0
+    eye = (model.landmark_uv[36:42] * (model.size - 1)).round().astype(int)
+    (u0, v0), (u1, v1) = eye.min(axis=0), eye.max(axis=0)
+    assert seen[v0 : v1 + 1, u0 : u1 + 1].mean() > 0.95
+
+
+def test_what_is_seen_hangs_together(model: FaceModel) -> None:
+    for yaw in (0, 45, 60, -60, 80):
+        seen = node_visibility(model, model.mean, Camera.from_angles(yaw, 0, 0, 1.5)) > 0
+        _, _, figures, _ = cv2.connectedComponentsWithStats(seen.astype(np.uint8), connectivity=4)
+        assert figures[1:, cv2.CC_STAT_AREA].min() >= 0.02 * seen.sum()
 
 
 def test_the_middle_line_is_seen_alike_from_both_sides(model: FaceModel) -> None:
