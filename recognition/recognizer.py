@@ -164,7 +164,8 @@ class Recognizer:
         from facerec.landmarks.finder import FaceFinder
 
         described = load_descriptor(descriptor, device)
-        used = [("landmarks", name) for name in ("detector", landmarks, "finder")] + [("frontalize", "face_model")]
+        used = [("landmarks", name) for name in ("detector", landmarks, "finder")]
+        used += [("frontalize", "face_model"), ("frontalize", "fit_verdict")]
         weights = tuple((f"{folder}/{name}", weight_record(folder, name).sha256) for folder, name in used)
         return Recognizer(
             FaceFinder.load(landmarks, device),

@@ -180,6 +180,7 @@ def test_a_loaded_recognizers_contract_names_every_weight_file_of_its_path(
         "landmarks/godp",
         "landmarks/finder",
         "frontalize/face_model",
+        "frontalize/fit_verdict",
     }
     assert wanted == set(asked)
     assert {weight for weight, _ in one.weights} == wanted | {"recognition/w1", "net.onnx"}
