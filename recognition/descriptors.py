@@ -45,7 +45,7 @@ class Descriptor(Protocol):
 
     @property
     def weights(self) -> tuple[tuple[str, str], ...]:
-        """Name and SHA-256 of each file that shapes its numbers."""
+        """Name, "recognition/FILE", and SHA-256 of each file that shapes its numbers."""
         ...
 
     def describe(self, image: Image | None, fitted: FittedFace | None, texture: FaceTexture) -> Described:
@@ -189,13 +189,15 @@ def _dlib(looks: str, device: str) -> ViewDescriptor:
     # dlib compares plain distances of vectors that share a large part; cosines spread once that part is gone.
     mean = load_weights("recognition", "resnet")["dlib_mean"]
     network = runner(read_dlib_network(path, mean), device)
-    weights = (_shipped("resnet"), (path.name, _digest(path)))
+    weights = (_shipped("resnet"), (f"recognition/{path.name}", _digest(path)))
     return ViewDescriptor(_named(looks, "dlib"), weights, network, DLIB_FRAME, WHOLE_LOOKS[looks])
 
 
 def _onnx(looks: str, path: Path, device: str) -> ViewDescriptor:
     name, network = _named(looks, f"onnx:{path.name}"), onnx_network(path, device)
-    return ViewDescriptor(name, ((path.name, _digest(path)),), network, ARCFACE_FRAME, WHOLE_LOOKS[looks])
+    return ViewDescriptor(
+        name, ((f"recognition/{path.name}", _digest(path)),), network, ARCFACE_FRAME, WHOLE_LOOKS[looks]
+    )
 
 
 def _named(looks: str, network: str) -> str:

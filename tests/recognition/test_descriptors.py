@@ -132,7 +132,7 @@ def test_an_onnx_descriptor_is_named_by_its_file_and_pinned_by_its_bytes(tmp_pat
     loaded = load_descriptor(f"frontal:onnx:{path}")
     assert loaded.name == "frontal:onnx:mean.onnx"
     ((name, sha),) = loaded.weights
-    assert name == "mean.onnx"
+    assert name == "recognition/mean.onnx"
     assert len(sha) == 64
     cells, seen = loaded.describe(IMAGE, fitted(), texture(right=False))
     assert cells.shape == (1, 6)
