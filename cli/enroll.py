@@ -194,6 +194,11 @@ def _say_summary(
             f"Pose coverage: {summary.frontal_only} people frontal only; {summary.with_profile} have a profile view",
             quiet,
         )
+        without = [name for name, views in summary.lacks.items() if "frontal" in views]
+        if without:
+            named = ", ".join(printable(name) for name in without[:_SHOWN])
+            more = f" and {len(without) - _SHOWN} more" if len(without) > _SHOWN else ""
+            note(f"No frontal view of: {named}{more} (--json tells what each person lacks)", quiet)
     if summary.removed:
         note(f"Removed {summary.removed} photos that are no longer there or have changed", quiet)
     elif summary.gone:

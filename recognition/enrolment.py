@@ -184,6 +184,8 @@ class EnrolmentSummary:
         frontal_only: people of the gallery seen only within `EnrolmentSettings.frontal_yaw`.
         with_profile: people of the gallery with a profile view.
         yaw: lowest and highest yaw of each person of the gallery, degrees.
+        lacks: of each person who lacks one, the views that no entry shows: "frontal", "left profile" (the nose points
+            to the picture's left), "right profile".
         layout: how names were taken from paths.
         contract: digest of the gallery's contract.
         digest: digest of the gallery's content.
@@ -206,6 +208,7 @@ class EnrolmentSummary:
     frontal_only: int = 0
     with_profile: int = 0
     yaw: dict[str, tuple[float, float]] = field(default_factory=dict)
+    lacks: dict[str, tuple[str, ...]] = field(default_factory=dict)
     digest: str = ""
     seconds: float = 0.0
 
@@ -234,6 +237,7 @@ class EnrolmentSummary:
                 "frontal_only": self.frontal_only,
                 "with_profile": self.with_profile,
                 "yaw": {name: [round(low, 1), round(high, 1)] for name, (low, high) in self.yaw.items()},
+                "lacks": {name: list(views) for name, views in self.lacks.items()},
             },
             "contract": self.contract,
             "digest": self.digest,
@@ -522,6 +526,7 @@ def enroll(
     summary.conflicts += review(gallery, choose_threshold(calibration.scores, gallery.contract_digest).value)
     people = gallery.people()
     summary.yaw = {person.name: person.yaw for person in people}
+    summary.lacks = lacking_views(gallery, settings)
     summary.people = len(people)
     summary.entries = sum(person.entries for person in people)
     summary.frontal_only = sum(max(map(abs, person.yaw)) <= settings.frontal_yaw for person in people)
@@ -529,6 +534,24 @@ def enroll(
     summary.digest = gallery.digest()
     summary.seconds = time.monotonic() - began
     return summary
+
+
+def lacking_views(gallery: GalleryStore, settings: EnrolmentSettings | None = None) -> dict[str, tuple[str, ...]]:
+    """Which views people lack, by name: "frontal", "left profile", "right profile"; nobody who has all three."""
+    settings = settings or EnrolmentSettings()
+    yaws: dict[str, list[float]] = {}
+    for record in gallery.entries():
+        yaws.setdefault(record.person, []).append(record.pose[0])
+    lacks = {}
+    for name, angles in yaws.items():
+        shown = {
+            "frontal": min(map(abs, angles)) <= settings.frontal_yaw,
+            "left profile": min(angles) <= -settings.profile_yaw,
+            "right profile": max(angles) >= settings.profile_yaw,
+        }
+        if not all(shown.values()):
+            lacks[name] = tuple(view for view, there in shown.items() if not there)
+    return lacks
 
 
 def _in_threads(pool: ThreadPoolExecutor, describer: Describer) -> DescribeMany:

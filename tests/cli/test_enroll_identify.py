@@ -477,3 +477,4 @@ def test_enrolment_says_what_is_gone_and_sync_removes_it(gallery, people, capfd)
     said = json.loads(capfd.readouterr().out)
     assert (said["removed"], said["entries"]) == (1, 7)
     assert said["pose_coverage"]["yaw"]["p1"] == [0.0, 0.0]
+    assert said["pose_coverage"]["lacks"]["p1"] == ["left profile", "right profile"]

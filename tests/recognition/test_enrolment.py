@@ -17,6 +17,7 @@ from facerec.recognition.enrolment import (
     EnrolmentPlan,
     EnrolmentSettings,
     enroll,
+    lacking_views,
     migrate,
     plan_enrolment,
     preview_enrolment,
@@ -125,6 +126,7 @@ def test_every_photograph_becomes_an_entry_with_its_pose(people, run, tmp_path):
     assert (summary.people, summary.entries, summary.frontal_only, summary.with_profile) == (4, 12, 0, 4)
     with Gallery.open(tmp_path / "g") as gallery:
         assert [p.yaw for p in gallery.people()] == [pytest.approx((0, 75))] * 4
+        assert lacking_views(gallery) == {p.name: ("left profile",) for p in gallery.people()}
         assert gallery.calibration()
 
 
