@@ -15,6 +15,7 @@ TRAINERS: dict[str, str] = {
     "texture-model": "Learn mean and modes of lifted textures, for rendering people.",
     "detector": "Learn the face detector.",
     "godp": "Learn the landmark network GoDP.",
+    "box": "Learn to move any detector's box onto the face.",
     "finder": "Learn when a detector's candidate is a face.",
     "dfd": "Learn the descriptor of the lifted texture.",
     "half-set": "Lift texture halves with a teacher's vectors: the training set of the half-face network.",
