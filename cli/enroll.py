@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from facerec.cli.options import device_option, json_option, note, printable, quiet_option, resolve_device, write_json
+from facerec.cli.options import (
+    descriptor_option,
+    device_option,
+    json_option,
+    note,
+    printable,
+    quiet_option,
+    resolve_device,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from facerec.recognition.enrolment import EnrolmentPreview, EnrolmentSummary
@@ -41,6 +50,7 @@ _SHOWN = 5
 @click.option("--dry-run", is_flag=True, help="Say what would be enrolled; describe and write nothing.")
 @click.option("--strict", is_flag=True, help="Exit with 3 when photographs were skipped.")
 @click.option("--landmarks", type=click.Choice(["godp"]), default="godp", show_default=True, help="Landmark model.")
+@descriptor_option("the gallery's, resnet for a new one")
 @device_option
 @json_option
 @quiet_option
@@ -53,6 +63,7 @@ def command(
     dry_run: bool,
     strict: bool,
     landmarks: str,
+    descriptor: str | None,
     device: str,
     as_json: bool,
     quiet: bool,
@@ -89,10 +100,14 @@ def command(
         _say_preview(preview, gallery_path, quiet)
         return 0
 
-    from facerec.recognition.recognizer import Recognizer
+    from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
+    from facerec.recognition.recognizer import Recognizer, gallery_descriptor
 
     device = resolve_device(device)
-    recognizer = Recognizer.load(landmarks=landmarks, device=device)
+    if descriptor is None and gallery_path.exists():
+        with Gallery.open(gallery_path) as gallery:
+            descriptor = gallery_descriptor(gallery.contract_json)
+    recognizer = Recognizer.load(landmarks=landmarks, descriptor=descriptor or DEFAULT_DESCRIPTOR, device=device)
     try:
         with Gallery.create(gallery_path, recognizer.contract, exist_ok=True) as gallery:
             with photo_progress(len(plan.items), "Enrolling", quiet) as advance:

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from facerec.cli.options import device_option, json_option, note, printable, quiet_option, resolve_device, write_json
+from facerec.cli.options import (
+    descriptor_option,
+    device_option,
+    json_option,
+    note,
+    printable,
+    quiet_option,
+    resolve_device,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from facerec.recognition.gallery import EntryRecord, Gallery
@@ -231,6 +240,7 @@ def remove(people: tuple[str, ...], gallery_path: Path, entries: tuple[int, ...]
 @click.option("--drop-missing", is_flag=True, help="Give up entries whose photograph is not found.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Photographs at a time.")
 @click.option("--landmarks", type=click.Choice(["godp"]), default="godp", show_default=True, help="Landmark model.")
+@descriptor_option("resnet")
 @device_option
 @json_option
 @quiet_option
@@ -240,6 +250,7 @@ def migrate_gallery(
     drop_missing: bool,
     workers: int,
     landmarks: str,
+    descriptor: str | None,
     device: str,
     as_json: bool,
     quiet: bool,
@@ -249,12 +260,15 @@ def migrate_gallery(
     The gallery keeps its old state until all is done; an interrupted migration goes on when it is run again.
     """
     from facerec.cli.output import photo_progress
+    from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
     from facerec.recognition.enrolment import EnrolmentSettings, MigrationSummary, migrate, write_skipped
     from facerec.recognition.gallery import Gallery
     from facerec.recognition.recognizer import Recognizer
 
     with Gallery.open(gallery_path, write=True) as gallery:
-        recognizer = Recognizer.load(landmarks=landmarks, device=resolve_device(device))
+        recognizer = Recognizer.load(
+            landmarks=landmarks, descriptor=descriptor or DEFAULT_DESCRIPTOR, device=resolve_device(device)
+        )
         before = gallery.contract_digest
         if before == recognizer.contract.digest:
             done = MigrationSummary(0, (), ())

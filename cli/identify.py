@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from facerec.cli.options import device_option, json_option, note, printable, quiet_option, resolve_device
+from facerec.cli.options import (
+    descriptor_option,
+    device_option,
+    json_option,
+    note,
+    printable,
+    quiet_option,
+    resolve_device,
+)
 
 if TYPE_CHECKING:
     from facerec.recognition.identification import ProbeFace
@@ -61,6 +69,7 @@ _CSV_COLUMNS = (
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Photographs at a time.")
 @click.option("--strict", is_flag=True, help="Exit with 3 when a photograph had no usable face.")
 @click.option("--landmarks", type=click.Choice(["godp"]), default="godp", show_default=True, help="Landmark model.")
+@descriptor_option("the gallery's")
 @device_option
 @json_option
 @quiet_option
@@ -75,6 +84,7 @@ def command(
     workers: int,
     strict: bool,
     landmarks: str,
+    descriptor: str | None,
     device: str,
     as_json: bool,
     quiet: bool,
@@ -117,9 +127,13 @@ def command(
         raise InvalidInputError(f"expected photographs to identify; found none in {', '.join(map(str, probes))}")
     # The gallery is looked at before the models are loaded: a wrong path is answered at once.
     with Gallery.open(gallery_path) as gallery:
-        from facerec.recognition.recognizer import Recognizer
+        from facerec.recognition.recognizer import Recognizer, gallery_descriptor
 
-        recognizer = Recognizer.load(landmarks=landmarks, device=resolve_device(device))
+        recognizer = Recognizer.load(
+            landmarks=landmarks,
+            descriptor=descriptor or gallery_descriptor(gallery.contract_json),
+            device=resolve_device(device),
+        )
         gallery.check_contract(recognizer.contract)
         scores = impostor_scores(gallery)
         chosen = (

@@ -33,6 +33,16 @@ def device_option(function: F) -> F:
     )(function)
 
 
+def descriptor_option(default: str) -> Callable[[F], F]:
+    """Add `--descriptor NAME` (argument `descriptor`, None when not given); `default` says what is taken then."""
+    return click.option(
+        "--descriptor",
+        metavar="NAME",
+        help="resnet, dfd, dfd-65536, dlib or onnx:PATH; photo: or frontal: before a network's name shows it only "
+        f"that.  [default: {default}]",
+    )
+
+
 def quiet_option(function: F) -> F:
     """Add `-q/--quiet` (argument `quiet`): no progress and no summary on stderr."""
     return click.option("-q", "--quiet", is_flag=True, help="No progress, no summary; errors only.")(function)

@@ -18,8 +18,8 @@ TRAINERS: dict[str, str] = {
     "box": "Learn to move any detector's box onto the face.",
     "finder": "Learn when a detector's candidate is a face.",
     "dfd": "Learn the descriptor of the lifted texture.",
-    "half-set": "Lift texture halves with a teacher's vectors: the training set of the half-face network.",
-    "halfface": "Learn the half-face network, a learnt descriptor of the texture's halves.",
+    "view-set": "Make normalised views of annotated or located faces: the training set of the learnt descriptor.",
+    "resnet": "Learn the residual network that describes normalised views.",
     "impostors": "Measure impostor scores of the package's models: what thresholds are calibrated on.",
 }
 

@@ -56,6 +56,11 @@ class PackChoice(click.ParamType[tuple[Path, float]]):
     show_default=True,
     help="Folder of checkpoint and curves; an unfinished training there is continued.",
 )
+@click.option(
+    "--start",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Begin with the network of this checkpoint (of the same width) instead of random weights.",
+)
 @click.option("--samples", type=click.IntRange(min=16), help="Faces to see.  [default: the trainer's]")
 @click.option("--batch", type=click.IntRange(min=2), help="Faces a step.  [default: the trainer's]")
 @click.option(
@@ -89,6 +94,7 @@ def command(
     packs: tuple[tuple[Path, float], ...],
     test: Path | None,
     run: Path,
+    start: Path | None,
     samples: int | None,
     batch: int | None,
     rate: float | None,
@@ -138,6 +144,7 @@ def command(
             settings,
             device=where,
             run_folder=run,
+            start=start,
             test=held_out,
             max_minutes=max_minutes,
             on_progress=report,
@@ -153,7 +160,7 @@ def command(
         calibration,
         sources=sorted({str(source) for pack, _ in loaded for source in set(pack.source.tolist())}),
         errors=errors,
-        command=_described(packs, settings.samples, settings.network.width, schedule, seed, max_minutes),
+        command=_described(packs, settings.samples, settings.network.width, schedule, seed, max_minutes, start),
         root=weights_root,
     )
     click.echo(f"{record.file} {record.bytes} bytes sha256 {record.sha256}")
@@ -166,10 +173,12 @@ def _described(
     schedule: str,
     seed: int,
     max_minutes: float | None,
+    start: Path | None,
 ) -> str:
     """The command as a record keeps it: pack names without the folders of this machine."""
     chosen = " ".join(f"--pack {path.name}:{weight:g}" for path, weight in packs)
     limit = "" if max_minutes is None else f" --max-minutes {max_minutes:g}"
+    limit += "" if start is None else f" --start {start.name}"
     return (
         f"facerec train godp {chosen} --samples {samples} --width {width:g} --schedule {schedule} --seed {seed}{limit}"
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from facerec.cli.options import (
+    descriptor_option,
     device_option,
     json_option,
     note,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     help="Take the threshold at this false accept rate.  [default: 0.001]",
 )
 @click.option("--landmarks", type=click.Choice(["godp"]), default="godp", show_default=True, help="Landmark model.")
+@descriptor_option("resnet")
 @device_option
 @json_option
 @quiet_option
@@ -42,6 +44,7 @@ def command(
     threshold: float | None,
     far: float | None,
     landmarks: str,
+    descriptor: str | None,
     device: str,
     as_json: bool,
     quiet: bool,
@@ -57,6 +60,7 @@ def command(
     from importlib.metadata import version
 
     from facerec.landmarks.errors import UnusablePhotoError
+    from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
     from facerec.recognition.recognizer import Recognizer
     from facerec.recognition.threshold import (
         ShippedImpostors,
@@ -67,7 +71,9 @@ def command(
         given_threshold,
     )
 
-    recognizer = Recognizer.load(landmarks=landmarks, device=resolve_device(device))
+    recognizer = Recognizer.load(
+        landmarks=landmarks, descriptor=descriptor or DEFAULT_DESCRIPTOR, device=resolve_device(device)
+    )
     contract = recognizer.contract.digest
     if threshold is not None:
         chosen = given_threshold(threshold)

@@ -226,6 +226,7 @@ def train_godp(
     *,
     device: torch.device,
     run_folder: Path,
+    start: Path | None = None,
     test: LandmarkPack | None = None,
     max_minutes: float | None = None,
     checkpoint_minutes: float = 3.0,
@@ -242,6 +243,8 @@ def train_godp(
         device: where to train. On a CPU, layers run in bfloat16 (no accuracy is lost here, and recent CPUs are twice
             as fast).
         run_folder: for checkpoint and curves.
+        start: checkpoint of an earlier training whose averaged network is begun with; random weights without it. Its
+            optimiser is not taken over: the learning rate goes through a cycle of its own.
         test: pack whose errors are reported while training; it steers nothing.
         max_minutes: finish within this time: the learning rate and the stages follow the clock where it is ahead of
             the samples. Such a run depends on the machine's speed; without a limit the same seed gives the same
@@ -252,7 +255,10 @@ def train_godp(
     run_folder.mkdir(parents=True, exist_ok=True)
     stages = SCHEDULES[settings.schedule]
     generator = torch.Generator(device=device).manual_seed(settings.seed)
-    network = build_godp(settings.network, settings.seed).to(device=device)
+    network = build_godp(settings.network, settings.seed)
+    if start is not None:
+        network.load_state_dict(torch.load(start, weights_only=True, map_location="cpu")["averaged"])
+    network = network.to(device=device)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = Averaged(network, settings.averaging)
     optimizer = torch.optim.AdamW(_decay_groups(network, settings.weight_decay), lr=settings.learning_rate)

@@ -1,33 +1,64 @@
-"""The descriptors by name: from a face texture to the cells of a signature."""
+"""The descriptors by name: from a lifted face to the cells of a signature.
+
+`resnet` is the learnt one, `dfd` and `dfd-65536` are the published one. Face networks of other makers plug in: `dlib`
+(extra) and `onnx:PATH` (extra). What a network is shown goes before its name: `photo:` the photograph alone, `frontal:`
+the frontal views of the texture, nothing: both.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facerec.frontalize.types import FaceTexture
+from facerec.frontalize.types import FaceTexture, FittedFace
+from facerec.landmarks.checkpoint import load_weights, weight_record
 from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.types import Image
 from facerec.recognition.dfd import DFD, plain_cells
+from facerec.recognition.views import (
+    ARCFACE_FRAME,
+    DLIB_FRAME,
+    Look,
+    ViewFrame,
+    filled_view,
+    frontal_pixels,
+    photo_view,
+    seen_shares,
+)
+
+Described = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 
 class Descriptor(Protocol):
-    """Describes what a texture shows, cell by cell. Stateless: may be called from several threads at once."""
+    """Describes a face, cell by cell. Stateless: may be called from several threads at once."""
 
     @property
     def name(self) -> str:
-        """The name it is chosen by."""
+        """The name it is chosen by; of a network in a file, without the file's folder."""
         ...
 
     @property
-    def weights(self) -> tuple[str, ...]:
-        """Names of its weight files in `recognition/weights`."""
+    def weights(self) -> tuple[tuple[str, str], ...]:
+        """Name and SHA-256 of each file that shapes its numbers."""
         ...
 
-    def describe(self, texture: FaceTexture) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Cells (C, D) of unit length, 0 where not seen; and (C,) which were seen."""
+    def describe(self, image: Image, fitted: FittedFace, texture: FaceTexture) -> Described:
+        """Describe a fitted face.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, the photograph.
+            fitted: the face in it.
+            texture: its lifted texture.
+
+        Returns:
+            cells (C, D) of unit length, 0 where not seen; and (C,) which were seen.
+        """
         ...
 
 
@@ -35,42 +66,208 @@ class CompactDFD:
     """DFD with each cell's histogram taken to a few discriminant numbers."""
 
     name = "dfd"
-    weights = ("dfd",)
 
     def __init__(self) -> None:
         self._dfd = DFD.load()
+        self.weights = (_shipped("dfd"),)
 
-    def describe(self, texture: FaceTexture) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    def describe(self, image: Image, fitted: FittedFace, texture: FaceTexture) -> Described:
         """See `Descriptor.describe`; (64, 48)."""
         return self._dfd.describe(texture)
+
+
+class PhotoDFD:
+    """DFD of the photograph's view in the chart's place, all of it taken as seen: what DFD is without a 3-D fit."""
+
+    name = "photo:dfd"
+
+    def __init__(self) -> None:
+        self._dfd = DFD.load()
+        self.weights = (_shipped("dfd"),)
+
+    def describe(self, image: Image, fitted: FittedFace, texture: FaceTexture) -> Described:
+        """See `Descriptor.describe`; (64, 48)."""
+        size = texture.visible.shape[0]
+        view = cv2.resize(photo_view(image, fitted, DLIB_FRAME), (size, size), interpolation=cv2.INTER_LINEAR)
+        return self._dfd.describe(FaceTexture(np.asarray(view, dtype=np.uint8), np.ones((size, size), np.float32)))
 
 
 class PublishedDFD:
     """DFD as published: 64 histograms of 1,024 dominant patterns, 65,536 numbers."""
 
     name = "dfd-65536"
-    weights = ("dfd",)
 
     def __init__(self) -> None:
         self._dfd = DFD.load()
+        self.weights = (_shipped("dfd"),)
 
-    def describe(self, texture: FaceTexture) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    def describe(self, image: Image, fitted: FittedFace, texture: FaceTexture) -> Described:
         """See `Descriptor.describe`; (64, 1024)."""
         counts, seen = self._dfd.histograms(texture)
         return plain_cells(counts, seen), seen
 
 
-DESCRIPTORS: dict[str, Callable[[], Descriptor]] = {
-    "dfd": CompactDFD,
-    "dfd-65536": PublishedDFD,
+ViewNetwork = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""A face network: (B, S, S, 3) uint8 RGB views to (B, D) float32 vectors, of any length."""
+
+
+LOOKS: dict[str, tuple[Look, ...]] = {
+    "both": ("photo", "whole", "left", "right"),
+    "photo": ("photo",),
+    "frontal": ("whole", "left", "right"),
 }
-"""Descriptors by name; the first is the default."""
+"""What a network is shown, a cell each."""
+
+MIN_SEEN = 0.35
+"""Share of a face's half from which that half is a look of its own: less of it says little about the person."""
+
+
+class ViewDescriptor:
+    """A face network's vectors of one or several looks at a face.
+
+    The frontal view as a whole is always a cell, and so is the photograph; the left and the right half, each with its
+    mirror, are cells where enough of them was seen. So a profile meets the half of a frontal picture that it shows.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        weights: tuple[tuple[str, str], ...],
+        network: ViewNetwork,
+        frame: ViewFrame,
+        looks: tuple[Look, ...],
+    ) -> None:
+        self.name = name
+        self.weights = weights
+        self._network = network
+        self._frame = frame
+        self._looks = looks
+
+    def describe(self, image: Image, fitted: FittedFace, texture: FaceTexture) -> Described:
+        """See `Descriptor.describe`; a cell a look."""
+        pixels, seen = frontal_pixels(texture, self._frame)
+        share = seen_shares(seen, self._frame, texture.visible.shape[0])
+        halves = dict(zip(("left", "right"), share >= MIN_SEEN, strict=True))
+        known = np.array([bool(halves.get(look, True)) for look in self._looks])
+        views = [
+            photo_view(image, fitted, self._frame) if look == "photo" else filled_view(pixels, seen, look, self._frame)
+            for look, shown in zip(self._looks, known, strict=True)
+            if shown
+        ]
+        vectors = self._network(np.stack(views))
+        cells = np.zeros((len(self._looks), vectors.shape[1]), dtype=np.float32)
+        cells[known] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        return cells, known
+
+
+def _shipped(name: str) -> tuple[str, str]:
+    return f"recognition/{name}", weight_record("recognition", name).sha256
+
+
+def _resnet(looks: str, device: str) -> ViewDescriptor:
+    from facerec.recognition.resnet import network_of, runner
+
+    network = runner(network_of(load_weights("recognition", "resnet")), device)
+    return ViewDescriptor(_named(looks, "resnet"), (_shipped("resnet"),), network, DLIB_FRAME, LOOKS[looks])
+
+
+def _dlib(looks: str, device: str) -> ViewDescriptor:
+    from facerec.recognition.resnet import dlib_model_file, read_dlib_network, runner
+
+    path = dlib_model_file()
+    # dlib compares plain distances of vectors that share a large part; cosines spread once that part is gone.
+    mean = load_weights("recognition", "resnet")["dlib_mean"]
+    network = runner(read_dlib_network(path, mean), device)
+    weights = (_shipped("resnet"), (path.name, _digest(path)))
+    return ViewDescriptor(_named(looks, "dlib"), weights, network, DLIB_FRAME, LOOKS[looks])
+
+
+def _onnx(looks: str, path: Path, device: str) -> ViewDescriptor:
+    name, network = _named(looks, f"onnx:{path.name}"), onnx_network(path, device)
+    return ViewDescriptor(name, ((path.name, _digest(path)),), network, ARCFACE_FRAME, LOOKS[looks])
+
+
+def _named(looks: str, network: str) -> str:
+    return network if looks == "both" else f"{looks}:{network}"
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def onnx_network(path: Path, device: str = "cpu") -> ViewNetwork:
+    """A face network of the ArcFace kind in an ONNX file: 112 px, RGB, (x - 127.5) / 127.5.
+
+    Raises:
+        InvalidInputError: onnxruntime is missing (extra `onnx`), or the file holds no such network.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise InvalidInputError(f"onnx: needs facerec[onnx] (onnxruntime): {error}") from error
+    if not path.is_file():
+        raise InvalidInputError(f"expected an ONNX file after onnx:; got {str(path)!r}")
+    options = onnxruntime.SessionOptions()
+    # The caller decides how many photographs are worked on at once.
+    options.intra_op_num_threads = 1
+    providers = ["CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"]
+    try:
+        session: Any = onnxruntime.InferenceSession(str(path), sess_options=options, providers=providers)
+    except Exception as error:
+        # onnxruntime has one exception class a fault and no common one.
+        raise InvalidInputError(f"expected an ONNX network in {path.name}; {error}") from error
+    (entry,) = session.get_inputs()[:1]
+    size = ARCFACE_FRAME.size
+    if list(entry.shape[1:]) != [3, size, size]:
+        raise InvalidInputError(f"expected a network of input (B, 3, {size}, {size}) in {path.name}; got {entry.shape}")
+    batched = not isinstance(entry.shape[0], int)
+
+    def network(views: NDArray[np.uint8]) -> NDArray[np.float32]:
+        inputs = ((views.astype(np.float32) - 127.5) / 127.5).transpose(0, 3, 1, 2)
+        parts = [inputs] if batched else [inputs[k : k + 1] for k in range(len(inputs))]
+        return np.concatenate([session.run(None, {entry.name: part})[0] for part in parts]).astype(np.float32)
+
+    return network
+
+
+DESCRIPTORS: dict[str, str] = {
+    "resnet": "residual network on the photograph and the frontal view, 4 cells of 128 numbers",
+    "dfd": "dual-cross features made discriminant (DFD), 64 cells of 48 numbers",
+    "dfd-65536": "DFD as published, 64 histograms of 1,024 patterns",
+    "dlib": "dlib's face network as it is (extra dlib)",
+    "onnx:PATH": "a network of the ArcFace kind, 112 px (extra onnx)",
+}
+"""Descriptors by name; the first is the default. `photo:` or `frontal:` may stand before a network's name, `photo:`
+before `dfd`."""
 
 DEFAULT_DESCRIPTOR = next(iter(DESCRIPTORS))
 
 
-def load_descriptor(name: str) -> Descriptor:
-    """The descriptor called `name`; `InvalidInputError` names the known ones."""
-    if name not in DESCRIPTORS:
-        raise InvalidInputError(f"expected a descriptor of {', '.join(DESCRIPTORS)}; got {name!r}")
-    return DESCRIPTORS[name]()
+def load_descriptor(name: str, device: str = "cpu") -> Descriptor:
+    """The descriptor called `name`.
+
+    Args:
+        name: see `DESCRIPTORS`.
+        device: "cpu" or "cuda", where networks run.
+
+    Raises:
+        InvalidInputError: no such descriptor (the message names the known ones), or its extra is missing.
+    """
+    plain: dict[str, Callable[[], Descriptor]] = {
+        "dfd": CompactDFD,
+        "dfd-65536": PublishedDFD,
+        "photo:dfd": PhotoDFD,
+    }
+    if name in plain:
+        return plain[name]()
+    looks, network = "both", name
+    for prefix in ("photo", "frontal"):
+        if name.startswith(f"{prefix}:"):
+            looks, network = prefix, name[len(prefix) + 1 :]
+    if network == "resnet":
+        return _resnet(looks, device)
+    if network == "dlib":
+        return _dlib(looks, device)
+    if network.startswith("onnx:"):
+        return _onnx(looks, Path(network[len("onnx:") :]), device)
+    raise InvalidInputError(f"expected a descriptor of {', '.join(DESCRIPTORS)}; got {name!r}")

@@ -58,6 +58,11 @@ class Contract:
         return hashlib.sha256(self.as_json().encode()).hexdigest()[:16]
 
 
+def gallery_descriptor(contract_json: str) -> str:
+    """The descriptor that a gallery's contract (`Contract.as_json`) names; the default one when it names none."""
+    return str(json.loads(contract_json).get("descriptor", DEFAULT_DESCRIPTOR))
+
+
 @dataclass(frozen=True, eq=False)
 class DescribedFace:
     """A face that went the whole path.
@@ -115,7 +120,7 @@ class Recognizer:
         """The models that come with the package.
 
         Args:
-            landmarks: name of the landmark model; descriptor: name of the descriptor.
+            landmarks: name of the landmark model; descriptor: name of the descriptor, see `DESCRIPTORS`.
             device: "cpu" or "cuda".
 
         Raises:
@@ -124,15 +129,14 @@ class Recognizer:
         """
         from facerec.landmarks.finder import FaceFinder
 
-        described = load_descriptor(descriptor)
+        described = load_descriptor(descriptor, device)
         used = [("landmarks", name) for name in ("detector", landmarks, "finder")] + [("frontalize", "face_model")]
-        used += [("recognition", name) for name in described.weights]
         weights = tuple((f"{folder}/{name}", weight_record(folder, name).sha256) for folder, name in used)
         return Recognizer(
             FaceFinder.load(landmarks, device),
             FaceModel.load(),
             described,
-            Contract(descriptor=descriptor, landmarks=landmarks, weights=weights),
+            Contract(descriptor=described.name, landmarks=landmarks, weights=weights + described.weights),
         )
 
     @property
@@ -169,7 +173,7 @@ class Recognizer:
             with _timed(timings, "lift"):
                 texture = lift_texture(face.image, fitted, self._model)
             with _timed(timings, "describe"):
-                cells, visible = self._descriptor.describe(texture)
+                cells, visible = self._descriptor.describe(face.image, fitted, texture)
             if not visible.any():
                 raise UnusablePhotoError("fit_unstable", "no part of the face's middle is visible in the fit")
         except UnusablePhotoError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,6 +46,30 @@ class Signature:
             raise ContractError(f"signatures of different contracts: {self.contract} and {other.contract}")
         k = int(np.count_nonzero(self.visible & other.visible))
         return (float((self.cells * other.cells).sum()) / k if k else 0.0), k
+
+
+def pooled(signatures: Sequence[Signature]) -> Signature:
+    """One signature of several pictures of a person: each cell the mean direction of the pictures that saw it.
+
+    A left and a right profile complete each other; what several pictures saw is steadier than in any of them.
+
+    Raises:
+        InvalidInputError: no signature, or signatures of different shapes. ContractError: of different contracts.
+    """
+    if not signatures:
+        raise InvalidInputError("expected at least one signature to pool; got none")
+    first = signatures[0]
+    for other in signatures[1:]:
+        if other.contract != first.contract:
+            raise ContractError(f"signatures of different contracts: {first.contract} and {other.contract}")
+        if other.cells.shape != first.cells.shape:
+            raise InvalidInputError(f"expected signatures of one shape; got {first.cells.shape}, {other.cells.shape}")
+    total = np.sum([s.cells for s in signatures], axis=0, dtype=np.float64)
+    norms = np.linalg.norm(total, axis=1, keepdims=True)
+    # Directions that cancel out say nothing: such a cell counts as unseen.
+    known = norms[:, 0] > 1e-6
+    cells = np.where(known[:, None], total / np.maximum(norms, 1e-6), 0.0).astype(np.float32)
+    return Signature(cells, known, first.contract)
 
 
 @dataclass(frozen=True, eq=False)

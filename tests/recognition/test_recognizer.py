@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from facerec.frontalize.face_model import FaceModel
-from facerec.frontalize.types import Camera, FaceTexture
+from facerec.frontalize.types import Camera, FaceTexture, FittedFace
 from facerec.landmarks.detector import FaceDetector
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.finder import FaceFinder, FinderRule
 from facerec.landmarks.landmarker import Landmarker
 from facerec.landmarks.types import Box, Landmarks
-from facerec.recognition import descriptors, recognizer
-from facerec.recognition.descriptors import DESCRIPTORS, load_descriptor
+from facerec.recognition import recognizer
+from facerec.recognition.descriptors import DESCRIPTORS
 from facerec.recognition.recognizer import Contract, DescribedFace, Recognizer, UndescribedFace
 
 CONTRACT = Contract("pretended", "pretended", (("landmarks/detector", "a" * 64), ("recognition/dfd", "b" * 64)))
@@ -52,13 +52,13 @@ class PretendedLandmarker:
 
 
 class PretendedDescriptor:
-    name, weights = "pretended", ("dfd",)
+    name, weights = "pretended", (("w", "0" * 64),)
 
     def __init__(self, blind: bool = False) -> None:
         self.blind = blind
         self.described: list[FaceTexture] = []
 
-    def describe(self, texture: FaceTexture) -> tuple[np.ndarray, np.ndarray]:
+    def describe(self, image: np.ndarray, fitted: FittedFace, texture: FaceTexture) -> tuple[np.ndarray, np.ndarray]:
         self.described.append(texture)
         visible = np.array([not self.blind, False, not self.blind])
         return np.eye(3, 4, dtype=np.float32) * visible[:, None], visible
@@ -166,8 +166,9 @@ def test_a_loaded_recognizers_contract_names_every_weight_file_of_its_path(
         return SimpleNamespace(sha256=sha["value"])
 
     monkeypatch.setattr(recognizer, "weight_record", record)
+    described_by = (("recognition/w1", "a" * 64), ("net.onnx", "b" * 64))
     monkeypatch.setattr(
-        recognizer, "load_descriptor", lambda chosen: SimpleNamespace(name=chosen, weights=("w1", "w2"))
+        recognizer, "load_descriptor", lambda chosen, device: SimpleNamespace(name=chosen, weights=described_by)
     )
     monkeypatch.setattr(FaceDetector, "load", staticmethod(lambda device: PretendedDetector([])))
     monkeypatch.setattr(Landmarker, "load", staticmethod(lambda model, device: PretendedLandmarker({})))
@@ -179,16 +180,8 @@ def test_a_loaded_recognizers_contract_names_every_weight_file_of_its_path(
         "landmarks/godp",
         "landmarks/finder",
         "frontalize/face_model",
-        "recognition/w1",
-        "recognition/w2",
     }
-    assert wanted <= set(asked)
-    assert {weight for weight, _ in one.weights} == set(asked)
+    assert wanted == set(asked)
+    assert {weight for weight, _ in one.weights} == wanted | {"recognition/w1", "net.onnx"}
     sha["value"] = "1" * 64
     assert Recognizer.load(landmarks="godp", descriptor=name).contract.digest != one.digest
-
-
-def test_an_unknown_descriptor_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(InvalidInputError, match=f"{next(iter(DESCRIPTORS))}.*got 'sift'"):
-        load_descriptor("sift")
-    assert next(iter(DESCRIPTORS)) == descriptors.DEFAULT_DESCRIPTOR
