@@ -10,8 +10,10 @@ import click
 
 from facerec.cli.options import (
     descriptor_option,
+    detector_option,
     device_option,
     json_option,
+    min_face_option,
     note,
     printable,
     quiet_option,
@@ -51,6 +53,8 @@ _SHOWN = 5
 @click.option("--strict", is_flag=True, help="Exit with 3 when photographs were skipped.")
 @click.option("--landmarks", type=click.Choice(["godp"]), default="godp", show_default=True, help="Landmark model.")
 @descriptor_option("the gallery's, resnet for a new one")
+@detector_option
+@min_face_option
 @device_option
 @json_option
 @quiet_option
@@ -64,6 +68,8 @@ def command(
     strict: bool,
     landmarks: str,
     descriptor: str | None,
+    detector: str,
+    min_face: float,
     device: str,
     as_json: bool,
     quiet: bool,
@@ -107,7 +113,13 @@ def command(
     if descriptor is None and gallery_path.exists():
         with Gallery.open(gallery_path) as gallery:
             descriptor = gallery_descriptor(gallery.contract_json)
-    recognizer = Recognizer.load(landmarks=landmarks, descriptor=descriptor or DEFAULT_DESCRIPTOR, device=device)
+    recognizer = Recognizer.load(
+        landmarks=landmarks,
+        descriptor=descriptor or DEFAULT_DESCRIPTOR,
+        device=device,
+        detector=detector,
+        smallest=min_face,
+    )
     try:
         with Gallery.create(gallery_path, recognizer.contract, exist_ok=True) as gallery:
             with photo_progress(len(plan.items), "Enrolling", quiet) as advance:

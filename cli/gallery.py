@@ -11,8 +11,10 @@ import click
 
 from facerec.cli.options import (
     descriptor_option,
+    detector_option,
     device_option,
     json_option,
+    min_face_option,
     note,
     printable,
     quiet_option,
@@ -241,6 +243,8 @@ def remove(people: tuple[str, ...], gallery_path: Path, entries: tuple[int, ...]
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Photographs at a time.")
 @click.option("--landmarks", type=click.Choice(["godp"]), default="godp", show_default=True, help="Landmark model.")
 @descriptor_option("resnet")
+@detector_option
+@min_face_option
 @device_option
 @json_option
 @quiet_option
@@ -251,6 +255,8 @@ def migrate_gallery(
     workers: int,
     landmarks: str,
     descriptor: str | None,
+    detector: str,
+    min_face: float,
     device: str,
     as_json: bool,
     quiet: bool,
@@ -267,7 +273,11 @@ def migrate_gallery(
 
     with Gallery.open(gallery_path, write=True) as gallery:
         recognizer = Recognizer.load(
-            landmarks=landmarks, descriptor=descriptor or DEFAULT_DESCRIPTOR, device=resolve_device(device)
+            landmarks=landmarks,
+            descriptor=descriptor or DEFAULT_DESCRIPTOR,
+            device=resolve_device(device),
+            detector=detector,
+            smallest=min_face,
         )
         before = gallery.contract_digest
         if before == recognizer.contract.digest:

@@ -1,8 +1,8 @@
 """The box regressor: from any detector's box to the boxes that facerec means.
 
 Detectors disagree about what a face's box is: to the hair line or to the brows, with ears or without. A small network
-looks at the picture around a box and says where the AFLW-style box (`facerec.landmarks.boxes`) and the tight box of the 68
-landmarks lie, the one that the landmark network was trained on.
+looks at the picture around a box and says where the AFLW-style box (`facerec.landmarks.boxes`) and the tight box of
+the 68 landmarks lie, the one that the landmark network was trained on.
 """
 
 from __future__ import annotations
@@ -146,9 +146,7 @@ class BoxRegressor:
         self._network = network.eval().requires_grad_(False).to(self.device)
 
     @classmethod
-    def load(
-        cls, device: str | torch.device = "cpu", settings: BoxRegressorSettings | None = None
-    ) -> BoxRegressor:
+    def load(cls, device: str | torch.device = "cpu", settings: BoxRegressorSettings | None = None) -> BoxRegressor:
         """The regressor that comes with the package.
 
         Raises:

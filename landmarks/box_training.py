@@ -48,8 +48,8 @@ class BoxTraining:
         batch: crops a step.
         rate: peak learning rate of AdamW.
         near: share of boxes that are off as the own detector's are; the others are off as foreign conventions are.
-        near_shift, near_scale: standard deviations of such a box's place (shares of its size) and of the logarithms of its
-            sides.
+        near_shift, near_scale: standard deviations of such a box's place (shares of its size) and of the logarithms
+            of its sides.
         far_shift: largest shift of the others, share of the box.
         far_scale: bounds of the logarithm of their size: from cut at brows and mouth to a whole portrait.
         tilt: largest in-plane rotation, degrees.
@@ -126,7 +126,9 @@ def annotated_faces(data: Path, mean_face: NDArray[np.float64], count: int) -> I
             # Half a frontal face alone would leave its yaw to chance.
             points = completed_by_mirror(points) if view == "frontal" else points
             yield BoxFace.cut_from(read_image(path), points, points[np.isfinite(points).all(axis=1)], mean_face)
-    frames = [row for row in read_points_csv(ytf / "landmarks68.csv") if person_key(person_of_frame(row[0])) not in held]
+    frames = [
+        row for row in read_points_csv(ytf / "landmarks68.csv") if person_key(person_of_frame(row[0])) not in held
+    ]
     for path, points in _spread(frames, count // 2):
         yield BoxFace.cut_from(read_image(path), points.astype(np.float64), points.astype(np.float64), mean_face)
 

@@ -1,8 +1,8 @@
 """The AFLW-style face box: a square that means the same for a frontal face and a profile.
 
-METHODS.md, section 5: the pose of a mean 3-D face is found from the visible landmarks (POSIT: DeMenthon & Davis, "Model-based
-object pose in 25 lines of code", IJCV 1995); around the middle of the two projected eye centres lies a sphere as wide as
-their distance; its projection, 50 units wide, sets the scale of the box.
+METHODS.md, section 5: the pose of a mean 3-D face is found from the visible landmarks (POSIT: DeMenthon & Davis,
+"Model-based object pose in 25 lines of code", IJCV 1995); around the middle of the two projected eye centres lies a
+sphere as wide as their distance; its projection, 50 units wide, sets the scale of the box.
 """
 
 from __future__ import annotations
