@@ -75,8 +75,8 @@ def command(
 
     where = resolve_device(device)
     files = find_photos(photos)
-    located_by = LandmarkerSettings(mirrored=mirrored, boxes=boxes)
-    finder = FaceFinder.load(model, where, detector, FinderSettings(min_face), located_by)
+    settings = LandmarkerSettings(mirrored=mirrored, boxes=boxes)
+    finder = FaceFinder.load(model, where, settings, detector, FinderSettings(min_face))
     for folder in (output, overlay):
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +84,10 @@ class FinderRule:
         return FinderRule(*(float(v) for v in numbers))
 
 
+JUDGE: Final = "godp"
+"""The landmark model whose confidence the package's rule weighs."""
+
+
 @dataclass(frozen=True)
 class FinderSettings:
     """Which faces are wanted.
@@ -105,10 +109,11 @@ class FaceFinder:
 
     Args:
         detector: its boxes are the tight boxes of the 68 landmarks.
-        landmarker: locates landmarks in them.
+        landmarker: locates the landmarks that faces get.
         rule: which candidates are faces; None: the detector hands out faces.
         verifier: None: the rule gets 0 in its place.
         settings: which faces are wanted.
+        judge: the model whose confidence the rule was learnt on, where `landmarker` is another one.
     """
 
     def __init__(
@@ -118,36 +123,39 @@ class FaceFinder:
         rule: FinderRule | None,
         verifier: Verifier | None = None,
         settings: FinderSettings | None = None,
+        judge: Landmarker | None = None,
     ) -> None:
         self._detector = detector
         self._landmarker = landmarker
+        self._judge = judge
         self._rule = rule
         self._verifier = verifier
         self.settings = settings or FinderSettings()
 
     @staticmethod
     def load(
-        landmarks: str = "godp",
+        landmarks: str = JUDGE,
         device: str = "cpu",
+        settings: LandmarkerSettings | None = None,
         detector: str | ChosenDetector = DEFAULT_DETECTOR,
-        settings: FinderSettings | None = None,
-        landmarker_settings: LandmarkerSettings | None = None,
+        wanted: FinderSettings | None = None,
     ) -> FaceFinder:
         """The models that come with the package, or a detector that is plugged in.
 
         Args:
             landmarks: name of the landmark model.
             device: "cpu" or "cuda".
+            settings: how faces are located.
             detector: name of the detector (`facerec.landmarks.detectors.DETECTORS`), or one that is loaded already.
-            settings: which faces are wanted.
-            landmarker_settings: how faces are located.
+            wanted: which faces are wanted.
         """
         chosen = load_detector(detector, device) if isinstance(detector, str) else detector
-        landmarker = Landmarker.load(landmarks, device, landmarker_settings)
+        landmarker = Landmarker.load(landmarks, device, settings)
         if not chosen.candidates:
-            return FaceFinder(chosen.detector, landmarker, None, None, settings)
+            return FaceFinder(chosen.detector, landmarker, None, settings=wanted)
         rule, verifier = load_judge(device)
-        return FaceFinder(chosen.detector, landmarker, rule, verifier, settings)
+        judge = None if landmarks == JUDGE else Landmarker.load(JUDGE, device)
+        return FaceFinder(chosen.detector, landmarker, rule, verifier, wanted, judge)
 
     def candidates(self, image: Image) -> list[Face]:
         """All of the detector's boxes with their landmarks, the largest first; of candidates some are no faces."""
@@ -169,15 +177,19 @@ class FaceFinder:
         verified = self.verified(image, boxes)
         # Locating is the slow part, and no landmarks can save these.
         hopeful = [i for i, box in enumerate(boxes) if rule.best_odds(box.score, float(verified[i])) >= 0]
-        located = self._landmarker.locate(image, [boxes[i] for i in hopeful]) if hopeful else []
-        faces = []
-        for i, landmarks in zip(hopeful, located, strict=True):
+        judge = self._judge or self._landmarker
+        evident = judge.locate(image, [boxes[i] for i in hopeful]) if hopeful else []
+        accepted: list[tuple[Box, Landmarks]] = []
+        for i, landmarks in zip(hopeful, evident, strict=True):
             odds = rule.odds(evidence(boxes[i], landmarks, float(verified[i])))
             if odds >= 0:
                 b = boxes[i]
                 score = float(1 / (1 + np.exp(-np.clip(odds, -30, 30))))
-                faces.append(Face(image, Box(b.x0, b.y0, b.x1, b.y1, score), landmarks))
-        return faces
+                accepted.append((Box(b.x0, b.y0, b.x1, b.y1, score), landmarks))
+        located = [landmarks for _, landmarks in accepted]
+        if self._judge is not None and accepted:
+            located = self._landmarker.locate(image, [box for box, _ in accepted])
+        return [Face(image, box, landmarks) for (box, _), landmarks in zip(accepted, located, strict=True)]
 
     def verified(self, image: Image, boxes: Sequence[Box]) -> NDArray[np.float64]:
         """(N,) the verifier's log-odds of boxes; 0 without a verifier."""

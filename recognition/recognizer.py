@@ -138,15 +138,16 @@ class Recognizer:
             InvalidInputError: no such model or weights. ContractError: a weight file is not the recorded one.
             DeviceError: the device is not there.
         """
-        from facerec.landmarks.finder import FaceFinder, FinderSettings
+        from facerec.landmarks.finder import JUDGE, FaceFinder, FinderSettings
 
         described = load_descriptor(descriptor, device)
         chosen = load_detector(detector, device)
-        used = [("landmarks", landmarks), ("frontalize", "face_model")]
-        used += [("landmarks", "finder")] if chosen.candidates else []
+        # Candidates are judged by one landmark model, whichever locates the points; named once where it does both.
+        located = dict.fromkeys((landmarks, JUDGE, "finder") if chosen.candidates else (landmarks,))
+        used = [("landmarks", name) for name in located] + [("frontalize", "face_model")]
         weights = tuple((f"{folder}/{name}", weight_record(folder, name).sha256) for folder, name in used)
         return Recognizer(
-            FaceFinder.load(landmarks, device, chosen, FinderSettings(smallest)),
+            FaceFinder.load(landmarks, device, detector=chosen, wanted=FinderSettings(smallest)),
             FaceModel.load(),
             described,
             Contract(

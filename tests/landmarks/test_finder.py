@@ -55,6 +55,16 @@ def test_a_detector_that_is_plugged_in_is_believed():
     assert [face.box.score for face in found] == [0.6, 0.95, 0.9]
 
 
+def test_the_judge_decides_and_the_landmarker_locates_what_is_left():
+    class Other:
+        def locate(self, image, boxes):
+            assert [box.width for box in boxes] == [60]
+            return [Landmarks(np.full((68, 2), 7, np.float32), np.zeros(68, np.float32), np.ones(68, bool))]
+
+    (face,) = FaceFinder(Detector(), Other(), FinderRule(1.0, 20.0, -10.0), judge=Landmarker()).find(PICTURE)
+    assert (face.landmarks.points == 7).all()
+
+
 def test_landmarks_are_located_only_where_they_can_still_matter():
     """Skipping what no landmarks could save is exact: the faces are those of locating everything."""
     for rule in (FinderRule(1.0, 20.0, -21.0), FinderRule(2.0, 1.0, -4.0, 0.5), FinderRule(1.0, -3.0, 0.0, 0.2, 2.0)):

@@ -121,7 +121,7 @@ def test_yunets_cells_become_boxes(tmp_path: Path) -> None:
     assert near(box, 56 - 32 - 0.5, 40 - 24 - 0.5, 56 + 32 - 0.5, 40 + 24 - 0.5)
     assert box.score == pytest.approx(1.0)
     assert detector.detect(picture(BLUE)) == []
-    assert detector.detect(picture((120, 0, 0))) == []
+    assert detector.detect(picture((80, 0, 0))) == []
 
 
 def test_scrfds_cells_become_boxes(tmp_path: Path) -> None:
