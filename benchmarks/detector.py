@@ -1,9 +1,10 @@
 """Figures of the face detector on held-back people and photographs without faces.
 
-    python benchmarks/detector.py DATA [--json FILE] [--sheet FILE.png]
+    python benchmarks/detector.py DATA [--finder] [--json FILE] [--sheet FILE.png]
 
 DATA holds cfp-dataset/, ytf/ and backgrounds/. Held back: CFP people 301-400, every seventh name of YouTube Faces,
 every fifth background. A face is found when some box overlaps the box of its annotated points by IoU >= 0.4.
+With --finder, the same of what users meet: the detector's candidates judged by landmarks, verifier and rule.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from facerec.landmarks.detector_scenes import (
     held_out_frame_people,
     read_rgb,
 )
+from facerec.landmarks.detectors import Detector
+from facerec.landmarks.finder import FaceFinder
 from facerec.landmarks.types import Box, Image
 
 FOUND_IOU = 0.4
@@ -38,20 +41,23 @@ HALF = 30  # CFP's own points; the rest of a frontal's outline are their reflect
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
+    parser.add_argument("--finder", action="store_true")
     parser.add_argument("--json", type=Path, default=None)
     parser.add_argument("--sheet", type=Path, default=None, help="render misses and false faces to this picture")
     parser.add_argument("--weights", type=Path, default=None, help="a safetensors file instead of the package's")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    detector = FaceDetector.load()
+    detector: Detector = Found(FaceFinder.load()) if arguments.finder else FaceDetector.load()
     if arguments.weights is not None:
         from safetensors.numpy import load_file
 
         detector = FaceDetector.from_arrays(load_file(arguments.weights))
     data: Path = arguments.data
     failures: list[Image] = []
-    figures: dict[str, float | int] = {"score_threshold": round(detector.score_threshold, 4)}
+    figures: dict[str, float | int] = {}
+    if isinstance(detector, FaceDetector):
+        figures["score_threshold"] = round(detector.score_threshold, 4)
     cfp = data / "cfp-dataset"
     figures |= found_share(detector, cfp_pictures(cfp, HELD_OUT_CFP, ["frontal"]), "cfp_frontal", failures)
     figures |= found_share(detector, cfp_pictures(cfp, HELD_OUT_CFP, ["profile"]), "cfp_profile", failures)
@@ -68,8 +74,18 @@ def main() -> None:
         write_sheet(arguments.sheet, failures)
 
 
+class Found:
+    """The finder's faces as a detector's boxes."""
+
+    def __init__(self, finder: FaceFinder) -> None:
+        self.finder = finder
+
+    def detect(self, image: Image) -> list[Box]:
+        return [face.box for face in self.finder.find(image)]
+
+
 def found_share(
-    detector: FaceDetector, pictures: Iterable[AnnotatedPicture], name: str, failures: list[Image]
+    detector: Detector, pictures: Iterable[AnnotatedPicture], name: str, failures: list[Image]
 ) -> dict[str, float | int]:
     overlaps, half_overlaps, several = [], [], 0
     for picture in pictures:
@@ -93,7 +109,7 @@ def found_share(
     return figures
 
 
-def empty_share(detector: FaceDetector, files: list[Path], failures: list[Image]) -> dict[str, float | int]:
+def empty_share(detector: Detector, files: list[Path], failures: list[Image]) -> dict[str, float | int]:
     empty = 0
     for path in files:
         image = read_rgb(path)
@@ -104,7 +120,7 @@ def empty_share(detector: FaceDetector, files: list[Path], failures: list[Image]
     return {"background_n": len(files), "background_empty": round(empty / len(files), 4)}
 
 
-def milliseconds(detector: FaceDetector) -> dict[str, float]:
+def milliseconds(detector: Detector) -> dict[str, float]:
     image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
     image = cv2.GaussianBlur(image, (0, 0), 4).astype(np.uint8, copy=False)
     figures = {}
@@ -120,7 +136,7 @@ def milliseconds(detector: FaceDetector) -> dict[str, float]:
     return figures
 
 
-def portraits(detector: FaceDetector) -> dict[str, int]:
+def portraits(detector: Detector) -> dict[str, int]:
     """The portraits that installed packages carry, in eleven forms each: how often just the face is found."""
     import matplotlib.cbook
 

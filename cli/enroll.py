@@ -13,9 +13,11 @@ import click
 
 from facerec.cli.options import (
     descriptor_option,
+    detector_option,
     device_option,
     gallery_option,
     json_option,
+    min_face_option,
     note,
     printable,
     quiet_option,
@@ -65,6 +67,8 @@ _SHOWN = 5
 @click.option("--strict", is_flag=True, help="Exit with 3 when photographs were skipped.")
 @click.option("--landmarks", type=click.Choice(["godp"]), default="godp", show_default=True, help="Landmark model.")
 @descriptor_option("the gallery's, resnet for a new one")
+@detector_option
+@min_face_option
 @device_option
 @json_option
 @quiet_option
@@ -81,6 +85,8 @@ def command(
     strict: bool,
     landmarks: str,
     descriptor: str | None,
+    detector: str,
+    min_face: float,
     device: str,
     as_json: bool,
     quiet: bool,
@@ -127,8 +133,14 @@ def command(
     if descriptor is None and isinstance(gallery_path, Path) and gallery_path.exists():
         with open_gallery(gallery_path) as gallery:
             descriptor = gallery_descriptor(gallery.contract_json)
-    described_by = descriptor or DEFAULT_DESCRIPTOR
-    load = functools.partial(Recognizer.load, landmarks=landmarks, descriptor=described_by, device=device)
+    load = functools.partial(
+        Recognizer.load,
+        landmarks=landmarks,
+        descriptor=descriptor or DEFAULT_DESCRIPTOR,
+        device=device,
+        detector=detector,
+        smallest=min_face,
+    )
     recognizer = load()
     try:
         with contextlib.ExitStack() as stack:

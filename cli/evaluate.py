@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from facerec.cli.options import device_option, json_option, note, quiet_option, resolve_device, write_json
+from facerec.cli.options import (
+    detector_option,
+    device_option,
+    json_option,
+    note,
+    quiet_option,
+    resolve_device,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
@@ -68,6 +76,7 @@ def command() -> None:
 @click.option("--worst", type=click.IntRange(min=0), default=12, show_default=True, help="Worst errors listed.")
 @click.option("--no-photos", is_flag=True, help="No thumbnails of photographs in the report.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap intervals.")
+@detector_option
 @device_option
 @json_option
 @quiet_option
@@ -88,6 +97,7 @@ def recognition(
     worst: int,
     no_photos: bool,
     seed: int,
+    detector: str,
     device: str,
     as_json: bool,
     quiet: bool,
@@ -127,15 +137,20 @@ def recognition(
     from facerec.evaluation.report import RunFacts, SystemRun, recognition_report
     from facerec.evaluation.signatures import describe_systems
     from facerec.evaluation.systems import parse_systems
+    from facerec.landmarks.detectors import boxes_digest
     from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
     from facerec.recognition.recognizer import Recognizer
 
     where = resolve_device(device)
     asked = parse_systems(systems or (f"{landmarks}+{descriptor or DEFAULT_DESCRIPTOR}",), landmarks)
     recognizers = {
-        one.name: Recognizer.load(landmarks=one.landmarks, descriptor=one.descriptor, device=where) for one in asked
+        one.name: Recognizer.load(landmarks=one.landmarks, descriptor=one.descriptor, device=where, detector=detector)
+        for one in asked
     }
     kept = None if no_cache else cache or (folder / "signatures" if folder is not None else None)
+    if kept is not None and (table := boxes_digest(detector)):
+        # A table of boxes is no part of the contract, so what was found with another one lies elsewhere.
+        kept = kept / f"boxes-{table[:16]}"
     started = time.perf_counter()
     with photo_progress(len(chosen.pictures), "Describing", quiet) as advance:
         runs = describe_systems(chosen.pictures, recognizers, kept, advance)
@@ -195,6 +210,7 @@ def recognition(
 @click.option("--report", "folder", type=click.Path(file_okay=False, path_type=Path), help="Write the report here.")
 @click.option("--worst", type=click.IntRange(min=0), default=12, show_default=True, help="Worst errors listed.")
 @click.option("--no-photos", is_flag=True, help="No thumbnails of photographs in the report.")
+@detector_option
 @device_option
 @json_option
 @quiet_option
@@ -210,6 +226,7 @@ def landmarks(
     folder: Path | None,
     worst: int,
     no_photos: bool,
+    detector: str,
     device: str,
     as_json: bool,
     quiet: bool,
@@ -230,18 +247,21 @@ def landmarks(
     from facerec.evaluation.landmark_figures import landmark_figures
     from facerec.evaluation.report import RunFacts, landmark_report
     from facerec.frontalize.face_model import FaceModel
-    from facerec.landmarks.detector import FaceDetector
+    from facerec.landmarks.detectors import load_detector
     from facerec.landmarks.landmarker import Landmarker
 
     where = resolve_device(device)
     landmarker = Landmarker.load(model, device=where)
-    detector = FaceDetector.load(device=where) if boxes == "detected" else None
+    chosen = load_detector(detector, where) if boxes == "detected" else None
     with photo_progress(len(annotated), "Locating", quiet) as advance:
-        results = locate_landmarks(annotated, landmarker, detector, advance)
+        results = locate_landmarks(annotated, landmarker, chosen.detector if chosen else None, advance)
     mean_face = FaceModel.load().landmarks()
     yaws = [one.yaw if one.yaw is not None else yaw_of_points(one.points, mean_face) for one in annotated]
     figures, rows = landmark_figures(annotated, results, yaws)
-    facts = RunFacts(settings={"landmarks": model, "boxes": boxes}, **_facts(ctx, where))
+    facts = RunFacts(
+        settings={"landmarks": model, "boxes": boxes, "detector": chosen.name if chosen else "none"},
+        **_facts(ctx, where),
+    )
     report = landmark_report(
         dataset, settings, figures, rows, results, _set_digest(annotated), facts, worst, rendered=dataset == "synthetic"
     )

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import click
 
-from facerec.cli.options import device_option, note, printable, quiet_option, resolve_device
+from facerec.cli.options import (
+    detector_option,
+    device_option,
+    min_face_option,
+    note,
+    printable,
+    quiet_option,
+    resolve_device,
+)
 
 
 @click.command(
@@ -24,6 +32,8 @@ from facerec.cli.options import device_option, note, printable, quiet_option, re
 @click.option("--contact-sheet", is_flag=True, help="Also one picture with all of them, contact-sheet.png.")
 @click.option("--landmarks", default="godp", show_default=True, help="Landmark model.")
 @click.option("--strict", is_flag=True, help="Exit with 3 when a photograph was skipped.")
+@detector_option
+@min_face_option
 @device_option
 @quiet_option
 def command(
@@ -34,6 +44,8 @@ def command(
     contact_sheet: bool,
     landmarks: str,
     strict: bool,
+    detector: str,
+    min_face: float,
     device: str,
     quiet: bool,
 ) -> None:
@@ -51,7 +63,9 @@ def command(
     from facerec.recognition.contact_sheet import contact_row, join_rows
     from facerec.recognition.recognizer import DescribedFace, Recognizer
 
-    recognizer = Recognizer.load(landmarks=landmarks, device=resolve_device(device))
+    recognizer = Recognizer.load(
+        landmarks=landmarks, device=resolve_device(device), detector=detector, smallest=min_face
+    )
     output.mkdir(parents=True, exist_ok=True)
     rows, skipped = [], 0
     used: set[str] = set()

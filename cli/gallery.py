@@ -11,9 +11,11 @@ import click
 
 from facerec.cli.options import (
     descriptor_option,
+    detector_option,
     device_option,
     gallery_option,
     json_option,
+    min_face_option,
     note,
     printable,
     quiet_option,
@@ -316,6 +318,8 @@ def index(gallery_path: Path | str, method: SearchMethod, as_json: bool, quiet: 
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Photographs at a time.")
 @click.option("--landmarks", type=click.Choice(["godp"]), default="godp", show_default=True, help="Landmark model.")
 @descriptor_option("resnet")
+@detector_option
+@min_face_option
 @device_option
 @json_option
 @quiet_option
@@ -326,6 +330,8 @@ def migrate_gallery(
     workers: int,
     landmarks: str,
     descriptor: str | None,
+    detector: str,
+    min_face: float,
     device: str,
     as_json: bool,
     quiet: bool,
@@ -346,7 +352,11 @@ def migrate_gallery(
     path = _file(gallery_path)
     with Gallery.open(path, write=True) as gallery:
         recognizer = Recognizer.load(
-            landmarks=landmarks, descriptor=descriptor or DEFAULT_DESCRIPTOR, device=resolve_device(device)
+            landmarks=landmarks,
+            descriptor=descriptor or DEFAULT_DESCRIPTOR,
+            device=resolve_device(device),
+            detector=detector,
+            smallest=min_face,
         )
         before = gallery.contract_digest
         if before == recognizer.contract.digest:

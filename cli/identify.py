@@ -10,9 +10,11 @@ import click
 
 from facerec.cli.options import (
     descriptor_option,
+    detector_option,
     device_option,
     gallery_option,
     json_option,
+    min_face_option,
     note,
     printable,
     quiet_option,
@@ -80,6 +82,8 @@ _CSV_COLUMNS = (
 @click.option("--strict", is_flag=True, help="Exit with 3 when a photograph had no usable face.")
 @click.option("--landmarks", type=click.Choice(["godp"]), default="godp", show_default=True, help="Landmark model.")
 @descriptor_option("the gallery's")
+@detector_option
+@min_face_option
 @device_option
 @json_option
 @quiet_option
@@ -96,6 +100,8 @@ def command(
     strict: bool,
     landmarks: str,
     descriptor: str | None,
+    detector: str,
+    min_face: float,
     device: str,
     as_json: bool,
     quiet: bool,
@@ -143,6 +149,8 @@ def command(
             landmarks=landmarks,
             descriptor=descriptor or gallery_descriptor(gallery.contract_json),
             device=resolve_device(device),
+            detector=detector,
+            smallest=min_face,
         )
         gallery.check_contract(recognizer.contract)
         scores = impostor_scores(gallery)

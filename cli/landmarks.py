@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from facerec.cli.options import device_option, note, quiet_option, resolve_device
+from facerec.cli.options import detector_option, device_option, min_face_option, note, quiet_option, resolve_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +43,8 @@ EXIT_SKIPPED = 3
 )
 @click.option("--mirrored", is_flag=True, help="Look at each face's mirror image too.")
 @click.option("--strict", is_flag=True, help="Exit with code 3 when a photograph was skipped.")
+@detector_option
+@min_face_option
 @device_option
 @quiet_option
 def command(
@@ -54,6 +56,8 @@ def command(
     boxes: int,
     mirrored: bool,
     strict: bool,
+    detector: str,
+    min_face: float,
     device: str,
     quiet: bool,
 ) -> int:
@@ -64,16 +68,15 @@ def command(
     """
     if form == "pts" and output is None:
         raise click.UsageError("--format pts needs -o/--output DIR")
-    from facerec.landmarks.detector import FaceDetector
     from facerec.landmarks.errors import UnusablePhotoError
-    from facerec.landmarks.finder import FaceFinder, FinderRule
+    from facerec.landmarks.finder import FaceFinder, FinderSettings
     from facerec.landmarks.image import find_photos, read_image, write_image
-    from facerec.landmarks.landmarker import Landmarker, LandmarkerSettings
+    from facerec.landmarks.landmarker import LandmarkerSettings
 
     where = resolve_device(device)
     files = find_photos(photos)
-    landmarker = Landmarker.load(model, where, LandmarkerSettings(mirrored=mirrored, boxes=boxes))
-    finder = FaceFinder(FaceDetector.load(where), landmarker, FinderRule.load())
+    settings = LandmarkerSettings(mirrored=mirrored, boxes=boxes)
+    finder = FaceFinder.load(model, where, settings, detector, FinderSettings(min_face))
     for folder in (output, overlay):
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)

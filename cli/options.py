@@ -65,6 +65,30 @@ def gallery_option(function: F) -> F:
     )(function)
 
 
+def detector_option(function: F) -> F:
+    """Add `--detector NAME` (argument `detector`, a name for `facerec.landmarks.detectors.load_detector`)."""
+    return click.option(
+        "--detector",
+        metavar="NAME",
+        default="facerec",
+        show_default=True,
+        help="facerec, yunet:PATH.onnx, scrfd:PATH.onnx, boxes:FILE.csv (columns file,x0,y0,x1,y1) or whole (every "
+        "picture is one face).",
+    )(function)
+
+
+def min_face_option(function: F) -> F:
+    """Add `--min-face PX` (argument `min_face`)."""
+    return click.option(
+        "--min-face",
+        type=click.FloatRange(min=0),
+        default=0.0,
+        show_default=True,
+        metavar="PX",
+        help="Leave out faces whose box's shorter side is less, px.",
+    )(function)
+
+
 def quiet_option(function: F) -> F:
     """Add `-q/--quiet` (argument `quiet`): no progress and no summary on stderr."""
     return click.option("-q", "--quiet", is_flag=True, help="No progress, no summary; errors only.")(function)

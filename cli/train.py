@@ -16,6 +16,7 @@ TRAINERS: dict[str, str] = {
     "texture-model": "Learn mean and modes of lifted textures, for rendering people.",
     "detector": "Learn the face detector.",
     "godp": "Learn the landmark network GoDP.",
+    "box": "Learn to move any detector's box onto the face.",
     "finder": "Learn when a detector's candidate is a face.",
     "fit-verdict": "Learn when a fit of the face model cannot be trusted.",
     "dfd": "Learn the descriptor of the lifted texture.",

@@ -6,60 +6,79 @@ from pathlib import Path
 
 import click
 
+from facerec.cli.options import note
+
 
 @click.command("finder")
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--false-share", default=0.025, show_default=True, help="Pictures without a face that may keep one.")
-@click.option("--faces", default=240, show_default=True, help="Training pictures of people, half of them profiles.")
-@click.option("--backgrounds", default=250, show_default=True, help="Training backgrounds.")
+@click.option(
+    "--false-share",
+    type=click.FloatRange(0, 1),
+    default=None,
+    help="Looks at pictures without a face that may keep one.  [default: the trainer's]",
+)
+@click.option("--faces", type=click.IntRange(min=20), default=None, help="Pictures of people to run the detector on.")
+@click.option("--backgrounds", type=click.IntRange(min=20), default=None, help="Backgrounds.  [default: all]")
+@click.option("--steps", type=click.IntRange(min=1), default=None, help="Steps of each of the verifier's networks.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the verifier's first weights and patches.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of the networks.")
 @click.option(
     "--skip",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Names of backgrounds in which there is a face after all, one a line.",
 )
-def command(data: Path, false_share: float, faces: int, backgrounds: int, skip: Path | None) -> None:
-    """Weigh the detector's score against the landmarks' confidence, on training pictures under DATA.
+def command(
+    data: Path,
+    false_share: float | None,
+    faces: int | None,
+    backgrounds: int | None,
+    steps: int | None,
+    seed: int,
+    threads: int,
+    skip: Path | None,
+) -> None:
+    """Learn to tell faces from what the detector takes for them, with the installed detector and landmark network.
 
-    DATA holds cfp-dataset/, ytf/ and backgrounds/. The held-back people and backgrounds are not touched.
+    DATA holds cfp-dataset/, ytf/ and backgrounds/; the held-back people and backgrounds are not touched. Run it again
+    whenever the detector or the landmark network was replaced. A few minutes on one core.
     """
-    from facerec.landmarks.checkpoint import save_weights
-    from facerec.landmarks.datasets import cfp_full_box, cfp_names, held_out_people, person_key, read_cfp
-    from facerec.landmarks.detector import FaceDetector
-    from facerec.landmarks.finder import FaceFinder, FinderRule, evidence, learn_rule
-    from facerec.landmarks.image import read_image
-    from facerec.landmarks.landmarker import Landmarker
-    from facerec.landmarks.markup import cfp_to_ibug68
+    from dataclasses import replace
 
-    finder = FaceFinder(FaceDetector.load(), Landmarker.load(), FinderRule(0.0, 0.0, 0.0))
-    cfp = data / "cfp-dataset"
-    held = held_out_people(data / "ytf", cfp)
-    numbers = [k for k, name in enumerate(cfp_names(cfp), start=1) if person_key(name) not in held]
-    true = []
-    for view in ("frontal", "profile"):
-        chosen = [item for item in read_cfp(cfp, numbers) if item[1] == view]
-        for path, kind, fiducials in chosen[:: max(1, 2 * len(chosen) // faces)]:
-            box = cfp_full_box(cfp_to_ibug68(fiducials, kind)[0], kind)
-            found = [f for f in finder.candidates(read_image(path)) if f.box.iou(box) >= 0.4]
-            true += [evidence(found[0].box, found[0].landmarks)] if found else []
-    files = [p for k, p in enumerate(sorted((data / "backgrounds").glob("*.jpg"))) if k % 5 != 0]
-    skipped = set(skip.read_text().split()) if skip else set()
-    files = [p for p in files if p.name not in skipped]
-    files = files[:: max(1, len(files) // backgrounds)]
-    others = [[evidence(f.box, f.landmarks) for f in finder.candidates(read_image(p))] for p in files]
-    rule = learn_rule(true, others, false_share)
     import numpy as np
+    import torch
 
-    kept = np.mean([rule.score * s + rule.confidence * c + rule.bias >= 0 for s, c in true])
+    from facerec.landmarks.checkpoint import save_weights
+    from facerec.landmarks.finder_training import FinderTraining, collect, learn_finder
+    from facerec.landmarks.verifier import verifier_arrays
+
+    plain = FinderTraining()
+    settings = replace(
+        plain,
+        false_share=plain.false_share if false_share is None else false_share,
+        faces=faces or plain.faces,
+        backgrounds=backgrounds or plain.backgrounds,
+        verifier=replace(plain.verifier, seed=seed, steps=steps or plain.verifier.steps),
+    )
+    skipped = set(skip.read_text(encoding="utf-8").split()) if skip else set()
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        seen = collect(data, settings, skipped, note)
+        rule, networks, figures = learn_finder(seen, settings, note)
+    finally:
+        torch.set_num_threads(threads_before)
+    numbers = np.array([rule.score, rule.confidence, rule.bias, rule.verifier, rule.agreement])
     record = save_weights(
         "landmarks",
         "finder",
-        {"rule": np.array([rule.score, rule.confidence, rule.bias])},
-        what="when a candidate is a face: weights of detector score and landmark confidence",
-        training_sets=["CFP", "background photographs without faces"],
-        split="CFP folds 1-6 without namesakes of held-back people; backgrounds except every fifth",
-        metric={"train_faces_kept": round(float(kept), 4), "train_backgrounds_false": false_share},
-        licence="research use only: learnt from CFP",
-        command=f"facerec train finder DATA --false-share {false_share} --faces {faces} --backgrounds {backgrounds}"
+        {"rule": numbers} | {f"verifier.{name}": value for name, value in verifier_arrays(networks).items()},
+        what="When a candidate is a face: the verifier's networks, and how much detector, landmarks and they count.",
+        training_sets=["Celebrities in Frontal-Profile", "YouTube Faces", "background photographs without faces"],
+        split="people and backgrounds that are not held back; the line from backgrounds the detector never saw",
+        metric=figures,
+        licence="research use: learnt from CFP and YouTube Faces",
+        command=f"facerec train finder DATA --false-share {settings.false_share} --faces {settings.faces} "
+        f"--backgrounds {settings.backgrounds} --steps {settings.verifier.steps} --seed {seed}"
         + (" --skip FILE" if skip else ""),
     )
-    click.echo(f"{record.file}: {rule}, keeps {kept:.1%} of {len(true)} training faces")
+    click.echo(f"{record.file}: {rule}; {figures}")

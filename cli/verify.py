@@ -10,8 +10,10 @@ import click
 
 from facerec.cli.options import (
     descriptor_option,
+    detector_option,
     device_option,
     json_option,
+    min_face_option,
     note,
     printable,
     quiet_option,
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 )
 @click.option("--landmarks", type=click.Choice(["godp"]), default="godp", show_default=True, help="Landmark model.")
 @descriptor_option("resnet")
+@detector_option
+@min_face_option
 @device_option
 @json_option
 @quiet_option
@@ -47,6 +51,8 @@ def command(
     far: float | None,
     landmarks: str,
     descriptor: str | None,
+    detector: str,
+    min_face: float,
     device: str,
     as_json: bool,
     quiet: bool,
@@ -70,7 +76,11 @@ def command(
     )
 
     recognizer = Recognizer.load(
-        landmarks=landmarks, descriptor=descriptor or DEFAULT_DESCRIPTOR, device=resolve_device(device)
+        landmarks=landmarks,
+        descriptor=descriptor or DEFAULT_DESCRIPTOR,
+        device=resolve_device(device),
+        detector=detector,
+        smallest=min_face,
     )
     contract = recognizer.contract.digest
     if threshold is not None:

@@ -1,109 +1,252 @@
-"""Finding faces: the detector's candidates, judged again by what the landmark network makes of them.
+"""Finding faces: the detector's candidates, judged again by what two other networks make of them.
 
-A patch that only looks like a face from afar gets scattered, unsure landmarks. So the detector may be generous, and
-score and landmark confidence decide together:
+A patch that only looks like a face from afar gets scattered, unsure landmarks, and the verifier's larger look tells
+dogs and ornaments apart. So the detector may be generous, and all of them decide together:
 
-    a log(score / (1 - score)) + b median(confidence) + c >= 0.
+    a log(score / (1 - score)) + b median(confidence) + c verifier + d agreement + e >= 0.
 
-The three numbers are learnt on training pictures and come as the weights `finder`.
+The numbers are learnt on training pictures and come, with the verifier's networks, as the weights `finder`.
+Detectors that are plugged in (`facerec.landmarks.detectors`) decide for themselves: what the rule knows of scores is
+the own detector's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from facerec.landmarks.checkpoint import load_weights
-from facerec.landmarks.detector import FaceDetector
+from facerec.landmarks.detectors import DEFAULT_DETECTOR, ChosenDetector, Detector, load_detector
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.landmarker import Landmarker
+from facerec.landmarks.landmarker import Landmarker, LandmarkerSettings
 from facerec.landmarks.types import Box, Face, Image, Landmarks, check_image
+from facerec.landmarks.verifier import Verifier, verifier_from_arrays
+
+Evidence = NDArray[np.float64]
+"""(4,): log-odds of the detector's score, median landmark confidence, the verifier's log-odds, agreement."""
 
 
-def evidence(box: Box, landmarks: Landmarks) -> tuple[float, float]:
-    """What the rule weighs: the log-odds of the box's score, and the median landmark confidence."""
-    score = float(np.clip(box.score, 1e-3, 1 - 1e-3))
-    return float(np.log(score / (1 - score))), float(np.median(landmarks.confidence))
+def evidence(box: Box, landmarks: Landmarks, verified: float = 0.0) -> Evidence:
+    """What the rule weighs.
+
+    Args:
+        box: of the detector.
+        landmarks: located in it.
+        verified: the verifier's log-odds.
+
+    Returns:
+        (4,), see `Evidence`; agreement is the overlap (IoU) of the landmarks' tight box with the detector's.
+    """
+    spread = np.ptp(landmarks.points, axis=0)
+    agreement = box.iou(Box.around(landmarks.points)) if spread.min() > 0 else 0.0
+    return np.array([_log_odds(box.score), float(np.median(landmarks.confidence)), verified, agreement])
+
+
+def _log_odds(score: float) -> float:
+    score = float(np.clip(score, 1e-3, 1 - 1e-3))
+    return float(np.log(score / (1 - score)))
 
 
 @dataclass(frozen=True)
 class FinderRule:
-    """The rule's numbers: `score` a, `confidence` b, `bias` c."""
+    """The rule's numbers: `score` a, `confidence` b, `bias` e, `verifier` c, `agreement` d."""
 
     score: float
     confidence: float
     bias: float
+    verifier: float = 0.0
+    agreement: float = 0.0
+
+    @property
+    def weights(self) -> Evidence:
+        """(4,) in the order of `Evidence`."""
+        return np.array([self.score, self.confidence, self.verifier, self.agreement])
+
+    def odds(self, seen: Evidence) -> float:
+        """Log-odds that this is a face, shifted so that 0 is the chosen operating point."""
+        return float(self.weights @ seen) + self.bias
+
+    def best_odds(self, score: float, verified: float) -> float:
+        """The largest `odds` that any landmarks could give a candidate: confidence and agreement are at most 1."""
+        known = self.score * _log_odds(score) + self.verifier * verified + self.bias
+        return known + max(0.0, self.confidence) + max(0.0, self.agreement)
 
     @staticmethod
-    def load() -> FinderRule:
-        """The rule that comes with the package."""
-        return FinderRule(*(float(v) for v in load_weights("landmarks", "finder")["rule"]))
+    def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> FinderRule:
+        """The rule of a weight file: array "rule", (5,) in the order of the fields."""
+        numbers = arrays.get("rule")
+        if numbers is None or numbers.shape != (5,):
+            raise InvalidInputError(f"expected finder weights with 'rule' (5,); got {sorted(arrays)[:5]} ...")
+        return FinderRule(*(float(v) for v in numbers))
 
-    def odds(self, box: Box, landmarks: Landmarks) -> float:
-        """Log-odds that this is a face, shifted so that 0 is the chosen operating point."""
-        s, c = evidence(box, landmarks)
-        return self.score * s + self.confidence * c + self.bias
+
+JUDGE: Final = "godp"
+"""The landmark model whose confidence the package's rule weighs."""
+
+
+@dataclass(frozen=True)
+class FinderSettings:
+    """Which faces are wanted.
+
+    Attributes:
+        smallest: faces whose box's shorter side is less are left out, px. 0 keeps all: how small a face still serves is
+            the user's to say.
+    """
+
+    smallest: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.smallest) and self.smallest >= 0):
+            raise InvalidInputError(f"expected a smallest face of at least 0 px; got {self.smallest}")
 
 
 class FaceFinder:
-    """Detector, landmark network and rule together; keeps no state between calls."""
+    """Detector, landmark network, verifier and rule together; keeps no state between calls.
 
-    def __init__(self, detector: FaceDetector, landmarker: Landmarker, rule: FinderRule) -> None:
+    Args:
+        detector: its boxes are the tight boxes of the 68 landmarks.
+        landmarker: locates the landmarks that faces get.
+        rule: which candidates are faces; None: the detector hands out faces.
+        verifier: None: the rule gets 0 in its place.
+        settings: which faces are wanted.
+        judge: the model whose confidence the rule was learnt on, where `landmarker` is another one.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        landmarker: Landmarker,
+        rule: FinderRule | None,
+        verifier: Verifier | None = None,
+        settings: FinderSettings | None = None,
+        judge: Landmarker | None = None,
+    ) -> None:
         self._detector = detector
         self._landmarker = landmarker
+        self._judge = judge
         self._rule = rule
+        self._verifier = verifier
+        self.settings = settings or FinderSettings()
 
     @staticmethod
-    def load(landmarks: str = "godp", device: str = "cpu") -> FaceFinder:
-        """The models that come with the package."""
-        return FaceFinder(FaceDetector.load(device), Landmarker.load(landmarks, device), FinderRule.load())
+    def load(
+        landmarks: str = JUDGE,
+        device: str = "cpu",
+        settings: LandmarkerSettings | None = None,
+        detector: str | ChosenDetector = DEFAULT_DETECTOR,
+        wanted: FinderSettings | None = None,
+    ) -> FaceFinder:
+        """The models that come with the package, or a detector that is plugged in.
+
+        Args:
+            landmarks: name of the landmark model.
+            device: "cpu" or "cuda".
+            settings: how faces are located.
+            detector: name of the detector (`facerec.landmarks.detectors.DETECTORS`), or one that is loaded already.
+            wanted: which faces are wanted.
+        """
+        chosen = load_detector(detector, device) if isinstance(detector, str) else detector
+        landmarker = Landmarker.load(landmarks, device, settings)
+        if not chosen.candidates:
+            return FaceFinder(chosen.detector, landmarker, None, settings=wanted)
+        rule, verifier = load_judge(device)
+        judge = None if landmarks == JUDGE else Landmarker.load(JUDGE, device)
+        return FaceFinder(chosen.detector, landmarker, rule, verifier, wanted, judge)
 
     def candidates(self, image: Image) -> list[Face]:
-        """All of the detector's candidates with their landmarks, the largest first; most are faces, some are not."""
-        check_image(image)
-        boxes = sorted(self._detector.detect(image), key=lambda box: -box.width * box.height)
+        """All of the detector's boxes with their landmarks, the largest first; of candidates some are no faces."""
+        boxes = self._boxes(image)
         located = self._landmarker.locate(image, boxes) if boxes else []
         return [Face(image, box, landmarks) for box, landmarks in zip(boxes, located, strict=True)]
 
     def find(self, image: Image) -> list[Face]:
         """The faces of a picture (H, W, 3), the largest first; an empty list when there is none.
 
-        The score of each face's box is the probability the rule gives it; 0.5 is where it draws the line.
+        Faces of one size come from top to bottom, then from left to right. Where the rule decided, the score of a
+        face's box is the probability that the rule gives it; 0.5 is where it draws the line.
         """
-        faces = []
-        for face in self.candidates(image):
-            odds = self._rule.odds(face.box, face.landmarks)
+        boxes = self._boxes(image)
+        rule = self._rule
+        if rule is None:
+            located = self._landmarker.locate(image, boxes) if boxes else []
+            return [Face(image, box, landmarks) for box, landmarks in zip(boxes, located, strict=True)]
+        verified = self.verified(image, boxes)
+        # Locating is the slow part, and no landmarks can save these.
+        hopeful = [i for i, box in enumerate(boxes) if rule.best_odds(box.score, float(verified[i])) >= 0]
+        judge = self._judge or self._landmarker
+        evident = judge.locate(image, [boxes[i] for i in hopeful]) if hopeful else []
+        accepted: list[tuple[Box, Landmarks]] = []
+        for i, landmarks in zip(hopeful, evident, strict=True):
+            odds = rule.odds(evidence(boxes[i], landmarks, float(verified[i])))
             if odds >= 0:
-                b = face.box
+                b = boxes[i]
                 score = float(1 / (1 + np.exp(-np.clip(odds, -30, 30))))
-                faces.append(Face(image, Box(b.x0, b.y0, b.x1, b.y1, score), face.landmarks))
-        return faces
+                accepted.append((Box(b.x0, b.y0, b.x1, b.y1, score), landmarks))
+        located = [landmarks for _, landmarks in accepted]
+        if self._judge is not None and accepted:
+            located = self._landmarker.locate(image, [box for box, _ in accepted])
+        return [Face(image, box, landmarks) for (box, _), landmarks in zip(accepted, located, strict=True)]
+
+    def verified(self, image: Image, boxes: Sequence[Box]) -> NDArray[np.float64]:
+        """(N,) the verifier's log-odds of boxes; 0 without a verifier."""
+        return np.zeros(len(boxes)) if self._verifier is None else self._verifier.log_odds(image, boxes)
+
+    def _boxes(self, image: Image) -> list[Box]:
+        found = self._detector.detect(check_image(image))
+        wanted = [box for box in found if min(box.width, box.height) >= self.settings.smallest]
+        return sorted(wanted, key=lambda box: (-box.width * box.height, box.y0, box.x0))
+
+
+def load_judge(device: str = "cpu") -> tuple[FinderRule, Verifier]:
+    """The rule and the verifier that come with the package.
+
+    Raises:
+        InvalidInputError: the weights are not installed.
+        ContractError: the weight file is not the recorded one.
+    """
+    arrays = load_weights("landmarks", "finder")
+    networks = {name.removeprefix("verifier."): v for name, v in arrays.items() if name.startswith("verifier.")}
+    return FinderRule.from_arrays(arrays), verifier_from_arrays(networks, device)
 
 
 def learn_rule(
-    faces: list[tuple[float, float]], others: list[list[tuple[float, float]]], false_share: float
+    faces: Sequence[Evidence],
+    others: Sequence[Sequence[Evidence]],
+    false_share: float,
+    looks: Sequence[Sequence[Evidence]] | None = None,
 ) -> FinderRule:
     """Fit the rule by logistic regression, then move its line to the false alarms that are allowed.
 
     Args:
         faces: `evidence` of true faces.
         others: for each picture without a face, the `evidence` of its candidates.
-        false_share: share of those pictures that may keep one.
+        false_share: share of `looks` that may keep one.
+        looks: the same of pictures that no model was trained on; `others` when there are none.
+
+    Raises:
+        InvalidInputError: fewer than ten faces or false candidates.
     """
     from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
 
-    negatives = [e for picture in others for e in picture]
+    looks = others if looks is None else looks
+    negatives = [e for picture in [*others, *([] if looks is others else looks)] for e in picture]
     if len(faces) < 10 or len(negatives) < 10:
         raise InvalidInputError(
             f"expected at least ten faces and ten false candidates; got {len(faces)}, {len(negatives)}"
         )
-    x = np.array(faces + negatives)
+    x = np.array([*faces, *negatives])
     y = np.array([1] * len(faces) + [0] * len(negatives))
-    fitted = LogisticRegression(C=10.0, max_iter=2000, class_weight="balanced").fit(x, y)
-    a, b = (float(v) for v in fitted.coef_[0])
-    worst = np.sort([max((a * s + b * c for s, c in picture), default=-np.inf) for picture in others])[::-1]
-    allowed = int(false_share * len(others))
+    scaler = StandardScaler().fit(x)
+    fitted = LogisticRegression(C=1.0, max_iter=2000, class_weight="balanced").fit(scaler.transform(x), y)
+    weights = np.asarray(fitted.coef_[0] / scaler.scale_, dtype=np.float64)
+    worst = np.sort([max((float(weights @ e) for e in picture), default=-np.inf) for picture in looks])[::-1]
+    allowed = int(false_share * len(looks))
     # Just above the first picture that must lose its false face.
-    line = float(worst[allowed]) if np.isfinite(worst[allowed]) else min(a * s + b * c for s, c in faces)
-    return FinderRule(a, b, -line - 1e-6)
+    line = float(worst[allowed]) if np.isfinite(worst[allowed]) else min(float(weights @ e) for e in faces)
+    score, confidence, verifier, agreement = (float(v) for v in weights)
+    return FinderRule(score, confidence, -line - 1e-6, verifier, agreement)

@@ -18,6 +18,7 @@ from facerec.frontalize.fit import fit_face
 from facerec.frontalize.texture import TEXTURE_SIZE, lift_texture
 from facerec.frontalize.types import FaceTexture, FittedFace
 from facerec.landmarks.checkpoint import weight_record
+from facerec.landmarks.detectors import DEFAULT_DETECTOR, load_detector
 from facerec.landmarks.errors import ReasonCode, UnusablePhotoError
 from facerec.landmarks.types import Box, Face, Image
 from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR, Descriptor, load_descriptor
@@ -35,7 +36,7 @@ class Contract:
     """What shaped a signature's numbers. Signatures compare only under equal contracts.
 
     Attributes:
-        descriptor: name of the descriptor; detector, landmarks: names of the models.
+        descriptor, landmarks, detector: names of the models.
         weights: name and SHA-256 of each weight file the path used.
         texture: side of the UV chart, texels.
         preprocessing: see `PREPROCESSING`.
@@ -44,6 +45,7 @@ class Contract:
     descriptor: str
     landmarks: str
     weights: tuple[tuple[str, str], ...]
+    detector: str = DEFAULT_DETECTOR
     texture: int = TEXTURE_SIZE
     preprocessing: int = PREPROCESSING
 
@@ -150,28 +152,45 @@ class Recognizer:
         self._contract = contract
 
     @staticmethod
-    def load(landmarks: str = "godp", descriptor: str = DEFAULT_DESCRIPTOR, device: str = "cpu") -> Recognizer:
+    def load(
+        landmarks: str = "godp",
+        descriptor: str = DEFAULT_DESCRIPTOR,
+        device: str = "cpu",
+        detector: str = DEFAULT_DETECTOR,
+        smallest: float = 0.0,
+    ) -> Recognizer:
         """The models that come with the package.
 
         Args:
             landmarks: name of the landmark model; descriptor: name of the descriptor, see `DESCRIPTORS`.
             device: "cpu" or "cuda".
+            detector: name of the detector, see `facerec.landmarks.detectors.DETECTORS`.
+            smallest: smaller faces are left out, see `FinderSettings`, px. It shapes no signature, so no contract
+                holds it.
 
         Raises:
             InvalidInputError: no such model or weights. ContractError: a weight file is not the recorded one.
             DeviceError: the device is not there.
         """
-        from facerec.landmarks.finder import FaceFinder
+        from facerec.landmarks.finder import JUDGE, FaceFinder, FinderSettings
 
         described = load_descriptor(descriptor, device)
-        used = [("landmarks", name) for name in ("detector", landmarks, "finder")]
+        chosen = load_detector(detector, device)
+        # Candidates are judged by one landmark model, whichever locates the points; named once where it does both.
+        located = dict.fromkeys((landmarks, JUDGE, "finder") if chosen.candidates else (landmarks,))
+        used = [("landmarks", name) for name in located]
         used += [("frontalize", "face_model"), ("frontalize", "fit_verdict")]
         weights = tuple((f"{folder}/{name}", weight_record(folder, name).sha256) for folder, name in used)
         return Recognizer(
-            FaceFinder.load(landmarks, device),
+            FaceFinder.load(landmarks, device, detector=chosen, wanted=FinderSettings(smallest)),
             FaceModel.load(),
             described,
-            Contract(descriptor=described.name, landmarks=landmarks, weights=weights + described.weights),
+            Contract(
+                descriptor=described.name,
+                landmarks=landmarks,
+                detector=chosen.name,
+                weights=chosen.weights + weights + described.weights,
+            ),
         )
 
     @property

@@ -67,7 +67,9 @@ class PretendRecognizer:
         self.described = 0
 
     @classmethod
-    def load(cls, landmarks: str = "godp", descriptor: str = "dfd", device: str = "cpu") -> PretendRecognizer:
+    def load(
+        cls, landmarks: str = "godp", descriptor: str = "dfd", device: str = "cpu", **finding: object
+    ) -> PretendRecognizer:
         return cls()
 
     def describe(self, image):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from facerec.cli.main import run
+from facerec.landmarks import finder
 from facerec.landmarks.detector import FaceDetector
 from facerec.landmarks.finder import FinderRule
 from facerec.landmarks.image import read_image, write_image
@@ -36,7 +37,7 @@ class PretendLandmarker:
 def pretend_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FaceDetector, "load", lambda *_, **__: PretendDetector())
     monkeypatch.setattr(Landmarker, "load", lambda *_, **__: PretendLandmarker())
-    monkeypatch.setattr(FinderRule, "load", lambda: FinderRule(1.0, 0.0, 5.0))
+    monkeypatch.setattr(finder, "load_judge", lambda device: (FinderRule(1.0, 0.0, 5.0), None))
 
 
 def picture(path: Path, level: int = 150, width: int = 100) -> Path:

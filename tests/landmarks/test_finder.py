@@ -1,10 +1,10 @@
-"""The rule that tells faces from what only looks like one."""
+"""The rule that tells faces from what only looks like one, and the order faces come in."""
 
 import numpy as np
 import pytest
 
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.finder import FaceFinder, FinderRule, evidence, learn_rule
+from facerec.landmarks.finder import FaceFinder, FinderRule, FinderSettings, evidence, learn_rule
 from facerec.landmarks.types import Box, Landmarks
 
 PICTURE = np.zeros((100, 100, 3), np.uint8)
@@ -18,7 +18,11 @@ class Detector:
 class Landmarker:
     """Sure about the largest box only."""
 
+    def __init__(self):
+        self.located = []
+
     def locate(self, image, boxes):
+        self.located += boxes
         out = []
         for box in boxes:
             sure = 0.9 if box.width > 50 else 0.1
@@ -27,10 +31,57 @@ class Landmarker:
         return out
 
 
+class Verifier:
+    """Knows the tall box for what it is."""
+
+    def log_odds(self, image, boxes):
+        return np.array([-9.0 if box.height > 1.5 * box.width else 3.0 for box in boxes])
+
+
 def test_sure_landmarks_save_a_weak_candidate_and_unsure_ones_cost_a_strong_one():
     faces = FaceFinder(Detector(), Landmarker(), FinderRule(1.0, 20.0, -10.0)).find(PICTURE)
     assert [face.box.width for face in faces] == [60]
     assert faces[0].box.score > 0.99
+
+
+def test_the_verifier_has_its_say():
+    rule = FinderRule(0.0, 0.0, 0.0, verifier=1.0)
+    found = FaceFinder(Detector(), Landmarker(), rule, Verifier()).find(PICTURE)
+    assert [face.box.width for face in found] == [60, 10]
+
+
+def test_a_detector_that_is_plugged_in_is_believed():
+    found = FaceFinder(Detector(), Landmarker(), None).find(PICTURE)
+    assert [face.box.score for face in found] == [0.6, 0.95, 0.9]
+
+
+def test_the_judge_decides_and_the_landmarker_locates_what_is_left():
+    class Other:
+        def locate(self, image, boxes):
+            assert [box.width for box in boxes] == [60]
+            return [Landmarks(np.full((68, 2), 7, np.float32), np.zeros(68, np.float32), np.ones(68, bool))]
+
+    (face,) = FaceFinder(Detector(), Other(), FinderRule(1.0, 20.0, -10.0), judge=Landmarker()).find(PICTURE)
+    assert (face.landmarks.points == 7).all()
+
+
+def test_landmarks_are_located_only_where_they_can_still_matter():
+    """Skipping what no landmarks could save is exact: the faces are those of locating everything."""
+    for rule in (FinderRule(1.0, 20.0, -21.0), FinderRule(2.0, 1.0, -4.0, 0.5), FinderRule(1.0, -3.0, 0.0, 0.2, 2.0)):
+        marks = Landmarker()
+        finder = FaceFinder(Detector(), marks, rule, Verifier())
+        found = {face.box.x0 for face in finder.find(PICTURE)}
+        everything = finder.candidates(PICTURE)
+        verified = finder.verified(PICTURE, [face.box for face in everything])
+        exact = {
+            face.box.x0
+            for face, v in zip(everything, verified, strict=True)
+            if rule.odds(evidence(face.box, face.landmarks, v)) >= 0
+        }
+        assert found == exact
+    marks = Landmarker()
+    FaceFinder(Detector(), marks, FinderRule(1.0, 1.0, 0.0, 1.0), Verifier()).find(PICTURE)
+    assert 5 not in {box.x0 for box in marks.located}
 
 
 def test_candidates_come_the_largest_first():
@@ -40,24 +91,72 @@ def test_candidates_come_the_largest_first():
     assert len(areas) == 3
 
 
-def test_evidence_is_the_scores_log_odds_and_the_median_confidence():
+def test_faces_of_one_size_come_from_top_to_bottom_and_left_to_right_whatever_their_scores():
+    class Crowd:
+        def __init__(self, order):
+            self.order = order
+
+        def detect(self, image):
+            places = [(50, 0), (0, 0), (0, 40), (70, 40)]
+            return [Box(*places[i], places[i][0] + 20, places[i][1] + 20, 0.5 + i / 10) for i in self.order]
+
+    for order in ((0, 1, 2, 3), (3, 1, 0, 2)):
+        found = FaceFinder(Crowd(order), Landmarker(), None).find(PICTURE)
+        assert [(f.box.x0, f.box.y0) for f in found] == [(0, 0), (50, 0), (0, 40), (70, 40)]
+
+
+def test_faces_below_the_smallest_wanted_size_are_left_out():
+    def sides(smallest):
+        finder = FaceFinder(Detector(), Landmarker(), None, settings=FinderSettings(smallest))
+        return [min(face.box.width, face.box.height) for face in finder.find(PICTURE)]
+
+    assert sides(0) == [60, 20, 10]
+    assert sides(20) == [60, 20]
+    assert sides(20.5) == [60]
+    with pytest.raises(InvalidInputError, match="at least 0"):
+        FinderSettings(-1)
+
+
+def test_evidence_is_log_odds_median_confidence_verdict_and_agreement():
     confidence = np.linspace(0, 1, 68).astype(np.float32)
-    marks = Landmarks(np.zeros((68, 2), np.float32), confidence, np.ones(68, bool))
-    score, middle = evidence(Box(0, 0, 1, 1, 0.75), marks)
-    assert score == pytest.approx(np.log(3))
-    assert middle == pytest.approx(0.5, abs=0.01)
+    points = np.zeros((68, 2), np.float32)
+    points[1] = 10, 20
+    seen = evidence(Box(0, 0, 20, 20, 0.75), Landmarks(points, confidence, np.ones(68, bool)), -1.5)
+    assert seen == pytest.approx([np.log(3), 0.5, -1.5, 0.5], abs=0.01)
+    collapsed = Landmarks(np.zeros((68, 2), np.float32), confidence, np.ones(68, bool))
+    assert evidence(Box(0, 0, 20, 20, 0.75), collapsed)[3] == 0
+
+
+def made_up(rng, middle, count):
+    return list(rng.normal(middle, 0.2, (count, 4)))
 
 
 def test_the_learnt_line_keeps_no_more_false_faces_than_allowed():
     rng = np.random.default_rng(0)
-    faces = [(float(s), float(c)) for s, c in rng.normal((1.5, 0.8), 0.2, (60, 2))]
-    others = [[(float(s), float(c)) for s, c in rng.normal((0.5, 0.4), 0.2, (2, 2))] for _ in range(100)]
+    faces = made_up(rng, (1.5, 0.8, 2.0, 0.7), 60)
+    others = [made_up(rng, (0.5, 0.4, 0.5, 0.5), 2) for _ in range(100)]
     for share in (0.0, 0.05, 0.2):
         rule = learn_rule(faces, others, share)
-        kept = sum(any(rule.score * s + rule.confidence * c + rule.bias >= 0 for s, c in p) for p in others)
-        assert kept == int(share * 100)
+        assert sum(any(rule.odds(e) >= 0 for e in p) for p in others) == int(share * 100)
+    assert min(rule.score, rule.confidence, rule.verifier) > 0
+
+
+def test_the_line_is_drawn_on_the_looks_alone():
+    rng = np.random.default_rng(1)
+    faces = made_up(rng, (1.5, 0.8, 2.0, 0.7), 60)
+    others = [made_up(rng, (0.5, 0.4, 0.5, 0.5), 1) for _ in range(50)]
+    hard = [made_up(rng, (1.3, 0.7, 1.5, 0.6), 1) for _ in range(50)]
+    rule = learn_rule(faces, others, 0.0, hard)
+    assert all(rule.odds(e) < 0 for p in hard for e in p)
+    assert any(rule.odds(e) < learn_rule(faces, others, 0.0).odds(e) for e in faces)
 
 
 def test_too_few_candidates_to_learn_from_are_refused():
     with pytest.raises(InvalidInputError, match="at least ten"):
-        learn_rule([(1.0, 1.0)] * 20, [[(0.0, 0.0)]] * 3, 0.1)
+        learn_rule([np.ones(4)] * 20, [[np.zeros(4)]] * 3, 0.1)
+
+
+def test_other_arrays_are_no_rule():
+    assert FinderRule.from_arrays({"rule": np.arange(5.0)}) == FinderRule(0, 1, 2, 3, 4)
+    with pytest.raises(InvalidInputError, match="rule"):
+        FinderRule.from_arrays({"rule": np.arange(3.0)})

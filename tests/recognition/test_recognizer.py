@@ -11,7 +11,8 @@ import pytest
 
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.types import Camera, FaceTexture, FittedFace
-from facerec.landmarks.detector import FaceDetector
+from facerec.landmarks import finder
+from facerec.landmarks.detectors import ChosenDetector
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.finder import FaceFinder, FinderRule
 from facerec.landmarks.landmarker import Landmarker
@@ -67,8 +68,8 @@ class PretendedDescriptor:
 def pretended(faces: Sequence[tuple[Box, np.ndarray]], descriptor: PretendedDescriptor | None = None) -> Recognizer:
     detector = PretendedDetector([box for box, _ in faces])
     landmarker = PretendedLandmarker({box.x0: points for box, points in faces})
-    finder = FaceFinder(detector, landmarker, FinderRule(0.0, 0.0, 0.0))  # type: ignore[arg-type]
-    return Recognizer(finder, FaceModel.load(), descriptor or PretendedDescriptor(), CONTRACT)
+    found_by = FaceFinder(detector, landmarker, FinderRule(0.0, 0.0, 0.0))  # type: ignore[arg-type]
+    return Recognizer(found_by, FaceModel.load(), descriptor or PretendedDescriptor(), CONTRACT)
 
 
 def boxed(points: np.ndarray, score: float) -> tuple[Box, np.ndarray]:
@@ -170,19 +171,29 @@ def test_a_loaded_recognizers_contract_names_every_weight_file_of_its_path(
     monkeypatch.setattr(
         recognizer, "load_descriptor", lambda chosen, device: SimpleNamespace(name=chosen, weights=described_by)
     )
-    monkeypatch.setattr(FaceDetector, "load", staticmethod(lambda device: PretendedDetector([])))
-    monkeypatch.setattr(Landmarker, "load", staticmethod(lambda model, device: PretendedLandmarker({})))
-    monkeypatch.setattr(FinderRule, "load", staticmethod(lambda: FinderRule(0.0, 0.0, 0.0)))
+    own = ChosenDetector(PretendedDetector([]), "facerec", (("landmarks/detector", "c" * 64),), candidates=True)
+    other = ChosenDetector(PretendedDetector([]), "yunet:a.onnx", (("a.onnx", "d" * 64),), candidates=False)
+    monkeypatch.setattr(recognizer, "load_detector", lambda chosen, device: own if chosen == "facerec" else other)
+    monkeypatch.setattr(Landmarker, "load", staticmethod(lambda model, device, settings: PretendedLandmarker({})))
+    monkeypatch.setattr(finder, "load_judge", lambda device: (FinderRule(0.0, 0.0, 0.0), None))
     one = Recognizer.load(landmarks="godp", descriptor=name).contract
     assert (one.descriptor, one.landmarks) == (name, "godp")
     wanted = {
-        "landmarks/detector",
         "landmarks/godp",
         "landmarks/finder",
         "frontalize/face_model",
         "frontalize/fit_verdict",
     }
     assert wanted == set(asked)
-    assert {weight for weight, _ in one.weights} == wanted | {"recognition/w1", "net.onnx"}
+    assert {weight for weight, _ in one.weights} == wanted | {"landmarks/detector", "recognition/w1", "net.onnx"}
+    plugged = Recognizer.load(landmarks="godp", descriptor=name, detector="yunet:b/a.onnx").contract
+    # A detector that is plugged in is judged by no rule, so the rule's weights shape nothing.
+    assert {weight for weight, _ in plugged.weights} == (wanted - {"landmarks/finder"}) | {
+        "a.onnx",
+        "recognition/w1",
+        "net.onnx",
+    }
+    assert plugged.detector == "yunet:a.onnx"
+    assert plugged.digest != one.digest
     sha["value"] = "1" * 64
     assert Recognizer.load(landmarks="godp", descriptor=name).contract.digest != one.digest
