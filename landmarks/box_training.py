@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import cv2
 import numpy as np

@@ -155,7 +155,7 @@ def completed_by_mirror(points: Floats) -> Floats:
     Raises:
         InvalidInputError: fewer than two points of the middle are annotated.
     """
-    known: NDArray[np.bool_] = np.isfinite(points).all(axis=1)
+    known = np.asarray(np.isfinite(points).all(axis=1), dtype=np.bool_)
     middle: NDArray[np.bool_] = np.asarray(known & (np.arange(68) == IBUG68_MIRROR))
     if middle.sum() < 2:
         raise InvalidInputError(f"expected two points on the face's middle or more; got {int(middle.sum())}")
