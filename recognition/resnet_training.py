@@ -43,7 +43,10 @@ class ResNetTraining:
         mask_share: near-frontal frontal views that get the mask of a turned face.
         frontal: largest |yaw| of a picture whose teacher vector counts, degrees.
         min_seen: least share of a half that makes a look.
-        averaging: decay a step of the running mean of the weights, which is what is shipped.
+        averaging: decay a step of the running mean of the weights.
+        start_share: share of the starting weights in those that are returned, the rest the running mean's. Between the
+            two lies a network that keeps more of what millions of pictures taught: on people for calibration, of 0,
+            0.15, 0.3, 0.5 and 0.7, 0.3 had the largest area for frontal against profile.
     """
 
     steps: int = 3000
@@ -60,6 +63,7 @@ class ResNetTraining:
     frontal: float = 30.0
     min_seen: float = 0.35
     averaging: float = 0.997
+    start_share: float = 0.3
     seed: int = 0
 
 
@@ -225,7 +229,7 @@ def train_resnet(
     report: Callable[[int, dict[str, float], FaceResNet], None] | None = None,
     every: int = 50,
 ) -> FaceResNet:
-    """Train; returns the network with averaged weights.
+    """Train; returns the network with averaged weights, mixed with those of `start`.
 
     Args:
         data: training views.
@@ -341,4 +345,12 @@ def train_resnet(
             partial = checkpoint.with_suffix(".partial")
             torch.save(state, partial)
             partial.replace(checkpoint)
-    return averaged()
+    return mixed(averaged(), start, training.start_share)
+
+
+def mixed(trained: FaceResNet, start: FaceResNet, share: float) -> FaceResNet:
+    """A network whose weights are `share` those of `start` and the rest those of `trained`."""
+    theirs, mine = start.state_dict(), trained.state_dict()
+    out = FaceResNet()
+    out.load_state_dict({name: torch.lerp(mine[name], theirs[name].to(mine[name].dtype), share) for name in mine})
+    return out.eval()

@@ -29,6 +29,7 @@ from facerec.recognition.resnet_training import (
     centre_network,
     draw_view,
     embed,
+    mixed,
     train_resnet,
     view_figures,
 )
@@ -225,6 +226,13 @@ def test_training_teaches_resumes_and_repeats(tmp_path: Path, monkeypatch: pytes
     figures = view_figures(one, data)
     assert {"fp_auc_p", "fp_rank1_pwlr", "ff_auc_w", "ff_rank1_lr"} <= set(figures)
     assert all(0 <= value <= 1 for value in figures.values())
+
+
+def test_mixed_weights_lie_between_two_networks() -> None:
+    one, other = network(0), network(1)
+    half = mixed(one, other, 0.25).stem.weight
+    torch.testing.assert_close(half, 0.75 * one.stem.weight + 0.25 * other.stem.weight)
+    np.testing.assert_allclose(embed(mixed(one, other, 0.0), views()), embed(one, views()), atol=1e-6)
 
 
 def test_training_needs_near_frontal_pictures() -> None:
