@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from facerec.cli.options import device_option, json_option, note, printable, quiet_option, resolve_device, write_json
+from facerec.landmarks.models import LANDMARK_MODELS
 
 if TYPE_CHECKING:
     from facerec.recognition.enrolment import EnrolmentPreview, EnrolmentSummary
@@ -40,7 +41,9 @@ _SHOWN = 5
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Photographs at a time.")
 @click.option("--dry-run", is_flag=True, help="Say what would be enrolled; describe and write nothing.")
 @click.option("--strict", is_flag=True, help="Exit with 3 when photographs were skipped.")
-@click.option("--landmarks", type=click.Choice(["godp"]), default="godp", show_default=True, help="Landmark model.")
+@click.option(
+    "--landmarks", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark model."
+)
 @device_option
 @json_option
 @quiet_option

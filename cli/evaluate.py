@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from facerec.cli.options import device_option, json_option, note, quiet_option, resolve_device, write_json
+from facerec.landmarks.models import LANDMARK_MODELS
 
 if TYPE_CHECKING:
     from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
@@ -46,7 +47,9 @@ def command() -> None:
     help="Keep signatures here (biometric data) to resume or repeat a run.  [default: REPORT/signatures]",
 )
 @click.option("--no-cache", is_flag=True, help="Keep no signatures.")
-@click.option("--landmarks", default="godp", show_default=True, help="Landmark model.")
+@click.option(
+    "--landmarks", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark model."
+)
 @click.option("--descriptor", default=None, help="Descriptor.  [default: the product's own]")
 @click.option("--worst", type=click.IntRange(min=0), default=12, show_default=True, help="Worst errors listed.")
 @click.option("--no-photos", is_flag=True, help="No thumbnails of photographs in the report.")
@@ -147,7 +150,7 @@ def recognition(
     show_default=True,
     help="Find the faces, or feed the annotated boxes to the landmark model.",
 )
-@click.option("--model", default="godp", show_default=True, help="Landmark model.")
+@click.option("--model", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark model.")
 @click.option("--report", "folder", type=click.Path(file_okay=False, path_type=Path), help="Write the report here.")
 @click.option("--worst", type=click.IntRange(min=0), default=12, show_default=True, help="Worst errors listed.")
 @click.option("--no-photos", is_flag=True, help="No thumbnails of photographs in the report.")

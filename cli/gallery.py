@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from facerec.cli.options import device_option, json_option, note, printable, quiet_option, resolve_device, write_json
+from facerec.landmarks.models import LANDMARK_MODELS
 
 if TYPE_CHECKING:
     from facerec.recognition.gallery import EntryRecord, Gallery
@@ -230,7 +231,9 @@ def remove(people: tuple[str, ...], gallery_path: Path, entries: tuple[int, ...]
 )
 @click.option("--drop-missing", is_flag=True, help="Give up entries whose photograph is not found.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Photographs at a time.")
-@click.option("--landmarks", type=click.Choice(["godp"]), default="godp", show_default=True, help="Landmark model.")
+@click.option(
+    "--landmarks", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark model."
+)
 @device_option
 @json_option
 @quiet_option

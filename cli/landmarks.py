@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from facerec.cli.options import device_option, note, quiet_option, resolve_device
+from facerec.landmarks.models import LANDMARK_MODELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,9 @@ EXIT_SKIPPED = 3
 
 @click.command("landmarks")
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PHOTO...")
-@click.option("--model", type=click.Choice(["godp"]), default="godp", show_default=True, help="Landmark network.")
+@click.option(
+    "--model", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark network."
+)
 @click.option(
     "--format",
     "form",
@@ -64,16 +67,14 @@ def command(
     """
     if form == "pts" and output is None:
         raise click.UsageError("--format pts needs -o/--output DIR")
-    from facerec.landmarks.detector import FaceDetector
     from facerec.landmarks.errors import UnusablePhotoError
-    from facerec.landmarks.finder import FaceFinder, FinderRule
+    from facerec.landmarks.finder import FaceFinder
     from facerec.landmarks.image import find_photos, read_image, write_image
-    from facerec.landmarks.landmarker import Landmarker, LandmarkerSettings
+    from facerec.landmarks.landmarker import LandmarkerSettings
 
     where = resolve_device(device)
     files = find_photos(photos)
-    landmarker = Landmarker.load(model, where, LandmarkerSettings(mirrored=mirrored, boxes=boxes))
-    finder = FaceFinder(FaceDetector.load(where), landmarker, FinderRule.load())
+    finder = FaceFinder.load(model, where, LandmarkerSettings(mirrored=mirrored, boxes=boxes))
     for folder in (output, overlay):
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from facerec.cli.options import (
     resolve_device,
     write_json,
 )
+from facerec.landmarks.models import LANDMARK_MODELS
 
 if TYPE_CHECKING:
     from facerec.recognition.enrolment import Describer
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
     default=None,
     help="Take the threshold at this false accept rate.  [default: 0.001]",
 )
-@click.option("--landmarks", type=click.Choice(["godp"]), default="godp", show_default=True, help="Landmark model.")
+@click.option(
+    "--landmarks", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark model."
+)
 @device_option
 @json_option
 @quiet_option

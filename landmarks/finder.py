@@ -11,13 +11,14 @@ The three numbers are learnt on training pictures and come as the weights `finde
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from facerec.landmarks.checkpoint import load_weights
 from facerec.landmarks.detector import FaceDetector
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.landmarker import Landmarker
+from facerec.landmarks.landmarker import Landmarker, LandmarkerSettings
 from facerec.landmarks.types import Box, Face, Image, Landmarks, check_image
 
 
@@ -46,18 +47,34 @@ class FinderRule:
         return self.score * s + self.confidence * c + self.bias
 
 
-class FaceFinder:
-    """Detector, landmark network and rule together; keeps no state between calls."""
+JUDGE: Final = "godp"
+"""The landmark model whose confidence the package's rule weighs."""
 
-    def __init__(self, detector: FaceDetector, landmarker: Landmarker, rule: FinderRule) -> None:
+
+class FaceFinder:
+    """Detector, landmark network and rule together; keeps no state between calls.
+
+    Args:
+        detector: makes the candidates.
+        landmarker: locates the landmarks that faces get.
+        rule: decides which candidates are faces.
+        judge: the model whose confidence the rule was learnt on, where `landmarker` is another one.
+    """
+
+    def __init__(
+        self, detector: FaceDetector, landmarker: Landmarker, rule: FinderRule, judge: Landmarker | None = None
+    ) -> None:
         self._detector = detector
         self._landmarker = landmarker
         self._rule = rule
+        self._judge = judge
 
     @staticmethod
-    def load(landmarks: str = "godp", device: str = "cpu") -> FaceFinder:
-        """The models that come with the package."""
-        return FaceFinder(FaceDetector.load(device), Landmarker.load(landmarks, device), FinderRule.load())
+    def load(landmarks: str = JUDGE, device: str = "cpu", settings: LandmarkerSettings | None = None) -> FaceFinder:
+        """The models that come with the package; `settings` are the landmark model's."""
+        located = Landmarker.load(landmarks, device, settings)
+        judge = None if landmarks == JUDGE else Landmarker.load(JUDGE, device)
+        return FaceFinder(FaceDetector.load(device), located, FinderRule.load(), judge)
 
     def candidates(self, image: Image) -> list[Face]:
         """All of the detector's candidates with their landmarks, the largest first; most are faces, some are not."""
@@ -72,8 +89,12 @@ class FaceFinder:
         The score of each face's box is the probability the rule gives it; 0.5 is where it draws the line.
         """
         faces = []
-        for face in self.candidates(image):
-            odds = self._rule.odds(face.box, face.landmarks)
+        candidates = self.candidates(image)
+        judged = [face.landmarks for face in candidates]
+        if self._judge is not None and candidates:
+            judged = self._judge.locate(image, [face.box for face in candidates])
+        for face, evident in zip(candidates, judged, strict=True):
+            odds = self._rule.odds(face.box, evident)
             if odds >= 0:
                 b = face.box
                 score = float(1 / (1 + np.exp(-np.clip(odds, -30, 30))))

@@ -122,10 +122,12 @@ class Recognizer:
             InvalidInputError: no such model or weights. ContractError: a weight file is not the recorded one.
             DeviceError: the device is not there.
         """
-        from facerec.landmarks.finder import FaceFinder
+        from facerec.landmarks.finder import JUDGE, FaceFinder
 
         described = load_descriptor(descriptor)
-        used = [("landmarks", name) for name in ("detector", landmarks, "finder")] + [("frontalize", "face_model")]
+        # Faces are judged by one landmark model, whichever locates the points; named once where it does both.
+        located = dict.fromkeys(("detector", landmarks, "finder", JUDGE))
+        used = [("landmarks", name) for name in located] + [("frontalize", "face_model")]
         used += [("recognition", name) for name in described.weights]
         weights = tuple((f"{folder}/{name}", weight_record(folder, name).sha256) for folder, name in used)
         return Recognizer(
