@@ -170,7 +170,7 @@ def test_a_loaded_recognizers_contract_names_every_weight_file_of_its_path(
         recognizer, "load_descriptor", lambda chosen: SimpleNamespace(name=chosen, weights=("w1", "w2"))
     )
     monkeypatch.setattr(FaceDetector, "load", staticmethod(lambda device: PretendedDetector([])))
-    monkeypatch.setattr(Landmarker, "load", staticmethod(lambda model, device: PretendedLandmarker({})))
+    monkeypatch.setattr(Landmarker, "load", staticmethod(lambda *_: PretendedLandmarker({})))
     monkeypatch.setattr(FinderRule, "load", staticmethod(lambda: FinderRule(0.0, 0.0, 0.0)))
     one = Recognizer.load(landmarks="godp", descriptor=name).contract
     assert (one.descriptor, one.landmarks) == (name, "godp")
