@@ -430,9 +430,19 @@ def _with_coarse_stages(
     say: Callable[[str], None],
 ) -> Cascade:
     """The cascade with coarse stages from the run, from an earlier one, or learnt now; its networks are untrained."""
+    cascade = settings.cascade
+    # Only what shapes the coarse stages: cascades that differ in their refinements may share them.
     stated = json.dumps(
-        {"cascade": asdict(settings.cascade), "faces": settings.coarse_faces, "starts": settings.coarse_starts}
-        | {"augment": asdict(settings.augment), "seed": settings.seed},
+        {
+            "initial": asdict(cascade.initial),
+            "ferns": asdict(cascade.ferns),
+            "coarse": cascade.coarse,
+            "landmarks": cascade.network.landmarks,
+            "faces": settings.coarse_faces,
+            "starts": settings.coarse_starts,
+            "augment": asdict(settings.augment),
+            "seed": settings.seed,
+        },
         sort_keys=True,
     )
     file = run_folder / "coarse.npz"
@@ -447,14 +457,14 @@ def _with_coarse_stages(
                 f"{file}: expected coarse stages of the same settings {stated}; got {theirs}; use another run folder "
                 "to start anew"
             )
-        initial, coarse = coarse_from_arrays(arrays, settings.cascade)
+        initial, coarse = coarse_from_arrays(arrays, cascade)
     else:
         initial, coarse = train_coarse(source, settings, say)
         arrays = coarse_arrays(initial, coarse) | {"settings": np.frombuffer(stated.encode(), dtype=np.uint8)}
         temporary = run_folder / "coarse.tmp.npz"
         np.savez(temporary, allow_pickle=False, **arrays)
         os.replace(temporary, file)
-    return Cascade(settings.cascade, initial, coarse, build_networks(settings.cascade, initial.mean, settings.seed))
+    return Cascade(cascade, initial, coarse, build_networks(cascade, initial.mean, settings.seed))
 
 
 def _stages_at(cascade: CascadeSettings, share: float) -> list[int]:

@@ -71,10 +71,10 @@ def test_autograd_through_patches_agrees_with_the_sobel_gradient_on_smooth_pictu
 
 
 def test_the_derivative_of_a_pixel_difference_is_the_difference_of_gradients() -> None:
-    """Eqs. 18 and 19."""
-    pictures, points = smooth(), some_places(4).requires_grad_(True)
-    first = torch.tensor([[2.25, -1.5]] * 4, dtype=torch.float64)
-    second = torch.tensor([[-3.5, 2.0]] * 4, dtype=torch.float64)
+    """Eqs. 18 and 19, read half-way between pixels, where the bilinear surface's own derivative is a central one."""
+    pictures, points = smooth(), some_places(4).round().requires_grad_(True)
+    first = torch.tensor([[2.5, -1.5]] * 4, dtype=torch.float64)
+    second = torch.tensor([[-3.5, 2.5]] * 4, dtype=torch.float64)
     weight = torch.rand((2, 4), generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     (pixel_differences(pictures, points, first, second) * weight).sum().backward()
     sobel, at = image_gradient(pictures), points.detach()
@@ -82,7 +82,7 @@ def test_the_derivative_of_a_pixel_difference_is_the_difference_of_gradients() -
         [weight * (sample(sobel[:, axis], at + first) - sample(sobel[:, axis], at + second)) for axis in (0, 1)], dim=2
     )
     assert points.grad is not None
-    assert (points.grad - by_hand).norm() < 0.06 * by_hand.norm()
+    assert (points.grad - by_hand).norm() < 0.03 * by_hand.norm()
 
 
 def test_the_derivative_by_the_picture_is_a_pulse_at_each_of_the_two_pixels() -> None:

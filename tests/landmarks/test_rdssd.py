@@ -223,7 +223,7 @@ def test_the_landmarker_answers_in_the_pixels_of_the_photograph(cascade: Cascade
 
 
 def test_missing_weights_name_the_training_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facerec.landmarks.landmarker.weight_records", lambda: [])
+    monkeypatch.setattr("facerec.landmarks.landmarker.weight_records", list)
     for model in LANDMARK_MODELS:
         with pytest.raises(InvalidInputError, match=f"facerec train {model}"):
             Landmarker.load(model)
