@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
     from facerec.evaluation.protocols.recognition import RecognitionProtocol
     from facerec.evaluation.report import Report
+    from facerec.landmarks.public_sets import W300Part
 
 _PROTOCOLS = ("cfp", "csv", "synthetic", "uhdb31", "lfw")
-_LANDMARK_SETS = ("points", "cfp")
+_LANDMARK_SETS = ("points", "cfp", "300w")
 
 
 @click.group("evaluate")
@@ -144,6 +145,12 @@ def recognition(
     "--view", type=click.Choice(["frontal", "profile"]), default=None, help="View of cfp.  [default: profile]"
 )
 @click.option(
+    "--part",
+    type=click.Choice(["common", "challenging", "full", "train"]),
+    default=None,
+    help="Part of 300w.  [default: full]",
+)
+@click.option(
     "--boxes",
     type=click.Choice(["detected", "annotated"]),
     default="detected",
@@ -164,6 +171,7 @@ def landmarks(
     data: Path,
     folds: str | None,
     view: str | None,
+    part: str | None,
     boxes: str,
     model: str,
     folder: Path | None,
@@ -178,10 +186,19 @@ def landmarks(
     \b
     points  a CSV with file,x0,y0,...,x67,y67 (and optionally yaw); pictures lie relative to it
     cfp     CFP's official tree with its 30 fiducials a picture
+    300w    a folder with lfpw/, helen/, afw/ and ibug/, a .pts file beside each picture
     """
     if dataset != "cfp" and (folds is not None or view is not None):
         raise click.UsageError("--folds and --view are for cfp only")
-    annotated, settings = _read_landmark_set(dataset, data, _fold_names(folds, dataset), view or "profile")
+    if dataset != "300w" and part is not None:
+        raise click.UsageError("--part is for 300w only")
+    if dataset == "300w":
+        from facerec.evaluation.protocols.w300 import read_300w_landmarks
+
+        chosen = part or "full"
+        annotated, settings = read_300w_landmarks(data, cast("W300Part", chosen)), {"part": chosen}
+    else:
+        annotated, settings = _read_landmark_set(dataset, data, _fold_names(folds, dataset), view or "profile")
 
     from facerec.cli.output import photo_progress
     from facerec.evaluation.landmark_errors import locate_landmarks, yaw_of_points

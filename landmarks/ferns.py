@@ -37,8 +37,8 @@ class FernSettings:
         features: pixel differences a fern, so 2^features leaves (ESR's 5).
         pixels: candidates a level (ESR's 400).
         radius: largest distance of a pixel from its landmark, share of the crop's side.
-        shrinkage: faces added to a leaf's count before dividing. ESR's 1000 belong to ten times as many ferns; here each
-            must go further.
+        shrinkage: faces added to a leaf's count before dividing. ESR's 1000 belong to five times as many ferns; here
+            each must go further.
         rank: directions of shape change a level can make: the first principal components of its errors.
     """
 
