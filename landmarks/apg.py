@@ -101,14 +101,14 @@ class SharableSettings:
 
     Attributes:
         beta: l1 weight of P; gamma: l1 weight of C; mu: ridge weight of P. Errors are in half patches, and their half
-            mean square summed over 136 tasks begins at about 10; |P|_1 and |C|_1 at some hundreds, so that 1e-3 makes
+            mean square summed over 136 tasks begins at 3 to 10; |P|_1 and |C|_1 at some hundreds, so that 3e-4 makes
             the norms a few per cent of J.
         rounds: turns of P and C.
         iterations: of the accelerated gradient in each turn.
     """
 
-    beta: float = 1e-3
-    gamma: float = 1e-3
+    beta: float = 3e-4
+    gamma: float = 3e-4
     mu: float = 1e-3
     rounds: int = 10
     iterations: int = 60

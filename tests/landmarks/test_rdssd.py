@@ -44,7 +44,15 @@ SMALL = CascadeSettings(
 # Small changes only: what is to be learnt from few drawn faces is where they lie.
 GENTLE = AugmentSettings(degrees=8, scale=0.05, shift=0.06, light=0, blur=0, noise=0, jpeg=0, coarse=0, occluders=0.2)
 TRAIN = DssdTrainSettings(
-    cascade=SMALL, augment=GENTLE, coarse_faces=150, coarse_starts=2, samples=64, batch=8, rounds=2, solver_faces=32
+    cascade=SMALL,
+    augment=GENTLE,
+    coarse_faces=150,
+    coarse_starts=2,
+    samples=24,
+    batch=4,
+    rounds=2,
+    solver_faces=24,
+    learning_rate=1e-4,
 )
 
 
@@ -128,7 +136,7 @@ def test_an_interrupted_training_ends_like_one_in_a_piece(cascade: Cascade, make
         pass
 
     def stop(progress: object) -> None:
-        if progress.samples == 40:  # type: ignore[attr-defined]
+        if progress.samples == 16:  # type: ignore[attr-defined]
             raise StopError
 
     run = tmp_path / "run"
@@ -138,7 +146,7 @@ def test_an_interrupted_training_ends_like_one_in_a_piece(cascade: Cascade, make
     one, other = cascade_arrays(cascade), cascade_arrays(resumed)
     assert all(np.allclose(one[n].astype(float), other[n].astype(float), atol=1e-3) for n in one if n != "settings")
     with pytest.raises(InvalidInputError, match="same settings"):
-        train(make_pack, run, replace(TRAIN, samples=80))
+        train(make_pack, run, replace(TRAIN, samples=40))
     with pytest.raises(InvalidInputError, match="same settings"):
         train(make_pack, run, replace(TRAIN, coarse_faces=160))
 
@@ -147,7 +155,7 @@ def test_an_interrupted_training_ends_like_one_in_a_piece(cascade: Cascade, make
 def test_other_learning_strategies_have_a_network_a_stage(
     learning: Learning, cascade: Cascade, make_pack: Make, tmp_path: Path
 ) -> None:
-    settings = replace(TRAIN, cascade=replace(SMALL, learning=learning), samples=16)
+    settings = replace(TRAIN, cascade=replace(SMALL, learning=learning), samples=8, rounds=1)
     one = train(make_pack, tmp_path, settings)
     assert len(one.networks) == 2
     first, second = (dict(network.named_parameters()) for network in one.networks)
@@ -157,7 +165,7 @@ def test_other_learning_strategies_have_a_network_a_stage(
 def test_joint_training_carries_a_late_error_to_the_first_stage_and_sequential_does_not(
     make_pack: Make, tmp_path: Path
 ) -> None:
-    settings = replace(TRAIN, cascade=replace(SMALL, learning="joint"), samples=8)
+    settings = replace(TRAIN, cascade=replace(SMALL, learning="joint"), samples=4, rounds=1)
     one = train(make_pack, tmp_path, settings)
     one.networks.requires_grad_(True)
     batch = _prepare(one, CropSource([(make_pack(5), 1.0)], settings).faces(0, 4), np.random.default_rng(0))
@@ -173,7 +181,7 @@ def test_joint_training_carries_a_late_error_to_the_first_stage_and_sequential_d
 def test_plain_detectors_train_without_the_solver(make_pack: Make, tmp_path: Path) -> None:
     network = replace(SMALL.network, detectors="plain")
     said: list[str] = []
-    settings = replace(TRAIN, cascade=replace(SMALL, network=network), samples=16)
+    settings = replace(TRAIN, cascade=replace(SMALL, network=network), samples=8, rounds=1)
     one = train(make_pack, tmp_path, settings, say=said.append)
     assert not any("zeros in P" in line for line in said)
     assert np.isfinite(locate_pack(one, make_pack(3), np.arange(3))[0]).all()
