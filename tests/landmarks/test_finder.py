@@ -33,6 +33,20 @@ def test_sure_landmarks_save_a_weak_candidate_and_unsure_ones_cost_a_strong_one(
     assert faces[0].box.score > 0.99
 
 
+class Located:
+    """Another landmark model: sure of everything, its points elsewhere."""
+
+    def locate(self, image, boxes):
+        return [Landmarks(np.full((68, 2), -1, np.float32), np.ones(68, np.float32), np.ones(68, bool)) for _ in boxes]
+
+
+def test_a_judge_decides_and_the_chosen_model_locates():
+    """The rule's numbers belong to one model's confidence, whichever model the points come from."""
+    faces = FaceFinder(Detector(), Located(), FinderRule(1.0, 20.0, -10.0), judge=Landmarker()).find(PICTURE)
+    assert [face.box.width for face in faces] == [60]
+    assert (faces[0].landmarks.points == -1).all()
+
+
 def test_candidates_come_the_largest_first():
     found = FaceFinder(Detector(), Landmarker(), FinderRule(0, 0, 0)).candidates(PICTURE)
     areas = [face.box.width * face.box.height for face in found]
