@@ -12,6 +12,8 @@ from facerec.cli.options import device_option, note, quiet_option, resolve_devic
 from facerec.cli.train_godp import PackChoice
 
 if TYPE_CHECKING:
+    from facerec.landmarks.dssd import Detectors
+    from facerec.landmarks.rdssd import Learning
     from facerec.landmarks.rdssd_training import DssdProgress
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -104,7 +106,7 @@ def train_variant(
     filters: int | None,
     neighbours: int | None,
     latent: int | None,
-    detectors: str,
+    detectors: Detectors,
     beta: float | None,
     gamma: float | None,
     seed: int,
@@ -114,7 +116,7 @@ def train_variant(
     weights_root: Path | None,
     device: str,
     quiet: bool,
-    learning: str = "recurrent",
+    learning: Learning = "recurrent",
 ) -> None:
     """Train the cascade `variant` and write it as the weights of `model`; the other arguments are the options."""
     from dataclasses import replace

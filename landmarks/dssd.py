@@ -158,7 +158,7 @@ class Dssd(nn.Module):
         read = patches(crops, shape * size - 0.5).reshape(n * count, 1, PATCH_SIZE, PATCH_SIZE)
         # Recent CPUs multiply bfloat16 twice as fast, and training loses nothing by it; users' may be older.
         with torch.autocast(crops.device.type, torch.bfloat16, enabled=self.training):
-            found = self.describe(self.convolutions(read.contiguous(memory_format=torch.channels_last)))
+            found: Tensor = self.describe(self.convolutions(read.contiguous(memory_format=torch.channels_last)))
         own = found.float().reshape(n, count, self.settings.features)
         if self.settings.detectors == "plain":
             return own

@@ -203,9 +203,10 @@ class InitialShapes:
             rng: draw them from the `spread` nearest instead, for training.
         """
         if rng is None:
-            return self.centres[self.nearest(crops, self.settings.starts)]
-        near = self.nearest(crops, self.settings.spread)
-        return self.centres[rng.permuted(near, axis=1)[:, : self.settings.starts]]
+            chosen = self.nearest(crops, self.settings.starts)
+        else:
+            chosen = rng.permuted(self.nearest(crops, self.settings.spread), axis=1)[:, : self.settings.starts]
+        return np.asarray(self.centres[chosen])
 
 
 def _with_constant(x: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -266,9 +266,9 @@ class CascadeLandmarker(Landmarker):
         points, sure, seen = located.points, located.confidence, located.visibility
         if self.settings.mirrored:
             other = self._cascade.locate(np.ascontiguousarray(rois[:, :, ::-1]), self.device)
-            points = (points + mirror_points(other.points, CROP_SIZE)) / 2
-            sure = (sure + other.confidence[:, IBUG68_MIRROR]) / 2
-            seen = (seen + other.visibility[:, IBUG68_MIRROR]) / 2
+            points = np.float32(0.5) * (points + mirror_points(other.points, CROP_SIZE))
+            sure = np.float32(0.5) * (sure + other.confidence[:, IBUG68_MIRROR])
+            seen = np.float32(0.5) * (seen + other.visibility[:, IBUG68_MIRROR])
         return Looked(points, expit(sure), expit(seen))
 
 
