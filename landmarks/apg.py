@@ -49,7 +49,7 @@ class Minimum:
 
 
 def minimize_l1(
-    start: Matrix, smooth: Smooth, weight: float, *, iterations: int = 200, tolerance: float = 1e-6
+    start: Matrix, smooth: Smooth, weight: float, *, iterations: int = 200, tolerance: float = 1e-9
 ) -> Minimum:
     """Minimise smooth(z) + weight |z|_1 by FISTA with backtracking, in its monotone form.
 
@@ -103,14 +103,14 @@ class SharableSettings:
         beta: l1 weight of P; gamma: l1 weight of C; mu: ridge weight of P. Errors are in half patches, and their half
             mean square summed over 136 tasks begins at 3 to 10; |P|_1 and |C|_1 at some hundreds, so that 3e-4 makes
             the norms a few per cent of J.
-        rounds: turns of P and C.
+        rounds: turns of P and C; training comes back to them in each of its own rounds.
         iterations: of the accelerated gradient in each turn.
     """
 
     beta: float = 3e-4
     gamma: float = 3e-4
     mu: float = 1e-3
-    rounds: int = 10
+    rounds: int = 5
     iterations: int = 60
 
     def __post_init__(self) -> None:
