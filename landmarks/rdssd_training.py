@@ -365,9 +365,11 @@ def train_cascade(
         return cascade
     optimizer = torch.optim.AdamW(_decay_groups(cascade.networks, settings.weight_decay), lr=settings.learning_rate)
     checkpoint = run_folder / "checkpoint.pt"
-    step, spent, solved = 0, time.monotonic() - began, -1
+    # The clock of the refinements starts after the coarse stages, or their warm-up would be over before it began.
+    coarse = time.monotonic() - began
+    step, spent, solved = 0, coarse, -1
     if checkpoint.exists():
-        step, spent, solved = _restore(checkpoint, settings, cascade, optimizer)
+        step, spent, coarse, solved = _restore(checkpoint, settings, cascade, optimizer)
     elif start is not None:
         earlier = torch.load(start / "checkpoint.pt", weights_only=True, map_location="cpu")
         cascade.networks.load_state_dict(earlier["networks"])
@@ -387,7 +389,10 @@ def train_cascade(
         ahead: Future[_Prepared] = pool.submit(upcoming, step)
         while True:
             elapsed = time.monotonic() - began
-            share = min(1.0, max(step / steps, elapsed / (60 * max_minutes) if max_minutes else 0.0))
+            share = step / steps
+            if max_minutes:
+                share = max(share, (elapsed - coarse) / max(60 * max_minutes - coarse, 1.0))
+            share = min(1.0, share)
             # The round after the last one only solves: P and C end fitted to the final features.
             turn = settings.rounds if share >= 1 else int(share * settings.rounds)
             if turn > solved:
@@ -413,12 +418,12 @@ def train_cascade(
                 curve.writerow([step * settings.batch, f"{time.monotonic() - began:.1f}", f"{rate:.3g}"]
                                + [f"{name}={value:.4f}" for name, value in losses.items()])  # fmt: skip
             if time.monotonic() - saved > 60 * checkpoint_minutes:
-                _save(checkpoint, settings, cascade, optimizer, step, time.monotonic() - began, solved)
+                _save(checkpoint, settings, cascade, optimizer, step, time.monotonic() - began, coarse, solved)
                 stream.flush()
                 saved = time.monotonic()
             on_progress(DssdProgress(share, elapsed / 60, step * settings.batch, losses))
         ahead.cancel()
-    _save(checkpoint, settings, cascade, optimizer, step, time.monotonic() - began, solved)
+    _save(checkpoint, settings, cascade, optimizer, step, time.monotonic() - began, coarse, solved)
     cascade.networks.eval()
     return cascade
 
@@ -529,6 +534,7 @@ def _save(
     optimizer: torch.optim.Optimizer,
     step: int,
     seconds: float,
+    coarse: float,
     solved: int,
 ) -> None:
     state = {
@@ -537,6 +543,7 @@ def _save(
         "optimizer": optimizer.state_dict(),
         "step": step,
         "seconds": seconds,
+        "coarse_seconds": coarse,
         "solved": solved,
     }
     temporary = path.with_suffix(".tmp")
@@ -546,7 +553,7 @@ def _save(
 
 def _restore(
     path: Path, settings: DssdTrainSettings, cascade: Cascade, optimizer: torch.optim.Optimizer
-) -> tuple[int, float, int]:
+) -> tuple[int, float, float, int]:
     state = torch.load(path, weights_only=True, map_location="cpu")
     if state["settings"] != _settings_json(settings):
         raise InvalidInputError(
@@ -555,7 +562,7 @@ def _restore(
         )
     cascade.networks.load_state_dict(state["networks"])
     optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"]), float(state["seconds"]), int(state["solved"])
+    return int(state["step"]), float(state["seconds"]), float(state["coarse_seconds"]), int(state["solved"])
 
 
 def locate_pack(
