@@ -376,6 +376,8 @@ def train_cascade(
         solved = 0
     began = time.monotonic() - spent
     steps = math.ceil(settings.samples / settings.batch)
+    # A run that its clock ended has done all its rounds; gone on with, it has those of its remaining steps before it.
+    solved = min(solved, int(step / steps * settings.rounds))
     sharable = settings.cascade.network.detectors == "sharable"
     saved = time.monotonic()
 
