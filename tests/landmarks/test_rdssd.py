@@ -70,7 +70,7 @@ def made() -> dict[str, Cascade]:
 @pytest.fixture
 def cascade(made: dict[str, Cascade], make_pack: Make, tmp_path: Path) -> Cascade:
     if "one" not in made:
-        made["one"] = train(make_pack, tmp_path / "run")
+        made["one"] = train(make_pack, tmp_path / "made")
     return made["one"]
 
 
