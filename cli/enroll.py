@@ -24,6 +24,7 @@ from facerec.cli.options import (
     resolve_device,
     write_json,
 )
+from facerec.landmarks.models import LANDMARK_MODELS
 
 if TYPE_CHECKING:
     from facerec.recognition.enrolment import DescribeMany, EnrolmentPreview, EnrolmentSummary
@@ -65,7 +66,9 @@ _SHOWN = 5
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be enrolled; describe and write nothing.")
 @click.option("--strict", is_flag=True, help="Exit with 3 when photographs were skipped.")
-@click.option("--landmarks", type=click.Choice(["godp"]), default="godp", show_default=True, help="Landmark model.")
+@click.option(
+    "--landmarks", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark model."
+)
 @descriptor_option("the gallery's, resnet for a new one")
 @detector_option
 @min_face_option

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -19,14 +19,16 @@ from facerec.cli.options import (
     resolve_device,
     write_json,
 )
+from facerec.landmarks.models import LANDMARK_MODELS
 
 if TYPE_CHECKING:
     from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
     from facerec.evaluation.protocols.recognition import RecognitionProtocol
     from facerec.evaluation.report import Report
+    from facerec.landmarks.public_sets import W300Part
 
 _PROTOCOLS = ("cfp", "csv", "ijb", "synthetic", "uhdb31", "lfw")
-_LANDMARK_SETS = ("points", "cfp", "synthetic")
+_LANDMARK_SETS = ("points", "cfp", "synthetic", "300w")
 
 
 @click.group("evaluate")
@@ -71,7 +73,9 @@ def command() -> None:
     help="Keep fits and signatures here (biometric data) to resume or repeat a run.  [default: REPORT/signatures]",
 )
 @click.option("--no-cache", is_flag=True, help="Keep no fits and no signatures.")
-@click.option("--landmarks", default="godp", show_default=True, help="Landmark model.")
+@click.option(
+    "--landmarks", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark model."
+)
 @click.option("--descriptor", default=None, help="Descriptor.  [default: the product's own]")
 @click.option("--worst", type=click.IntRange(min=0), default=12, show_default=True, help="Worst errors listed.")
 @click.option("--no-photos", is_flag=True, help="No thumbnails of photographs in the report.")
@@ -200,13 +204,19 @@ def recognition(
     "--view", type=click.Choice(["frontal", "profile"]), default=None, help="View of cfp.  [default: profile]"
 )
 @click.option(
+    "--part",
+    type=click.Choice(["common", "challenging", "full", "train"]),
+    default=None,
+    help="Part of 300w.  [default: full]",
+)
+@click.option(
     "--boxes",
     type=click.Choice(["detected", "annotated"]),
     default="detected",
     show_default=True,
     help="Find the faces, or feed the annotated boxes to the landmark model.",
 )
-@click.option("--model", default="godp", show_default=True, help="Landmark model.")
+@click.option("--model", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark model.")
 @click.option("--report", "folder", type=click.Path(file_okay=False, path_type=Path), help="Write the report here.")
 @click.option("--worst", type=click.IntRange(min=0), default=12, show_default=True, help="Worst errors listed.")
 @click.option("--no-photos", is_flag=True, help="No thumbnails of photographs in the report.")
@@ -221,6 +231,7 @@ def landmarks(
     data: Path,
     folds: str | None,
     view: str | None,
+    part: str | None,
     boxes: str,
     model: str,
     folder: Path | None,
@@ -237,10 +248,19 @@ def landmarks(
     points     a CSV with file,x0,y0,...,x67,y67 (and optionally pose,yaw,pitch); pictures lie relative to it
     cfp        CFP's official tree with its 30 fiducials a picture
     synthetic  a folder made by `facerec synth`: rendered people in 21 views, with exact points
+    300w       a folder with lfpw/, helen/, afw/ and ibug/, a .pts file beside each picture
     """
     if dataset != "cfp" and (folds is not None or view is not None):
         raise click.UsageError("--folds and --view are for cfp only")
-    annotated, settings = _read_landmark_set(dataset, data, _fold_names(folds, dataset), view or "profile")
+    if dataset != "300w" and part is not None:
+        raise click.UsageError("--part is for 300w only")
+    if dataset == "300w":
+        from facerec.evaluation.protocols.w300 import read_300w_landmarks
+
+        portion = cast("W300Part", part or "full")
+        annotated, settings = read_300w_landmarks(data, portion), {"part": portion}
+    else:
+        annotated, settings = _read_landmark_set(dataset, data, _fold_names(folds, dataset), view or "profile")
 
     from facerec.cli.output import photo_progress
     from facerec.evaluation.landmark_errors import locate_landmarks, yaw_of_points

@@ -16,6 +16,7 @@ from facerec.cli.options import (
     quiet_option,
     resolve_device,
 )
+from facerec.landmarks.models import LANDMARK_MODELS
 
 
 @click.command(
@@ -30,7 +31,9 @@ from facerec.cli.options import (
 @click.option("--mesh", default="ply", show_default=True, type=click.Choice(["ply", "obj", "glb", "none"]))
 @click.option("--size", default=224, show_default=True, type=click.IntRange(min=32, max=1024), help="Frontal view, px.")
 @click.option("--contact-sheet", is_flag=True, help="Also one picture with all of them, contact-sheet.png.")
-@click.option("--landmarks", default="godp", show_default=True, help="Landmark model.")
+@click.option(
+    "--landmarks", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark model."
+)
 @click.option("--strict", is_flag=True, help="Exit with 3 when a photograph was skipped.")
 @detector_option
 @min_face_option

@@ -22,6 +22,7 @@ from facerec.cli.options import (
     resolve_device,
     write_json,
 )
+from facerec.landmarks.models import LANDMARK_MODELS
 
 if TYPE_CHECKING:
     from facerec.recognition.gallery import EntryRecord, GalleryStore
@@ -316,7 +317,9 @@ def index(gallery_path: Path | str, method: SearchMethod, as_json: bool, quiet: 
 )
 @click.option("--drop-missing", is_flag=True, help="Give up entries whose photograph is not found.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Photographs at a time.")
-@click.option("--landmarks", type=click.Choice(["godp"]), default="godp", show_default=True, help="Landmark model.")
+@click.option(
+    "--landmarks", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark model."
+)
 @descriptor_option("resnet")
 @detector_option
 @min_face_option

@@ -20,6 +20,7 @@ from facerec.cli.options import (
     quiet_option,
     resolve_device,
 )
+from facerec.landmarks.models import LANDMARK_MODELS
 
 if TYPE_CHECKING:
     from facerec.recognition.identification import ProbeFace
@@ -80,7 +81,9 @@ _CSV_COLUMNS = (
 )
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Photographs at a time.")
 @click.option("--strict", is_flag=True, help="Exit with 3 when a photograph had no usable face.")
-@click.option("--landmarks", type=click.Choice(["godp"]), default="godp", show_default=True, help="Landmark model.")
+@click.option(
+    "--landmarks", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark model."
+)
 @descriptor_option("the gallery's")
 @detector_option
 @min_face_option

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from facerec.cli.options import detector_option, device_option, min_face_option, note, quiet_option, resolve_device
+from facerec.landmarks.models import LANDMARK_MODELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,9 @@ EXIT_SKIPPED = 3
 
 @click.command("landmarks")
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PHOTO...")
-@click.option("--model", type=click.Choice(["godp"]), default="godp", show_default=True, help="Landmark network.")
+@click.option(
+    "--model", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark network."
+)
 @click.option(
     "--format",
     "form",

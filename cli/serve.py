@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from facerec.cli.options import device_option, note, printable, quiet_option, resolve_device
+from facerec.landmarks.models import LANDMARK_MODELS
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TOKEN_VARIABLE = "FACEREC_TOKEN"
@@ -25,7 +26,9 @@ TOKEN_VARIABLE = "FACEREC_TOKEN"
 @click.option("--queue", type=click.IntRange(min=0), default=16, show_default=True, help="Requests that may wait.")
 @click.option("--per-minute", type=click.IntRange(min=1), default=600, show_default=True, help="Requests of a client.")
 @click.option("--max-megabytes", type=click.IntRange(min=1), default=20, show_default=True, help="Of a request.")
-@click.option("--landmarks", type=click.Choice(["godp"]), default="godp", show_default=True, help="Landmark model.")
+@click.option(
+    "--landmarks", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark model."
+)
 @device_option
 @quiet_option
 def command(

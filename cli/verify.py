@@ -20,6 +20,7 @@ from facerec.cli.options import (
     resolve_device,
     write_json,
 )
+from facerec.landmarks.models import LANDMARK_MODELS
 
 if TYPE_CHECKING:
     from facerec.recognition.enrolment import Describer
@@ -37,7 +38,9 @@ if TYPE_CHECKING:
     default=None,
     help="Take the threshold at this false accept rate.  [default: 0.001]",
 )
-@click.option("--landmarks", type=click.Choice(["godp"]), default="godp", show_default=True, help="Landmark model.")
+@click.option(
+    "--landmarks", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark model."
+)
 @descriptor_option("resnet")
 @detector_option
 @min_face_option

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.landmarker import LANDMARK_MODELS
+from facerec.landmarks.models import LANDMARK_MODELS
 
 
 @dataclass(frozen=True)

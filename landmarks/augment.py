@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facerec.landmarks.crop import PACK_SIZE, ROI_SIZE, apply_matrix, warp_matrix
+from facerec.landmarks.crop import PACK_SCALE, PACK_SIZE, ROI_SCALE, ROI_SIZE, apply_matrix, warp_matrix
 from facerec.landmarks.datasets import HIDDEN, VISIBLE, PackedFace
-from facerec.landmarks.markup import IBUG68_MIRROR
+from facerec.landmarks.markup import mirror_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,41 +42,55 @@ class AugmentSettings:
     occluders: float = 0.35
 
 
-def augment(face: PackedFace, settings: AugmentSettings, rng: np.random.Generator) -> PackedFace:
+def augment(
+    face: PackedFace,
+    settings: AugmentSettings,
+    rng: np.random.Generator,
+    size: int = ROI_SIZE,
+    roi_scale: float = ROI_SCALE,
+) -> PackedFace:
     """A changed copy of a packed face, cut to the network's input.
 
     Args:
         face: image (192, 192).
         settings: extent of the changes.
         rng: draws them; the same state gives the same face.
+        size: side of the network's input, px.
+        roi_scale: side of its ROI over the longer side of the face's box.
 
     Returns:
-        image (160, 160) uint8; points in its px; state with occluded points hidden; yaw with the sign of the mirrored
+        image (size, size) uint8; points in its px; state with occluded points hidden; yaw with the sign of the mirrored
         face.
     """
+    zoom = (size / roi_scale) / (PACK_SIZE / PACK_SCALE)
     mirrored = bool(rng.random() < settings.mirror)
     # A normal turn keeps most faces near upright, as they are, and still reaches the extremes.
     degrees = float(np.clip(rng.normal(0.0, settings.degrees / 2), -settings.degrees, settings.degrees))
     scale = float(np.exp(rng.uniform(-1, 1) * np.log1p(settings.scale)))
-    dx, dy = rng.uniform(-settings.shift, settings.shift, 2) * ROI_SIZE
-    matrix = warp_matrix(PACK_SIZE, ROI_SIZE, degrees, scale, (float(dx), float(dy)), mirrored)
+    dx, dy = rng.uniform(-settings.shift, settings.shift, 2) * size
+    matrix = warp_matrix(PACK_SIZE, size, degrees, zoom * scale, (float(dx), float(dy)), mirrored)
     # Padding differs between cameras, crops and scans: repeated edges mostly, a plain border at times.
     border = cv2.BORDER_REPLICATE if rng.random() < 0.7 else cv2.BORDER_CONSTANT
     fill = float(rng.integers(0, 256))
     warped = cv2.warpAffine(
-        face.image, matrix, (ROI_SIZE, ROI_SIZE), flags=cv2.INTER_LINEAR, borderMode=border, borderValue=fill
+        face.image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=border, borderValue=fill
     )
     image = np.asarray(warped, dtype=np.uint8)
     points = apply_matrix(matrix, face.points)
     state = face.state.copy()
     if mirrored:
-        points, state = points[IBUG68_MIRROR], state[IBUG68_MIRROR]
+        rows = mirror_rows(len(points))
+        points, state = points[rows], state[rows]
     if rng.random() < settings.occluders:
         for _ in range(int(rng.integers(1, 3))):
             covered = _occlude(image, rng)
             _hide(points, state, covered)
     return PackedFace(
-        _degrade(image, scale, settings, rng), points, state, -face.yaw if mirrored else face.yaw, face.source
+        _degrade(image, scale * size / roi_scale, settings, rng),
+        points,
+        state,
+        -face.yaw if mirrored else face.yaw,
+        face.source,
     )
 
 
@@ -112,9 +126,9 @@ def _hide(points: NDArray[np.float32], state: NDArray[np.int8], covered: NDArray
 
 
 def _degrade(
-    image: NDArray[np.uint8], scale: float, settings: AugmentSettings, rng: np.random.Generator
+    image: NDArray[np.uint8], face: float, settings: AugmentSettings, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Light, focus, resolution, noise and compression, in the order a camera adds them."""
+    """Light, focus, resolution, noise and compression, in the order a camera adds them; `face` is its side, px."""
     size = image.shape[0]
     if rng.random() < settings.light:
         gamma = float(np.exp(rng.normal(0.0, 0.25)))
@@ -126,7 +140,6 @@ def _degrade(
     if rng.random() < settings.blur:
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.5, 1.6))), dtype=np.uint8)
     if rng.random() < settings.coarse:
-        face = 128.0 * scale
         factor = float(np.exp(rng.uniform(np.log(min(1.0, settings.smallest_face / face)), 0.0)))
         small = max(8, round(size * factor))
         coarse = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)

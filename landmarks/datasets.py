@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import unicodedata
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +34,9 @@ class LandmarkPack:
 
     Attributes:
         images: (N, 192, 192) uint8 grey; the face's tight landmark box is centred, its longer side is 192 / 1.5 px.
-        points: (N, 68, 2) float32, ibug68, px of the crop; NaN where not annotated.
-        state: (N, 68) int8: 0 not annotated, 1 visible, 2 hidden (by the face itself or by something else).
+        points: (N, L, 2) float32, px of the crop; NaN where not annotated. L = 68 points are ibug68; other sets keep
+            their own markup (COFW's 29, HELEN's 194).
+        state: (N, L) int8: 0 not annotated, 1 visible, 2 hidden (by the face itself or by something else).
         yaw: (N,) float32 degrees, > 0: the nose points to the image's right; NaN where unknown.
         source: (N,) unicode, the set and view a face came from.
     """
@@ -49,10 +50,11 @@ class LandmarkPack:
     def __post_init__(self) -> None:
         n = len(self.images)
         shapes = (self.images.shape[1:], self.points.shape, self.state.shape, self.yaw.shape, self.source.shape)
-        if shapes != ((PACK_SIZE, PACK_SIZE), (n, 68, 2), (n, 68), (n,), (n,)):
+        count = self.points.shape[1] if self.points.ndim == 3 else 68
+        if shapes != ((PACK_SIZE, PACK_SIZE), (n, count, 2), (n, count), (n,), (n,)):
             raise InvalidInputError(
-                f"expected images (N, {PACK_SIZE}, {PACK_SIZE}), points (N, 68, 2), "
-                "state (N, 68), yaw (N,), source (N,); "
+                f"expected images (N, {PACK_SIZE}, {PACK_SIZE}), points (N, L, 2), "
+                "state (N, L), yaw (N,), source (N,); "
                 f"got {(n, *shapes[0])}, {shapes[1:]}"
             )
         if self.images.dtype != np.uint8 or self.source.dtype.kind != "U":
@@ -126,6 +128,50 @@ class PackedFace:
         """
         roi = Roi.around(box, PACK_SCALE)
         return PackedFace(cut(grey(image), roi, PACK_SIZE), roi.to_crop(points, PACK_SIZE), state, yaw, source)
+
+
+def packed_face(pack: LandmarkPack, row: int) -> PackedFace:
+    """One face of a pack."""
+    return PackedFace(pack.images[row], pack.points[row], pack.state[row], float(pack.yaw[row]), str(pack.source[row]))
+
+
+class FaceDraw:
+    """Draws faces from several packs.
+
+    Packs are drawn by their weights; within a pack, the sets it came from by the square root of their sizes (so that
+    a set of a thousand profiles is not lost among many thousand frontals), within a set every face alike.
+
+    Args:
+        packs: packs with their weights.
+
+    Raises:
+        InvalidInputError: no pack, an empty one, a weight that is not positive, or packs of different markups.
+    """
+
+    def __init__(self, packs: Sequence[tuple[LandmarkPack, float]]) -> None:
+        if not packs or any(weight <= 0 or len(pack) == 0 for pack, weight in packs):
+            raise InvalidInputError("expected at least one pack, every pack with faces and a positive weight")
+        markups = {pack.points.shape[1] for pack, _ in packs}
+        if len(markups) != 1:
+            raise InvalidInputError(f"expected packs of one markup; got {sorted(markups)} points")
+        self.landmarks = markups.pop()
+        self._packs = [pack for pack, _ in packs]
+        self._sets: list[tuple[int, NDArray[np.intp]]] = []
+        shares: list[float] = []
+        total = sum(weight for _, weight in packs)
+        for number, (pack, weight) in enumerate(packs):
+            names, counts = np.unique(pack.source, return_counts=True)
+            roots = np.sqrt(counts) / np.sqrt(counts).sum()
+            for name, root in zip(names, roots, strict=True):
+                self._sets.append((number, np.flatnonzero(pack.source == name)))
+                shares.append(float(weight / total * root))
+        self._shares = np.array(shares) / sum(shares)
+
+    def draw(self, count: int, rng: np.random.Generator) -> Iterator[PackedFace]:
+        """`count` faces, one at a time; the caller may use `rng` between them."""
+        for choice in rng.choice(len(self._sets), count, p=self._shares):
+            number, rows = self._sets[choice]
+            yield packed_face(self._packs[number], int(rows[rng.integers(len(rows))]))
 
 
 def person_key(name: str) -> str:

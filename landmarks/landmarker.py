@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch import Tensor
 
-from facerec.landmarks.checkpoint import load_weights
-from facerec.landmarks.crop import ROI_SIZE, Roi, cut, grey
+from facerec.landmarks.checkpoint import load_weights, weight_records
+from facerec.landmarks.crop import ROI_SCALE, ROI_SIZE, Roi, cut, grey
+from facerec.landmarks.dssd_weights import cascade_from_arrays
 from facerec.landmarks.errors import DeviceError, InvalidInputError
 from facerec.landmarks.godp import SCORE_STRIDES, Godp, normalize_roi
 from facerec.landmarks.godp_weights import Calibration, godp_from_arrays
@@ -23,11 +26,10 @@ from facerec.landmarks.heatmaps import (
     peak_log_odds,
     peak_share_log_odds,
 )
-from facerec.landmarks.markup import IBUG68, IBUG68_MIRROR
+from facerec.landmarks.markup import IBUG68, IBUG68_MIRROR, mirror_points
+from facerec.landmarks.models import LANDMARK_MODELS
+from facerec.landmarks.rdssd import CROP_SCALE, CROP_SIZE, Cascade
 from facerec.landmarks.types import Box, Image, Landmarks, check_image
-
-LANDMARK_MODELS = ("godp",)
-"""Names that `Landmarker.load` takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class LandmarkerSettings:
     """How faces are located.
 
     Attributes:
-        mirrored: average the score maps with those of the mirrored ROI; twice the time.
+        mirrored: average with what is found in the mirrored ROI (GoDP: score maps, DSSD: points); twice the time.
         boxes: ROIs a face, the first from its box as it is, the others shifted and scaled at random; every coordinate
             is the median over them. The paper reports 16 for its figures; 1 is what a user waits for.
         box_shift, box_scale: extent of these changes, shares of the ROI's side; about what a detector errs by.
@@ -59,13 +61,19 @@ class LandmarkerSettings:
             )
 
 
-class Landmarker:
+class Looked(NamedTuple):
+    """What a model says of M ROIs: places (M, 68, 2) px of the ROI; probabilities (M, 68) that a place is right, that
+    the camera sees the point."""
+
+    places: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    visible: NDArray[np.float32]
+
+
+class Landmarker(ABC):
     """Locates 68 landmarks in face boxes. Holds no state between calls; safe to share between threads.
 
     Args:
-        network: as `godp_from_arrays` returns it; it is fused in place.
-        decoding: how places are read off its score maps.
-        calibration: of its confidence and visibility.
         settings: how faces are located.
         device: "cpu" or a CUDA device.
 
@@ -73,28 +81,19 @@ class Landmarker:
         DeviceError: `device` is not there.
     """
 
-    def __init__(
-        self,
-        network: Godp,
-        decoding: DecodeSettings,
-        calibration: Calibration,
-        settings: LandmarkerSettings | None = None,
-        device: str | torch.device = "cpu",
-    ) -> None:
+    roi_size: int
+    """Side of the model's grey input, px."""
+    roi_scale: float
+    """Side of the ROI over the longer side of the face's box."""
+
+    def __init__(self, settings: LandmarkerSettings | None, device: str | torch.device) -> None:
         self.settings = settings or LandmarkerSettings()
         self.device = torch.device(device)
         if self.device.type == "cuda" and not torch.cuda.is_available():
             raise DeviceError(f"the device {self.device} was asked for, but torch sees no CUDA device")
-        if network.settings.landmarks != len(IBUG68_MIRROR):
-            raise InvalidInputError(f"expected a network of 68 landmarks; got {network.settings.landmarks}")
-        network = network.eval().requires_grad_(False).fuse()
-        self._network = network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._decoding = decoding
-        self._calibration = calibration
 
-    @classmethod
+    @staticmethod
     def load(
-        cls,
         model: str = "godp",
         device: str | torch.device = "cpu",
         settings: LandmarkerSettings | None = None,
@@ -108,18 +107,15 @@ class Landmarker:
         """
         if model not in LANDMARK_MODELS:
             raise InvalidInputError(f"expected a landmark model of {', '.join(LANDMARK_MODELS)}; got {model!r}")
-        return cls.from_arrays(load_weights("landmarks", model), device, settings)
-
-    @classmethod
-    def from_arrays(
-        cls,
-        arrays: Mapping[str, NDArray[Any]],
-        device: str | torch.device = "cpu",
-        settings: LandmarkerSettings | None = None,
-    ) -> Landmarker:
-        """A landmarker from the arrays of a weight file."""
-        network, decoding, calibration = godp_from_arrays(arrays)
-        return cls(network, decoding, calibration, settings, device)
+        if model not in [record.name for record in weight_records() if record.folder == "landmarks"]:
+            raise InvalidInputError(
+                f"the package has no weights of the landmark model {model!r} yet; learn them with "
+                f"`facerec train {model} --pack PACK.npz` (`facerec train landmark-packs` makes packs)"
+            )
+        arrays = load_weights("landmarks", model)
+        if model == "godp":
+            return GodpLandmarker.from_arrays(arrays, device, settings)
+        return CascadeLandmarker.from_arrays(arrays, device, settings)
 
     def locate(self, image: Image, boxes: Sequence[Box]) -> list[Landmarks]:
         """Landmarks of the faces in `boxes`, in the order of the boxes.
@@ -137,17 +133,17 @@ class Landmarker:
         plane = grey(check_image(image))
         if not boxes:
             return []
-        count = self.settings.boxes
+        count, size = self.settings.boxes, self.roi_size
         rois = [roi for box in boxes for roi in self._rois(box)]
-        places, share, evidence = self._look(np.stack([cut(plane, roi, ROI_SIZE) for roi in rois]))
-        points = np.stack([roi.to_picture(own, ROI_SIZE) for roi, own in zip(rois, places.numpy(), strict=True)])
+        found = self._look(np.stack([cut(plane, roi, size) for roi in rois]))
+        points = np.stack([roi.to_picture(own, size) for roi, own in zip(rois, found.places, strict=True)])
         points = np.median(points.reshape(len(boxes), count, -1, 2), axis=1).astype(np.float32)
-        confidence = self._calibration.confidence(_median(share, count)).clamp(0, 1).numpy()
-        visible = self._calibration.visibility(_median(evidence, count)).numpy() >= 0.5
-        return [Landmarks(points[i], confidence[i].astype(np.float32), visible[i], IBUG68) for i in range(len(boxes))]
+        confidence = _median(found.confidence, count).clip(0, 1)
+        visible = _median(found.visible, count) >= 0.5
+        return [Landmarks(points[i], confidence[i], visible[i], IBUG68) for i in range(len(boxes))]
 
     def _rois(self, box: Box) -> list[Roi]:
-        first = Roi.around(box)
+        first = Roi.around(box, self.roi_scale)
         rng = np.random.default_rng(self.settings.seed)
         rois = [first]
         for _ in range(self.settings.boxes - 1):
@@ -156,9 +152,53 @@ class Landmarker:
             rois.append(Roi(first.center_x + float(dx), first.center_y + float(dy), first.side * float(scale)))
         return rois
 
+    @abstractmethod
+    def _look(self, rois: NDArray[np.uint8]) -> Looked:
+        """Landmarks of ROIs (M, `roi_size`, `roi_size`)."""
+
+
+class GodpLandmarker(Landmarker):
+    """GoDP.
+
+    Args:
+        network: as `godp_from_arrays` returns it; it is fused in place.
+        decoding: how places are read off its score maps.
+        calibration: of its confidence and visibility.
+        settings, device: see `Landmarker`.
+    """
+
+    roi_size = ROI_SIZE
+    roi_scale = ROI_SCALE
+
+    def __init__(
+        self,
+        network: Godp,
+        decoding: DecodeSettings,
+        calibration: Calibration,
+        settings: LandmarkerSettings | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        super().__init__(settings, device)
+        if network.settings.landmarks != len(IBUG68_MIRROR):
+            raise InvalidInputError(f"expected a network of 68 landmarks; got {network.settings.landmarks}")
+        network = network.eval().requires_grad_(False).fuse()
+        self._network = network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._decoding = decoding
+        self._calibration = calibration
+
+    @classmethod
+    def from_arrays(
+        cls,
+        arrays: Mapping[str, NDArray[Any]],
+        device: str | torch.device = "cpu",
+        settings: LandmarkerSettings | None = None,
+    ) -> GodpLandmarker:
+        """A landmarker from the arrays of a weight file."""
+        network, decoding, calibration = godp_from_arrays(arrays)
+        return cls(network, decoding, calibration, settings, device)
+
     @torch.inference_mode()
-    def _look(self, rois: NDArray[np.uint8]) -> tuple[Tensor, Tensor, Tensor]:
-        """Places (M, 68, 2), px of the ROI; evidence of place and of visibility (M, 68); all on the CPU."""
+    def _look(self, rois: NDArray[np.uint8]) -> Looked:
         stride = SCORE_STRIDES[-1]
         found = []
         for first in range(0, len(rois), self.settings.batch):
@@ -178,7 +218,8 @@ class Landmarker:
                 )
             )
         places, share, evidence = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return places, share, evidence
+        calibration = self._calibration
+        return Looked(places.numpy(), calibration.confidence(share).numpy(), calibration.visibility(evidence).numpy())
 
     def _odds(self, x: Tensor) -> tuple[Tensor, Tensor]:
         decisions = self._network(x.contiguous(memory_format=torch.channels_last))
@@ -186,6 +227,51 @@ class Landmarker:
         return landmark_log_odds(decisions.refinement_2, count), landmark_log_odds(decisions.proposal_2, count)
 
 
-def _median(values: Tensor, count: int) -> Tensor:
+class CascadeLandmarker(Landmarker):
+    """DSSD or R-DSSD.
+
+    Args:
+        cascade: of 68 landmarks, as `cascade_from_arrays` returns it.
+        settings, device: see `Landmarker`.
+    """
+
+    roi_size = CROP_SIZE
+    roi_scale = CROP_SCALE
+
+    def __init__(
+        self, cascade: Cascade, settings: LandmarkerSettings | None = None, device: str | torch.device = "cpu"
+    ) -> None:
+        super().__init__(settings, device)
+        if cascade.settings.network.landmarks != len(IBUG68_MIRROR):
+            raise InvalidInputError(f"expected a cascade of 68 landmarks; got {cascade.settings.network.landmarks}")
+        cascade.networks.eval().requires_grad_(False).to(self.device)
+        self._cascade = cascade
+
+    @classmethod
+    def from_arrays(
+        cls,
+        arrays: Mapping[str, NDArray[Any]],
+        device: str | torch.device = "cpu",
+        settings: LandmarkerSettings | None = None,
+    ) -> CascadeLandmarker:
+        """A landmarker from the arrays of a weight file."""
+        return cls(cascade_from_arrays(arrays), settings, device)
+
+    def _look(self, rois: NDArray[np.uint8]) -> Looked:
+        found = [self._look_at(rois[i : i + self.settings.batch]) for i in range(0, len(rois), self.settings.batch)]
+        return Looked(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+    def _look_at(self, rois: NDArray[np.uint8]) -> Looked:
+        located = self._cascade.locate(rois, self.device)
+        points, sure, seen = located.points, located.confidence, located.visibility
+        if self.settings.mirrored:
+            other = self._cascade.locate(np.ascontiguousarray(rois[:, :, ::-1]), self.device)
+            points = np.float32(0.5) * (points + mirror_points(other.points, CROP_SIZE))
+            sure = np.float32(0.5) * (sure + other.confidence[:, IBUG68_MIRROR])
+            seen = np.float32(0.5) * (seen + other.visibility[:, IBUG68_MIRROR])
+        return Looked(points, expit(sure), expit(seen))
+
+
+def _median(values: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     """Median over each `count` successive rows: (M * count, L) -> (M, L)."""
-    return torch.from_numpy(np.median(values.reshape(-1, count, values.shape[1]).numpy(), axis=1))
+    return np.median(values.reshape(-1, count, values.shape[1]), axis=1).astype(np.float32)

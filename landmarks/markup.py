@@ -54,6 +54,23 @@ IBUG68_MIRROR: Final[NDArray[np.intp]] = _indices(
 )
 """(68,): row i of a mirrored face is row IBUG68_MIRROR[i] of the face. Its own inverse."""
 
+COFW29_MIRROR: Final[NDArray[np.intp]] = _indices(
+    [1, 0, 3, 2, 6, 7, 4, 5, 9, 8, 11, 10, 14, 15, 12, 13, 17, 16, 19, 18, 20, 21, 23, 22, 24, 25, 26, 27, 28]
+)
+"""(29,): the same for COFW's markup: brows 0-7, eyes 8-15, pupils 16-17, nose 18-21, mouth 22-27, chin 28."""
+
+
+MIRRORED_MARKUPS: Final = (68, 29)
+"""Numbers of points of the markups whose mirror pairs are known."""
+
+
+def mirror_rows(count: int) -> NDArray[np.intp]:
+    """Rows of a mirrored face for the markup of `count` points; `InvalidInputError` when its pairs are not known."""
+    if count not in MIRRORED_MARKUPS:
+        raise InvalidInputError(f"expected a markup with known mirror pairs (68 or 29 points); got {count} points")
+    return IBUG68_MIRROR if count == 68 else COFW29_MIRROR
+
+
 CFP30_TO_IBUG68: Final[NDArray[np.intp]] = _indices(
     [*range(9), 17, 19, 21, *range(36, 42), *range(27, 31), 33, 32, 31, 48, 51, 62, 57, 66]
 )

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from facerec.landmarks.augment import AugmentSettings, augment
 from facerec.landmarks.checkpoint import WeightRecord, save_weights
 from facerec.landmarks.crop import PACK_SIZE, ROI_SIZE
-from facerec.landmarks.datasets import NOT_ANNOTATED, VISIBLE, LandmarkPack, PackedFace
+from facerec.landmarks.datasets import NOT_ANNOTATED, VISIBLE, FaceDraw, LandmarkPack, PackedFace
 from facerec.landmarks.dsl import (
     FAST_STAGES,
     GODP_A_STAGES,
@@ -96,27 +96,15 @@ class Batch:
 
 
 class FaceSource:
-    """Draws augmented batches from several packs; batch `step` depends on the seed and `step` alone.
-
-    Packs are drawn by their weights; within a pack, the sets it came from by the square root of their sizes (so that
-    a set of a thousand profiles is not lost among many thousand frontals), within a set every face alike.
-    """
+    """Draws augmented batches from several packs; batch `step` depends on the seed and `step` alone."""
 
     def __init__(self, packs: Sequence[tuple[LandmarkPack, float]], settings: TrainSettings) -> None:
-        if not packs or any(weight <= 0 or len(pack) == 0 for pack, weight in packs):
-            raise InvalidInputError("expected at least one pack, every pack with faces and a positive weight")
         self._settings = settings
-        self._packs = [pack for pack, _ in packs]
-        self._sets: list[tuple[int, NDArray[np.intp]]] = []
-        shares: list[float] = []
-        total = sum(weight for _, weight in packs)
-        for number, (pack, weight) in enumerate(packs):
-            names, counts = np.unique(pack.source, return_counts=True)
-            roots = np.sqrt(counts) / np.sqrt(counts).sum()
-            for name, root in zip(names, roots, strict=True):
-                self._sets.append((number, np.flatnonzero(pack.source == name)))
-                shares.append(float(weight / total * root))
-        self._shares = np.array(shares) / sum(shares)
+        self._faces = FaceDraw(packs)
+        if self._faces.landmarks != settings.network.landmarks:
+            raise InvalidInputError(
+                f"expected packs of {settings.network.landmarks} points; got {self._faces.landmarks}"
+            )
         if settings.network.yaw_bins > 1 and any(np.isnan(pack.yaw).any() for pack, _ in packs):
             raise InvalidInputError(
                 "expected packs with a known yaw for every face when there is more than one yaw bin"
@@ -125,17 +113,9 @@ class FaceSource:
     def batch(self, step: int) -> Batch:
         """The batch of step `step`, on the CPU."""
         rng = np.random.default_rng([self._settings.seed, step])
-        faces = []
-        for choice in rng.choice(len(self._sets), self._settings.batch, p=self._shares):
-            number, rows = self._sets[choice]
-            face = packed_face(self._packs[number], int(rows[rng.integers(len(rows))]))
-            faces.append(augment(face, self._settings.augment, rng))
+        drawn = self._faces.draw(self._settings.batch, rng)
+        faces = [augment(face, self._settings.augment, rng) for face in drawn]
         return as_batch(faces, self._settings.network)
-
-
-def packed_face(pack: LandmarkPack, row: int) -> PackedFace:
-    """One face of a pack."""
-    return PackedFace(pack.images[row], pack.points[row], pack.state[row], float(pack.yaw[row]), str(pack.source[row]))
 
 
 def as_batch(faces: Sequence[PackedFace], network: GodpSettings) -> Batch:

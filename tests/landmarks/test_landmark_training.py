@@ -13,7 +13,7 @@ from facerec.landmarks.dsl import FAST_STAGES
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.godp import GodpSettings
 from facerec.landmarks.godp_weights import Calibration, godp_arrays, godp_from_arrays
-from facerec.landmarks.landmarker import Landmarker
+from facerec.landmarks.landmarker import GodpLandmarker
 from facerec.landmarks.training import (
     FaceSource,
     TrainSettings,
@@ -182,4 +182,4 @@ def test_weights_of_another_network_are_refused() -> None:
         godp_from_arrays({k: v for k, v in arrays.items() if k != "settings"})
     with pytest.raises(InvalidInputError, match="missing"):
         godp_from_arrays({k: v for k, v in arrays.items() if k != "g14.weight"})
-    assert isinstance(Landmarker.from_arrays(arrays), Landmarker)
+    assert isinstance(GodpLandmarker.from_arrays(arrays), GodpLandmarker)

@@ -7,7 +7,7 @@ from facerec.landmarks.errors import DeviceError, InvalidInputError
 from facerec.landmarks.godp import Decisions, Godp, GodpSettings
 from facerec.landmarks.godp_weights import Calibration
 from facerec.landmarks.heatmaps import DecodeSettings, Logistic
-from facerec.landmarks.landmarker import Landmarker, LandmarkerSettings
+from facerec.landmarks.landmarker import GodpLandmarker, Landmarker, LandmarkerSettings
 from facerec.landmarks.types import Box
 
 
@@ -34,7 +34,7 @@ class SpotFinder(Godp):
 
 def finder(settings: LandmarkerSettings | None = None) -> Landmarker:
     calibration = Calibration(Logistic(1.0, 0.0), Logistic(1.0, 0.0))
-    return Landmarker(SpotFinder().eval(), DecodeSettings(), calibration, settings)
+    return GodpLandmarker(SpotFinder().eval(), DecodeSettings(), calibration, settings)
 
 
 def picture(bright: tuple[float, float], dark: tuple[float, float], size: int = 400) -> np.ndarray:
@@ -115,4 +115,4 @@ def test_wrong_input_is_refused() -> None:
         LandmarkerSettings(boxes=0)
     if not torch.cuda.is_available():
         with pytest.raises(DeviceError, match="cuda"):
-            Landmarker(SpotFinder().eval(), DecodeSettings(), Calibration(), device="cuda")
+            GodpLandmarker(SpotFinder().eval(), DecodeSettings(), Calibration(), device="cuda")

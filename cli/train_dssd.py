@@ -1,0 +1,209 @@
+"""`facerec train dssd`: learn the landmark network DSSD; and what `facerec train rdssd` shares with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from facerec.cli.options import device_option, note, quiet_option, resolve_device
+from facerec.cli.train_godp import PackChoice
+
+if TYPE_CHECKING:
+    from facerec.landmarks.dssd import Detectors
+    from facerec.landmarks.rdssd import Learning
+    from facerec.landmarks.rdssd_training import DssdProgress
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def cascade_options(function: F) -> F:
+    """Options of both trainers, handed on to `train_variant`."""
+    options = [
+        click.option(
+            "--pack", "packs", required=True, multiple=True, type=PackChoice(), help="Training pack; may be repeated."
+        ),
+        click.option(
+            "--test",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="Pack of held-out people whose errors are reported and recorded.",
+        ),
+        click.option(
+            "--run",
+            type=click.Path(file_okay=False, path_type=Path),
+            help="Folder of checkpoint and curve; an unfinished training there is continued.  [default: work/MODEL]",
+        ),
+        click.option(
+            "--start",
+            type=click.Path(exists=True, file_okay=False, path_type=Path),
+            help="Go on from a finished run of the same model: a second cycle of the learning rate.",
+        ),
+        click.option("--samples", type=click.IntRange(min=16), help="Faces to see.  [default: the trainer's]"),
+        click.option(
+            "--coarse-faces", type=click.IntRange(min=30), help="Faces of the coarse stages.  [default: the trainer's]"
+        ),
+        click.option(
+            "--filters", type=click.IntRange(min=1), help="Of each convolution; 128 as published.  [default: 16]"
+        ),
+        click.option("--neighbours", type=click.IntRange(min=1), help="K, itself included.  [default: 5]"),
+        click.option("--latent", type=click.IntRange(min=1), help="G, latent detectors.  [default: 20]"),
+        click.option(
+            "--detectors",
+            type=click.Choice(["sharable", "plain"]),
+            default="sharable",
+            show_default=True,
+            help="plain: one linear regression on the features side by side, for comparison.",
+        ),
+        click.option("--beta", type=click.FloatRange(min=0), help="l1 weight of P.  [default: the solver's]"),
+        click.option("--gamma", type=click.FloatRange(min=0), help="l1 weight of C.  [default: the solver's]"),
+        click.option("--seed", type=int, default=0, show_default=True),
+        click.option(
+            "--max-minutes",
+            type=click.FloatRange(min=0, min_open=True),
+            help="Finish within so many minutes: the learning rate follows the clock where it is ahead of the samples.",
+        ),
+        click.option(
+            "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of the network."
+        ),
+        click.option(
+            "--export/--no-export", default=True, show_default=True, help="Replace the package's weights at the end."
+        ),
+        click.option(
+            "--weights-root",
+            type=click.Path(file_okay=False, path_type=Path),
+            help="Write the weights to ROOT/landmarks/weights instead of the package's.",
+        ),
+        device_option,
+        quiet_option,
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.command("dssd")
+@cascade_options
+def command(**chosen: Any) -> None:
+    """Learn DSSD (one refinement of an initial shape) from landmark packs (npz) and write its weights.
+
+    An interrupted training goes on where its last checkpoint was when the same command is given again.
+    """
+    train_variant("dssd", "dssd", **chosen)
+
+
+def train_variant(
+    model: str,
+    variant: str,
+    *,
+    packs: tuple[tuple[Path, float], ...],
+    test: Path | None,
+    run: Path | None,
+    start: Path | None,
+    samples: int | None,
+    coarse_faces: int | None,
+    filters: int | None,
+    neighbours: int | None,
+    latent: int | None,
+    detectors: Detectors,
+    beta: float | None,
+    gamma: float | None,
+    seed: int,
+    max_minutes: float | None,
+    threads: int,
+    export: bool,
+    weights_root: Path | None,
+    device: str,
+    quiet: bool,
+    learning: Learning = "recurrent",
+) -> None:
+    """Train the cascade `variant` and write it as the weights of `model`; the other arguments are the options."""
+    from dataclasses import replace
+
+    import cv2
+    import torch
+
+    from facerec.landmarks.datasets import LandmarkPack
+    from facerec.landmarks.rdssd import VARIANTS
+    from facerec.landmarks.rdssd_training import DssdTrainSettings, export_cascade, pack_errors, train_cascade
+
+    # The process is this command's own, so its thread counts may be set here and nowhere deeper.
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(1)
+    loaded = [(LandmarkPack.load(path), weight) for path, weight in packs]
+    held_out = LandmarkPack.load(test) if test else None
+    plain = VARIANTS[variant]
+    network = replace(
+        plain.network,
+        landmarks=loaded[0][0].points.shape[1],
+        filters=filters or plain.network.filters,
+        neighbours=neighbours or plain.network.neighbours,
+        latent=latent or plain.network.latent,
+        detectors=detectors,
+    )
+    settings = DssdTrainSettings(cascade=replace(plain, network=network, learning=learning), seed=seed)
+    sharable = replace(
+        settings.sharable,
+        beta=settings.sharable.beta if beta is None else beta,
+        gamma=settings.sharable.gamma if gamma is None else gamma,
+    )
+    settings = replace(
+        settings,
+        sharable=sharable,
+        samples=samples or settings.samples,
+        coarse_faces=coarse_faces or settings.coarse_faces,
+    )
+    where = torch.device(resolve_device(device))
+    note(f"{sum(len(pack) for pack, _ in loaded)} faces in {len(loaded)} packs, on {where}", quiet)
+    cascade = train_cascade(
+        loaded,
+        settings,
+        device=where,
+        run_folder=run or Path("work") / model,
+        start=start,
+        test=held_out,
+        max_minutes=max_minutes,
+        on_progress=_Reporter(quiet),
+        say=lambda line: note(line, quiet),
+    )
+    errors = pack_errors(cascade, held_out, device=where) if held_out is not None else {}
+    for source, found in errors.items():
+        note(f"{source}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items()), quiet)
+    if not export:
+        return
+    names = " ".join(f"--pack {path.name}:{weight:g}" for path, weight in packs)
+    limit = "" if max_minutes is None else f" --max-minutes {max_minutes:g}"
+    limit += "" if start is None else f" --start {start.name}"
+    record = export_cascade(
+        cascade,
+        model,
+        sources=sorted({str(source) for pack, _ in loaded for source in set(pack.source.tolist())}),
+        errors=errors,
+        command=f"facerec train {model} {names} --samples {settings.samples} --coarse-faces {settings.coarse_faces} "
+        f"--filters {network.filters} --seed {seed}{limit}",
+        root=weights_root,
+    )
+    click.echo(f"{record.file} {record.bytes} bytes sha256 {record.sha256}")
+
+
+class _Reporter:
+    """Progress on stderr: a line a minute, and one after each round that was measured."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._minute = 0.0
+
+    def __call__(self, progress: DssdProgress) -> None:
+        if progress.errors:
+            for source, found in progress.errors.items():
+                stages = " ".join(f"{100 * v:.2f}" for name, v in found.items() if name.startswith("stage"))
+                pupil = f", by pupils {100 * found['nrmse']:.2f} %" if "nrmse" in found else ""
+                note(f"  {source}: stages {stages} % by box{pupil}", self._quiet)
+        if progress.losses and progress.minutes - self._minute >= 1:
+            self._minute = progress.minutes
+            parts = ", ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
+            note(
+                f"{progress.samples} faces, {progress.minutes:.1f} min, {100 * progress.share:.0f} %: {parts}",
+                self._quiet,
+            )
