@@ -123,7 +123,7 @@ def test_packs_are_drawn_by_weight_and_small_sets_are_not_lost(make_pack: Make) 
     other = LandmarkPack(np.zeros_like(images), rows.points, rows.state, rows.yaw, rows.source)
     settings = replace(TINY, batch=4)
     faces = FaceSource([(mixed, 3.0), (other, 1.0)], settings)
-    assert faces._shares.tolist() == pytest.approx(
+    assert faces._faces._shares.tolist() == pytest.approx(
         [0.75 * 27**0.5 / (27**0.5 + 3**0.5), 0.75 * 3**0.5 / (27**0.5 + 3**0.5), 0.25]
     )
     assert torch.equal(faces.batch(5).roi, faces.batch(5).roi)
