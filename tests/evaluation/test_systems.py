@@ -54,7 +54,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch, make_recognizer) -> list[tuple[str, 
 
     asked: list[tuple[str, str]] = []
 
-    def load(landmarks: str, descriptor: str, device: str):
+    def load(landmarks: str, descriptor: str, device: str, detector: str):
         asked.append((landmarks, descriptor))
         return make_recognizer(descriptor, noise=8.0 if descriptor == "poor" else 0.3)
 
