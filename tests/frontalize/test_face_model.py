@@ -41,9 +41,9 @@ def test_geometry_is_linear_in_the_coefficients(model: FaceModel) -> None:
     np.testing.assert_array_equal(mean, model.mean)
     both = model.geometry(p + q, e)
     parts = (model.geometry(p) - mean) + (model.geometry(q) - mean) + (model.geometry(None, e) - mean)
-    np.testing.assert_allclose(both - mean, parts, atol=1e-9)
+    np.testing.assert_allclose(both - mean, parts, rtol=0, atol=1e-4)  # single precision, mm
     slow = mean + sum(c * model.identity[k].astype(float) for k, c in enumerate(p))
-    np.testing.assert_allclose(model.geometry(p), slow, atol=1e-9)
+    np.testing.assert_allclose(model.geometry(p), slow, rtol=0, atol=1e-4)
     np.testing.assert_allclose(
         model.skull_geometry(p) - model.skull,
         sum(c * model.skull_identity[k].astype(float) for k, c in enumerate(p)),
