@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.frontalize.face_model import FaceModel
-from facerec.frontalize.fit import FitSettings, face_size, fit_batch, fit_face
+from facerec.frontalize.fit import BatchFit, FitSettings, face_size, fit_batch, fit_face
 from facerec.frontalize.texture import TEXTURE_SIZE, lift_geometry, lift_texture
 from facerec.frontalize.types import FaceTexture, FittedFace
 from facerec.frontalize.visibility import landmark_visibility, node_visibility
@@ -205,6 +205,22 @@ class Lifted:
     texture: FaceTexture
 
 
+def lift_row(picture: Picture, image: Image, fit: BatchFit, row: int, model: FaceModel) -> Lifted:
+    """Lift `picture`, decoded as `image`, with the fit in row `row` of a batch."""
+    camera = fit.camera(row)
+    geometry = model.geometry(fit.shape[row], fit.expression[row])
+    fitted = FittedFace(
+        fit.shape[row],
+        fit.expression[row],
+        camera,
+        float(fit.residual[row]),
+        fit.points[row],
+        landmark_visibility(model, fit.shape[row], fit.expression[row], camera),
+    )
+    seen = node_visibility(model, geometry, camera)
+    return Lifted(picture, image, fitted, lift_geometry(image, geometry, camera, seen, TEXTURE_SIZE))
+
+
 def lift_annotated(pictures: Sequence[Picture], batch: int = 64) -> Iterator[Lifted]:
     """Fit the annotated points and lift; pictures no face explains are left out."""
     model, settings = FaceModel.load(), FitSettings()
@@ -214,21 +230,8 @@ def lift_annotated(pictures: Sequence[Picture], batch: int = 64) -> Iterator[Lif
         weights = np.isfinite(points).all(axis=2).astype(np.float64)
         fit = fit_batch(points, np.asarray(weights, dtype=np.float64), model, settings)
         for k, picture in enumerate(chosen):
-            camera = fit.camera(k)
-            if fit.residual[k] > settings.max_residual * face_size(camera):
-                continue
-            image = read_image(picture.path)
-            geometry = model.geometry(fit.shape[k], fit.expression[k])
-            seen = node_visibility(model, geometry, camera)
-            fitted = FittedFace(
-                fit.shape[k],
-                fit.expression[k],
-                camera,
-                float(fit.residual[k]),
-                fit.points[k],
-                landmark_visibility(model, fit.shape[k], fit.expression[k], camera),
-            )
-            yield Lifted(picture, image, fitted, lift_geometry(image, geometry, camera, seen, TEXTURE_SIZE))
+            if fit.residual[k] <= settings.max_residual * face_size(fit.camera(k)):
+                yield lift_row(picture, read_image(picture.path), fit, k, model)
 
 
 def lift_located(pictures: Sequence[Picture], landmarks: str = "godp") -> Iterator[Lifted]:

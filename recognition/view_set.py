@@ -14,12 +14,12 @@ from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.fit import FitSettings, face_size, fit_batch
 from facerec.frontalize.pose_augment import background_crop, random_light
 from facerec.frontalize.render import blended_texture, render_head
-from facerec.frontalize.texture import TEXTURE_SIZE, lift_geometry, resample_grid
-from facerec.frontalize.types import Camera, FaceTexture, FittedFace
-from facerec.frontalize.visibility import landmark_visibility, node_visibility
+from facerec.frontalize.texture import TEXTURE_SIZE, resample_grid
+from facerec.frontalize.types import Camera, FaceTexture
+from facerec.frontalize.visibility import node_visibility
 from facerec.landmarks.image import read_image
 from facerec.landmarks.types import Image
-from facerec.recognition.texture_set import Lifted, Picture
+from facerec.recognition.texture_set import Lifted, Picture, lift_row
 from facerec.recognition.views import DLIB_FRAME, frontal_camera, frontal_pixels, photo_view
 
 
@@ -148,23 +148,8 @@ def annotated_views(
             image = read_image(picture.path)
             copies = index, len(chosen) + index
             for k in copies if picture.source == "cfp-profile" else copies[index % 2 :][:1]:
-                camera = fit.camera(k)
-                if fit.residual[k] > limits.max_residual * face_size(camera):
-                    continue
-                geometry = model.geometry(fit.shape[k], fit.expression[k])
-                seen = node_visibility(model, geometry, camera)
-                fitted = FittedFace(
-                    fit.shape[k],
-                    fit.expression[k],
-                    camera,
-                    float(fit.residual[k]),
-                    fit.points[k],
-                    landmark_visibility(model, fit.shape[k], fit.expression[k], camera),
-                )
-                yield (
-                    Lifted(picture, image, fitted, lift_geometry(image, geometry, camera, seen, TEXTURE_SIZE)),
-                    start + index,
-                )
+                if fit.residual[k] <= limits.max_residual * face_size(fit.camera(k)):
+                    yield lift_row(picture, image, fit, k, model), start + index
 
 
 def view_of(lifted: Lifted, origin: int) -> View:
@@ -200,7 +185,7 @@ def turned_view(
     scale = frontal_camera(frame, model).scale
     anchor = np.array([(frame.size - 1) / 2, float(np.mean([y for _, y in frame.targets]))])
     camera = Camera(plain.rotation, anchor - scale * middle, scale)
-    texture = FaceTexture(lifted.texture.pixels, lifted.texture.visible)
+    texture = lifted.texture
     rendering = render_head(
         model,
         shape,
