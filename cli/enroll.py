@@ -22,6 +22,8 @@ from facerec.cli.options import (
     printable,
     quiet_option,
     resolve_device,
+    share_cores,
+    workers_option,
     write_json,
 )
 from facerec.landmarks.models import LANDMARK_MODELS
@@ -57,7 +59,7 @@ _SHOWN = 5
     is_flag=True,
     help="Keep each face's texture (a picture of the person, some 100 KB) for a later migration.",
 )
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Photographs at a time.")
+@workers_option
 @click.option(
     "--ray",
     "ray_address",
@@ -82,7 +84,7 @@ def command(
     faces: FacesPolicy,
     sync: bool,
     keep_textures: bool,
-    workers: int,
+    workers: int | None,
     ray_address: str | None,
     dry_run: bool,
     strict: bool,
@@ -129,10 +131,13 @@ def command(
     from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
     from facerec.recognition.recognizer import Recognizer, gallery_descriptor
 
+    device = resolve_device(device)
+    if not ray_address:
+        workers = share_cores(workers, device, len(plan.items))
+    workers = workers or 1
     settings = EnrolmentSettings(faces=faces, workers=workers, keep_textures=keep_textures, sync=sync)
     if ray_address:  # a batch feeds every worker several times over
         settings = dataclasses.replace(settings, batch=settings.batch * workers)
-    device = resolve_device(device)
     if descriptor is None and isinstance(gallery_path, Path) and gallery_path.exists():
         with open_gallery(gallery_path) as gallery:
             descriptor = gallery_descriptor(gallery.contract_json)

@@ -20,6 +20,8 @@ from facerec.cli.options import (
     printable,
     quiet_option,
     resolve_device,
+    share_cores,
+    workers_option,
     write_json,
 )
 from facerec.landmarks.models import LANDMARK_MODELS
@@ -316,7 +318,7 @@ def index(gallery_path: Path | str, method: SearchMethod, as_json: bool, quiet: 
     help="Also look for the photographs in this folder, by the path they had below the enrolled one.",
 )
 @click.option("--drop-missing", is_flag=True, help="Give up entries whose photograph is not found.")
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Photographs at a time.")
+@workers_option
 @click.option(
     "--landmarks", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark model."
 )
@@ -330,7 +332,7 @@ def migrate_gallery(
     gallery_path: Path | str,
     roots: tuple[Path, ...],
     drop_missing: bool,
-    workers: int,
+    workers: int | None,
     landmarks: str,
     descriptor: str | None,
     detector: str,
@@ -352,12 +354,12 @@ def migrate_gallery(
     from facerec.recognition.gallery import Gallery
     from facerec.recognition.recognizer import Recognizer
 
-    path = _file(gallery_path)
+    path, device = _file(gallery_path), resolve_device(device)
     with Gallery.open(path, write=True) as gallery:
         recognizer = Recognizer.load(
             landmarks=landmarks,
             descriptor=descriptor or DEFAULT_DESCRIPTOR,
-            device=resolve_device(device),
+            device=device,
             detector=detector,
             smallest=min_face,
         )
@@ -366,8 +368,10 @@ def migrate_gallery(
             done = MigrationSummary(0, 0, (), ())
             note(f"{printable(str(gallery_path))} has the contract of these models already; nothing to do", quiet)
         else:
-            with photo_progress(len(gallery.photos()), "Describing again", quiet) as advance:
-                done = migrate(gallery, recognizer, EnrolmentSettings(workers=workers), roots, drop_missing, advance)
+            photos = len(gallery.photos())
+            settings = EnrolmentSettings(workers=share_cores(workers, device, photos))
+            with photo_progress(photos, "Describing again", quiet) as advance:
+                done = migrate(gallery, recognizer, settings, roots, drop_missing, advance)
             write_skipped(path, done.skipped)
             note(
                 f"Described {done.described} photos again, {done.from_textures} from kept textures; "

@@ -19,6 +19,8 @@ from facerec.cli.options import (
     printable,
     quiet_option,
     resolve_device,
+    share_cores,
+    workers_option,
 )
 from facerec.landmarks.models import LANDMARK_MODELS
 
@@ -79,7 +81,7 @@ _CSV_COLUMNS = (
     default=None,
     help="Write landmarks, texture, mask and frontal view of each face to this folder.",
 )
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Photographs at a time.")
+@workers_option
 @click.option("--strict", is_flag=True, help="Exit with 3 when a photograph had no usable face.")
 @click.option(
     "--landmarks", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark model."
@@ -99,7 +101,7 @@ def command(
     method: SearchMethod,
     form: str | None,
     save_debug: Path | None,
-    workers: int,
+    workers: int | None,
     strict: bool,
     landmarks: str,
     descriptor: str | None,
@@ -148,10 +150,11 @@ def command(
     with open_gallery(gallery_path) as gallery:
         from facerec.recognition.recognizer import Recognizer, gallery_descriptor
 
+        device = resolve_device(device)
         recognizer = Recognizer.load(
             landmarks=landmarks,
             descriptor=descriptor or gallery_descriptor(gallery.contract_json),
-            device=resolve_device(device),
+            device=device,
             detector=detector,
             smallest=min_face,
         )
@@ -165,7 +168,10 @@ def command(
             )
         )
         identifier = Identifier(
-            recognizer, search_of(gallery, method), chosen, IdentificationSettings(candidates, workers)
+            recognizer,
+            search_of(gallery, method),
+            chosen,
+            IdentificationSettings(candidates, share_cores(workers, device, len(photos))),
         )
         versions = {"facerec": version("facerec"), "contract": recognizer.contract.digest, "gallery": gallery.digest()}
         counts: Counter[str] = Counter()

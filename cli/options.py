@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import unicodedata
 from collections.abc import Callable
@@ -89,6 +90,16 @@ def min_face_option(function: F) -> F:
     )(function)
 
 
+def workers_option(function: F) -> F:
+    """Add `--workers N` (argument `workers`, None when not given: `share_cores` says how many that is)."""
+    return click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        show_default="one a core, on a GPU one",
+        help="Photographs at a time.",
+    )(function)
+
+
 def quiet_option(function: F) -> F:
     """Add `-q/--quiet` (argument `quiet`): no progress and no summary on stderr."""
     return click.option("-q", "--quiet", is_flag=True, help="No progress, no summary; errors only.")(function)
@@ -121,6 +132,25 @@ def resolve_device(requested: str) -> Device:
     built = torch.version.cuda
     why = "torch finds no usable GPU" if built else "this torch was built without CUDA"
     raise DeviceError(f"expected a CUDA device for --device cuda; {why} (torch {torch.__version__}). Use --device cpu")
+
+
+def share_cores(workers: int | None, device: str, photos: int) -> int:
+    """How many photographs to work on at a time, each with its share of the cores for its networks.
+
+    The networks are small: two photographs on a core each are done sooner than one after the other on two.
+
+    Args:
+        workers: as asked for, or None.
+        device: where the networks run.
+        photos: how many there are.
+    """
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    chosen = workers or (1 if device == "cuda" else max(1, min(cores, photos)))
+    # Never more threads than OMP_NUM_THREADS allows.
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), cores // chosen)))
+    return chosen
 
 
 def printable(text: str) -> str:

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import click
 
-from facerec.cli.options import device_option, note, printable, quiet_option, resolve_device
+from facerec.cli.options import (
+    device_option,
+    note,
+    printable,
+    quiet_option,
+    resolve_device,
+    share_cores,
+    workers_option,
+)
 from facerec.landmarks.models import LANDMARK_MODELS
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -22,7 +30,7 @@ TOKEN_VARIABLE = "FACEREC_TOKEN"
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0 takes a free one."
 )
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Photographs at a time.")
+@workers_option
 @click.option("--queue", type=click.IntRange(min=0), default=16, show_default=True, help="Requests that may wait.")
 @click.option("--per-minute", type=click.IntRange(min=1), default=600, show_default=True, help="Requests of a client.")
 @click.option("--max-megabytes", type=click.IntRange(min=1), default=20, show_default=True, help="Of a request.")
@@ -35,7 +43,7 @@ def command(
     gallery_path: Path,
     host: str,
     port: int,
-    workers: int,
+    workers: int | None,
     queue: int,
     per_minute: int,
     max_megabytes: int,
@@ -65,9 +73,9 @@ def command(
         contract = gallery.contract_json
     from facerec.recognition.recognizer import Recognizer, gallery_descriptor
 
-    recognizer = Recognizer.load(
-        landmarks=landmarks, descriptor=gallery_descriptor(contract), device=resolve_device(device)
-    )
+    device = resolve_device(device)
+    recognizer = Recognizer.load(landmarks=landmarks, descriptor=gallery_descriptor(contract), device=device)
+    workers = share_cores(workers, device, queue + 1)
     settings = ServeSettings(workers, queue, per_minute, max_megabytes << 20)
     app = create_app(Service(recognizer, gallery_path), settings, token, local=host in LOOPBACK)
     config = uvicorn.Config(app, host=host, port=port, log_level="warning", access_log=False, log_config=None)

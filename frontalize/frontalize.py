@@ -12,7 +12,7 @@ from facerec.frontalize.texture import TEXTURE_SIZE, lift_geometry
 from facerec.frontalize.types import FaceTexture, FittedFace
 from facerec.frontalize.visibility import VisibilitySettings
 from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError
-from facerec.landmarks.types import Face
+from facerec.landmarks.types import Face, Image
 
 
 def fit_and_lift(
@@ -41,7 +41,9 @@ def fit_and_lift(
     def some(chosen: Sequence[Face]) -> list[tuple[FittedFace, FaceTexture] | UnusablePhotoError]:
         found = fit_surfaces([face.landmarks for face in chosen], model, settings)
         return [
-            _lifted(face, surface, model, size) if isinstance(surface, FittedSurface) else surface
+            (surface.fitted(model), lift_surface(face.image, surface, size))
+            if isinstance(surface, FittedSurface)
+            else surface
             for face, surface in zip(chosen, found, strict=True)
         ]
 
@@ -54,6 +56,7 @@ def fit_and_lift(
         return [answer for answers in pool.map(some, parts) for answer in answers]
 
 
-def _lifted(face: Face, surface: FittedSurface, model: FaceModel, size: int) -> tuple[FittedFace, FaceTexture]:
+def lift_surface(image: Image, surface: FittedSurface, size: int = TEXTURE_SIZE) -> FaceTexture:
+    """`lift_texture` of a face whose surface and view are at hand: the z-buffer is the slow part of both."""
     visible = surface.view.nodes(VisibilitySettings())
-    return surface.fitted(model), lift_geometry(face.image, surface.geometry, surface.camera, visible, size)
+    return lift_geometry(image, surface.geometry, surface.camera, visible, size)

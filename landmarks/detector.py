@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from facerec.landmarks.checkpoint import load_weights
 from facerec.landmarks.errors import DeviceError, InvalidInputError
+from facerec.landmarks.precision import inference_dtype
 from facerec.landmarks.types import Box, Image, check_image
 
 STRIDES = (8, 16, 32, 64)
@@ -250,7 +251,8 @@ class FaceDetector:
         self.score_threshold = (
             score_threshold if self.settings.score_threshold is None else self.settings.score_threshold
         )
-        self._network = network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self._dtype = inference_dtype(self.device)
+        self._network = network.to(self.device, self._dtype, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     @classmethod
     def load(cls, device: str | torch.device = "cpu", settings: DetectorSettings | None = None) -> FaceDetector:
@@ -324,7 +326,7 @@ class FaceDetector:
         canvas[top : top + height, left : left + width] = image_at_scale
         with torch.inference_mode():
             picture = normalize(torch.from_numpy(canvas).to(self.device).permute(2, 0, 1)[None])
-            logits, boxes, points = decode(self._network(picture), full_h, full_w)
+            logits, boxes, points = decode(self._network(picture.to(self._dtype)), full_h, full_w)
             # NaN scores (broken weights) fail this comparison: they find nothing.
             keep = logits[0] > math.log(self.score_threshold / (1.0 - self.score_threshold))
             found = torch.cat(

@@ -28,6 +28,7 @@ from facerec.landmarks.heatmaps import (
 )
 from facerec.landmarks.markup import IBUG68, IBUG68_MIRROR, mirror_points
 from facerec.landmarks.models import LANDMARK_MODELS
+from facerec.landmarks.precision import inference_dtype
 from facerec.landmarks.rdssd import CROP_SCALE, CROP_SIZE, Cascade
 from facerec.landmarks.types import Box, Image, Landmarks, check_image
 
@@ -182,7 +183,8 @@ class GodpLandmarker(Landmarker):
         if network.settings.landmarks != len(IBUG68_MIRROR):
             raise InvalidInputError(f"expected a network of 68 landmarks; got {network.settings.landmarks}")
         network = network.eval().requires_grad_(False).fuse()
-        self._network = network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._dtype = inference_dtype(self.device)
+        self._network = network.to(device=self.device, dtype=self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._decoding = decoding
         self._calibration = calibration
 
@@ -222,7 +224,7 @@ class GodpLandmarker(Landmarker):
         return Looked(places.numpy(), calibration.confidence(share).numpy(), calibration.visibility(evidence).numpy())
 
     def _odds(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        decisions = self._network(x.contiguous(memory_format=torch.channels_last))
+        decisions = self._network(x.to(self._dtype).contiguous(memory_format=torch.channels_last))
         count = self._network.settings.landmarks
         return landmark_log_odds(decisions.refinement_2, count), landmark_log_odds(decisions.proposal_2, count)
 

@@ -8,6 +8,7 @@ that did not learn it, and the finder's rule learns how far to trust them. In us
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch.nn import functional
 
 from facerec.landmarks.crop import Roi, cut
 from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.precision import inference_dtype
 from facerec.landmarks.types import Box, Image
 
 PATCH_SIZE = 64
@@ -67,7 +69,10 @@ class Verifier:
         if not networks:
             raise InvalidInputError("expected at least one network; got none")
         self.device = torch.device(device)
-        self._networks = [network.eval().requires_grad_(False).to(self.device) for network in networks]
+        self._dtype = inference_dtype(self.device)
+        # Copies: a network that is still being trained keeps its format.
+        own = [deepcopy(network).eval().requires_grad_(False) for network in networks]
+        self._networks = [network.to(self.device, self._dtype) for network in own]
         self._batch = batch
 
     def log_odds(self, image: Image, boxes: Sequence[Box]) -> NDArray[np.float64]:
@@ -81,7 +86,7 @@ class Verifier:
         """The same of patches (N, 64, 64, 3) uint8 RGB."""
         parts = [np.zeros(0)]
         for first in range(0, len(patches), self._batch):
-            x = _network_input(patches[first : first + self._batch]).to(self.device)
+            x = _network_input(patches[first : first + self._batch]).to(self.device, self._dtype)
             parts.append(torch.stack([network(x) for network in self._networks]).mean(dim=0).double().cpu().numpy())
         return np.concatenate(parts)
 

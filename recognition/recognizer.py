@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from facerec.frontalize.face_model import FaceModel
-from facerec.frontalize.fit import fit_face
+from facerec.frontalize.fit import FittedSurface, fit_surfaces
+from facerec.frontalize.frontalize import lift_surface
 from facerec.frontalize.texture import TEXTURE_SIZE, lift_texture
 from facerec.frontalize.types import FaceTexture, FittedFace
 from facerec.landmarks.checkpoint import weight_record
@@ -73,11 +74,13 @@ class FaceFit:
         face: picture, box and landmarks.
         fitted: shape, expression and camera.
         timings_ms: milliseconds of "find" (detector and landmarks, shared by the faces of a picture) and "fit".
+        surface: the fitted surface and what the camera sees of it, where it is at hand; `lift` computes it otherwise.
     """
 
     face: Face
     fitted: FittedFace
     timings_ms: dict[str, float] = field(default_factory=dict)
+    surface: FittedSurface | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,17 +233,16 @@ class Recognizer:
         timings: dict[str, float] = {}
         with _timed(timings, "find"):
             found = self._finder.find(image)
+        with _timed(timings, "fit"):
+            surfaces = fit_surfaces([face.landmarks for face in found], self._model)
+            fitted = [s.fitted(self._model) if isinstance(s, FittedSurface) else None for s in surfaces]
         shared = {name: value / len(found) for name, value in timings.items()} if found else {}
         fits: list[FaceFit | UndescribedFace] = []
-        for face in found:
-            own = dict(shared)
-            try:
-                with _timed(own, "fit"):
-                    fitted = fit_face(face.landmarks, self._model)
-            except UnusablePhotoError as error:
-                fits.append(UndescribedFace(face.box, error.reason, error.detail))
-            else:
-                fits.append(FaceFit(face, fitted, own))
+        for face, surface, fit in zip(found, surfaces, fitted, strict=True):
+            if isinstance(surface, UnusablePhotoError):
+                fits.append(UndescribedFace(face.box, surface.reason, surface.detail))
+            elif fit is not None:
+                fits.append(FaceFit(face, fit, dict(shared), surface))
         return fits
 
     def describe_texture(self, texture: FaceTexture) -> Signature:
@@ -253,7 +255,10 @@ class Recognizer:
         timings = dict(fit.timings_ms)
         try:
             with _timed(timings, "lift"):
-                texture = lift_texture(fit.face.image, fit.fitted, self._model)
+                if fit.surface is not None:
+                    texture = lift_surface(fit.face.image, fit.surface)
+                else:
+                    texture = lift_texture(fit.face.image, fit.fitted, self._model)
         except UnusablePhotoError as error:
             return UndescribedFace(fit.face.box, error.reason, error.detail)
         return LiftedFace(fit.face, fit.fitted, texture, timings)
