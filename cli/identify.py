@@ -167,11 +167,12 @@ def command(
                 scores, recognizer.contract.digest, ThresholdSettings() if far is None else ThresholdSettings(far=far)
             )
         )
+        settings = IdentificationSettings(candidates, share_cores(workers, device, len(photos)))
         identifier = Identifier(
             recognizer,
             search_of(gallery, method),
             chosen,
-            IdentificationSettings(candidates, share_cores(workers, device, len(photos))),
+            settings,
         )
         versions = {"facerec": version("facerec"), "contract": recognizer.contract.digest, "gallery": gallery.digest()}
         counts: Counter[str] = Counter()

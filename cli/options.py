@@ -145,7 +145,11 @@ def share_cores(workers: int | None, device: str, photos: int) -> int:
         photos: how many there are.
     """
     import torch
+    from threadpoolctl import threadpool_limits
 
+    # The fit's linear algebra is many small systems. A pool of its own for them, spinning beside torch's, doubles the
+    # time of everything else. Called before the search's library comes in, which keeps its threads.
+    threadpool_limits(1, user_api="blas")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     chosen = workers or (1 if device == "cuda" else max(1, min(cores, photos)))
     # Never more threads than OMP_NUM_THREADS allows.

@@ -57,7 +57,7 @@ class FaceModel:
         object.__setattr__(self, "_landmark_mean", operator @ self.mean.reshape(-1, 3))
         for name in ("identity", "expression"):
             modes = getattr(self, name).reshape(-1, g * g, 3).astype(np.float64)
-            object.__setattr__(self, f"_landmark_{name}", np.einsum("ln,kna->kla", operator, modes))
+            object.__setattr__(self, f"_landmark_{name}", operator @ modes)
 
     @staticmethod
     @cache

@@ -122,6 +122,16 @@ def _converter(inputs: int, channels: int) -> nn.Conv2d:
     return layer
 
 
+def _unpool(maps: Tensor, places: Tensor) -> Tensor:
+    """Each value back to where its 2 x 2 maximum was, zero elsewhere.
+
+    The operator itself: its wrapper in `torch.nn.functional` imports half a second of modules to check one size.
+    """
+    size = [2 * maps.shape[2], 2 * maps.shape[3]]
+    grown: Tensor = torch.ops.aten.max_unpool2d(maps, places, size)
+    return grown
+
+
 def double(maps: Tensor) -> Tensor:
     """Bilinear upsampling by two (U1, U2): `interpolate(scale_factor=2, mode="bilinear", align_corners=False)`.
 
@@ -194,11 +204,11 @@ class Godp(nn.Module):
         pooled, places4 = functional.max_pool2d(g4, 2, return_indices=True)
         g5 = self.g5(pooled)
         pooled, places5 = functional.max_pool2d(g5, 2, return_indices=True)
-        g7 = self.g7(functional.max_unpool2d(self.g6(pooled), places5, [2, 2]))
+        g7 = self.g7(_unpool(self.g6(pooled), places5))
         # The hyperlink: added, as in an hourglass, so that G8 keeps the width of a plain DeconvNet.
-        g8 = self.g8(functional.max_unpool2d(g7, places4, [2, 2]) + g4)
-        g9 = self.g9(functional.max_unpool2d(g8, places3, [2, 2]))
-        g10 = self.g10(functional.max_unpool2d(g9, places2, [2, 2]))
+        g8 = self.g8(_unpool(g7, places4) + g4)
+        g9 = self.g9(_unpool(g8, places3))
+        g10 = self.g10(_unpool(g9, places2))
 
         initial = self.g14(g8)
         up1 = double(initial)

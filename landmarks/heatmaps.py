@@ -56,7 +56,8 @@ def landmark_log_odds(scores: Tensor, landmarks: int) -> Tensor:
     if scores.ndim != 4 or (scores.shape[1] - 1) % landmarks:
         raise InvalidInputError(f"expected scores (N, K * {landmarks} + 1, S, S); got {tuple(scores.shape)}")
     scores = scores.float()
-    odds = scores[:, :-1] - scores[:, -1:]
+    # Every map in one piece: what follows looks at one landmark's map after the other.
+    odds = (scores[:, :-1] - scores[:, -1:]).contiguous()
     n, maps, h, w = odds.shape
     if maps == landmarks:
         return odds
@@ -72,14 +73,14 @@ def highest(maps: Tensor) -> Tensor:
 
 def _window(maps: Tensor, centers: Tensor, radius: int, fill: float) -> Tensor:
     """Square windows (N, L, 2r + 1, 2r + 1) of maps (N, L, H, W) about integer centers (N, L, 2); `fill` outside."""
-    n, count, _, _ = maps.shape
-    padded = functional.pad(maps, (radius, radius, radius, radius), value=fill)
-    offsets = torch.arange(2 * radius + 1, device=maps.device)
+    _, _, height, width = maps.shape
+    offsets = torch.arange(-radius, radius + 1, device=maps.device)
     rows = centers[..., 1, None, None] + offsets[:, None]
     columns = centers[..., 0, None, None] + offsets[None, :]
-    batch = torch.arange(n, device=maps.device)[:, None, None, None]
-    channel = torch.arange(count, device=maps.device)[None, :, None, None]
-    return padded[batch, channel, rows, columns]
+    outside = (rows < 0) | (rows >= height) | (columns < 0) | (columns >= width)
+    index = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
+    taken = maps.flatten(2).gather(2, index.flatten(2)).reshape(index.shape)
+    return taken.masked_fill(outside, fill)
 
 
 def decode(odds: Tensor, settings: DecodeSettings | None = None) -> Tensor:
@@ -98,7 +99,7 @@ def decode(odds: Tensor, settings: DecodeSettings | None = None) -> Tensor:
         return places
     if settings.method == "local":
         r = settings.radius
-        weights = _window(odds / settings.temperature, peak, r, float("-inf")).flatten(2).softmax(dim=2)
+        weights = (_window(odds, peak, r, float("-inf")) / settings.temperature).flatten(2).softmax(dim=2)
         weights = weights.reshape(*places.shape[:2], 2 * r + 1, 2 * r + 1)
         offsets = torch.arange(-r, r + 1, device=odds.device, dtype=torch.float32)
         dx = (weights.sum(dim=2) * offsets).sum(dim=2)

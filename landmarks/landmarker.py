@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import expit
 from torch import Tensor
 
 from facerec.landmarks.checkpoint import load_weights, weight_records
@@ -271,7 +270,8 @@ class CascadeLandmarker(Landmarker):
             points = np.float32(0.5) * (points + mirror_points(other.points, CROP_SIZE))
             sure = np.float32(0.5) * (sure + other.confidence[:, IBUG68_MIRROR])
             seen = np.float32(0.5) * (seen + other.visibility[:, IBUG68_MIRROR])
-        return Looked(points, expit(sure), expit(seen))
+        probabilities = (torch.sigmoid(torch.from_numpy(odds)).numpy() for odds in (sure, seen))
+        return Looked(points, *probabilities)
 
 
 def _median(values: NDArray[np.float32], count: int) -> NDArray[np.float32]:

@@ -99,9 +99,10 @@ def network_input(views: NDArray[np.uint8] | Tensor) -> Tensor:
 
 def network_of(arrays: Mapping[str, NDArray[Any]]) -> FaceResNet:
     """The network of a weight file's arrays, ready to describe."""
-    network = FaceResNet()
+    with torch.device("meta"):  # no random weights, which would be thrown away
+        network = FaceResNet()
     state = {k: torch.from_numpy(np.array(v)).float() for k, v in arrays.items() if k != "dlib_mean"}
-    network.load_state_dict(state)
+    network.load_state_dict(state, assign=True)
     return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 

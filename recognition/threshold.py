@@ -19,7 +19,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from facerec.landmarks.errors import FacerecError, InvalidInputError
 from facerec.recognition.gallery import EntryIndex, GalleryStore
@@ -506,7 +505,7 @@ def decide_together(
                 # The threshold itself is inclusive: a match that just reaches it must be worth more than none.
                 gains[i, place[match.person]] = match.score - value + 1e-9
     taken: dict[int, str] = {}
-    for i, j in zip(*linear_sum_assignment(gains, maximize=True), strict=True):
+    for i, j in _assignment(gains):
         if gains[i, j] > 0:
             taken[int(i)] = people[int(j)]
     holder = {person: i for i, person in taken.items()}
@@ -580,10 +579,20 @@ def _rate(accepts: int, pairs: int, least_accepts: int) -> tuple[float, str]:
         return accepts / pairs, _stated(accepts / pairs, pairs, "impostor pairs")
     # Too few to call their share a rate: what can be ruled out with 95 % confidence (Clopper-Pearson; the "rule of
     # three", 3 / n, when none was accepted).
-    from scipy.stats import beta
+    from scipy.special import betaincinv
 
-    bound = min(1.0, float(beta.ppf(0.95, accepts + 1, pairs - accepts))) if accepts < pairs else 1.0
+    bound = min(1.0, float(betaincinv(accepts + 1, pairs - accepts, 0.95))) if accepts < pairs else 1.0
     return bound, f"FAR below {_percent(bound)}: {accepts} of {pairs:,} impostor pairs reach it"
+
+
+def _assignment(gains: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """Pairs (row, column), each row and column at most once, of the largest sum of `gains` (R, C)."""
+    if gains.shape[0] == 1 or not gains.size:
+        return [(0, int(gains.argmax()))] if gains.size else []
+    from scipy.optimize import linear_sum_assignment  # late: a quarter of a second, and most photographs show one face
+
+    rows, columns = linear_sum_assignment(gains, maximize=True)
+    return list(zip(rows.tolist(), columns.tolist(), strict=True))
 
 
 def _sum(data: bytes) -> bytes:

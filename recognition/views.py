@@ -132,9 +132,11 @@ def filled_view(pixels: Image, seen: NDArray[np.bool_], look: Look, frame: ViewF
         # An odd size has a middle column that belongs to both sides.
         side[: (frame.size + 1) // 2] = True
         seen = seen & (side if look == "left" else side[::-1])
-    twin = seen[:, ::-1] & ~seen
-    out = np.where(seen[..., None], pixels, np.array(frame.neutral, dtype=np.uint8))
-    return np.asarray(np.where(twin[..., None], pixels[:, ::-1], out), dtype=np.uint8)
+    out = np.empty_like(pixels)
+    out[:] = frame.neutral
+    for shown, mask in ((pixels[:, ::-1], seen[:, ::-1]), (pixels, seen)):
+        cv2.copyTo(np.ascontiguousarray(shown), np.ascontiguousarray(mask).view(np.uint8), out)
+    return out
 
 
 def photo_view(image: Image, fitted: FittedFace, frame: ViewFrame) -> Image:

@@ -8,6 +8,12 @@ from types import ModuleType
 import pytest
 
 
+@pytest.fixture(autouse=True)
+def _single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks in float32: tests compare with exact twins, on whatever processor they run."""
+    monkeypatch.setenv("FACEREC_PRECISION", "float32")
+
+
 @pytest.fixture(scope="session")
 def pretend() -> ModuleType:
     """tests/pretend_models.py: by its path, because pytest's importlib mode puts no test folder on sys.path."""

@@ -56,7 +56,11 @@ def test_depth_buffers_of_a_batch_are_the_rasters_depths(model: FaceModel) -> No
     placed = np.stack([camera.project(model.mean.reshape(-1, 3)) for camera in cameras])
     depths = depth_buffers(placed, model.triangles, 60, 64)
     for points, depth in zip(placed, depths, strict=True):
-        np.testing.assert_array_equal(depth, rasterize(points, model.triangles, 60, 64).depth)
+        exact = rasterize(points, model.triangles, 60, 64).depth
+        # Single precision: single pixel centres right on the silhouette may fall to either side.
+        assert (np.isfinite(depth) != np.isfinite(exact)).sum() <= 2
+        both = np.isfinite(depth) & np.isfinite(exact)
+        np.testing.assert_allclose(depth[both], exact[both], rtol=1e-5, atol=1e-2)
     with pytest.raises(InvalidInputError, match=r"\(B, V, 3\)"):
         depth_buffers(placed[0], model.triangles, 60, 64)
 
