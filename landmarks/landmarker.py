@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facerec.landmarks.batches import in_batches
 from facerec.landmarks.checkpoint import load_weights, weight_records
 from facerec.landmarks.crop import ROI_SCALE, ROI_SIZE, Roi, cut, grey
 from facerec.landmarks.dssd_weights import cascade_from_arrays
@@ -135,7 +136,9 @@ class Landmarker(ABC):
             return []
         count, size = self.settings.boxes, self.roi_size
         rois = [roi for box in boxes for roi in self._rois(box)]
-        found = self._look(np.stack([cut(plane, roi, size) for roi in rois]))
+        crops = np.stack([cut(plane, roi, size) for roi in rois])
+        looks = in_batches(self._look, crops, self.settings.batch)
+        found = Looked(*(np.concatenate(parts) for parts in zip(*looks, strict=True)))
         points = np.stack([roi.to_picture(own, size) for roi, own in zip(rois, found.places, strict=True)])
         points = np.median(points.reshape(len(boxes), count, -1, 2), axis=1).astype(np.float32)
         confidence = _median(found.confidence, count).clip(0, 1)
@@ -201,26 +204,17 @@ class GodpLandmarker(Landmarker):
     @torch.inference_mode()
     def _look(self, rois: NDArray[np.uint8]) -> Looked:
         stride = SCORE_STRIDES[-1]
-        found = []
-        for first in range(0, len(rois), self.settings.batch):
-            x = normalize_roi(torch.from_numpy(rois[first : first + self.settings.batch]).to(self.device))
-            final, proposal = self._odds(x)
-            if self.settings.mirrored:
-                final_m, proposal_m = self._odds(x.flip(3))
-                mirror = torch.from_numpy(IBUG68_MIRROR.copy()).to(self.device)
-                final = (final + final_m[:, mirror].flip(3)) / 2
-                proposal = (proposal + proposal_m[:, mirror].flip(3)) / 2
-            places = decode(final, self._decoding)
-            found.append(
-                (
-                    (places * stride + (stride - 1) / 2).cpu(),
-                    peak_share_log_odds(final, places).cpu(),
-                    peak_log_odds(proposal, places).cpu(),
-                )
-            )
-        places, share, evidence = (torch.cat(parts) for parts in zip(*found, strict=True))
-        calibration = self._calibration
-        return Looked(places.numpy(), calibration.confidence(share).numpy(), calibration.visibility(evidence).numpy())
+        x = normalize_roi(torch.from_numpy(rois).to(self.device))
+        final, proposal = self._odds(x)
+        if self.settings.mirrored:
+            final_m, proposal_m = self._odds(x.flip(3))
+            mirror = torch.from_numpy(IBUG68_MIRROR.copy()).to(self.device)
+            final = (final + final_m[:, mirror].flip(3)) / 2
+            proposal = (proposal + proposal_m[:, mirror].flip(3)) / 2
+        places = decode(final, self._decoding)
+        sure = self._calibration.confidence(peak_share_log_odds(final, places))
+        seen = self._calibration.visibility(peak_log_odds(proposal, places))
+        return Looked((places * stride + (stride - 1) / 2).cpu().numpy(), sure.cpu().numpy(), seen.cpu().numpy())
 
     def _odds(self, x: Tensor) -> tuple[Tensor, Tensor]:
         decisions = self._network(x.to(self._dtype).contiguous(memory_format=torch.channels_last))
@@ -259,10 +253,6 @@ class CascadeLandmarker(Landmarker):
         return cls(cascade_from_arrays(arrays), settings, device)
 
     def _look(self, rois: NDArray[np.uint8]) -> Looked:
-        found = [self._look_at(rois[i : i + self.settings.batch]) for i in range(0, len(rois), self.settings.batch)]
-        return Looked(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
-
-    def _look_at(self, rois: NDArray[np.uint8]) -> Looked:
         located = self._cascade.locate(rois, self.device)
         points, sure, seen = located.points, located.confidence, located.visibility
         if self.settings.mirrored:

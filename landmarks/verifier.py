@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from facerec.landmarks.batches import in_batches
 from facerec.landmarks.crop import Roi, cut
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.precision import inference_dtype
@@ -84,11 +85,12 @@ class Verifier:
     @torch.inference_mode()
     def log_odds_of(self, patches: NDArray[np.uint8]) -> NDArray[np.float64]:
         """The same of patches (N, 64, 64, 3) uint8 RGB."""
-        parts = [np.zeros(0)]
-        for first in range(0, len(patches), self._batch):
-            x = _network_input(patches[first : first + self._batch]).to(self.device, self._dtype)
-            parts.append(torch.stack([network(x) for network in self._networks]).mean(dim=0).double().cpu().numpy())
-        return np.concatenate(parts)
+        return np.concatenate([np.zeros(0), *in_batches(self._judge, patches, self._batch)])
+
+    def _judge(self, patches: NDArray[np.uint8]) -> NDArray[np.float64]:
+        x = _network_input(patches).to(self.device, self._dtype)
+        odds = torch.stack([network(x).double() for network in self._networks]).mean(dim=0)
+        return np.asarray(odds.cpu().numpy())
 
 
 def patch(image: Image, box: Box, size: int = PATCH_SIZE) -> Image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from facerec.landmarks import precision
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.precision import VARIABLE, inference_dtype
