@@ -33,6 +33,7 @@ REQUIRED = {
     "safetensors": "safetensors",
     "pillow": "PIL",
     "matplotlib": "matplotlib",
+    "threadpoolctl": "threadpoolctl",
     "jinja2": "jinja2",
 }
 OPTIONAL = {"scikit-image": ("skimage", "the second portrait of `facerec demo`")}
@@ -124,13 +125,15 @@ def _version(name: str, module: str) -> str:
 def _device(requested: str) -> Finding:
     import torch
 
+    from facerec.landmarks.precision import inference_dtype
+
     try:
         device = resolve_device(requested)
+        precision = str(inference_dtype(device)).removeprefix("torch.")
     except FacerecError as error:
         return Finding("device", "wrong", str(error))
-    if device == "cuda":
-        return Finding("device", "ok", f"cuda: {torch.cuda.get_device_name()} (torch {torch.__version__})")
-    return Finding("device", "ok", f"cpu: {platform.processor() or platform.machine()} (torch {torch.__version__})")
+    name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
+    return Finding("device", "ok", f"{device}: {name}, networks in {precision} (torch {torch.__version__})")
 
 
 def _threads() -> Iterator[Finding]:
