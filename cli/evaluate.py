@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -16,6 +18,7 @@ from facerec.cli.options import (
     json_option,
     note,
     quiet_option,
+    ray_option,
     resolve_device,
     write_json,
 )
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
     from facerec.evaluation.protocols.recognition import RecognitionProtocol
     from facerec.evaluation.report import Report
+    from facerec.evaluation.signatures import DescribeTasks
     from facerec.landmarks.public_sets import W300Part
 
 _PROTOCOLS = ("cfp", "csv", "ijb", "synthetic", "uhdb31", "lfw")
@@ -80,6 +84,8 @@ def command() -> None:
 @click.option("--worst", type=click.IntRange(min=0), default=12, show_default=True, help="Worst errors listed.")
 @click.option("--no-photos", is_flag=True, help="No thumbnails of photographs in the report.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap intervals.")
+@ray_option
+@click.option("--workers", type=click.IntRange(min=1), default=None, help="Actors of --ray.  [default: 2]")
 @detector_option
 @device_option
 @json_option
@@ -101,6 +107,8 @@ def recognition(
     worst: int,
     no_photos: bool,
     seed: int,
+    ray_address: str | None,
+    workers: int | None,
     detector: str,
     device: str,
     as_json: bool,
@@ -126,6 +134,8 @@ def recognition(
         raise click.UsageError("expected --systems or --descriptor, not both")
     if pictures is not None and protocol != "ijb":
         raise click.UsageError("--pictures is for ijb only")
+    if workers is not None and not ray_address:
+        raise click.UsageError("--workers is for --ray only")
     chosen = read_protocol(protocol, data, _fold_names(folds, protocol), pictures)
     if resolution is not None:
         if protocol not in ("uhdb31", "synthetic"):
@@ -139,25 +149,30 @@ def recognition(
     from facerec.cli.output import duration, photo_progress
     from facerec.evaluation.recognition_figures import recognition_figures
     from facerec.evaluation.report import RunFacts, SystemRun, recognition_report
-    from facerec.evaluation.signatures import describe_systems
-    from facerec.evaluation.systems import parse_systems
+    from facerec.evaluation.signatures import describe_on, describe_systems, systems_contract
+    from facerec.evaluation.systems import load_systems, parse_systems
     from facerec.landmarks.detectors import boxes_digest
     from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
-    from facerec.recognition.recognizer import Recognizer
 
     where = resolve_device(device)
     asked = parse_systems(systems or (f"{landmarks}+{descriptor or DEFAULT_DESCRIPTOR}",), landmarks)
-    recognizers = {
-        one.name: Recognizer.load(landmarks=one.landmarks, descriptor=one.descriptor, device=where, detector=detector)
-        for one in asked
-    }
+    load = functools.partial(load_systems, asked, where, detector)
+    recognizers = load()
     kept = None if no_cache else cache or (folder / "signatures" if folder is not None else None)
     if kept is not None and (table := boxes_digest(detector)):
         # A table of boxes is no part of the contract, so what was found with another one lies elsewhere.
         kept = kept / f"boxes-{table[:16]}"
     started = time.perf_counter()
-    with photo_progress(len(chosen.pictures), "Describing", quiet) as advance:
-        runs = describe_systems(chosen.pictures, recognizers, kept, advance)
+    with contextlib.ExitStack() as stack:
+        describe_tasks: DescribeTasks | None = None
+        if ray_address:
+            from facerec.recognition.ray_workers import RayWorkers
+
+            contract, gpus = systems_contract(recognizers), int(where == "cuda")
+            actors = RayWorkers.connect(ray_address, workers or 2, load, systems_contract, contract, gpus)
+            describe_tasks = describe_on(stack.enter_context(actors))
+        advance = stack.enter_context(photo_progress(len(chosen.pictures), "Describing", quiet))
+        runs = describe_systems(chosen.pictures, recognizers, kept, advance, describe_tasks)
     computed, total = sum(run.computed for run in runs.values()), len(chosen.pictures) * len(runs)
     note(
         f"Described {computed} pictures in {duration(time.perf_counter() - started)}; "
