@@ -113,7 +113,7 @@ def command(
 
     Each face is a match, unknown (a normal result), or abstained from when too little of it was seen in both pictures.
     The threshold is calibrated on pictures of different people and stated with its false accept rate. --json is short
-    for --format jsonl.
+    for --format jsonl. --device cuda searches on the GPU, too (with facerec[gpu] in place of faiss-cpu).
 
     \b
     Examples:
@@ -165,7 +165,7 @@ def command(
             )
         )
         identifier = Identifier(
-            recognizer, search_of(gallery, method), chosen, IdentificationSettings(candidates, workers)
+            recognizer, search_of(gallery, method, device), chosen, IdentificationSettings(candidates, workers)
         )
         versions = {"facerec": version("facerec"), "contract": recognizer.contract.digest, "gallery": gallery.digest()}
         counts: Counter[str] = Counter()

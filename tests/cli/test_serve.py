@@ -25,6 +25,7 @@ from facerec.cli.api import ServeSettings, Service, create_app
 from facerec.cli.main import run
 from facerec.recognition import recognizer as recognizer_module
 from facerec.recognition.gallery import Gallery
+from facerec.recognition.milvus_gallery import open_gallery
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NAME = "Zoë <b>Smith</b>/Jr."
@@ -119,6 +120,46 @@ def test_what_is_enrolled_and_removed_is_known_at_once_and_leaves_no_byte(serve,
     assert client.delete("/gallery/people/Nobody").json()["error"]["code"] == "bad_request"
     with Gallery.open(gallery) as opened:
         assert opened.verify().faults == ()
+
+
+def test_a_gallery_in_milvus_is_served_as_one_in_a_file(gallery, tmp_path, pretend, capfd):
+    pytest.importorskip("pymilvus", reason="needs facerec[milvus]")
+    pytest.importorskip("milvus_lite", reason="needs facerec[milvus]")
+    address = f"milvus:{tmp_path}/lite.db#staff"
+    capfd.readouterr()
+    assert run(["enroll", str(tmp_path / "list.csv"), "-g", address, "--device", "cpu", "-q"]) == 0
+    assert capfd.readouterr().err == ""
+    models = pretend.PretendRecognizer()
+    probe, new = pretend.paint(tmp_path / "probe.png", (2, 8, 7)), pretend.paint(tmp_path / "new.png", (8, 6, 0))
+
+    def scored(faces):
+        return [(f["decision"], [(c["person"], c["score"]) for c in f["candidates"]], f["threshold"]) for f in faces]
+
+    file, milvus = Service(models, gallery), Service(models, address)
+    try:
+        with served(create_app(milvus, ServeSettings())) as at, httpx.Client(base_url=at, timeout=240) as client:
+
+            def said():
+                return client.post("/identify", files={"photo": ("p.png", probe.read_bytes())}).json()["faces"]
+
+            wanted = file.identify(probe.read_bytes(), "p.png", 5, False)["faces"]
+            assert scored(said()) == scored(wanted)
+            assert said()[0]["versions"] == wanted[0]["versions"]  # the digest, too
+            answer = client.post("/enroll", files={"photo": ("n.png", new.read_bytes())}, data={"person": "Ida"})
+            assert (answer.json()["outcome"], answer.json()["entries"]) == ("enrolled", 1)
+            file.enroll(new.read_bytes(), "n.png", "Ida", 0.0)
+            wanted = file.identify(probe.read_bytes(), "p.png", 5, False)["faces"]
+            assert scored(said()) == scored(wanted)
+            assert said()[0]["versions"] == wanted[0]["versions"]
+            assert client.get("/gallery/people").json() == file.people()
+            assert client.delete("/gallery/people/Ida").json() == {"removed": "Ida", "bytes_gone": False}
+            assert {p["person"] for p in client.get("/gallery/people").json()["people"]} == {NAME, "p2", "p3", "p4"}
+            with open_gallery(address) as other:  # what another process changes is seen by the next request, too
+                other.rename("p2", "Bo")
+            assert said()[0]["candidates"][0]["person"] == "Bo"
+    finally:
+        file.close()
+        milvus.close()
 
 
 def test_errors_have_stable_codes(serve, tmp_path, pretend):
