@@ -32,10 +32,11 @@ from facerec.landmarks.errors import ContractError, FacerecError, UnusablePhotoE
 from facerec.landmarks.image import read_image
 from facerec.landmarks.types import Image
 from facerec.recognition.enrolment import Describer, EnrolmentSettings, describe_photo
-from facerec.recognition.gallery import Gallery, NewPhoto, person_name
+from facerec.recognition.gallery import Gallery, GalleryStore, NewPhoto, person_name
 from facerec.recognition.identification import IdentificationSettings, Identifier, ProbeFace
+from facerec.recognition.milvus_gallery import open_gallery, search_of
 from facerec.recognition.recognizer import DescribedFace
-from facerec.recognition.search import MaskedSearch
+from facerec.recognition.search import Search
 from facerec.recognition.threshold import (
     ShippedImpostors,
     Threshold,
@@ -95,8 +96,8 @@ class _Snapshot:
     """One state of the gallery with all that is made of it, and how many requests use it."""
 
     state: str
-    gallery: Gallery
-    search: MaskedSearch
+    gallery: GalleryStore
+    search: Search
     threshold: Threshold
     versions: dict[str, str]
     users: int = 0
@@ -105,9 +106,11 @@ class _Snapshot:
 class Service:
     """The verbs. Stateless but for the gallery's snapshot, which follows the file; threads share it."""
 
-    def __init__(self, describer: Describer, gallery: Path) -> None:
+    def __init__(self, describer: Describer, gallery: Path | str, device: str = "cpu") -> None:
+        """Serve `gallery` (a file, or milvus:URI) by the models of `describer`, searching on `device`."""
         self.describer = describer
         self.path = gallery
+        self._device = device
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._current = self._open()
@@ -120,9 +123,7 @@ class Service:
     def snapshot(self) -> Iterator[_Snapshot]:
         """The gallery's present state, for as long as a request needs it."""
         with self._lock:
-            with Gallery.open(self.path) as gallery:
-                state = gallery.state
-            if state != self._current.state:
+            if self._state() != self._current.state:
                 old, self._current = self._current, self._open()
                 if not old.users:
                     old.gallery.close()
@@ -182,7 +183,7 @@ class Service:
         if outcome.reason is None:
             place = Path("uploaded") / Path(name).name
             new = NewPhoto(who, sha256, place, place, settings.faces, "enrolled", "", outcome.entries)
-            with Gallery.open(self.path, self.describer.contract, write=True, wait_s=wait_s) as gallery:
+            with open_gallery(self.path, self.describer.contract, write=True, wait_s=wait_s) as gallery:
                 gallery.add([new])
                 gallery.store_calibration(calibrate(gallery).scores.to_bytes())
         return {
@@ -211,8 +212,13 @@ class Service:
             }
 
     def remove(self, person: str, wait_s: float) -> dict[str, Any]:
-        """Remove a person for good. The service's own snapshot would hold the old bytes, so it is closed meanwhile."""
+        """Remove a person for good. The service's snapshot of a file holds its old bytes, so it is closed meanwhile."""
         who = person_name(person)
+        if isinstance(self.path, str):
+            with open_gallery(self.path, self.describer.contract, write=True) as gallery:
+                gallery.remove_people([who])
+                gallery.store_calibration(calibrate(gallery).scores.to_bytes())
+            return {"removed": who, "bytes_gone": False}  # Milvus drops them when it compacts
         with Gallery.open(self.path, self.describer.contract, write=True, wait_s=wait_s) as gallery, self._lock:
             self._idle.wait_for(lambda: not self._current.users, wait_s)
             if not self._current.users:
@@ -227,16 +233,24 @@ class Service:
                 self._current = self._open()
         return {"removed": who, "bytes_gone": gone}
 
+    def _state(self) -> str:
+        """The gallery's present state."""
+        if isinstance(self.path, str):  # the connection that is open sees every change
+            return self._current.gallery.state
+        with Gallery.open(self.path) as gallery:
+            return gallery.state
+
     def _open(self) -> _Snapshot:
-        gallery = Gallery.open(self.path, self.describer.contract)
+        gallery = open_gallery(self.path, self.describer.contract)
         try:
+            state = gallery.state  # before what is made of it: a change meanwhile is seen by the next request
             threshold = choose_threshold(impostor_scores(gallery), gallery.contract_digest)
             versions = {
                 "facerec": version("facerec"),
                 "contract": gallery.contract_digest,
                 "gallery": gallery.digest(),
             }
-            return _Snapshot(gallery.state, gallery, MaskedSearch.of(gallery), threshold, versions)
+            return _Snapshot(state, gallery, search_of(gallery, device=self._device), threshold, versions)
         except BaseException:
             gallery.close()
             raise

@@ -21,6 +21,7 @@ from facerec.cli.options import (
     note,
     printable,
     quiet_option,
+    ray_option,
     resolve_device,
     share_cores,
     workers_option,
@@ -60,12 +61,7 @@ _SHOWN = 5
     help="Keep each face's texture (a picture of the person, some 100 KB) for a later migration.",
 )
 @workers_option
-@click.option(
-    "--ray",
-    "ray_address",
-    metavar="ADDRESS",
-    help="Describe by --workers actors of this Ray cluster: HOST:PORT, auto or local (with facerec[ray]).",
-)
+@ray_option
 @click.option("--dry-run", is_flag=True, help="Say what would be enrolled; describe and write nothing.")
 @click.option("--strict", is_flag=True, help="Exit with 3 when photographs were skipped.")
 @click.option(
@@ -155,10 +151,11 @@ def command(
             gallery = stack.enter_context(open_gallery(gallery_path, recognizer.contract, create=True))
             describe_many: DescribeMany | None = None
             if ray_address:
-                from facerec.recognition.ray_enrolment import RayDescriber
+                from facerec.recognition.ray_workers import RayDescriber, RayWorkers, describer_contract
 
                 contract, gpus = recognizer.contract.digest, int(device == "cuda")
-                describe_many = stack.enter_context(RayDescriber.connect(ray_address, workers, load, contract, gpus))
+                actors = RayWorkers.connect(ray_address, workers, load, describer_contract, contract, gpus)
+                describe_many = RayDescriber(stack.enter_context(actors))
             with photo_progress(len(plan.items), "Enrolling", quiet) as advance:
                 summary = enroll(plan, gallery, recognizer, settings, advance, describe_many)
             details = None if isinstance(gallery_path, str) else write_skipped(gallery_path, summary.skipped)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +18,10 @@ from facerec.cli.options import (
     json_option,
     note,
     quiet_option,
+    ray_option,
     resolve_device,
+    share_cores,
+    workers_option,
     write_json,
 )
 from facerec.landmarks.models import LANDMARK_MODELS
@@ -80,6 +85,8 @@ def command() -> None:
 @click.option("--worst", type=click.IntRange(min=0), default=12, show_default=True, help="Worst errors listed.")
 @click.option("--no-photos", is_flag=True, help="No thumbnails of photographs in the report.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap intervals.")
+@ray_option
+@workers_option
 @detector_option
 @device_option
 @json_option
@@ -101,6 +108,8 @@ def recognition(
     worst: int,
     no_photos: bool,
     seed: int,
+    ray_address: str | None,
+    workers: int | None,
     detector: str,
     device: str,
     as_json: bool,
@@ -139,25 +148,32 @@ def recognition(
     from facerec.cli.output import duration, photo_progress
     from facerec.evaluation.recognition_figures import recognition_figures
     from facerec.evaluation.report import RunFacts, SystemRun, recognition_report
-    from facerec.evaluation.signatures import describe_systems
-    from facerec.evaluation.systems import parse_systems
+    from facerec.evaluation.signatures import describe_in_threads, describe_on, describe_systems, systems_contract
+    from facerec.evaluation.systems import load_systems, parse_systems
     from facerec.landmarks.detectors import boxes_digest
     from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
-    from facerec.recognition.recognizer import Recognizer
 
     where = resolve_device(device)
     asked = parse_systems(systems or (f"{landmarks}+{descriptor or DEFAULT_DESCRIPTOR}",), landmarks)
-    recognizers = {
-        one.name: Recognizer.load(landmarks=one.landmarks, descriptor=one.descriptor, device=where, detector=detector)
-        for one in asked
-    }
+    load = functools.partial(load_systems, asked, where, detector)
+    recognizers = load()
     kept = None if no_cache else cache or (folder / "signatures" if folder is not None else None)
     if kept is not None and (table := boxes_digest(detector)):
         # A table of boxes is no part of the contract, so what was found with another one lies elsewhere.
         kept = kept / f"boxes-{table[:16]}"
     started = time.perf_counter()
-    with photo_progress(len(chosen.pictures), "Describing", quiet) as advance:
-        runs = describe_systems(chosen.pictures, recognizers, kept, advance)
+    with contextlib.ExitStack() as stack:
+        if ray_address:
+            from facerec.recognition.ray_workers import RayWorkers
+
+            contract, gpus = systems_contract(recognizers), int(where == "cuda")
+            actors = RayWorkers.connect(ray_address, workers or 2, load, systems_contract, contract, gpus)
+            describe_tasks = describe_on(stack.enter_context(actors))
+        else:
+            at_once = share_cores(workers, where, len(chosen.pictures))
+            describe_tasks = stack.enter_context(describe_in_threads(recognizers, at_once))
+        advance = stack.enter_context(photo_progress(len(chosen.pictures), "Describing", quiet))
+        runs = describe_systems(chosen.pictures, recognizers, kept, advance, describe_tasks)
     computed, total = sum(run.computed for run in runs.values()), len(chosen.pictures) * len(runs)
     note(
         f"Described {computed} pictures in {duration(time.perf_counter() - started)}; "
@@ -307,28 +323,44 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
     """What changed between two reports of the same protocol, and whether it is more than chance.
 
     FIRST and SECOND are folders that `facerec evaluate recognition|landmarks --report` wrote. p is McNemar's exact
-    test on the trials on which the two differ; for errors, on which of the two is nearer.
+    test on the trials on which the two differ; for errors, on which of the two is nearer. p (Holm) allows for the
+    number of rows: below 0.05 a difference is hard to put down to chance.
     """
     from dataclasses import asdict
 
     from facerec.cli.output import write_table
     from facerec.evaluation.compare import compare_reports
+    from facerec.evaluation.intervals import holm
 
     comparisons = compare_reports(first, second)
+    adjusted = holm([one.test.p_value for one in comparisons])
     if as_json:
-        write_json({"comparisons": [asdict(one) for one in comparisons]})
+        rows_json = [asdict(one) | {"p_holm": p} for one, p in zip(comparisons, adjusted, strict=True)]
+        write_json({"comparisons": rows_json})
         return
-    columns = ("set", "measure", "systems", "n", "first %", "second %", "change", "only first", "only second", "p")
+    columns = (
+        "set",
+        "measure",
+        "systems",
+        "n",
+        "first %",
+        "second %",
+        "change",
+        "only first",
+        "only second",
+        "p",
+        "p (Holm)",
+    )
 
     def percent(value: float | None, sign: str = "") -> str:
         return "" if value is None else f"{100 * value:{sign}.2f}"
 
     rows = []
-    for one in comparisons:
+    for one, p in zip(comparisons, adjusted, strict=True):
         systems = dict.fromkeys((one.first_system, one.second_system))
         change = None if one.first is None or one.second is None else one.second - one.first
         shares = (percent(one.first), percent(one.second), percent(change, "+"))
-        test = (one.test.only_first, one.test.only_second, f"{one.test.p_value:.3g}")
+        test = (one.test.only_first, one.test.only_second, f"{one.test.p_value:.3g}", f"{p:.3g}")
         rows.append((one.set, one.measure, ", ".join(systems), one.n, *shares, *test))
     write_table(columns, rows, right=columns[3:])
 

@@ -115,7 +115,7 @@ def command(
 
     Each face is a match, unknown (a normal result), or abstained from when too little of it was seen in both pictures.
     The threshold is calibrated on pictures of different people and stated with its false accept rate. --json is short
-    for --format jsonl.
+    for --format jsonl. --device cuda searches on the GPU, too (with facerec[gpu] in place of faiss-cpu).
 
     \b
     Examples:
@@ -170,7 +170,7 @@ def command(
         settings = IdentificationSettings(candidates, share_cores(workers, device, len(photos)))
         identifier = Identifier(
             recognizer,
-            search_of(gallery, method),
+            search_of(gallery, method, device),
             chosen,
             settings,
         )

@@ -100,6 +100,16 @@ def workers_option(function: F) -> F:
     )(function)
 
 
+def ray_option(function: F) -> F:
+    """Add `--ray ADDRESS` (argument `ray_address`, None when not given)."""
+    return click.option(
+        "--ray",
+        "ray_address",
+        metavar="ADDRESS",
+        help="Describe by --workers actors of this Ray cluster: HOST:PORT, auto or local (with facerec[ray]).",
+    )(function)
+
+
 def quiet_option(function: F) -> F:
     """Add `-q/--quiet` (argument `quiet`): no progress and no summary on stderr."""
     return click.option("-q", "--quiet", is_flag=True, help="No progress, no summary; errors only.")(function)

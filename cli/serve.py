@@ -9,6 +9,7 @@ import click
 
 from facerec.cli.options import (
     device_option,
+    gallery_option,
     note,
     printable,
     quiet_option,
@@ -23,9 +24,7 @@ TOKEN_VARIABLE = "FACEREC_TOKEN"
 
 
 @click.command("serve")
-@click.option(
-    "-g", "--gallery", "gallery_path", required=True, type=click.Path(path_type=Path), help="Gallery file; must exist."
-)
+@gallery_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind to.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0 takes a free one."
@@ -40,7 +39,7 @@ TOKEN_VARIABLE = "FACEREC_TOKEN"
 @device_option
 @quiet_option
 def command(
-    gallery_path: Path,
+    gallery_path: Path | str,
     host: str,
     port: int,
     workers: int | None,
@@ -61,7 +60,7 @@ def command(
     if host not in LOOPBACK and len(token) < 16:
         raise click.UsageError(f"expected a token of at least 16 characters in {TOKEN_VARIABLE} for the host {host}")
     from facerec.landmarks.errors import InvalidInputError
-    from facerec.recognition.gallery import Gallery
+    from facerec.recognition.milvus_gallery import open_gallery
 
     try:
         import uvicorn
@@ -69,7 +68,7 @@ def command(
         from facerec.cli.api import ServeSettings, Service, create_app
     except ImportError as error:
         raise InvalidInputError(f"expected FastAPI for facerec serve; install facerec[serve] ({error})") from error
-    with Gallery.open(gallery_path) as gallery:  # a wrong path is answered before the models are loaded
+    with open_gallery(gallery_path) as gallery:  # a wrong path is answered before the models are loaded
         contract = gallery.contract_json
     from facerec.recognition.recognizer import Recognizer, gallery_descriptor
 
@@ -77,7 +76,7 @@ def command(
     recognizer = Recognizer.load(landmarks=landmarks, descriptor=gallery_descriptor(contract), device=device)
     workers = share_cores(workers, device, queue + 1)
     settings = ServeSettings(workers, queue, per_minute, max_megabytes << 20)
-    app = create_app(Service(recognizer, gallery_path), settings, token, local=host in LOOPBACK)
+    app = create_app(Service(recognizer, gallery_path, device), settings, token, local=host in LOOPBACK)
     config = uvicorn.Config(app, host=host, port=port, log_level="warning", access_log=False, log_config=None)
     with config.bind_socket() as socket:
         shown = f"[{host}]" if ":" in host else host

@@ -29,10 +29,10 @@ from facerec.recognition.recognizer import LiftedFace
 if TYPE_CHECKING:
     from facerec.frontalize.face_model import FaceModel
 
-SMALL, LARGE = 112, 240
-"""Edge of a thumbnail, px: five beside each other on a page, or one that shows single landmarks."""
+SMALL, LARGE = 160, 240
+"""Edge of a thumbnail, px: three beside each other in a column of a page, or one that shows single landmarks."""
 
-# A dozen cases of six pictures stay near 300 kB.
+# A dozen cases of six pictures stay near 500 kB.
 _JPEG_QUALITY = 72
 
 # Room left around the face's box, in box sizes on each side: hair, ears and chin tell people apart for a reader.

@@ -143,7 +143,7 @@ def _legend(labels: Sequence[str]) -> tuple[list[tuple[float, int]], int]:
     places: list[tuple[float, int]] = []
     x, row = float(_LEFT), 0
     for label in labels:
-        wide = 48 + 6.3 * len(label)
+        wide = 48 + 6.9 * len(label)
         if x > _LEFT and x + wide > _WIDTH:
             x, row = float(_LEFT), row + 1
         places.append((x, row))
@@ -209,7 +209,7 @@ def pose_grid(
     picture = 66 if heads else 0
     width, height, left = 92, picture + 18 + 15 * lines, 44
     total = (left + width * len(yaws) + 8, height * len(pitches) + 62)
-    parts = [_open(*total, title)]
+    parts = [_open(*total, title, "heat")]
     for cell in cells:
         x, y = left + width * yaws.index(cell.yaw), height * pitches.index(cell.pitch)
         fill = "#ffffff" if cell.shade is None else colour(cell.shade)
@@ -230,7 +230,8 @@ def pose_grid(
         for number, (text, source) in enumerate(cell.texts):
             base = y + picture + 22 + 15 * number
             size = 'font-size="17" font-weight="600"' if number == 0 else 'font-size="11"'
-            key = ' class="axis"' if source is None else f' data-key="{escape(source[0])}" data-format="{source[1]}"'
+            key = "" if source is None else f' data-key="{escape(source[0])}" data-format="{source[1]}"'
+            key += f' class="{"figure" if number == 0 else "detail"}{" axis" if source is None else ""}"'
             parts.append(
                 f'<text x="{x + width / 2:.1f}" y="{base}" text-anchor="middle" fill="{ink}" {size}{key}>'
                 f"{escape(text)}</text>"
@@ -250,7 +251,7 @@ def pose_grid(
 def _colour_key(x: float, y: float, ends: tuple[str, str]) -> list[str]:
     """A strip of the colours from the darkest to the brightest, with what its ends stand for."""
     steps, wide = 24, 6
-    start = x + 7.0 * len(ends[0]) + 6
+    start = x + 7.8 * len(ends[0]) + 6
     parts = [_text(x, y + 10, ends[0], anchor="start")]
     parts += [
         f'<rect x="{start + wide * i:.1f}" y="{y}" width="{wide + 0.5}" height="12" fill="{colour(i / (steps - 1))}"/>'
@@ -267,10 +268,11 @@ def colour(shade: float) -> str:
     return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
 
 
-def _open(width: float, height: float, title: str) -> str:
+def _open(width: float, height: float, title: str, kind: str = "") -> str:
+    kind = f' class="{kind}"' if kind else ""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{escape(title)}" font-family="system-ui, sans-serif" font-size="12" fill="#222222">'
+        f'aria-label="{escape(title)}" font-family="system-ui, sans-serif" font-size="13" fill="#222222"{kind}>'
         f"<title>{escape(title)}</title>"
     )
 

@@ -171,13 +171,17 @@ def unread(error: UnusablePhotoError, seconds: float) -> FitOutcome:
     return FitOutcome(0, None, None, None, "read", error.reason, error.detail, seconds, {})
 
 
-def open_picture(picture: Picture) -> Image:
+def open_picture(picture: Picture, photo: bytes | None = None) -> Image:
     """The picture's pixels, (H, W, 3) uint8 RGB, down-sampled by area where the protocol asks for a size.
+
+    Args:
+        picture: where it is and the size asked for.
+        photo: its bytes, where the file is not at hand.
 
     Raises:
         UnusablePhotoError: it cannot be read, or it is smaller than the size asked for.
     """
-    image = read_image(picture.path)
+    image = read_image(picture.path if photo is None else photo)
     if picture.size is None or (image.shape[1], image.shape[0]) == picture.size:
         return image
     width, height = picture.size

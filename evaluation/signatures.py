@@ -8,11 +8,16 @@ descriptor find and fit each picture once (see `facerec.evaluation.fits`).
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -24,6 +29,9 @@ from facerec.landmarks.image import photo_digest
 from facerec.landmarks.types import Image
 from facerec.recognition.recognizer import DescribedFace, FaceFit, LiftedFace, UndescribedFace
 from facerec.recognition.signature import Signature
+
+if TYPE_CHECKING:
+    from facerec.recognition.ray_workers import RayWorkers
 
 # Part of the cache's key: raise it when what is stored, or how a picture's face is chosen, changes.
 _KIND = "signatures:2"
@@ -171,11 +179,48 @@ def describe_pictures(
     return describe_systems(pictures, {"": recognizer}, cache, advance)[""]
 
 
+@dataclass(frozen=True, eq=False)
+class PictureTask:
+    """A picture that some systems have no result of yet.
+
+    Attributes:
+        number: its place among the pictures of the run.
+        picture: where it is and whose face is meant.
+        systems: names of the systems whose results are wanted.
+        fits: what is known of it already, by the recognizers' `stages`.
+        photo: its bytes, for whoever does not see the file; None: read it from where it is.
+    """
+
+    number: int
+    picture: Picture
+    systems: tuple[str, ...]
+    fits: Mapping[str, FitOutcome]
+    photo: bytes | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class PictureAnswer:
+    """What a task came to.
+
+    Attributes:
+        results: by system.
+        fits: those that were not known before, by `stages`.
+    """
+
+    results: dict[str, PictureResult]
+    fits: dict[str, FitOutcome]
+
+
+DescribeTasks = Callable[[Iterable[PictureTask]], Iterable[PictureAnswer]]
+"""Answers tasks in their order, somewhere: here, or on other machines (see `describe_on`)."""
+
+
 def describe_systems(
     pictures: Sequence[Picture],
     systems: Mapping[str, Describer],
     cache: Path | None = None,
     advance: Callable[[int], None] | None = None,
+    describe_tasks: DescribeTasks | None = None,
 ) -> dict[str, SignatureRun]:
     """Describe every picture with every system, from the cache where it has been done before.
 
@@ -187,55 +232,116 @@ def describe_systems(
         systems: the paths from a photograph to signatures, by name.
         cache: folder in which fits and signatures are kept; None keeps none.
         advance: called with 1 after each picture, for a progress bar.
+        describe_tasks: who describes; None: `systems`, here, one picture after the other.
 
     Raises:
         ContractError: when a recognizer's signatures do not carry its contract.
     """
     kept = {name: SignatureCache(cache, one.contract.digest) for name, one in systems.items()} if cache else {}
     fits = {one.stages: FitCache(cache, one.stages) for one in systems.values()} if cache else {}
-    results: dict[str, list[PictureResult]] = {name: [] for name in systems}
+    found: list[dict[str, PictureResult]] = []
     computed = dict.fromkeys(systems, 0)
     digests: list[str] = []
-    for picture in pictures:
-        try:
-            digest = photo_digest(picture.path)
-        except UnusablePhotoError as error:
-            digest = ""
-            found = {name: _failure(unread(error, 0.0)) for name in systems}
-        else:
-            key = picture.key(digest)
-            found = {name: hit for name, one in kept.items() if (hit := one.get(key)) is not None}
-            shared = _SharedStages(picture, key, fits)
-            for name, recognizer in systems.items():
-                if name in found:
+    # Tasks that are being worked on; whoever describes may take several before the first is answered.
+    open_tasks: dict[int, tuple[PictureTask, str]] = {}
+
+    def lacking() -> Iterator[PictureTask]:
+        for number, picture in enumerate(pictures):
+            try:
+                digest = photo_digest(picture.path)
+            except UnusablePhotoError as error:
+                digests.append("")
+                found.append({name: _failure(unread(error, 0.0)) for name in systems})
+            else:
+                key = picture.key(digest)
+                digests.append(digest)
+                found.append({name: hit for name, one in kept.items() if (hit := one.get(key)) is not None})
+                wanted = tuple(name for name in systems if name not in found[number])
+                if wanted:
+                    stages = {systems[name].stages for name in wanted} & fits.keys()
+                    known = {one: fit for one in stages if (fit := fits[one].get(key)) is not None}
+                    task = PictureTask(number, picture, wanted, known)
+                    open_tasks[number] = task, key
+                    yield task
                     continue
-                try:
-                    found[name] = shared.describe(recognizer)
-                except Exception as error:
-                    # A fault of the program, not of the photograph: stop, but say where.
-                    error.add_note(f"while describing {picture.path}")
-                    raise
-                computed[name] += 1
-                if kept:
-                    kept[name].put(key, found[name])
-        digests.append(digest)
-        for name in systems:
-            results[name].append(found[name])
+            if advance is not None:
+                advance(1)
+
+    answers = (describe_tasks or partial(map, partial(describe_picture, systems)))(lacking())
+    for answer in answers:
+        task, key = open_tasks.pop(next(iter(open_tasks)))
+        for stages, outcome in answer.fits.items():
+            if stages in fits:
+                fits[stages].put(key, outcome)
+        for name in task.systems:
+            computed[name] += 1
+            found[task.number][name] = answer.results[name]
+            if kept:
+                kept[name].put(key, answer.results[name])
         if advance is not None:
             advance(1)
-    return {name: SignatureRun(tuple(results[name]), tuple(digests), computed[name]) for name in systems}
+    assert not open_tasks
+    return {name: SignatureRun(tuple(one[name] for one in found), tuple(digests), computed[name]) for name in systems}
+
+
+def describe_picture(systems: Mapping[str, Describer], task: PictureTask) -> PictureAnswer:
+    """The results of one task, by the recognizers of `systems`."""
+    shared = _SharedStages(task)
+    results: dict[str, PictureResult] = {}
+    for name in task.systems:
+        try:
+            results[name] = shared.describe(systems[name])
+        except Exception as error:
+            # A fault of the program, not of the photograph: stop, but say where.
+            error.add_note(f"while describing {task.picture.path}")
+            raise
+    return PictureAnswer(results, shared.new_fits)
+
+
+@contextmanager
+def describe_in_threads(systems: Mapping[str, Describer], workers: int) -> Iterator[DescribeTasks]:
+    """Describe `workers` pictures at a time here; the answers do not depend on how many."""
+    with ThreadPoolExecutor(workers, thread_name_prefix="facerec") as pool:
+
+        def describe_tasks(tasks: Iterable[PictureTask]) -> Iterator[PictureAnswer]:
+            waiting: deque[Future[PictureAnswer]] = deque()
+            for task in tasks:
+                waiting.append(pool.submit(describe_picture, systems, task))
+                if len(waiting) > 2 * workers:  # enough that nobody waits for the next picture
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+        try:
+            yield describe_tasks
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def describe_on(workers: RayWorkers[Mapping[str, Describer]]) -> DescribeTasks:
+    """Describe by Ray actors whose models are recognizers by the systems' names."""
+    from facerec.recognition.ray_workers import photo_bytes
+
+    def describe_tasks(tasks: Iterable[PictureTask]) -> Iterable[PictureAnswer]:
+        return workers.map(describe_picture, (replace(task, photo=photo_bytes(task.picture.path)) for task in tasks))
+
+    return describe_tasks
+
+
+def systems_contract(systems: Mapping[str, Describer]) -> str:
+    """Digest of the contracts of all systems together, by which Ray's workers are checked."""
+    return hashlib.sha256("".join(f"{name}={systems[name].contract.digest};" for name in systems).encode()).hexdigest()
 
 
 class _SharedStages:
     """One picture on its way through several systems: read once, found, fitted and lifted once for each `stages`."""
 
-    def __init__(self, picture: Picture, key: str, fits: Mapping[str, FitCache]) -> None:
-        self._picture = picture
-        self._key = key
-        self._fits = fits
+    def __init__(self, task: PictureTask) -> None:
+        self._task = task
         self._image: tuple[Image, float] | None = None
-        self._outcomes: dict[str, FitOutcome] = {}
         self._lifted: dict[str, LiftedFace | UndescribedFace] = {}
+        self.new_fits: dict[str, FitOutcome] = {}
 
     def describe(self, recognizer: Describer) -> PictureResult:
         """The picture's result under one system."""
@@ -281,22 +387,17 @@ class _SharedStages:
 
     def _outcome(self, recognizer: Describer) -> FitOutcome:
         stages = recognizer.stages
-        if stages not in self._outcomes:
-            cache = self._fits.get(stages)
-            outcome = None if cache is None else cache.get(self._key)
-            if outcome is None:
-                image, read_ms = self._read()
-                outcome = fit_picture(self._picture, image, recognizer, read_ms)
-                if cache is not None:
-                    cache.put(self._key, outcome)
-            self._outcomes[stages] = outcome
-        return self._outcomes[stages]
+        known = self._task.fits.get(stages) or self.new_fits.get(stages)
+        if known is None:
+            image, read_ms = self._read()
+            known = self.new_fits[stages] = fit_picture(self._task.picture, image, recognizer, read_ms)
+        return known
 
     def _read(self) -> tuple[Image, float]:
         """The pixels and the milliseconds that reading them took."""
         if self._image is None:
             started = time.perf_counter()
-            image = open_picture(self._picture)
+            image = open_picture(self._task.picture, self._task.photo)
             self._image = image, 1000 * (time.perf_counter() - started)
         return self._image
 

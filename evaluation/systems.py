@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.models import LANDMARK_MODELS
+
+if TYPE_CHECKING:
+    from facerec.recognition.recognizer import Recognizer
 
 
 @dataclass(frozen=True)
@@ -53,3 +57,13 @@ def parse_systems(asked: Sequence[str], landmarks: str) -> list[System]:
         if before is not one.name:
             raise InvalidInputError(f"expected every system once; {before} and {one.name} are the same")
     return systems
+
+
+def load_systems(systems: Sequence[System], device: Literal["cpu", "cuda"], detector: str) -> dict[str, Recognizer]:
+    """The recognizer of each system by its name. Here, because Ray's workers call it on their own machines."""
+    from facerec.recognition.recognizer import Recognizer
+
+    return {
+        one.name: Recognizer.load(landmarks=one.landmarks, descriptor=one.descriptor, device=device, detector=detector)
+        for one in systems
+    }

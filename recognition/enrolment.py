@@ -367,7 +367,7 @@ class Outcome:
 
 
 class DescribeMany(Protocol):
-    """Describes many photographs, somewhere: in threads here, or on other machines (see `ray_enrolment`)."""
+    """Describes many photographs, somewhere: in threads here, or on other machines (see `ray_workers`)."""
 
     def __call__(self, photos: Sequence[Path], settings: EnrolmentSettings) -> Iterable[Outcome]:
         """What became of each of `photos`, in their order."""

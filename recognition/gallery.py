@@ -150,6 +150,8 @@ class GalleryStore(Protocol):
     def contract_json(self) -> str: ...  # noqa: D102
     @property
     def shape(self) -> tuple[int, int]: ...  # noqa: D102
+    @property
+    def state(self) -> str: ...  # noqa: D102
     def check_contract(self, contract: ModelContract) -> None: ...  # noqa: D102
     def info(self) -> GalleryInfo: ...  # noqa: D102
     def people(self) -> list[PersonRecord]: ...  # noqa: D102

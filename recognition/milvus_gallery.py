@@ -40,7 +40,7 @@ from facerec.recognition.gallery import (
     contract_mismatch,
     entry_checksum,
 )
-from facerec.recognition.search import MaskedSearch, Search, SearchMethod, SearchResult, SearchSettings
+from facerec.recognition.search import MaskedSearch, Search, SearchMethod, SearchResult, SearchSettings, product_on
 from facerec.recognition.shortlist import MASK_GROUPS, mask_group
 from facerec.recognition.signature import Signature
 from facerec.recognition.writer_lock import utc_now
@@ -59,9 +59,21 @@ class MilvusError(FacerecError):
 
 
 def open_gallery(
-    address: Path | str, contract: ModelContract | None = None, *, write: bool = False, create: bool = False
+    address: Path | str,
+    contract: ModelContract | None = None,
+    *,
+    write: bool = False,
+    create: bool = False,
+    wait_s: float = 0.0,
 ) -> GalleryStore:
     """The gallery at `address`, a file or `milvus:URI`; with `create` made when it is not there.
+
+    Args:
+        address: where it is.
+        contract: that of the models, when they must agree.
+        write: to change it.
+        create: make it when it is not there; `contract` must be given.
+        wait_s: how long to wait for another writer of the file, seconds. Milvus has many writers and waits for none.
 
     Raises:
         InvalidInputError, ContractError, GalleryLockedError: as `Gallery.open`. MilvusError: Milvus does not answer.
@@ -70,18 +82,24 @@ def open_gallery(
     if text.startswith(PREFIX):
         return MilvusGallery.open(text, contract, create=create)
     if create and contract is not None:
-        return Gallery.create(Path(address), contract, exist_ok=True)
-    return Gallery.open(Path(address), contract, write=write)
+        return Gallery.create(Path(address), contract, exist_ok=True, wait_s=wait_s)
+    return Gallery.open(Path(address), contract, write=write, wait_s=wait_s)
 
 
-def search_of(gallery: GalleryStore, method: SearchMethod = "exact") -> Search:
-    """The search of `gallery`; in Milvus, the server's index takes the place of `method`."""
+def search_of(gallery: GalleryStore, method: SearchMethod = "exact", device: str = "cpu") -> Search:
+    """The search of `gallery`; in Milvus, the server's index takes the place of `method`.
+
+    Args:
+        gallery: open, for as long as the search is used.
+        method: see `MaskedSearch.of`.
+        device: where the exact search multiplies (`search.product_on`); approximate indexes stay on the CPU.
+    """
     if isinstance(gallery, MilvusGallery):
         if method != "exact":
             raise InvalidInputError(f"expected no --search for {gallery.address}: Milvus has an index of its own")
         return MilvusSearch(gallery)
     assert isinstance(gallery, Gallery)
-    return MaskedSearch.of(gallery, method=method)
+    return MaskedSearch.of(gallery, product=product_on(device) if method == "exact" else "faiss", method=method)
 
 
 class MilvusGallery:
@@ -159,6 +177,15 @@ class MilvusGallery:
         """(C, D) of the stored signatures; (0, 0) while there is none."""
         cells, dimension = self._contract()["shape"]
         return int(cells), int(dimension)
+
+    @property
+    def state(self) -> str:
+        """Names the present content: another one after every change, and once its impostor scores are there."""
+        with _milvus_errors(self.address):
+            rows = self._client.get(self._collection("contract"), ids=[1, 2], output_fields=["id", "data"])
+        data = {int(row["id"]): row["data"] for row in rows}
+        revisions = [data[i]["revision"] if i in data else None for i in (1, 2)]
+        return hashlib.sha256(repr((self.contract_digest, data[1]["created"], revisions)).encode()).hexdigest()
 
     def check_contract(self, contract: ModelContract) -> None:
         """Raise `ContractError` unless `contract` is the gallery's."""
@@ -440,7 +467,8 @@ class MilvusGallery:
         return f"{self._name}_{kind}"
 
     def _contract(self) -> dict[str, Any]:
-        rows = list(self._rows("contract", "id == 1"))
+        with _milvus_errors(self.address):
+            rows = self._client.get(self._collection("contract"), ids=[1], output_fields=["data"])
         if not rows:
             raise InvalidInputError(f"{self.address} is damaged: it has lost the record of its contract")
         return dict(rows[0]["data"])

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -14,10 +16,8 @@ def _single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACEREC_PRECISION", "float32")
 
 
-@pytest.fixture(scope="session")
-def pretend() -> ModuleType:
-    """tests/pretend_models.py: by its path, because pytest's importlib mode puts no test folder on sys.path."""
-    name = "pretend_models"
+def _beside(name: str) -> ModuleType:
+    """tests/NAME.py: by its path, because pytest's importlib mode puts no test folder on sys.path."""
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
         assert spec
@@ -26,3 +26,20 @@ def pretend() -> ModuleType:
         sys.modules[name] = module
         spec.loader.exec_module(module)
     return sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def pretend() -> ModuleType:
+    """tests/pretend_models.py"""
+    return _beside("pretend_models")
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Any]:
+    """A `headless_browser.Browser`."""
+    headless = _beside("headless_browser")
+    if headless.CHROMIUM is None:
+        pytest.skip("needs Chromium")
+    one = headless.Browser(tmp_path / "profile")
+    yield one
+    one.close()

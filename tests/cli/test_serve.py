@@ -5,13 +5,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
-import shutil
-import subprocess
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -25,8 +20,8 @@ from facerec.cli.api import ServeSettings, Service, create_app
 from facerec.cli.main import run
 from facerec.recognition import recognizer as recognizer_module
 from facerec.recognition.gallery import Gallery
+from facerec.recognition.milvus_gallery import open_gallery
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NAME = "Zoë <b>Smith</b>/Jr."
 
 
@@ -121,6 +116,46 @@ def test_what_is_enrolled_and_removed_is_known_at_once_and_leaves_no_byte(serve,
         assert opened.verify().faults == ()
 
 
+def test_a_gallery_in_milvus_is_served_as_one_in_a_file(gallery, tmp_path, pretend, capfd):
+    pytest.importorskip("pymilvus", reason="needs facerec[milvus]")
+    pytest.importorskip("milvus_lite", reason="needs facerec[milvus]")
+    address = f"milvus:{tmp_path}/lite.db#staff"
+    capfd.readouterr()
+    assert run(["enroll", str(tmp_path / "list.csv"), "-g", address, "--device", "cpu", "-q"]) == 0
+    assert capfd.readouterr().err == ""
+    models = pretend.PretendRecognizer()
+    probe, new = pretend.paint(tmp_path / "probe.png", (2, 8, 7)), pretend.paint(tmp_path / "new.png", (8, 6, 0))
+
+    def scored(faces):
+        return [(f["decision"], [(c["person"], c["score"]) for c in f["candidates"]], f["threshold"]) for f in faces]
+
+    file, milvus = Service(models, gallery), Service(models, address)
+    try:
+        with served(create_app(milvus, ServeSettings())) as at, httpx.Client(base_url=at, timeout=240) as client:
+
+            def said():
+                return client.post("/identify", files={"photo": ("p.png", probe.read_bytes())}).json()["faces"]
+
+            wanted = file.identify(probe.read_bytes(), "p.png", 5, False)["faces"]
+            assert scored(said()) == scored(wanted)
+            assert said()[0]["versions"] == wanted[0]["versions"]  # the digest, too
+            answer = client.post("/enroll", files={"photo": ("n.png", new.read_bytes())}, data={"person": "Ida"})
+            assert (answer.json()["outcome"], answer.json()["entries"]) == ("enrolled", 1)
+            file.enroll(new.read_bytes(), "n.png", "Ida", 0.0)
+            wanted = file.identify(probe.read_bytes(), "p.png", 5, False)["faces"]
+            assert scored(said()) == scored(wanted)
+            assert said()[0]["versions"] == wanted[0]["versions"]
+            assert client.get("/gallery/people").json() == file.people()
+            assert client.delete("/gallery/people/Ida").json() == {"removed": "Ida", "bytes_gone": False}
+            assert {p["person"] for p in client.get("/gallery/people").json()["people"]} == {NAME, "p2", "p3", "p4"}
+            with open_gallery(address) as other:  # what another process changes is seen by the next request, too
+                other.rename("p2", "Bo")
+            assert said()[0]["candidates"][0]["person"] == "Bo"
+    finally:
+        file.close()
+        milvus.close()
+
+
 def test_errors_have_stable_codes(serve, tmp_path, pretend):
     client = serve(max_bytes=5000)
     assert post(client, "/landmarks", pretend.paint(tmp_path / "nobody.png")).json()["error"]["code"] == "no_face"
@@ -176,84 +211,22 @@ def test_a_client_that_asks_too_often_is_told_so(serve):
     assert [client.get("/health").status_code for _ in range(5)] == [200, 200, 200, 429, 429]
 
 
-class Browser:
-    """Chromium, steered through the pipe of its debugging protocol."""
-
-    def __init__(self, profile: Path) -> None:
-        to_browser, self._out = os.pipe()
-        self._in, from_browser = os.pipe()
-        arguments = [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--remote-debugging-pipe",
-        ]
-        # The protocol's ends are file descriptors 3 and 4 of the browser.
-        shell = f"exec {CHROMIUM} {' '.join(arguments)} --user-data-dir={profile} 3<&{to_browser} 4>&{from_browser}"
-        self.process = subprocess.Popen(
-            ["bash", "-c", shell], pass_fds=(to_browser, from_browser), stderr=subprocess.DEVNULL
-        )
-        os.close(to_browser)
-        os.close(from_browser)
-        self._number, self._rest, self._session = 0, b"", ""
-
-    def open(self, address: str) -> None:
-        target = self.send("Target.createTarget", url=address)["targetId"]
-        self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-
-    def send(self, method, **params):
-        self._number += 1
-        message = {"id": self._number, "method": method, "params": params}
-        if self._session:
-            message["sessionId"] = self._session
-        os.write(self._out, json.dumps(message).encode() + b"\0")
-        while True:
-            while b"\0" not in self._rest:
-                self._rest += os.read(self._in, 1 << 20)
-            part, _, self._rest = self._rest.partition(b"\0")
-            answer = json.loads(part)
-            if answer.get("id") == self._number:
-                return answer["result"]
-
-    def evaluate(self, script):
-        return self.send("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
-
-    def wait_for(self, script, seconds=240):
-        until = time.monotonic() + seconds
-        while not (value := self.evaluate(script)):
-            assert time.monotonic() < until, self.evaluate("document.body.innerText")
-            time.sleep(0.1)
-        return value
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self._out)
-        os.close(self._in)
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 @pytest.mark.slow
-def test_the_page_shows_landmarks_frontal_view_and_candidates(serve, tmp_path, pretend, monkeypatch):
+def test_the_page_shows_landmarks_frontal_view_and_candidates(serve, tmp_path, pretend, monkeypatch, browser):
     # The pretended faces have no shape to draw.
     monkeypatch.setattr(api_module, "frontal_view", lambda texture, fitted, model: texture.pixels)
     client = serve()
     photo = pretend.paint(tmp_path / "probe.png", (1, 6, 7))
-    browser = Browser(tmp_path / "profile")
-    try:
-        browser.open(str(client.base_url))
-        browser.wait_for("document.readyState == 'complete' && location.protocol == 'http:'")
-        page = browser.send("DOM.getDocument")["root"]["nodeId"]
-        field = browser.send("DOM.querySelector", nodeId=page, selector="#photo")["nodeId"]
-        browser.send("DOM.setFileInputFiles", files=[str(photo)], nodeId=field)
-        assert browser.wait_for("get('faces').innerText")
-        text = browser.evaluate("get('faces').innerText")
-        assert f"match: {NAME}" in text  # as text, not as markup
-        assert "p2" in text
-        loaded = "[...document.images].filter(i => i.complete && i.naturalWidth > 0).map(i => i.alt).join()"
-        assert browser.wait_for(f"({loaded}) == 'landmarks,frontal'")
-        picture = base64.b64decode(browser.send("Page.captureScreenshot")["data"])
-        (tmp_path / "page.png").write_bytes(picture)
-    finally:
-        browser.close()
+    browser.open(str(client.base_url))
+    browser.wait_for("document.readyState == 'complete' && location.protocol == 'http:'")
+    page = browser.send("DOM.getDocument")["root"]["nodeId"]
+    field = browser.send("DOM.querySelector", nodeId=page, selector="#photo")["nodeId"]
+    browser.send("DOM.setFileInputFiles", files=[str(photo)], nodeId=field)
+    assert browser.wait_for("get('faces').innerText")
+    text = browser.evaluate("get('faces').innerText")
+    assert f"match: {NAME}" in text  # as text, not as markup
+    assert "p2" in text
+    loaded = "[...document.images].filter(i => i.complete && i.naturalWidth > 0).map(i => i.alt).join()"
+    assert browser.wait_for(f"({loaded}) == 'landmarks,frontal'")
+    picture = base64.b64decode(browser.send("Page.captureScreenshot")["data"])
+    (tmp_path / "page.png").write_bytes(picture)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -52,6 +53,41 @@ def test_a_second_run_is_read_from_the_cache(cfp_tree: Path, tmp_path: Path, rec
     run(cfp(cfp_tree, tmp_path / "out"))
     assert recognizer.calls == calls
     assert (tmp_path / "out/report.json").read_text("utf-8") == first
+
+
+def test_workers_elsewhere_make_the_same_report(cfp_tree: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    from facerec.recognition.ray_workers import RayWorkers
+
+    asked = []
+
+    class Elsewhere:
+        """Stands where `RayWorkers` does, without Ray (`test_ray_workers` has the real one)."""
+
+        def __init__(self, models):
+            self.models = models
+
+        def map(self, work, items):
+            for item in items:
+                assert item.photo  # its bytes travel: workers need not see the file
+                yield work(self.models, item)
+
+    @contextlib.contextmanager
+    def connect(address, workers, load, contract_of, contract, gpus):
+        asked.append((address, workers, gpus))
+        assert contract_of(load()) == contract
+        yield Elsewhere(load())
+
+    run(cfp(cfp_tree, tmp_path / "here"))
+    monkeypatch.setattr(RayWorkers, "connect", connect)
+    assert run(cfp(cfp_tree, tmp_path / "there", "--ray", "head:6379", "--workers", "5")) == 0
+    assert asked == [("head:6379", 5, 0)]
+    made = [json.loads((tmp_path / way / "report.json").read_text("utf-8")) for way in ("here", "there")]
+    for content in made:
+        for key in ("seconds_per_picture", "timings_ms", "command"):
+            content.pop(key)
+    assert made[0] == made[1]
+    stored = [{p.name for p in (tmp_path / way / "signatures").rglob("*.npz")} for way in ("here", "there")]
+    assert stored[0] == stored[1]
 
 
 def test_no_cache_keeps_no_signatures(cfp_tree: Path, tmp_path: Path) -> None:
@@ -154,6 +190,8 @@ def test_compare_says_what_changed(
     assert (profile["n"], profile["first"]) == (12, 1.0)
     assert profile["second"] < 0.9
     assert profile["test"]["only_first"] == round(12 * (1 - profile["second"]))
+    p_values = sorted(one["test"]["p_value"] for one in comparisons.values())
+    assert min(one["p_holm"] for one in comparisons.values()) == min(1.0, 4 * p_values[0])
     assert run(["evaluate", "compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
     assert "identification profile" in capsys.readouterr().out
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import re
@@ -7,6 +8,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -33,6 +35,9 @@ from facerec.evaluation.report import (
 from facerec.evaluation.signatures import describe_systems
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.types import Box
+
+PIXEL = "data:image/png;base64," + base64.b64encode(cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1]).decode()
+"""A picture of one pixel."""
 
 FACTS = RunFacts(
     command="facerec evaluate <made up>",
@@ -229,6 +234,38 @@ def test_a_page_of_uhdb31s_size_is_small(tmp_path: Path, make_recognizer, write_
     assert (tmp_path / "out/report.html").stat().st_size < 2_000_000
 
 
+@pytest.mark.slow
+def test_a_browser_shows_the_page_whole_at_any_width_without_a_complaint(report: Report, tmp_path, browser) -> None:
+    angles = {(yaw, pitch): PIXEL for yaw in range(-90, 91, 30) for pitch in (-30, 0, 30)}
+    shots = [[CasePicture(label, PIXEL) for label in "abcdef"]] * len(report.json["worst"])
+    write_report(tmp_path / "out", replace(report, pictures=shots), angles)
+    browser.open((tmp_path / "out/report.html").as_uri())
+    for width, media in ((1280, "screen"), (390, "screen"), (700, "print")):
+        browser.send("Emulation.setEmulatedMedia", media=media)
+        browser.send(
+            "Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 500
+        )
+        browser.wait_for("document.readyState == 'complete'")
+        # Only boxes that scroll by themselves may be wider than the screen.
+        assert browser.evaluate("document.documentElement.scrollWidth") <= width
+        wide = "[...document.querySelectorAll('body *')].filter(e => !e.closest('.wide') && "
+        wide += f"e.getBoundingClientRect().right > {width} + 1).map(e => e.tagName + e.className).join()"
+        assert browser.evaluate(wide) == ""
+        assert browser.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+        if media == "screen":  # text in drawings shrinks with them; on paper it is as large as the paper makes it
+            sizes = "[...document.querySelectorAll('svg text')].filter(e => e.getClientRects().length)"
+            sizes += ".map(e => parseFloat(getComputedStyle(e).fontSize) * Math.hypot(e.getCTM().a, e.getCTM().b))"
+            assert browser.evaluate(f"Math.min(...{sizes})") > 7
+    assert browser.said == []
+
+
+def test_a_browsers_complaint_is_heard(tmp_path, browser) -> None:
+    (tmp_path / "bad.html").write_text("<img src='gone.png'><script>console.error('no'); throw Error('oops')</script>")
+    browser.open((tmp_path / "bad.html").as_uri())
+    browser.wait_for("document.readyState == 'complete'")
+    assert len(browser.said) >= 2
+
+
 def test_a_single_identification_stands_at_the_top(tmp_path: Path, recognizer, write_picture) -> None:
     content = pose_report(tmp_path, recognizer, write_picture).json
     assert content["rendered"] is True
@@ -253,9 +290,11 @@ def test_reports_of_equal_runs_differ_in_times_alone(cfp_tree: Path, recognizer,
 
 def test_rendered_sets_say_so_on_every_page(tmp_path: Path, recognizer, write_picture, cfp_tree: Path) -> None:
     write_report(tmp_path / "out", pose_report(tmp_path, recognizer, write_picture))
-    assert "Rendered people" in (tmp_path / "out/report.html").read_text("utf-8")
+    text = (tmp_path / "out/report.html").read_text("utf-8")
+    assert "Rendered people" in text
+    assert '@bottom-right { content: "rendered people"' in text  # each page of paper
     write_report(tmp_path / "real", cfp_report(cfp_tree, recognizer, write_picture))
-    assert "Rendered people" not in (tmp_path / "real/report.html").read_text("utf-8")
+    assert "rendered people" not in (tmp_path / "real/report.html").read_text("utf-8").lower()
 
 
 def test_a_pose_grid_is_drawn_for_the_21_poses_only(tmp_path: Path, recognizer, write_picture, cfp_tree: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from facerec.evaluation.fits import FitCache, fit_picture, open_picture
 from facerec.evaluation.protocols.recognition import Picture
-from facerec.evaluation.signatures import SignatureCache, describe_pictures, describe_systems
+from facerec.evaluation.signatures import SignatureCache, describe_in_threads, describe_pictures, describe_systems
 from facerec.landmarks.errors import ContractError, UnusablePhotoError
 from facerec.landmarks.image import read_image, write_image
 from facerec.landmarks.types import Box
@@ -58,6 +58,31 @@ def test_a_second_run_reads_everything_from_the_cache(pictures, recognizer, tmp_
             np.testing.assert_array_equal(a.signature.cells, b.signature.cells)
             np.testing.assert_array_equal(a.signature.visible, b.signature.visible)
             assert a.signature.contract == b.signature.contract
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_threads_give_what_one_after_the_other_gives(pictures, recognizer, tmp_path: Path, workers: int) -> None:
+    plain = describe_systems(pictures * 4, {"one": recognizer})["one"]
+    advanced: list[int] = []
+    with describe_in_threads({"one": recognizer}, workers) as describe_tasks:
+        run = describe_systems(pictures * 4, {"one": recognizer}, tmp_path / "cache", advanced.append, describe_tasks)[
+            "one"
+        ]
+    assert sum(advanced) == 20
+    assert run.digests == plain.digests
+    for a, b in zip(run.results, plain.results, strict=True):
+        assert (a.reason, a.box, a.yaw, a.faces) == (b.reason, b.box, b.yaw, b.faces)
+        if a.signature is not None:
+            np.testing.assert_array_equal(a.signature.cells, b.signature.cells)
+
+
+def test_a_fault_in_a_thread_ends_the_run(pictures, recognizer) -> None:
+    def broken(image):
+        raise ZeroDivisionError
+
+    recognizer.fit = broken
+    with pytest.raises(ZeroDivisionError), describe_in_threads({"one": recognizer}, 2) as describe_tasks:
+        describe_systems(pictures, {"one": recognizer}, describe_tasks=describe_tasks)
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(pictures, recognizer, tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
-from facerec.landmarks.errors import ContractError, InvalidInputError
+from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError
 from facerec.recognition.gallery import EntryIndex
-from facerec.recognition.search import MaskedSearch, SearchSettings, masked_scores
+from facerec.recognition.search import MaskedSearch, SearchSettings, gpu_product, masked_scores, product_on
 from facerec.recognition.signature import Signature
 
 CELLS, DIMENSION = 16, 12
@@ -22,7 +24,7 @@ def stacked(signatures):
     return np.stack([s.cells for s in signatures]), np.stack([s.visible for s in signatures])
 
 
-def search_of(entries, person, names, **settings):
+def search_of(entries, person, names, product="faiss", **settings):
     cells, visible = stacked(entries)
     index = EntryIndex(100 + np.arange(len(entries)), np.asarray(person), tuple(names), np.arange(len(entries)))
     return MaskedSearch(
@@ -31,6 +33,7 @@ def search_of(entries, person, names, **settings):
         "c",
         lambda places: (cells[places], visible[places]),
         SearchSettings(**settings),
+        product,
     )
 
 
@@ -124,3 +127,63 @@ def test_probes_of_another_contract_or_shape_are_refused(people):
 @pytest.mark.parametrize(("share", "cells", "least"), [(0.15, 20, 3), (0.125, 64, 8), (0.0, 64, 1), (0.13, 64, 9)])
 def test_the_least_overlap_counts_whole_cells(share, cells, least):
     assert SearchSettings(min_overlap=share).least_cells(cells) == least
+
+
+class FakeGpu:
+    """Stands where a FAISS with GPU support does; multiplies with numpy and notes what it was asked."""
+
+    METRIC_INNER_PRODUCT = 0
+    __version__ = "1.99"
+
+    def __init__(self, gpus):
+        self.gpus, self.asked = gpus, []
+
+    def get_num_gpus(self):
+        return self.gpus
+
+    class StandardGpuResources:
+        pass
+
+    def pairwise_distance_gpu(self, resources, xq, xb, D=None, metric=None, device=-1):
+        assert isinstance(resources, self.StandardGpuResources)
+        assert (metric, device) == (self.METRIC_INNER_PRODUCT, 0)
+        assert all(a.dtype == np.float32 and a.flags.c_contiguous for a in (xq, xb))
+        self.asked.append((len(xq), len(xb)))
+        return xq @ xb.T
+
+
+@pytest.fixture
+def fake_gpu(monkeypatch):
+    def install(gpus):
+        fake = FakeGpu(gpus)
+        monkeypatch.setitem(sys.modules, "faiss", fake)
+        return fake
+
+    return install
+
+
+def test_a_search_on_the_gpu_answers_as_one_on_the_cpu(people, fake_gpu):
+    entries, person, names, probes = people
+    wanted = search_of(entries, person, names).search(probes, 5)
+    fake = fake_gpu(1)
+    for device in ("cuda", "auto"):
+        fake.asked.clear()
+        search = search_of(entries, person, names, product_on(device), block_bytes=5000)
+        for a, b in zip(search.search(probes, 5), wanted, strict=True):
+            assert [(m.person, m.score, m.entry) for m in a.matches] == [
+                (m.person, m.score, m.entry) for m in b.matches
+            ]
+            assert (a.comparable, a.largest_overlap) == (b.comparable, b.largest_overlap)
+        assert sum(rows for _, rows in fake.asked) == 2 * len(entries)  # each block for the sums and for the overlaps
+        assert {probes_at_once for probes_at_once, _ in fake.asked} == {len(probes)}
+
+
+def test_cuda_without_a_gpu_for_faiss_is_an_error_and_auto_takes_the_cpu(fake_gpu):
+    with pytest.raises(DeviceError, match=r"built without GPU support .* facerec\[gpu\] in place of faiss-cpu"):
+        product_on("cuda")
+    assert product_on("auto") == product_on("cpu") == "faiss"
+    with pytest.raises(InvalidInputError, match="'auto', 'cpu' or 'cuda'; got 'tpu'"):
+        product_on("tpu")
+    fake_gpu(1)
+    with pytest.raises(DeviceError, match="it finds 1 GPUs"):
+        gpu_product(1)
