@@ -202,9 +202,7 @@ def write_set(folder: Path, heads: Sequence[RenderedHead], model: FaceModel) -> 
             writer.writerow([name, *places, *head.pose, *seen.astype(int)])
             points = head.points.astype(np.float32)
             state = np.where(seen, VISIBLE, HIDDEN).astype(np.int8)
-            faces.append(
-                PackedFace.cut_from(head.image, points, state, Box.around(points), head.angles[0], "rendered")
-            )
+            faces.append(PackedFace.cut_from(head.image, points, state, Box.around(points), head.angles[0], "rendered"))
     LandmarkPack.gather(iter(faces)).save(folder / "rendered.npz")
 
 
