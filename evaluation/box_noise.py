@@ -46,7 +46,7 @@ def box_noise_figures(
     """Mean errors by box from annotated boxes with noise on their size or their place.
 
     Args:
-        annotated: the faces; unreadable pictures are left out, and counted by what is missing from n.
+        annotated: the faces; unusable pictures are left out and lower n.
         landmarker: locates 68 points in a box.
         seed: of the noise.
         advance: called with 1 after each picture.
@@ -59,13 +59,12 @@ def box_noise_figures(
     for one in annotated:
         sizes, places = noisy_boxes(one.box, rng)
         try:
-            image = read_image(one.path)
+            located = landmarker.locate(read_image(one.path), [one.box, *sizes, *places])
         except UnusablePhotoError:
             continue
         finally:
             if advance is not None:
                 advance(1)
-        located = landmarker.locate(image, [one.box, *sizes, *places])
         errors.append([nme(found.points.astype(np.float64), one.points, "box", one.sources) for found in located])
     means = np.mean(errors, axis=0) if errors else np.full(1 + 2 * len(SIGMAS), np.nan)
     plain, steps = float(means[0]), len(SIGMAS)

@@ -147,11 +147,10 @@ def normaliser(annotated: Points, kind: Normaliser, sources: Sources = IBUG68_SO
 
     def mean_of(rows: tuple[int, ...]) -> Points:
         if rows in sources:
-            return annotated[sources.index(rows)]
+            return np.asarray(annotated[sources.index(rows)])
         own = [sources.index((row,)) for row in rows if (row,) in sources]
         # Some of an eye's points say nothing about where its middle is.
-        whole = len(own) == len(rows)
-        return np.asarray(annotated[own].mean(axis=0) if whole else np.full(2, np.nan), dtype=np.float64)
+        return np.asarray(annotated[own].mean(axis=0)) if len(own) == len(rows) else np.full(2, np.nan)
 
     if kind == "box":
         box = Box.around(annotated)

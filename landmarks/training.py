@@ -54,7 +54,7 @@ from facerec.landmarks.heatmaps import (
     peak_log_odds,
     peak_share_log_odds,
 )
-from facerec.landmarks.markup import IBUG68_OUTER_EYE_CORNERS
+from facerec.landmarks.markup import IBUG68_MIRROR, IBUG68_OUTER_EYE_CORNERS
 
 SCHEDULES = {"fast": FAST_SHARES, "published": (1 / 3, 1 / 3, 1 / 3)}
 """Shares of the three stages in the training, by the name the command line takes."""
@@ -463,8 +463,8 @@ def pack_errors(
 
     Returns:
         by source: n; nme_box: mean error over the square root of the area of the annotated points' box;
-            nme_interocular: over the
-        distance of the outer eye corners, where both are annotated (else absent). Shares, not percent.
+            nme_interocular: over the distance of the outer eye corners, where a pack of 68 points has both
+            (else absent). Shares, not percent.
     """
     result: dict[str, dict[str, float]] = {}
     for source in np.unique(pack.source):
@@ -478,10 +478,11 @@ def pack_errors(
         mean = np.nanmean(error, axis=1)
         extent = np.nanmax(truth, axis=1) - np.nanmin(truth, axis=1)
         report = {"n": float(len(rows)), "nme_box": float(np.mean(mean / np.sqrt(extent.prod(axis=1))))}
-        left, right = IBUG68_OUTER_EYE_CORNERS
-        span = np.linalg.norm(truth[:, left] - truth[:, right], axis=1)
-        if np.isfinite(span).any():
-            report["nme_interocular"] = float(np.nanmean(mean / span))
+        if count == len(IBUG68_MIRROR):
+            left, right = IBUG68_OUTER_EYE_CORNERS
+            span = np.linalg.norm(truth[:, left] - truth[:, right], axis=1)
+            if np.isfinite(span).any():
+                report["nme_interocular"] = float(np.nanmean(mean / span))
         result[str(source)] = report
     return result
 
