@@ -137,7 +137,8 @@ def command(
 ) -> None:
     """Learn GoDP from landmark packs (npz) and write its weights.
 
-    An interrupted training goes on where its last checkpoint was when the same command is given again.
+    An interrupted training goes on where its last checkpoint was when the same command is given again. On several GPUs:
+    torchrun --nproc-per-node N -m facerec.cli.main train godp ...
     """
     from dataclasses import replace
 
@@ -148,6 +149,7 @@ def command(
     from facerec.landmarks.dsl import SpatialSettings
     from facerec.landmarks.godp import Godp
     from facerec.landmarks.training import TrainSettings, calibrate, export_godp, pack_errors, train_godp
+    from facerec.landmarks.workers import Workers, started_workers
 
     try:
         edges = tuple(float(edge) for edge in yaw_edges.split(",") if edge.strip())
@@ -172,11 +174,12 @@ def command(
         ),
         spatial=settings.spatial if spatial is None else SpatialSettings(weight=spatial),
     )
-    where = torch.device(resolve_device(device))
+    chosen = resolve_device(device)
     loaded = [(LandmarkPack.load(path), weight) for path, weight in packs]
     held_out = LandmarkPack.load(test) if test else None
-    note(f"{sum(len(pack) for pack, _ in loaded)} faces in {len(loaded)} packs, on {where}", quiet)
-    with _reporter(quiet) as report:
+    note(f"{sum(len(pack) for pack, _ in loaded)} faces in {len(loaded)} packs, on {chosen}", quiet)
+    with started_workers(chosen) as where, _reporter(quiet or not Workers.here().first) as report:
+        first = Workers.here().first
         network = train_godp(
             loaded,
             settings,
@@ -187,6 +190,8 @@ def command(
             max_minutes=max_minutes,
             on_progress=report,
         )
+    if not first:
+        return
     errors = pack_errors(network, held_out, device=where) if held_out is not None else {}
     for source, found in errors.items():
         note(f"{source}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items()), quiet)

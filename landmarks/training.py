@@ -55,6 +55,7 @@ from facerec.landmarks.heatmaps import (
     peak_share_log_odds,
 )
 from facerec.landmarks.markup import IBUG68_MIRROR, IBUG68_OUTER_EYE_CORNERS
+from facerec.landmarks.workers import Workers
 
 SCHEDULES = {"fast": FAST_SHARES, "published": (1 / 3, 1 / 3, 1 / 3)}
 """Shares of the three stages in the training, by the name the command line takes."""
@@ -255,6 +256,7 @@ def train_godp(
     """Train and return the averaged network, in evaluation mode, not fused.
 
     Resumes from `run_folder/checkpoint.pt` when it is there. Curves go to `run_folder/curve.csv` and `errors.jsonl`.
+    Several processes (`facerec.landmarks.workers`) see `settings.batch` faces a step each; the first one writes.
 
     Args:
         packs: packs with their sampling weights.
@@ -286,42 +288,46 @@ def train_godp(
     step, spent = 0, 0.0
     if checkpoint.exists():
         step, spent = _restore(checkpoint, settings, network, averaged, optimizer, generator)
-    steps = math.ceil(settings.samples / settings.batch)
+    workers = Workers.here()
+    faces = settings.batch * workers.count
+    steps = math.ceil(settings.samples / faces)
     started = time.monotonic() - spent
     saved = evaluated = time.monotonic()
     network.train()
     with ThreadPoolExecutor(1) as pool, (run_folder / "curve.csv").open("a", newline="") as stream:
         curve = csv.writer(stream)
-        upcoming: Future[Batch] = pool.submit(source.batch, step)
+        upcoming: Future[Batch] = pool.submit(source.batch, step * workers.count + workers.rank)
         while step < steps:
             elapsed = time.monotonic() - started
             share = max(step / steps, elapsed / (60 * max_minutes) if max_minutes else 0.0)
+            share = workers.agreed(share, device)
             if share >= 1:
                 break
             batch = upcoming.result()
-            upcoming = pool.submit(source.batch, step + 1)
+            upcoming = pool.submit(source.batch, (step + 1) * workers.count + workers.rank)
             rate = rate_at(settings, share)
             stage = stage_at(stages, share)
-            losses = _train_step(network, optimizer, batch, stages[stage], settings, rate, generator, device)
+            losses = _train_step(network, optimizer, batch, stages[stage], settings, rate, generator, device, workers)
             averaged.update(network)
             step += 1
             now = time.monotonic()
             errors = None
-            if test is not None and now - evaluated > 60 * evaluate_minutes:
+            if test is not None and workers.first and now - evaluated > 60 * evaluate_minutes:
                 errors = pack_errors(averaged.network, test, device=device, most=100)
                 evaluated = time.monotonic()
                 with (run_folder / "errors.jsonl").open("a") as log:
-                    log.write(json.dumps({"samples": step * settings.batch, "seconds": now - started, **errors}) + "\n")
-            if step % 20 == 0:
-                curve.writerow([step * settings.batch, f"{now - started:.1f}", stage + 1, f"{rate:.3g}"]
+                    log.write(json.dumps({"samples": step * faces, "seconds": now - started, **errors}) + "\n")
+            if step % 20 == 0 and workers.first:
+                curve.writerow([step * faces, f"{now - started:.1f}", stage + 1, f"{rate:.3g}"]
                                + [f"{name}={value:.4f}" for name, value in losses.items()])  # fmt: skip
-            if now - saved > 60 * checkpoint_minutes:
+            if workers.first and now - saved > 60 * checkpoint_minutes:
                 _save(checkpoint, settings, network, averaged, optimizer, generator, step, now - started)
                 stream.flush()
                 saved = now
-            on_progress(Progress(step * settings.batch, (now - started) / 60, share, stage + 1, rate, losses, errors))
+            on_progress(Progress(step * faces, (now - started) / 60, share, stage + 1, rate, losses, errors))
         upcoming.cancel()
-    _save(checkpoint, settings, network, averaged, optimizer, generator, step, time.monotonic() - started)
+    if workers.first:
+        _save(checkpoint, settings, network, averaged, optimizer, generator, step, time.monotonic() - started)
     return averaged.network
 
 
@@ -350,6 +356,7 @@ def _train_step(
     rate: float,
     generator: torch.Generator,
     device: torch.device,
+    workers: Workers,
 ) -> dict[str, float]:
     for group in optimizer.param_groups:
         group["lr"] = rate
@@ -361,6 +368,7 @@ def _train_step(
     total = torch.stack(list(parts.values())).sum()
     optimizer.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]
+    workers.average_gradients(network)
     nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
     optimizer.step()
     return {name: float(part.detach()) for name, part in parts.items()}
