@@ -62,7 +62,7 @@ def test_an_ablation_is_trained_by_settings_and_a_baseline_is_not_exported(tmp_p
     images = rng.integers(0, 256, (3, 192, 192), dtype=np.uint8)
     LandmarkPack(images, points, np.ones((3, 68), np.int8), yaw, np.array(["drawn"] * 3)).save(tmp_path / "a.npz")
     threads = torch.get_num_threads()
-    common = ["train", "godp", "--pack", str(tmp_path / "a.npz"), "--samples", "4", "--batch", "2", "--width", "0.03"]
+    common = ["train", "godp", "--pack", str(tmp_path / "a.npz"), "--samples", "16", "--batch", "8", "--width", "0.03"]
     common += ["--device", "cpu", "-q", "--weights-root", str(tmp_path / "root")]
     try:
         three = ["--losses", "godp-dsl", "--yaw-edges=-30,30", "--no-export"]
