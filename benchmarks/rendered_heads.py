@@ -2,10 +2,18 @@
 
 Shapes are drawn from the head model's own 100 identity modes and bounded expressions, not from the face model that is
 fitted; the camera is a pinhole 0.6 to 1.5 m away, the fitted one is scaled-orthographic.
+
+    python benchmarks/rendered_heads.py DATA/ict_facekit.npz OUT --people 10
+
+writes the pictures, OUT/points.csv for `facerec evaluate landmarks points`, with the z-buffer's verdict on each point
+(columns v0 to v67), and OUT/rendered.npz, the same faces as a landmark pack.
 """
 
 from __future__ import annotations
 
+import argparse
+import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +32,9 @@ from facerec.frontalize.synthesize import UHDB31_POSES
 from facerec.frontalize.texture_model import TextureModel
 from facerec.frontalize.types import Camera
 from facerec.frontalize.visibility import VisibilitySettings, surface_normals
+from facerec.landmarks.datasets import HIDDEN, VISIBLE, LandmarkPack, PackedFace
+from facerec.landmarks.image import write_image
+from facerec.landmarks.types import Box
 
 Floats = NDArray[np.float64]
 
@@ -60,6 +71,15 @@ class RenderedHead:
         visible = np.where(self.seen & (self.facing > rules.min_cosine), self.facing, 0.0)
         far = (visible < rules.far_cosine) & (visible[:, ::-1] > visible + rules.far_lag)
         return np.asarray((visible > 0) & ~far)
+
+    def landmarks_seen(self, model: FaceModel) -> NDArray[np.bool_]:
+        """(68,) whether the camera sees a landmark: any of the nodes around its place on the chart."""
+        at = model.landmark_uv * (model.size - 1)
+        low = np.clip(np.ceil(at - 1e-3).astype(int) - 1, 0, model.size - 1)
+        high = np.clip(np.floor(at + 1e-3).astype(int) + 1, 0, model.size - 1)
+        middle = np.rint(at).astype(int)
+        around = [self.seen[v[:, 1], u[:, 0]] for v in (low, middle, high) for u in (low, middle, high)]
+        return np.asarray(np.stack(around).any(axis=0))
 
 
 class HeadSampler:
@@ -164,3 +184,36 @@ def uhdb31_heads(path: Path, people: int) -> list[RenderedHead]:
     """`people` heads of the packed model at `path` in the 21 poses."""
     sampler = HeadSampler(path)
     return [sampler.photograph(person, pose) for person in range(people) for pose in UHDB31_POSES]
+
+
+def write_set(folder: Path, heads: Sequence[RenderedHead], model: FaceModel) -> None:
+    """Pictures, points.csv and rendered.npz (see the module)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = ["file", *[f"{axis}{i}" for i in range(68) for axis in "xy"], "pose", "yaw", "pitch"]
+    faces = []
+    with (folder / "points.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow([*columns, *[f"v{i}" for i in range(68)]])
+        for head in heads:
+            name = f"{head.person:03d}_{head.pose[0]:02d}.png"
+            write_image(folder / name, head.image)
+            seen = head.landmarks_seen(model)
+            places = [f"{value:.3f}" for value in head.points.ravel()]
+            writer.writerow([name, *places, *head.pose, *seen.astype(int)])
+            points = head.points.astype(np.float32)
+            state = np.where(seen, VISIBLE, HIDDEN).astype(np.int8)
+            faces.append(PackedFace.cut_from(head.image, points, state, Box.around(points), head.angles[0], "rendered"))
+    LandmarkPack.gather(iter(faces)).save(folder / "rendered.npz")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--people", type=int, default=10)
+    arguments = parser.parse_args()
+    write_set(arguments.folder, uhdb31_heads(arguments.model, arguments.people), FaceModel.load())
+
+
+if __name__ == "__main__":
+    main()

@@ -13,7 +13,11 @@ from facerec.cli.options import device_option, note, quiet_option, resolve_devic
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from facerec.landmarks.godp import Architecture
     from facerec.landmarks.training import Progress
+
+LOSS_NAMES = ("godp-a", "godp", "godp-a-dsl", "godp-dsl", "p-dsl", "r-dsl", "sl", "sl-a")
+"""`facerec.landmarks.dsl.LOSSES`, without importing torch."""
 
 
 class PackChoice(click.ParamType[tuple[Path, float]]):
@@ -72,6 +76,25 @@ class PackChoice(click.ParamType[tuple[Path, float]]):
 @click.option(
     "--schedule", type=click.Choice(["fast", "published"]), default="fast", show_default=True, help="Loss stages."
 )
+@click.option(
+    "--losses",
+    type=click.Choice(LOSS_NAMES),
+    default="godp-a",
+    show_default=True,
+    help="GoDP(A), or an ablation of the paper's Table 7; sl and sl-a are for the baselines.",
+)
+@click.option(
+    "--architecture",
+    type=click.Choice(["godp", "deconvnet", "hourglass", "coordinates"]),
+    default="godp",
+    show_default=True,
+    help="GoDP, or a baseline of the paper; these can be compared, not exported.",
+)
+@click.option(
+    "--yaw-edges",
+    default="",
+    help="Angles that part the yaw ranges, e.g. -30,30 for K = 3.  [default: none, K = 1]",
+)
 @click.option("--spatial", type=click.FloatRange(min=0), help="Weight of the spatial loss.  [default: the loss's]")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
@@ -100,6 +123,9 @@ def command(
     rate: float | None,
     width: float | None,
     schedule: str,
+    losses: str,
+    architecture: Architecture,
+    yaw_edges: str,
     spatial: float | None,
     seed: int,
     max_minutes: float | None,
@@ -111,7 +137,8 @@ def command(
 ) -> None:
     """Learn GoDP from landmark packs (npz) and write its weights.
 
-    An interrupted training goes on where its last checkpoint was when the same command is given again.
+    An interrupted training goes on where its last checkpoint was when the same command is given again. On several GPUs:
+    torchrun --nproc-per-node N -m facerec.cli.main train godp ...
     """
     from dataclasses import replace
 
@@ -120,25 +147,39 @@ def command(
 
     from facerec.landmarks.datasets import LandmarkPack
     from facerec.landmarks.dsl import SpatialSettings
+    from facerec.landmarks.godp import Godp
     from facerec.landmarks.training import TrainSettings, calibrate, export_godp, pack_errors, train_godp
+    from facerec.landmarks.workers import Workers, started_workers
+
+    try:
+        edges = tuple(float(edge) for edge in yaw_edges.split(",") if edge.strip())
+    except ValueError:
+        raise click.UsageError(f"expected --yaw-edges as angles with commas between; got {yaw_edges!r}") from None
 
     # The process is this command's own, so its thread counts may be set here and nowhere deeper.
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
-    settings = TrainSettings(schedule=schedule, seed=seed)
+    settings = TrainSettings(schedule=schedule, losses=losses, seed=seed)
     settings = replace(
         settings,
         samples=samples or settings.samples,
         batch=batch or settings.batch,
         learning_rate=rate or settings.learning_rate,
-        network=replace(settings.network, width=width or settings.network.width),
+        network=replace(
+            settings.network,
+            width=width or settings.network.width,
+            architecture=architecture,
+            yaw_bins=len(edges) + 1,
+            yaw_edges=edges,
+        ),
         spatial=settings.spatial if spatial is None else SpatialSettings(weight=spatial),
     )
-    where = torch.device(resolve_device(device))
+    chosen = resolve_device(device)
     loaded = [(LandmarkPack.load(path), weight) for path, weight in packs]
     held_out = LandmarkPack.load(test) if test else None
-    note(f"{sum(len(pack) for pack, _ in loaded)} faces in {len(loaded)} packs, on {where}", quiet)
-    with _reporter(quiet) as report:
+    note(f"{sum(len(pack) for pack, _ in loaded)} faces in {len(loaded)} packs, on {chosen}", quiet)
+    with started_workers(chosen) as where, _reporter(quiet or not Workers.here().first) as report:
+        first = Workers.here().first
         network = train_godp(
             loaded,
             settings,
@@ -149,18 +190,22 @@ def command(
             max_minutes=max_minutes,
             on_progress=report,
         )
-    calibration = calibrate(network, loaded, settings, device=where)
+    if not first:
+        return
     errors = pack_errors(network, held_out, device=where) if held_out is not None else {}
     for source, found in errors.items():
         note(f"{source}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items()), quiet)
-    if not export:
+    if not export or not isinstance(network, Godp):
         return
+    calibration = calibrate(network, loaded, settings, device=where)
     record = export_godp(
         network,
         calibration,
         sources=sorted({str(source) for pack, _ in loaded for source in set(pack.source.tolist())}),
         errors=errors,
-        command=_described(packs, settings.samples, settings.network.width, schedule, seed, max_minutes, start),
+        command=_described(packs, settings.samples, settings.network.width, schedule, seed, max_minutes, start)
+        + ("" if losses == "godp-a" else f" --losses {losses}")
+        + (f" --yaw-edges {yaw_edges}" if edges else ""),
         root=weights_root,
     )
     click.echo(f"{record.file} {record.bytes} bytes sha256 {record.sha256}")

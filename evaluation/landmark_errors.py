@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from facerec.evaluation.fits import LEAST_IOU
 from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
 from facerec.frontalize.types import Camera
+from facerec.landmarks.boxes import aflw_box
 from facerec.landmarks.errors import InvalidInputError, ReasonCode, UnusablePhotoError
 from facerec.landmarks.image import read_image
-from facerec.landmarks.markup import IBUG68_OUTER_EYE_CORNERS
+from facerec.landmarks.markup import IBUG68_OUTER_EYE_CORNERS, IBUG68_REGIONS, IBUG68_SOURCES, Sources, read_as
 from facerec.landmarks.types import Box, Image, Landmarks
 
 Points = NDArray[np.float64]
@@ -30,7 +31,7 @@ NORMALISERS: tuple[Normaliser, ...] = ("box", "interocular", "pupil")
 CED_LIMITS = (0.08, 0.10)
 """Errors at which the area under the CED and the failure rate are taken."""
 
-_LEFT_EYE, _RIGHT_EYE = slice(36, 42), slice(42, 48)
+_EYES = tuple(tuple(IBUG68_REGIONS[name]) for name in ("left_eye", "right_eye"))
 
 
 class Detector(Protocol):
@@ -61,6 +62,8 @@ class LandmarkResult:
         reason: why there are no points; None when there are.
         detail: the reason in a sentence.
         seconds: wall-clock time for this picture.
+        confidence, visible: (68,) what the model says of each point; None when the face was not found.
+        picture: (height, width), px; None when the picture cannot be read.
     """
 
     points: Points | None
@@ -70,6 +73,9 @@ class LandmarkResult:
     reason: ReasonCode | None
     detail: str
     seconds: float
+    confidence: NDArray[np.float32] | None = None
+    visible: NDArray[np.bool_] | None = None
+    picture: tuple[int, int] | None = None
 
 
 def locate_landmarks(
@@ -90,13 +96,15 @@ def locate_landmarks(
     results: list[LandmarkResult] = []
     for one in annotated:
         started = time.perf_counter()
-        points: Points | None = None
+        found: Landmarks | None = None
+        picture: tuple[int, int] | None = None
         best: Box | None = one.box if detector is None else None
         iou, faces = 1.0 if detector is None else 0.0, 0
         reason: ReasonCode | None = None
         detail = ""
         try:
             image = read_image(one.path)
+            picture = (image.shape[0], image.shape[1])
             if detector is not None:
                 boxes = list(detector.detect(image))
                 faces = len(boxes)
@@ -108,60 +116,105 @@ def locate_landmarks(
                 reason = "no_face"
                 detail = f"{faces} faces found, the best overlap with the annotated one is {iou:.2f} < {LEAST_IOU}"
             else:
-                points = landmarker.locate(image, [best])[0].points.astype(np.float64)
+                found = landmarker.locate(image, [best])[0]
         except UnusablePhotoError as error:
             reason, detail, best = error.reason, error.detail, None
         except Exception as error:
             error.add_note(f"while locating landmarks in {one.path}")
             raise
         seconds = time.perf_counter() - started
-        results.append(LandmarkResult(points, best, iou, faces, reason, detail, seconds))
+        points = None if found is None else found.points.astype(np.float64)
+        confidence, visible = (None, None) if found is None else (found.confidence, found.visible)
+        results.append(LandmarkResult(points, best, iou, faces, reason, detail, seconds, confidence, visible, picture))
         if advance is not None:
             advance(1)
     return results
 
 
-def normaliser(annotated: Points, kind: Normaliser) -> float:
+def normaliser(annotated: Points, kind: Normaliser, sources: Sources = IBUG68_SOURCES) -> float:
     """The length in px that errors are divided by; NaN when the points it needs are not annotated.
 
     "box": sqrt(w h) of the annotated points' tight box. "interocular": between the outer eye corners. "pupil": between
-    the means of the two eyes' points.
+    the means of the two eyes' points, or between the eyes' centres of a markup that has these.
 
     Args:
-        annotated: (68, 2) px, NaN rows are not annotated.
+        annotated: (L, 2) px, NaN rows are not annotated.
         kind: which length.
+        sources: of the L points.
     """
-    if annotated.shape != (68, 2):
-        raise InvalidInputError(f"expected annotated points (68, 2); got {annotated.shape}")
+    if annotated.shape != (len(sources), 2):
+        raise InvalidInputError(f"expected annotated points ({len(sources)}, 2); got {annotated.shape}")
+
+    def mean_of(rows: tuple[int, ...]) -> Points:
+        if rows in sources:
+            return np.asarray(annotated[sources.index(rows)])
+        own = [sources.index((row,)) for row in rows if (row,) in sources]
+        # Some of an eye's points say nothing about where its middle is.
+        return np.asarray(annotated[own].mean(axis=0)) if len(own) == len(rows) else np.full(2, np.nan)
+
     if kind == "box":
         box = Box.around(annotated)
         return float(np.sqrt(box.width * box.height))
     if kind == "interocular":
-        left, right = (annotated[i] for i in IBUG68_OUTER_EYE_CORNERS)
+        left, right = (mean_of((row,)) for row in IBUG68_OUTER_EYE_CORNERS)
     else:
-        left, right = annotated[_LEFT_EYE].mean(axis=0), annotated[_RIGHT_EYE].mean(axis=0)
+        left, right = (mean_of(rows) for rows in _EYES)
     length = float(np.linalg.norm(left - right))
     return length if length > 0 else float("nan")
 
 
-def point_errors(located: Points, annotated: Points) -> Points:
-    """Distance of each point from its annotation, (68,) px; NaN where there is no annotation."""
-    if located.shape != (68, 2) or annotated.shape != (68, 2):
-        raise InvalidInputError(f"expected points (68, 2) twice; got {located.shape} and {annotated.shape}")
-    return np.asarray(np.linalg.norm(located - annotated, axis=1))
+def point_errors(located: Points, annotated: Points, sources: Sources = IBUG68_SOURCES) -> Points:
+    """Distance of each point from its annotation, (L,) px; NaN where there is no annotation.
+
+    Args:
+        located: (68, 2) px.
+        annotated: (L, 2) px.
+        sources: of the L points.
+    """
+    if located.shape != (68, 2) or annotated.shape != (len(sources), 2):
+        raise InvalidInputError(
+            f"expected points (68, 2) and ({len(sources)}, 2); got {located.shape} and {annotated.shape}"
+        )
+    return np.asarray(np.linalg.norm(read_as(located, sources) - annotated, axis=1))
 
 
-def nme(located: Points | None, annotated: Points, kind: Normaliser) -> float:
+def nme(located: Points | None, annotated: Points, kind: Normaliser, sources: Sources = IBUG68_SOURCES) -> float:
     """Normalised mean error of one face: the mean distance over annotated points by `normaliser`.
 
     Infinity when the face was not found (`located` is None), NaN when the normaliser is undefined.
     """
-    length = normaliser(annotated, kind)
+    length = normaliser(annotated, kind, sources)
     if np.isnan(length):
         return float("nan")
     if located is None:
         return float("inf")
-    return float(np.nanmean(point_errors(located, annotated))) / length
+    return float(np.nanmean(point_errors(located, annotated, sources))) / length
+
+
+def face_side(one: AnnotatedPicture, picture: tuple[int, int] | None, mean_face: Points) -> float:
+    """Side of the AFLW-style box, px, which NME-Vis and NME-All are divided by: the set's own, or computed.
+
+    NaN where there is neither such a box nor enough visible points for one, or the picture is not known.
+
+    Args:
+        one: the annotated face.
+        picture: (height, width), px.
+        mean_face: (68, 3) mm.
+    """
+    if one.face_box is not None:
+        return float(np.sqrt(one.face_box.width * one.face_box.height))
+    points = one.as_ibug68()
+    seen = np.zeros(68, dtype=np.bool_)
+    for row, rows in enumerate(one.sources):
+        if len(rows) == 1:
+            seen[rows[0]] = one.seen()[row]
+    if picture is None:
+        return float("nan")
+    try:
+        box = aflw_box(points, seen, mean_face, picture)
+    except InvalidInputError:
+        return float("nan")
+    return box.width
 
 
 def ced(errors: Points, at: Points) -> Points:

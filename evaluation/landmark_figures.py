@@ -18,11 +18,13 @@ from facerec.evaluation.landmark_errors import (
     Points,
     ced,
     ced_auc,
+    face_side,
     failure_rate,
     nme,
     normaliser,
     point_errors,
 )
+from facerec.evaluation.landmark_trust import confidence_figures, visibility_figures
 from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
 from facerec.landmarks.markup import IBUG68_REGIONS
 
@@ -42,6 +44,7 @@ class FaceRow:
         reason: why not ("" when it was).
         iou: of the best box with the annotated one.
         nme_box, nme_interocular, nme_pupil: errors; None when the face was not found or the length is undefined.
+        nme_vis, nme_all: errors of the visible and of all annotated points by the side of the AFLW-style box.
     """
 
     file: str
@@ -56,6 +59,8 @@ class FaceRow:
     nme_box: float | None
     nme_interocular: float | None
     nme_pupil: float | None
+    nme_vis: float | None = None
+    nme_all: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,13 +69,15 @@ class _Face:
 
     row: FaceRow
     errors: dict[str, float]
-    points: Points | None  # (68,) px over the box length, NaN where not annotated
+    points: Points | None  # (L,) px over the box length, NaN where not annotated
+    regions: Sequence[str]  # (L,) part of the face that each point belongs to
 
 
 def landmark_figures(
     annotated: Sequence[AnnotatedPicture],
     results: Sequence[LandmarkResult],
     yaws: Sequence[float | None],
+    mean_face: Points | None = None,
 ) -> tuple[dict[str, Any], list[FaceRow]]:
     """All figures, keys in docs/reports.md, and the rows of faces.csv.
 
@@ -78,10 +85,12 @@ def landmark_figures(
         annotated: the annotated faces.
         results: what was located, in the same order.
         yaws: yaw of each face estimated from its annotation, degrees, or None; the data's own yaw goes first.
+        mean_face: (68, 3) mm, for the AFLW-style box of sets without one; without it they have no NME-Vis and NME-All.
     """
     faces: list[_Face] = []
     for one, result, estimated in zip(annotated, results, yaws, strict=True):
-        errors: dict[str, float] = {kind: nme(result.points, one.points, kind) for kind in NORMALISERS}
+        errors: dict[str, float] = {kind: nme(result.points, one.points, kind, one.sources) for kind in NORMALISERS}
+        errors |= _by_face_side(one, result, mean_face)
         yaw, source = (one.yaw, "given") if one.yaw is not None else (estimated, "estimated")
         stated = {kind: float(value) if np.isfinite(value) else None for kind, value in errors.items()}
         row = FaceRow(
@@ -97,12 +106,16 @@ def landmark_figures(
             nme_box=stated["box"],
             nme_interocular=stated["interocular"],
             nme_pupil=stated["pupil"],
+            nme_vis=stated["vis"],
+            nme_all=stated["all"],
         )
         shares = None
         if result.points is not None:
-            shares = point_errors(result.points, one.points) / normaliser(one.points, "box")
-        faces.append(_Face(row, errors, shares))
+            length = normaliser(one.points, "box", one.sources)
+            shares = point_errors(result.points, one.points, one.sources) / length
+        faces.append(_Face(row, errors, shares, [_region(rows) for rows in one.sources]))
     figures = _summary(faces)
+    figures |= confidence_figures(annotated, results) | visibility_figures(annotated, results)
     figures["by_part"] = _by_part(faces)
     figures["by_yaw"] = {
         name: _summary([face for face in faces if yaw_bin(face.row.yaw) == name])
@@ -134,6 +147,24 @@ def worst_faces(rows: Sequence[FaceRow], most: int) -> list[FaceRow]:
     return located[: most - len(kept)] + kept
 
 
+def _by_face_side(one: AnnotatedPicture, result: LandmarkResult, mean_face: Points | None) -> dict[str, float]:
+    """NME-Vis and NME-All: "vis" and "all"; infinity when not found, NaN when undefined."""
+    undefined = {"vis": float("nan"), "all": float("nan")}
+    if mean_face is None and one.face_box is None:
+        return undefined
+    if result.points is None:
+        return {"vis": float("inf"), "all": float("inf")}
+    side = face_side(one, result.picture, np.empty((0, 3)) if mean_face is None else mean_face)
+    off = point_errors(result.points, one.points, one.sources) / side
+    seen = one.seen()
+    return {"vis": float(off[seen].mean()) if seen.any() else float("nan"), "all": float(np.nanmean(off))}
+
+
+def _region(rows: Sequence[int]) -> str:
+    """Part of the face that a point read off these of the 68 rows belongs to; "" for none."""
+    return next((name for name, inside in IBUG68_REGIONS.items() if rows and rows[0] in inside), "")
+
+
 def _defined(faces: Sequence[_Face], kind: str) -> Points:
     errors = np.array([face.errors[kind] for face in faces], dtype=np.float64)
     return errors[~np.isnan(errors)]
@@ -157,6 +188,11 @@ def _summary(faces: Sequence[_Face]) -> dict[str, Any]:
         "found_interval": list(wilson(found, n)),
         "failures": dict(sorted(Counter(face.row.reason for face in faces if face.row.reason).items())),
     }
+    for kind in ("vis", "all"):
+        errors = _defined(faces, kind)
+        located = errors[np.isfinite(errors)]
+        figures[f"nme_{kind}"] = float(located.mean()) if len(located) else None
+        figures[f"nme_{kind}_n"] = len(located)
     for kind in NORMALISERS:
         errors = _defined(faces, kind)
         located = errors[np.isfinite(errors)]
@@ -173,10 +209,10 @@ def _summary(faces: Sequence[_Face]) -> dict[str, Any]:
 
 def _by_part(faces: Sequence[_Face]) -> dict[str, dict[str, Any]]:
     """Box-normalised mean error of each part's annotated points, over found faces."""
-    located = [face.points for face in faces if face.points is not None]
     parts: dict[str, dict[str, Any]] = {}
-    for name, rows in IBUG68_REGIONS.items():
-        values = np.concatenate([points[list(rows)] for points in located]) if located else np.empty(0)
+    for name in IBUG68_REGIONS:
+        inside = [face.points[[region == name for region in face.regions]] for face in faces if face.points is not None]
+        values = np.concatenate(inside) if inside else np.empty(0)
         values = values[np.isfinite(values)]
         parts[name] = {"points": len(values), "nme_box": float(values.mean()) if len(values) else None}
     return parts

@@ -156,6 +156,26 @@ def _landmark_charts(content: Mapping[str, Any], heads: Heads) -> dict[str, str]
             y=Axis("faces with at most this error, %", 0.0, 1.0),
         )
     }
+    if "confidence" in content:
+        bins = content["confidence"]["bins"]
+        charts["confidence"] = line_chart(
+            [Line("points", [one["predicted"] for one in bins], [one["observed"] for one in bins])],
+            title="Reliability of the points' confidence",
+            x=Axis("confidence, %", 0.0, 1.0),
+            y=Axis("points that lie where they should, %", 0.0, 1.0),
+            marks=True,
+            even=True,
+        )
+    if "box_noise" in content:
+        noise = content["box_noise"]
+        highest = max(value for key in ("size", "translation") for value in noise[key])
+        charts["box noise"] = line_chart(
+            [Line(key, noise["sigma"], noise[key]) for key in ("size", "translation")],
+            title="Errors from boxes that are off",
+            x=Axis("deviation of the noise, % of the box", 0.0, max(noise["sigma"])),
+            y=Axis("normalised mean error by box, %", 0.0, max(highest * 1.1, 0.01)),
+            marks=True,
+        )
     cells = [
         HeatCell(
             figures["yaw"],

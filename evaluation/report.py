@@ -55,6 +55,8 @@ LANDMARK_RULES = (
     "A face is found when a detected box overlaps its annotated box with IoU >= 0.4; the best of them counts.",
     "nme_box divides by sqrt(width * height) of the annotated points' box, nme_interocular by the distance of the "
     "outer eye corners, nme_pupil by that of the means of the eyes' points; the latter two need both eyes annotated.",
+    "nme_vis and nme_all are over the visible and over all annotated points, divided by the side of the AFLW-style "
+    "box; where the data do not say what is hidden, every annotated point counts as visible.",
     "All annotated points count, those on the far side of the face included.",
 )
 
@@ -231,6 +233,8 @@ COLUMNS = (
     "nme_box",
     "nme_interocular",
     "nme_pupil",
+    "nme_vis",
+    "nme_all",
     "auc8_box",
     "failure8_box",
     "failures",

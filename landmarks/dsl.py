@@ -72,17 +72,77 @@ PUBLISHED_STAGES = (
 )
 """Tables 2-6 as printed: visible points only."""
 
-_REFINEMENT_ALL = replace(_REFINEMENT_3, points="all")
 
-GODP_A_STAGES = (
-    *PUBLISHED_STAGES[:2],
-    replace(PUBLISHED_STAGES[2], refinement_1=_REFINEMENT_ALL, refinement_2=_REFINEMENT_ALL),
-)
-"""GoDP(A): the last two losses of stage 3 learn every point, hidden ones included; the proposals stay with the
-visible ones."""
+def with_hidden(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """The (A) of GoDP(A): the last two losses of the last stage learn every point, hidden ones included; the proposals
+    stay with the visible ones."""
+    last = stages[-1]
 
-FAST_STAGES = tuple(replace(stage, share=share) for stage, share in zip(GODP_A_STAGES, (0.04, 0.16, 0.80), strict=True))
-"""GoDP(A)'s stages for a training of an hour: the first two only set the maps up, so they are kept short."""
+    def everything(loss: LossSettings | None) -> LossSettings | None:
+        return None if loss is None else replace(loss, points="all")
+
+    refined = replace(last, refinement_1=everything(last.refinement_1), refinement_2=everything(last.refinement_2))
+    return (*stages[:-1], refined)
+
+
+def degraded(stages: tuple[Stage, ...], *, proposals: bool, refinements: bool) -> tuple[Stage, ...]:
+    """The stages with SL in place of DSL in the proposals, in the refinements, or in both.
+
+    SL keeps the sampling ratios and alpha of the loss it replaces, and takes the beta that the table prints for SL:
+    DSL's own beta is meant to be multiplied by log10(d + 1), which is 0.3 one pixel from a key-point.
+    """
+
+    def sl(loss: LossSettings | None, where: bool, beta: float) -> LossSettings | None:
+        if loss is None or not where or not loss.distance_aware:
+            return loss
+        return replace(loss, distance_aware=False, beta=beta)
+
+    def proposal(loss: LossSettings) -> LossSettings:
+        return sl(loss, proposals, _PROPOSAL_2.beta) or loss  # a proposal is never switched off
+
+    return tuple(
+        replace(
+            stage,
+            proposal_1=proposal(stage.proposal_1),
+            proposal_2=proposal(stage.proposal_2),
+            refinement_1=sl(stage.refinement_1, refinements, _REFINEMENT_2.beta),
+            refinement_2=sl(stage.refinement_2, refinements, _REFINEMENT_2.beta),
+        )
+        for stage in stages
+    )
+
+
+GODP_A_STAGES = with_hidden(PUBLISHED_STAGES)
+
+_SL_ALL = replace(_SL, points="all")
+
+LOSSES: dict[str, tuple[Stage, ...]] = {
+    "godp-a": GODP_A_STAGES,
+    "godp": PUBLISHED_STAGES,
+    "godp-a-dsl": with_hidden(degraded(PUBLISHED_STAGES, proposals=True, refinements=True)),
+    "godp-dsl": degraded(PUBLISHED_STAGES, proposals=True, refinements=True),
+    "p-dsl": with_hidden(degraded(PUBLISHED_STAGES, proposals=False, refinements=True)),
+    "r-dsl": with_hidden(degraded(PUBLISHED_STAGES, proposals=True, refinements=False)),
+    "sl": (Stage(_SL, _SL, _SL, _SL, _SL),),
+    "sl-a": (Stage(_SL_ALL, _SL_ALL, _SL_ALL, _SL_ALL, _SL_ALL),),
+}
+"""Losses by the name the trainer takes. Those of Table 7: "godp-a" GoDP(A), "godp" GoDP, "godp-a-dsl" GoDP(A)-DSL and
+"godp-dsl" GoDP-DSL (both minus DSL), "sl" GoDP-DSL-PR (the degraded loss with the same parameters everywhere), which is
+also what the baselines learn by, and "sl-a" the same with hidden points. "p-dsl" and "r-dsl" are GoDP(A) with DSL in
+the proposals or in the refinements alone."""
+
+
+def paced(stages: tuple[Stage, ...], shares: tuple[float, float, float]) -> tuple[Stage, ...]:
+    """Three stages with other shares of the training; a single stage stays as it is."""
+    if len(stages) == 1:
+        return stages
+    return tuple(replace(stage, share=share) for stage, share in zip(stages, shares, strict=True))
+
+
+FAST_SHARES = (0.04, 0.16, 0.80)
+"""Of a training of an hour: the first two stages only set the maps up, so they are kept short."""
+
+FAST_STAGES = paced(GODP_A_STAGES, FAST_SHARES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,9 @@ from facerec.landmarks.errors import InvalidInputError
 
 SCORE_STRIDES = (8, 4, 4, 2, 2)
 """Input px per score-map px, in the order of `Decisions`: 20, 40, 40, 80 and 80 px for an input of 160."""
+
+Architecture = Literal["godp", "deconvnet", "hourglass", "coordinates"]
+"""GoDP and the paper's baselines on the same ten groups (`facerec.landmarks.godp_baselines`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +44,14 @@ class GodpSettings:
         yaw_edges: K - 1 rising angles, degrees, that part the yaw ranges.
         width: channels over those of VGG-16. 0.25 trains on two CPU cores within an hour and locates a face in about
             40 ms on one of them.
+        architecture: "godp", or a baseline to compare it with.
     """
 
     landmarks: int = 68
     yaw_bins: int = 1
     yaw_edges: tuple[float, ...] = ()
     width: float = 0.25
+    architecture: Architecture = "godp"
 
     def __post_init__(self) -> None:
         if self.landmarks < 1 or self.yaw_bins < 1 or not 0 < self.width <= 4:
@@ -161,18 +166,30 @@ def _doubling(size: int, like: Tensor) -> Tensor:
     return matrix.to(like)
 
 
-class Godp(nn.Module):
-    """The network. Input (N, 1, 160, 160) float from `normalize_roi`; output `Decisions`."""
+class Features(NamedTuple):
+    """What the decision pathway reads off the information pathway: output of its groups before (un)pooling."""
 
-    def __init__(self, settings: GodpSettings | None = None) -> None:
+    g2: Tensor
+    g3: Tensor
+    g8: Tensor
+    g9: Tensor
+    g10: Tensor
+
+
+class Backbone(nn.Module):
+    """The information pathway, G1-G10: a DeconvNet without fully connected layers. What GoDP and its baselines share.
+
+    Input of all: (N, 1, 160, 160) float from `normalize_roi`.
+    """
+
+    hyperlinks: tuple[int, ...] = ()
+    """Encoder groups whose output is added to the decoder's at the same size: 4 before G8, 3 before G9, 2 before
+    G10."""
+
+    def __init__(self, settings: GodpSettings) -> None:
         super().__init__()
-        self.settings = settings = settings or GodpSettings()
-
-        def c(vgg: int) -> int:
-            # Multiples of 8 keep the vector units of CPU and GPU full.
-            return max(8, round(vgg * settings.width / 8) * 8)
-
-        maps = settings.channels
+        self.settings = settings
+        c = self.width_of
         self.g1 = _group(1, [c(64), c(64)])
         self.g2 = _group(c(64), [c(128), c(128)])
         self.g3 = _group(c(128), [c(256)] * 3)
@@ -183,15 +200,14 @@ class Godp(nn.Module):
         self.g8 = _group(c(512), [c(512), c(512), c(256)])
         self.g9 = _group(c(256), [c(256), c(256), c(128)])
         self.g10 = _group(c(128), [c(128), c(64)])
-        # The paper leaves the converters' inner width open; that of G2 keeps their cost below the backbone's.
-        self.g12 = nn.Sequential(ConvUnit(c(256) + maps, c(128)), ConvUnit(c(128), c(128)), _converter(c(128), maps))
-        self.g13 = nn.Sequential(ConvUnit(c(128) + maps, c(128)), ConvUnit(c(128), c(128)), _converter(c(128), maps))
-        self.g14 = _converter(c(256), maps)
-        self.g15 = _converter(c(128) + maps, maps)
-        self.g16 = _converter(c(64) + maps, maps)
 
-    def forward(self, roi: Tensor) -> Decisions:
-        """Score maps of ROIs, (N, 1, H, W), H and W multiples of 32."""
+    def width_of(self, vgg: int) -> int:
+        """Channels of a layer that has `vgg` of them at full width."""
+        # Multiples of 8 keep the vector units of CPU and GPU full.
+        return max(8, round(vgg * self.settings.width / 8) * 8)
+
+    def features(self, roi: Tensor) -> Features:
+        """Of ROIs (N, 1, H, W), H and W multiples of 32."""
         if roi.ndim != 4 or roi.shape[1] != 1 or roi.shape[2] % 32 or roi.shape[3] % 32:
             raise InvalidInputError(
                 f"expected ROIs of shape (N, 1, H, W), sides multiples of 32; got {tuple(roi.shape)}"
@@ -205,11 +221,48 @@ class Godp(nn.Module):
         g5 = self.g5(pooled)
         pooled, places5 = functional.max_pool2d(g5, 2, return_indices=True)
         g7 = self.g7(_unpool(self.g6(pooled), places5))
-        # The hyperlink: added, as in an hourglass, so that G8 keeps the width of a plain DeconvNet.
-        g8 = self.g8(_unpool(g7, places4) + g4)
-        g9 = self.g9(_unpool(g8, places3))
-        g10 = self.g10(_unpool(g9, places2))
 
+        def linked(deep: Tensor, places: Tensor, group: int, shallow: Tensor) -> Tensor:
+            # Hyperlinks are added, as in an hourglass, so that the decoder keeps the width of a plain DeconvNet.
+            unpooled = _unpool(deep, places)
+            return unpooled + shallow if group in self.hyperlinks else unpooled
+
+        g8 = self.g8(linked(g7, places4, 4, g4))
+        g9 = self.g9(linked(g8, places3, 3, g3))
+        g10 = self.g10(linked(g9, places2, 2, g2))
+        return Features(g2, g3, g8, g9, g10)
+
+    def fuse(self) -> Self:
+        """Fold every batch normalisation into its convolution, in place; the network must be in evaluation mode."""
+        if self.training:
+            raise InvalidInputError("expected a network in evaluation mode to fuse; call eval() first")
+        for module in self.modules():
+            if isinstance(module, ConvUnit):
+                module.fuse()
+        return self
+
+
+class Godp(Backbone):
+    """The network. Input (N, 1, 160, 160) float from `normalize_roi`; output `Decisions`."""
+
+    hyperlinks = (4,)
+
+    def __init__(self, settings: GodpSettings | None = None) -> None:
+        settings = settings or GodpSettings()
+        if settings.architecture != "godp":
+            raise InvalidInputError(f"expected the architecture godp; got {settings.architecture!r}")
+        super().__init__(settings)
+        c, maps = self.width_of, settings.channels
+        # The paper leaves the converters' inner width open; that of G2 keeps their cost below the backbone's.
+        self.g12 = nn.Sequential(ConvUnit(c(256) + maps, c(128)), ConvUnit(c(128), c(128)), _converter(c(128), maps))
+        self.g13 = nn.Sequential(ConvUnit(c(128) + maps, c(128)), ConvUnit(c(128), c(128)), _converter(c(128), maps))
+        self.g14 = _converter(c(256), maps)
+        self.g15 = _converter(c(128) + maps, maps)
+        self.g16 = _converter(c(64) + maps, maps)
+
+    def forward(self, roi: Tensor) -> Decisions:
+        """Score maps of ROIs, (N, 1, H, W), H and W multiples of 32."""
+        g2, g3, g8, g9, g10 = self.features(roi)
         initial = self.g14(g8)
         up1 = double(initial)
         proposal_1 = up1 + self.g12(torch.cat([g3, up1], dim=1))
@@ -218,15 +271,6 @@ class Godp(nn.Module):
         proposal_2 = up2 + self.g13(torch.cat([g2, up2], dim=1))
         refinement_2 = proposal_2 + self.g16(torch.cat([g10, proposal_2], dim=1))
         return Decisions(initial, proposal_1, refinement_1, proposal_2, refinement_2)
-
-    def fuse(self) -> Godp:
-        """Fold every batch normalisation into its convolution, in place; the network must be in evaluation mode."""
-        if self.training:
-            raise InvalidInputError("expected a network in evaluation mode to fuse; call eval() first")
-        for module in self.modules():
-            if isinstance(module, ConvUnit):
-                module.fuse()
-        return self
 
 
 def normalize_roi(roi: Tensor) -> Tensor:

@@ -59,16 +59,61 @@ COFW29_MIRROR: Final[NDArray[np.intp]] = _indices(
 )
 """(29,): the same for COFW's markup: brows 0-7, eyes 8-15, pupils 16-17, nose 18-21, mouth 22-27, chin 28."""
 
+AFLW19_MIRROR: Final[NDArray[np.intp]] = _indices([5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6, 14, 13, 12, 17, 16, 15, 18])
+"""(19,): the same for AFLW's markup without ears: brows 0-5, eyes 6-11, nose 12-14, mouth 15-17, chin 18."""
 
-MIRRORED_MARKUPS: Final = (68, 29)
+AFLW21_MIRROR: Final[NDArray[np.intp]] = _indices(
+    [5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6, 16, 15, 14, 13, 12, 19, 18, 17, 20]
+)
+"""(21,): the same with the ears at 12 and 16."""
+
+AFLW21_EARS: Final = (12, 16)
+
+_MIRRORS: Final = {68: IBUG68_MIRROR, 29: COFW29_MIRROR, 19: AFLW19_MIRROR, 21: AFLW21_MIRROR}
+
+MIRRORED_MARKUPS: Final = tuple(_MIRRORS)
 """Numbers of points of the markups whose mirror pairs are known."""
 
 
 def mirror_rows(count: int) -> NDArray[np.intp]:
     """Rows of a mirrored face for the markup of `count` points; `InvalidInputError` when its pairs are not known."""
     if count not in MIRRORED_MARKUPS:
-        raise InvalidInputError(f"expected a markup with known mirror pairs (68 or 29 points); got {count} points")
-    return IBUG68_MIRROR if count == 68 else COFW29_MIRROR
+        known = ", ".join(str(one) for one in sorted(MIRRORED_MARKUPS))
+        raise InvalidInputError(f"expected a markup with known mirror pairs ({known} points); got {count} points")
+    return _MIRRORS[count]
+
+
+Sources = tuple[tuple[int, ...], ...]
+"""A markup read off the 68 points: for each of its points the rows whose mean it is, none where they have no such
+place."""
+
+IBUG68_SOURCES: Final[Sources] = tuple((row,) for row in range(68))
+
+AFLW19_SOURCES: Final[Sources] = (
+    *((17,), (19,), (21,), (22,), (24,), (26,)),
+    *((36,), (36, 37, 38, 39, 40, 41), (39,), (42,), (42, 43, 44, 45, 46, 47), (45,)),
+    *((31,), (30,), (35,)),
+    *((48,), (62, 66), (54,)),
+    (8,),
+)
+"""AFLW's points 1-12, 14-16 and 18-21: brows, eyes and mouth by left, centre and right, nose, chin."""
+
+AFLW21_SOURCES: Final[Sources] = (*AFLW19_SOURCES[:12], (), *AFLW19_SOURCES[12:15], (), *AFLW19_SOURCES[15:])
+"""All of AFLW's 21 points; its ear lobes (13 and 17) have no place among the 68."""
+
+AFW6_SOURCES: Final[Sources] = (AFLW19_SOURCES[7], AFLW19_SOURCES[10], (30,), (48,), (62, 66), (54,))
+"""AFW's six points: eye centres, nose tip, mouth left, centre and right."""
+
+
+def read_as(points: NDArray[np.floating], sources: Sources) -> NDArray[np.float64]:
+    """Points (..., 68, 2) read as another markup (..., L, 2); NaN where they have no such place."""
+    if points.shape[-2:] != (68, 2):
+        raise InvalidInputError(f"expected shapes (..., 68, 2); got {points.shape}")
+    found = np.full((*points.shape[:-2], len(sources), 2), np.nan)
+    for row, rows in enumerate(sources):
+        if rows:
+            found[..., row, :] = points[..., list(rows), :].mean(axis=-2)
+    return found
 
 
 CFP30_TO_IBUG68: Final[NDArray[np.intp]] = _indices(
@@ -84,6 +129,8 @@ CFP30_PROFILE_TO_IBUG68: Final[NDArray[np.intp]] = _indices(
 UHDB31_TO_IBUG68: Final[NDArray[np.intp]] = _indices([36, 39, 42, 45, 31, 30, 35, 48, 54])
 """(9,): eye corners, nose left/tip/right and mouth corners, the points GoDP is scored on for UHDB31 (AFLW's 7, 9, 10,
 12, 14, 15, 16, 18, 20)."""
+
+UHDB31_SOURCES: Final[Sources] = tuple((int(row),) for row in UHDB31_TO_IBUG68)
 
 CfpView = Literal["frontal", "profile"]
 

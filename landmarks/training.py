@@ -24,17 +24,27 @@ from facerec.landmarks.checkpoint import WeightRecord, save_weights
 from facerec.landmarks.crop import PACK_SIZE, ROI_SIZE
 from facerec.landmarks.datasets import NOT_ANNOTATED, VISIBLE, FaceDraw, LandmarkPack, PackedFace
 from facerec.landmarks.dsl import (
-    FAST_STAGES,
-    GODP_A_STAGES,
+    FAST_SHARES,
+    LOSSES,
     LossSettings,
     SpatialSettings,
     Stage,
     Targets,
     distance_aware_softmax_loss,
+    paced,
     spatial_loss,
 )
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.godp import SCORE_STRIDES, Decisions, Godp, GodpSettings, normalize_roi
+from facerec.landmarks.godp_baselines import (
+    CoordinateNet,
+    Coordinates,
+    DeconvNet,
+    Hourglass,
+    Maps,
+    coordinate_loss,
+    places_of,
+)
 from facerec.landmarks.godp_weights import Calibration, godp_arrays
 from facerec.landmarks.heatmaps import (
     DecodeSettings,
@@ -44,10 +54,16 @@ from facerec.landmarks.heatmaps import (
     peak_log_odds,
     peak_share_log_odds,
 )
-from facerec.landmarks.markup import IBUG68_OUTER_EYE_CORNERS
+from facerec.landmarks.markup import IBUG68_MIRROR, IBUG68_OUTER_EYE_CORNERS
+from facerec.landmarks.workers import Workers
 
-SCHEDULES: dict[str, tuple[Stage, ...]] = {"fast": FAST_STAGES, "published": GODP_A_STAGES}
-"""Loss stages by the name the command line takes."""
+SCHEDULES = {"fast": FAST_SHARES, "published": (1 / 3, 1 / 3, 1 / 3)}
+"""Shares of the three stages in the training, by the name the command line takes."""
+
+LandmarkNetwork = Godp | DeconvNet | CoordinateNet
+"""What the trainer trains; an Hourglass is a DeconvNet."""
+
+Outputs = Decisions | Maps | Coordinates
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +80,7 @@ class TrainSettings:
         averaging: decay a step of the running mean of the weights, which is what is evaluated and shipped.
         clip: largest norm of the gradient; guards the first steps.
         schedule: name in `SCHEDULES`.
+        losses: name in `LOSSES`. The baselines have one loss and take that of the stages' initial maps.
         seed: of weights, samples, augmentation and loss sampling.
     """
 
@@ -78,6 +95,7 @@ class TrainSettings:
     averaging: float = 0.998
     clip: float = 5.0
     schedule: str = "fast"
+    losses: str = "godp-a"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -85,6 +103,13 @@ class TrainSettings:
             raise InvalidInputError(f"expected batch >= 2 and samples >= batch; got {self.batch}, {self.samples}")
         if self.schedule not in SCHEDULES:
             raise InvalidInputError(f"expected a schedule of {sorted(SCHEDULES)}; got {self.schedule!r}")
+        if self.losses not in LOSSES:
+            raise InvalidInputError(f"expected losses of {sorted(LOSSES)}; got {self.losses!r}")
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Losses of each stage, and how long it lasts."""
+        return paced(LOSSES[self.losses], SCHEDULES[self.schedule])
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +175,21 @@ def godp_loss(
     return parts
 
 
+def network_loss(
+    outputs: Outputs, targets: Targets, stage: Stage, spatial: SpatialSettings, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """`godp_loss`, or what a baseline is taught by in that stage: its one map takes the loss of the initial maps."""
+    if isinstance(outputs, Decisions):
+        return godp_loss(outputs, targets, stage, spatial, generator)
+    settings = stage.initial
+    if isinstance(outputs, Coordinates):
+        return coordinate_loss(outputs, targets, settings.points)
+    parts = {"scores": distance_aware_softmax_loss(outputs.scores, targets, settings, generator)}
+    if spatial.weight:
+        parts["spatial"] = spatial.weight * spatial_loss(outputs.scores, targets, spatial, settings.points)
+    return parts
+
+
 def stage_at(stages: Sequence[Stage], progress: float) -> int:
     """Index of the stage that training has reached at `progress` in [0, 1]."""
     ends = np.cumsum([stage.share for stage in stages]) / sum(stage.share for stage in stages)
@@ -167,8 +207,8 @@ def rate_at(settings: TrainSettings, progress: float) -> float:
 class Averaged:
     """Running mean of a network's weights and normalisation statistics, warm-started."""
 
-    def __init__(self, network: Godp, decay: float) -> None:
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+    def __init__(self, network: LandmarkNetwork, decay: float) -> None:
+        self.network: LandmarkNetwork = copy.deepcopy(network).eval().requires_grad_(False)
         self._decay = decay
         self.steps = 0
 
@@ -212,10 +252,11 @@ def train_godp(
     checkpoint_minutes: float = 3.0,
     evaluate_minutes: float = 5.0,
     on_progress: Callable[[Progress], None] = lambda _: None,
-) -> Godp:
+) -> LandmarkNetwork:
     """Train and return the averaged network, in evaluation mode, not fused.
 
     Resumes from `run_folder/checkpoint.pt` when it is there. Curves go to `run_folder/curve.csv` and `errors.jsonl`.
+    Several processes (`facerec.landmarks.workers`) see `settings.batch` faces a step each; the first one writes.
 
     Args:
         packs: packs with their sampling weights.
@@ -233,9 +274,9 @@ def train_godp(
         on_progress: called after every step.
     """
     run_folder.mkdir(parents=True, exist_ok=True)
-    stages = SCHEDULES[settings.schedule]
+    stages = settings.stages
     generator = torch.Generator(device=device).manual_seed(settings.seed)
-    network = build_godp(settings.network, settings.seed)
+    network = build_network(settings.network, settings.seed)
     if start is not None:
         network.load_state_dict(torch.load(start, weights_only=True, map_location="cpu")["averaged"])
     network = network.to(device=device)
@@ -247,50 +288,56 @@ def train_godp(
     step, spent = 0, 0.0
     if checkpoint.exists():
         step, spent = _restore(checkpoint, settings, network, averaged, optimizer, generator)
-    steps = math.ceil(settings.samples / settings.batch)
+    workers = Workers.here()
+    faces = settings.batch * workers.count
+    steps = math.ceil(settings.samples / faces)
     started = time.monotonic() - spent
     saved = evaluated = time.monotonic()
     network.train()
     with ThreadPoolExecutor(1) as pool, (run_folder / "curve.csv").open("a", newline="") as stream:
         curve = csv.writer(stream)
-        upcoming: Future[Batch] = pool.submit(source.batch, step)
+        upcoming: Future[Batch] = pool.submit(source.batch, step * workers.count + workers.rank)
         while step < steps:
             elapsed = time.monotonic() - started
             share = max(step / steps, elapsed / (60 * max_minutes) if max_minutes else 0.0)
+            share = workers.agreed(share, device)
             if share >= 1:
                 break
             batch = upcoming.result()
-            upcoming = pool.submit(source.batch, step + 1)
+            upcoming = pool.submit(source.batch, (step + 1) * workers.count + workers.rank)
             rate = rate_at(settings, share)
             stage = stage_at(stages, share)
-            losses = _train_step(network, optimizer, batch, stages[stage], settings, rate, generator, device)
+            losses = _train_step(network, optimizer, batch, stages[stage], settings, rate, generator, device, workers)
             averaged.update(network)
             step += 1
             now = time.monotonic()
             errors = None
-            if test is not None and now - evaluated > 60 * evaluate_minutes:
+            if test is not None and workers.first and now - evaluated > 60 * evaluate_minutes:
                 errors = pack_errors(averaged.network, test, device=device, most=100)
                 evaluated = time.monotonic()
                 with (run_folder / "errors.jsonl").open("a") as log:
-                    log.write(json.dumps({"samples": step * settings.batch, "seconds": now - started, **errors}) + "\n")
-            if step % 20 == 0:
-                curve.writerow([step * settings.batch, f"{now - started:.1f}", stage + 1, f"{rate:.3g}"]
+                    log.write(json.dumps({"samples": step * faces, "seconds": now - started, **errors}) + "\n")
+            if step % 20 == 0 and workers.first:
+                curve.writerow([step * faces, f"{now - started:.1f}", stage + 1, f"{rate:.3g}"]
                                + [f"{name}={value:.4f}" for name, value in losses.items()])  # fmt: skip
-            if now - saved > 60 * checkpoint_minutes:
+            if workers.first and now - saved > 60 * checkpoint_minutes:
                 _save(checkpoint, settings, network, averaged, optimizer, generator, step, now - started)
                 stream.flush()
                 saved = now
-            on_progress(Progress(step * settings.batch, (now - started) / 60, share, stage + 1, rate, losses, errors))
+            on_progress(Progress(step * faces, (now - started) / 60, share, stage + 1, rate, losses, errors))
         upcoming.cancel()
-    _save(checkpoint, settings, network, averaged, optimizer, generator, step, time.monotonic() - started)
+    if workers.first:
+        _save(checkpoint, settings, network, averaged, optimizer, generator, step, time.monotonic() - started)
     return averaged.network
 
 
-def build_godp(settings: GodpSettings, seed: int) -> Godp:
-    """A network with seeded random weights; the global generator is left as it was."""
+def build_network(settings: GodpSettings, seed: int) -> LandmarkNetwork:
+    """A network of `settings.architecture` with seeded random weights; the global generator is left as it was."""
+    networks = {"godp": Godp, "deconvnet": DeconvNet, "hourglass": Hourglass, "coordinates": CoordinateNet}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Godp(settings)
+        network: LandmarkNetwork = networks[settings.architecture](settings)
+        return network
 
 
 def _decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -301,7 +348,7 @@ def _decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any
 
 
 def _train_step(
-    network: Godp,
+    network: LandmarkNetwork,
     optimizer: torch.optim.Optimizer,
     batch: Batch,
     stage: Stage,
@@ -309,17 +356,19 @@ def _train_step(
     rate: float,
     generator: torch.Generator,
     device: torch.device,
+    workers: Workers,
 ) -> dict[str, float]:
     for group in optimizer.param_groups:
         group["lr"] = rate
     roi = batch.roi.to(device).contiguous(memory_format=torch.channels_last)
     targets = Targets(*[getattr(batch.targets, name).to(device) for name in Targets.__dataclass_fields__])
     with torch.autocast(device.type, torch.bfloat16):
-        decisions = network(roi)
-    parts = godp_loss(decisions, targets, stage, settings.spatial, generator)
+        outputs = network(roi)
+    parts = network_loss(outputs, targets, stage, settings.spatial, generator)
     total = torch.stack(list(parts.values())).sum()
     optimizer.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]
+    workers.average_gradients(network)
     nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
     optimizer.step()
     return {name: float(part.detach()) for name, part in parts.items()}
@@ -332,7 +381,7 @@ def _settings_json(settings: TrainSettings) -> str:
 def _save(
     path: Path,
     settings: TrainSettings,
-    network: Godp,
+    network: LandmarkNetwork,
     averaged: Averaged,
     optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
@@ -357,7 +406,7 @@ def _save(
 def _restore(
     path: Path,
     settings: TrainSettings,
-    network: Godp,
+    network: LandmarkNetwork,
     averaged: Averaged,
     optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
@@ -388,15 +437,27 @@ def plain_rois(pack: LandmarkPack, rows: NDArray[np.intp]) -> tuple[NDArray[np.u
     return images, pack.points[rows] - np.float32(margin)
 
 
-def _forward(network: Godp, rois: NDArray[np.uint8], device: torch.device, batch: int = 16) -> Iterator[Decisions]:
+def forward(
+    network: LandmarkNetwork, rois: NDArray[np.uint8], device: torch.device, batch: int = 16
+) -> Iterator[Outputs]:
+    """What the network says of ROIs (M, 160, 160), batch by batch."""
     with torch.inference_mode():
         for first in range(0, len(rois), batch):
             roi = normalize_roi(torch.from_numpy(rois[first : first + batch]).to(device))
             yield network(roi.contiguous(memory_format=torch.channels_last))
 
 
+def located(outputs: Outputs, landmarks: int, decoding: DecodeSettings | None = None) -> Tensor:
+    """(N, L, 2) float32 px of the ROI: where a network's answer puts the landmarks."""
+    if isinstance(outputs, Coordinates):
+        return places_of(outputs)
+    scores = outputs.refinement_2 if isinstance(outputs, Decisions) else outputs.scores
+    stride = SCORE_STRIDES[-1]
+    return decode(landmark_log_odds(scores, landmarks), decoding) * stride + (stride - 1) / 2
+
+
 def pack_errors(
-    network: Godp,
+    network: LandmarkNetwork,
     pack: LandmarkPack,
     *,
     device: torch.device,
@@ -410,8 +471,8 @@ def pack_errors(
 
     Returns:
         by source: n; nme_box: mean error over the square root of the area of the annotated points' box;
-            nme_interocular: over the
-        distance of the outer eye corners, where both are annotated (else absent). Shares, not percent.
+            nme_interocular: over the distance of the outer eye corners, where a pack of 68 points has both
+            (else absent). Shares, not percent.
     """
     result: dict[str, dict[str, float]] = {}
     for source in np.unique(pack.source):
@@ -419,18 +480,17 @@ def pack_errors(
         if most is not None and len(rows) > most:
             rows = rows[np.linspace(0, len(rows) - 1, most).astype(np.intp)]
         rois, truth = plain_rois(pack, rows)
-        found = []
-        for decisions in _forward(network, rois, device):
-            odds = landmark_log_odds(decisions.refinement_2, network.settings.landmarks)
-            found.append(decode(odds, decoding).cpu().numpy() * SCORE_STRIDES[-1] + (SCORE_STRIDES[-1] - 1) / 2)
+        count = network.settings.landmarks
+        found = [located(outputs, count, decoding).cpu().numpy() for outputs in forward(network, rois, device)]
         error = np.linalg.norm(np.concatenate(found) - truth, axis=2)
         mean = np.nanmean(error, axis=1)
         extent = np.nanmax(truth, axis=1) - np.nanmin(truth, axis=1)
         report = {"n": float(len(rows)), "nme_box": float(np.mean(mean / np.sqrt(extent.prod(axis=1))))}
-        left, right = IBUG68_OUTER_EYE_CORNERS
-        span = np.linalg.norm(truth[:, left] - truth[:, right], axis=1)
-        if np.isfinite(span).any():
-            report["nme_interocular"] = float(np.nanmean(mean / span))
+        if count == len(IBUG68_MIRROR):
+            left, right = IBUG68_OUTER_EYE_CORNERS
+            span = np.linalg.norm(truth[:, left] - truth[:, right], axis=1)
+            if np.isfinite(span).any():
+                report["nme_interocular"] = float(np.nanmean(mean / span))
         result[str(source)] = report
     return result
 

@@ -2,11 +2,13 @@ import sys
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 
 from facerec.cli import train
 from facerec.cli.main import run
 from facerec.cli.train_godp import PackChoice
+from facerec.landmarks.datasets import LandmarkPack
 
 
 def test_every_trainer_beside_the_group_is_a_command_of_its_name() -> None:
@@ -48,3 +50,28 @@ def test_a_file_that_is_no_pack_ends_with_bad_input(tmp_path: Path, capsys: pyte
     file.write_bytes(b"not a pack")
     assert run(["train", "godp", "--pack", str(file), "--run", str(tmp_path / "run"), "--device", "cpu"]) == 2
     assert "landmark pack" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_ablation_is_trained_by_settings_and_a_baseline_is_not_exported(tmp_path: Path) -> None:
+    import torch
+
+    rng = np.random.default_rng(0)
+    points = rng.uniform(40, 150, (3, 68, 2)).astype(np.float32)
+    yaw = np.array([-40, 0, 40], dtype=np.float32)
+    images = rng.integers(0, 256, (3, 192, 192), dtype=np.uint8)
+    LandmarkPack(images, points, np.ones((3, 68), np.int8), yaw, np.array(["drawn"] * 3)).save(tmp_path / "a.npz")
+    threads = torch.get_num_threads()
+    common = ["train", "godp", "--pack", str(tmp_path / "a.npz"), "--samples", "16", "--batch", "8", "--width", "0.03"]
+    common += ["--device", "cpu", "-q", "--weights-root", str(tmp_path / "root")]
+    try:
+        three = ["--losses", "godp-dsl", "--yaw-edges=-30,30", "--no-export"]
+        assert run([*common, "--run", str(tmp_path / "k3"), *three]) == 0
+        assert run([*common, "--run", str(tmp_path / "hgn"), "--architecture", "hourglass", "--losses", "sl-a"]) == 0
+        assert not (tmp_path / "root").exists()
+    finally:
+        torch.set_num_threads(threads)  # the command sets those of its process
+    state = torch.load(tmp_path / "k3/checkpoint.pt", weights_only=True)
+    assert '"losses": "godp-dsl"' in state["settings"]
+    assert state["averaged"]["g16.weight"].shape[0] == 3 * 68 + 1
+    assert run([*common, "--run", str(tmp_path / "x"), "--yaw-edges", "left"]) == 2

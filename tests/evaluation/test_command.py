@@ -164,6 +164,28 @@ def test_landmarks_of_cfp_in_annotated_boxes(cfp_tree: Path, capsys: pytest.Capt
     assert content["settings"]["protocol"]["view"] == "profile"
 
 
+def test_the_landmark_report_shows_boxes_with_noise_and_the_confidence(points_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["evaluate", "landmarks", "points", str(points_file), "--box-noise", "--report", str(out), "-q"]
+    assert run([*arguments, "--device", "cpu", "--no-photos"]) == 0
+    content = json.loads((out / "report.json").read_text("utf-8"))
+    # The made-up landmarks do not move with their box.
+    assert content["box_noise"]["size"] == pytest.approx([0, 0, 0, 0, 0], abs=1e-4)
+    assert content["box_noise"]["n"] == 2  # the made-up landmarker gives up on person 9
+    assert content["confidence"]["right"] == 1.0
+    page = (out / "report.html").read_text("utf-8")
+    assert "Errors from boxes that are off" in page
+    assert "Reliability of the points" in page
+    assert 'data-key="/confidence/auc"' in page
+
+
+def test_rows_are_for_aflw_pifa_which_needs_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["evaluate", "landmarks", "aflw-pifa", str(tmp_path)]) == 2
+    assert "--rows is for aflw-pifa" in capsys.readouterr().err
+    assert run(["evaluate", "landmarks", "aflw-pifa", str(tmp_path), "--rows", "1,x"]) == 2
+    assert "expected --rows 0,1,..." in capsys.readouterr().err
+
+
 def test_view_is_for_cfp_only(points_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["evaluate", "landmarks", "points", str(points_file), "--view", "frontal"]) == 2
     assert "for cfp only" in capsys.readouterr().err

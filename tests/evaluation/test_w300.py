@@ -23,6 +23,6 @@ def test_a_face_of_300w_is_a_picture_with_its_points_and_their_box(tmp_path: Pat
         read_300w_landmarks(tmp_path, "full")
 
 
-def test_a_part_is_for_300w_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_part_is_for_sets_that_have_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["evaluate", "landmarks", "cfp", str(tmp_path), "--part", "full"]) == 2
-    assert "--part is for 300w only" in capsys.readouterr().err
+    assert "--part is for 300w and aflw only" in capsys.readouterr().err

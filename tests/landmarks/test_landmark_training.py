@@ -17,7 +17,7 @@ from facerec.landmarks.landmarker import GodpLandmarker
 from facerec.landmarks.training import (
     FaceSource,
     TrainSettings,
-    build_godp,
+    build_network,
     calibrate,
     export_godp,
     plain_rois,
@@ -155,7 +155,7 @@ def test_plain_rois_are_the_middle_of_the_pack(make_pack: Make) -> None:
 
 
 def test_exported_weights_give_the_same_landmarker(tmp_path: Path, make_pack: Make) -> None:
-    network = build_godp(TINY.network, 0).eval()
+    network = build_network(TINY.network, 0).eval()
     packs = [(make_pack(4), 1.0)]
     calibration = calibrate(network, packs, TINY, device=CPU, batches=2)
     record = export_godp(
@@ -176,7 +176,7 @@ def test_exported_weights_give_the_same_landmarker(tmp_path: Path, make_pack: Ma
 
 
 def test_weights_of_another_network_are_refused() -> None:
-    network = build_godp(TINY.network, 0).eval()
+    network = build_network(TINY.network, 0).eval()
     arrays = godp_arrays(network, Calibration())
     with pytest.raises(InvalidInputError, match="settings"):
         godp_from_arrays({k: v for k, v in arrays.items() if k != "settings"})

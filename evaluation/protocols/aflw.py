@@ -1,0 +1,75 @@
+"""AFLW-Full, AFLW-F, AFLW-PIFA, AFW and UHDB31's nine points for landmark evaluation, each in its own markup."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
+from facerec.evaluation.protocols.poses import uhdb31_angles
+from facerec.landmarks.aflw_sets import AflwPart, read_aflw_full, read_aflw_pifa, read_afw, read_uhdb31_points
+from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.markup import AFLW19_SOURCES, AFLW21_SOURCES, AFW6_SOURCES, UHDB31_SOURCES, Sources
+from facerec.landmarks.public_sets import SetFace
+from facerec.landmarks.types import Box
+
+
+def read_aflw_landmarks(folder: Path, part: AflwPart = "test") -> list[AnnotatedPicture]:
+    """AFLW-Full's faces of a part (`read_aflw_full`), 19 points, errors over the side of their boxes."""
+    return _annotated(read_aflw_full(folder, part), AFLW19_SOURCES)
+
+
+def read_pifa_landmarks(folder: Path, rows: Sequence[int]) -> list[AnnotatedPicture]:
+    """AFLW-PIFA's test faces.
+
+    Args:
+        folder: see `read_aflw_pifa`.
+        rows: which of the 34 points are AFLW's 1 to 21, in that order. Its ear lobes have no place among the 68 and are
+            not measured.
+
+    Raises:
+        InvalidInputError: another number of rows, or another tree.
+    """
+    if len(rows) != len(AFLW21_SOURCES):
+        raise InvalidInputError(f"expected {len(AFLW21_SOURCES)} rows, one for each of AFLW's points; got {len(rows)}")
+    return _annotated(read_aflw_pifa(folder, "test", rows), AFLW21_SOURCES)
+
+
+def read_afw_landmarks(folder: Path) -> list[AnnotatedPicture]:
+    """AFW's faces (`read_afw`), six points, errors over the side of the set's boxes."""
+    return _annotated(read_afw(folder), AFW6_SOURCES)
+
+
+def read_uhdb31_landmarks(folder: Path) -> list[AnnotatedPicture]:
+    """UHDB31's faces with nine points (`read_uhdb31_points`), each with its pose, yaw and pitch."""
+    annotated = []
+    for one in _annotated(read_uhdb31_points(folder), UHDB31_SOURCES):
+        match = re.search(r"d31(\d{2})\.pts$", one.name)
+        pose = int(match[1]) if match else 0
+        if not 1 <= pose <= 21:
+            raise InvalidInputError(f"expected UHDB31's poses 01 to 21; got {one.name}")
+        yaw, pitch = uhdb31_angles(pose)
+        annotated.append(
+            AnnotatedPicture(
+                one.path, one.name, one.points, one.box, float(yaw), float(pitch), str(pose), sources=one.sources
+            )
+        )
+    return annotated
+
+
+def _annotated(faces: Iterable[SetFace], sources: Sources) -> list[AnnotatedPicture]:
+    annotated = []
+    for face in faces:
+        assert face.path is not None
+        points = face.points.astype(np.float64)
+        points[[row for row, rows in enumerate(sources) if not rows]] = np.nan
+        box = face.box or Box.around(points)
+        annotated.append(
+            AnnotatedPicture(
+                face.path, face.name, points, box, visible=~face.hidden, sources=sources, face_box=face.box
+            )
+        )
+    return annotated
