@@ -12,7 +12,7 @@ from facerec.cli.options import note, quiet_option
 @click.command("landmark-places")
 @click.argument("pack", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--faces", default=2400, show_default=True, type=click.IntRange(min=100), help="Annotated faces.")
-@click.option("--heads", default=400, show_default=True, type=click.IntRange(min=20), help="Rendered heads.")
+@click.option("--heads", default=400, show_default=True, type=click.IntRange(min=30), help="Rendered heads.")
 @click.option("--landmarks", default="godp", show_default=True, help="Landmark model.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option(

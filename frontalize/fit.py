@@ -62,8 +62,9 @@ class FitSettings:
 
 
 LOCATED = FitSettings(places="located")
-"""Takes off what the package's landmark network systematically does to points: the angles of turned and nodding heads
-come out truer. Recognition does not gain, so it is not the default (`benchmarks/README.md`)."""
+"""Takes off what the package's landmark network systematically does to points: the angles and shapes of turned and
+nodding heads come out truer (`benchmarks/README.md`). It changes every fit, so verdict and thresholds must be learnt
+again where it is made the default."""
 
 
 @dataclass(frozen=True, eq=False)

