@@ -12,15 +12,17 @@ and with the lift's rules about angles on both sides.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rendered_heads import RenderedHead, uhdb31_heads
+from rendered_heads import HEIGHT, WIDTH, RenderedHead, uhdb31_heads
 
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.fit import FitSettings, fit_batch, landmark_weights
 from facerec.frontalize.joint_fit import fit_jointly
+from facerec.frontalize.landmark_places import LandmarkSource
 from facerec.frontalize.visibility import SurfaceView, VisibilitySettings
 from facerec.landmarks.finder import FaceFinder
 from facerec.landmarks.types import Landmarks
@@ -64,7 +66,10 @@ def measure(
         off = np.abs((np.array(camera.angles) - head.angles + 180) % 360 - 180)
         view = SurfaceView.of(model, surface, camera, rules)
         truth = SurfaceView(head.facing, np.where(head.seen, 0.0, 100.0))
-        seen = [overlap(view.nodes(s) > 0, truth.nodes(s) > 0) for s in (plain, rules)]
+        # The renderer's truth ends with the picture, and so does the lift.
+        x, y = np.moveaxis(camera.project(surface)[..., :2], 2, 0)
+        inside = (x >= 0) & (x <= WIDTH - 1) & (y >= 0) & (y <= HEIGHT - 1)
+        seen = [overlap((view.nodes(s) > 0) & inside, truth.nodes(s) > 0) for s in (plain, rules)]
         rows.append([*off, dense_error(surface, head.surface), *seen])
     return np.array(rows)
 
@@ -87,11 +92,15 @@ def main() -> None:
     scatter = 1.5 * 306 * 0.42 / 115 * np.random.default_rng(0).standard_normal(exact.shape)
     floor = np.array([dense_error(model.mean, head.surface) for head in heads])
     pose = np.array([head.pose[1:] for head in heads])
-    for what, points, weights in (
-        ("detected", detected, trust),
-        ("exact + 1.5 mm", exact + scatter, np.ones_like(trust)),
-    ):
-        answers = {name: measure(heads, points, weights, model, s) for name, s in METHODS.items()}
+    kinds: tuple[tuple[str, Floats, Floats, LandmarkSource], ...] = (
+        ("detected", detected, trust, "located"),
+        ("detected, places not learnt", detected, trust, "model"),
+        ("exact + 1.5 mm", exact + scatter, np.ones_like(trust), "model"),
+    )
+    for what, points, weights, places in kinds:
+        answers = {
+            name: measure(heads, points, weights, model, replace(s, places=places)) for name, s in METHODS.items()
+        }
         print(f"\n{what} landmarks: errors of yaw, pitch, roll (degrees), dense (mm), visibility IoU plain, with rules")
         print("yaw pitch  n   mean face  " + "  ".join(f"{name:39}" for name in METHODS))
         for yaw, pitch in [*sorted({tuple(p) for p in pose.tolist()}), (None, None)]:
@@ -101,11 +110,12 @@ def main() -> None:
             print(f"{label}{rows.sum():3d} {floor[rows].mean():8.2f}    " + "  ".join(figures))
         person = np.array([head.person for head in heads])
         alone, joint, mean = [], [], []
-        one = fit_batch(points, weights, model)
+        settings = FitSettings(places=places)
+        one = fit_batch(points, weights, model, settings)
         for number in np.unique(person):
             rows = np.flatnonzero((person == number) & (pose[:, 1] == 0))
             neutral = heads[rows[0]].neutral
-            shared = fit_jointly(points[rows], weights[rows], model).shape[0]
+            shared = fit_jointly(points[rows], weights[rows], model, settings).shape[0]
             alone += [dense_error(model.geometry(one.shape[row]), neutral) for row in rows]
             joint.append(dense_error(model.geometry(shared), neutral))
             mean.append(dense_error(model.mean, neutral))

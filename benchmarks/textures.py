@@ -1,6 +1,6 @@
 """How much plain textures of one person agree across pose, before anything is learnt, and what each ingredient adds.
 
-    python benchmarks/textures.py DATA
+    python benchmarks/textures.py DATA [--people 50] [--only "model fit, mask"]
 
 DATA holds cfp-dataset/. Of the held-back people 301-400, frontal/01 is compared with the other pictures looked at
 (frontal/02, /03 and the four profiles) by the masked correlation of grey textures; the figure is the area under the ROC
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from facerec.frontalize.face_model import FaceModel
-from facerec.frontalize.fit import FitSettings, fit_face
+from facerec.frontalize.fit import LOCATED, FitSettings, fit_face
 from facerec.frontalize.texture import lift_geometry, lift_texture, mirror_fill
 from facerec.frontalize.texture_model import TextureModel
 from facerec.frontalize.types import FaceTexture, FittedFace
@@ -72,6 +72,7 @@ def without_light(image: Image, mark: Landmarks, model: FaceModel) -> FaceTextur
 INGREDIENTS: dict[str, Lift] = {
     "model fit, mask": whole,
     "2FCSL instead of model fit": of_fit(FitSettings(method="2fcsl")),
+    "places of located points": of_fit(LOCATED),
     "mean face": of_mean_face,
     "without mask": without_mask,
     "with mirror fill": filled,
@@ -113,12 +114,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--cache", type=Path, default=Path("work/found"), help="where found landmarks are kept")
+    parser.add_argument("--people", type=int, default=100, help="of the held-back ones; fewer for a quicker look")
+    parser.add_argument("--only", action="append", choices=list(INGREDIENTS), help="ingredient; all when not given")
     arguments = parser.parse_args()
     pictures = arguments.data / "cfp-dataset" / "Data" / "Images"
     profiles = [pictures / f"{k:03d}" / "profile" / f"{j:02d}.jpg" for k in PEOPLE for j in range(1, 5)]
     frontals = [pictures / f"{k:03d}" / "frontal" / f"{j:02d}.jpg" for k in PEOPLE for j in range(1, 4)]
     marks = dict(zip(profiles, found_landmarks(profiles, arguments.cache), strict=True))
     marks |= dict(zip(frontals, found_landmarks(frontals, arguments.cache), strict=True))
+    wanted = {f"{k:03d}" for k in PEOPLE[: arguments.people]}
+    marks = {path: mark for path, mark in marks.items() if path.parts[-3] in wanted}
     model, faces = FaceModel.load(), {}
     fits: dict[Path, FittedFace] = {}
     for path, mark in marks.items():
@@ -139,6 +144,8 @@ def main() -> None:
         + "".join(f"{low}-{high} ({int(c.sum())})".rjust(12) for (low, high), c in zip(BINS, chosen, strict=True))
     )
     for name, lift in INGREDIENTS.items():
+        if arguments.only and name not in arguments.only:
+            continue
         textures = {path: lifted_or_empty(lift, image, mark, model) for path, (image, mark) in faces.items()}
         scores = agreement([textures[p] for p in gallery], [textures[p] for p in probes])
         figures = [roc_auc_score(same[:, c].ravel(), scores[:, c].ravel()) for c in chosen]

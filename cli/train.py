@@ -21,6 +21,7 @@ TRAINERS: dict[str, str] = {
     "dssd": "Learn the landmark network DSSD.",
     "rdssd": "Learn the landmark cascade R-DSSD.",
     "finder": "Learn when a detector's candidate is a face.",
+    "landmark-places": "Learn where annotators and the landmark network put the 68 points on the face model.",
     "fit-verdict": "Learn when a fit of the face model cannot be trusted.",
     "dfd": "Learn the descriptor of the lifted texture.",
     "view-set": "Make normalised views of annotated or located faces: the training set of the learnt descriptor.",

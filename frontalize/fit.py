@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.fit_verdict import FitEvidence, FitRule, check_landmarks
-from facerec.frontalize.gauss_newton import Estimate, LandmarkNoise, solve
+from facerec.frontalize.gauss_newton import Estimate, LandmarkNoise, Shift, solve
+from facerec.frontalize.landmark_places import LandmarkPlaces, LandmarkSource
 from facerec.frontalize.shape_2fcsl import Shape2FCSL
 from facerec.frontalize.types import Camera, FittedFace
 from facerec.frontalize.visibility import SurfaceView, VisibilitySettings
@@ -34,6 +35,7 @@ class FitSettings:
     """Settings of the fit."""
 
     method: FitMethod = "model"
+    places: LandmarkSource = "model"  # whose systematic part is taken off the points, see `landmark_places`
     identity_modes: int = 40  # 68 points cannot tell the later ones from noise
     expression_modes: int = 20
     iterations: int = 12  # the residual moves by less than 0.1 % after the tenth
@@ -54,6 +56,16 @@ class FitSettings:
         sigma[17:27] = self.sigma_brow_mm
         return LandmarkNoise(sigma, self.huber)
 
+    def shift(self) -> Shift | None:
+        """Where the given points systematically lie from the face model's own."""
+        return None if self.places == "model" else LandmarkPlaces.load(self.places).shift
+
+
+LOCATED = FitSettings(places="located")
+"""Takes off what the package's landmark network systematically does to points: the angles and shapes of turned and
+nodding heads come out truer (`benchmarks/README.md`). It changes every fit, so verdict and thresholds must be learnt
+again where it is made the default."""
+
 
 @dataclass(frozen=True, eq=False)
 class BatchFit:
@@ -63,7 +75,7 @@ class BatchFit:
         rotation: (B, 3, 3); translation: (B, 2) px; scale: (B,) px per mm.
         shape: (B, K); expression: (B, E), standard deviations.
         points: (B, 68, 2) the model's landmarks in the picture, px.
-        residual: (B,) weighted root mean square distance to the given landmarks, px.
+        residual: (B,) weighted root mean square distance to the given landmarks, less their systematic part, px.
     """
 
     rotation: Floats
@@ -80,11 +92,18 @@ class BatchFit:
 
     @staticmethod
     def of(
-        found: Estimate, points: Floats, weights: Floats, model: FaceModel, modes: Floats, identity_modes: int
+        found: Estimate,
+        points: Floats,
+        weights: Floats,
+        model: FaceModel,
+        modes: Floats,
+        identity_modes: int,
+        shift: Shift | None,
     ) -> BatchFit:
         """What an estimate over `modes` (identity first) says about the landmarks it was made from."""
         placed = found.place(found.turned(model.landmark_mean[None], modes))
-        squared = ((points - placed) ** 2).sum(axis=2)
+        expected = placed if shift is None else placed + shift(found)
+        squared = ((points - expected) ** 2).sum(axis=2)
         rms = np.sqrt((weights * squared).sum(axis=1) / weights.sum(axis=1))
         shape, expression = found.coefficients[:, :identity_modes], found.coefficients[:, identity_modes:]
         return BatchFit(found.rotation, found.translation, found.scale, shape, expression, placed, rms)
@@ -124,14 +143,15 @@ def fit_batch(points: Floats, weights: Floats, model: FaceModel, settings: FitSe
     """
     settings = settings or FitSettings()
     points, weights = usable_points(points, weights)
+    noise, shift = settings.noise(), settings.shift()
     if settings.method == "2fcsl":
         learnt = Shape2FCSL.load()
         modes = landmark_modes(model, learnt.identity_modes, learnt.expression_modes)
-        found = learnt.solve(points, weights, model.landmark_mean, modes, settings.noise())
-        return BatchFit.of(found, points, weights, model, modes, learnt.identity_modes)
+        found = learnt.solve(points, weights, model.landmark_mean, modes, noise, shift)
+        return BatchFit.of(found, points, weights, model, modes, learnt.identity_modes, shift)
     modes = landmark_modes(model, settings.identity_modes, settings.expression_modes)
-    found = solve(points, weights, model.landmark_mean[None], modes, settings.noise(), settings.iterations)
-    return BatchFit.of(found, points, weights, model, modes, settings.identity_modes)
+    found = solve(points, weights, model.landmark_mean[None], modes, noise, settings.iterations, shift)
+    return BatchFit.of(found, points, weights, model, modes, settings.identity_modes, shift)
 
 
 def face_size(camera: Camera) -> float:
@@ -227,6 +247,11 @@ def _judged(
     return FittedSurface(
         fit.shape[row], fit.expression[row], camera, float(fit.residual[row]), fit.points[row], geometry, view
     )
+
+
+def annotated_points(fitted: FittedFace) -> Floats:
+    """(68, 2) px: where an annotator would put the landmarks of a fitted face; `fitted.points` are the model's own."""
+    return fitted.points + LandmarkPlaces.load("annotated").under(fitted.camera)
 
 
 def fit_face(landmarks: Landmarks, model: FaceModel, settings: FitSettings | None = None) -> FittedFace:

@@ -9,6 +9,7 @@ with sigma_i the landmark's noise, mm, and w_i the caller's trust times a robust
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +53,12 @@ class Estimate:
     def place(self, turned: Floats) -> Floats:
         """(B, 68, 2) px of points that `turned` gave."""
         return np.asarray(self.scale[:, None, None] * turned[..., :2] + self.translation[:, None])
+
+    def angles(self) -> tuple[Floats, Floats, Floats]:
+        """Yaw, pitch and roll (B,), degrees, as `Camera.angles` counts them."""
+        r = self.rotation
+        yaw, roll = np.arctan2(r[:, 2, 0], r[:, 2, 2]), np.arctan2(-r[:, 0, 1], r[:, 1, 1])
+        return np.rad2deg(yaw), np.rad2deg(np.arcsin(np.clip(-r[:, 2, 1], -1.0, 1.0))), np.rad2deg(roll)
 
     def moved(self, step: Floats) -> Estimate:
         """The estimate after a step (B, 6 + n): turn, log scale, shift, coefficients; large turns are cut short."""
@@ -152,7 +159,19 @@ PLAIN_ROUNDS = 3
 """First rounds without robust weights: far from the solution everything looks like an outlier."""
 
 
-def solve(points: Floats, weights: Floats, mean: Floats, modes: Floats, noise: LandmarkNoise, rounds: int) -> Estimate:
+Shift = Callable[[Estimate], Floats]
+"""(B, 68, 2) px: where points systematically lie from the model's own landmarks under an estimate's cameras."""
+
+
+def solve(
+    points: Floats,
+    weights: Floats,
+    mean: Floats,
+    modes: Floats,
+    noise: LandmarkNoise,
+    rounds: int,
+    shift: Shift | None = None,
+) -> Estimate:
     """Cameras and coefficients of B faces.
 
     Args:
@@ -160,10 +179,13 @@ def solve(points: Floats, weights: Floats, mean: Floats, modes: Floats, noise: L
         mean: (B or 1, 68, 3) mm; modes: (3, 68, n) mm a standard deviation.
         noise: of the landmarks.
         rounds: of Gauss-Newton.
+        shift: taken off the points before each round but the first, whose camera is only a guess. It moves by a
+            fraction of what the camera moves, so leaving its derivative out costs two rounds and no more.
     """
     now = initial_estimate(points, weights, mean.mean(axis=0), modes.shape[2])
     for k in range(rounds):
-        normal, gradient = normal_equations(now, points, weights, mean, modes, noise, k >= PLAIN_ROUNDS)
+        given = points if shift is None or k == 0 else points - shift(now)
+        normal, gradient = normal_equations(now, given, weights, mean, modes, noise, k >= PLAIN_ROUNDS)
         step = np.asarray(np.linalg.solve(normal, gradient[..., None])[..., 0], dtype=np.float64)
         if k < POSE_ROUNDS:
             step[:, 6:] = 0.0

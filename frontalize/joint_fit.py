@@ -49,12 +49,13 @@ def fit_jointly(points: Floats, weights: Floats, model: FaceModel, settings: Fit
     points, weights = usable_points(points, weights)
     k = settings.identity_modes
     modes = landmark_modes(model, k, settings.expression_modes)
-    mean, noise = model.landmark_mean[None], settings.noise()
+    mean, noise, shift = model.landmark_mean[None], settings.noise(), settings.shift()
     now = initial_estimate(points, weights, model.landmark_mean, modes.shape[2])
     shape = slice(6, 6 + k)
     own = np.r_[0:6, 6 + k : 6 + modes.shape[2]]
     for round_index in range(settings.iterations):
-        normal, gradient = normal_equations(now, points, weights, mean, modes, noise, round_index >= PLAIN_ROUNDS)
+        given = points if shift is None or round_index == 0 else points - shift(now)
+        normal, gradient = normal_equations(now, given, weights, mean, modes, noise, round_index >= PLAIN_ROUNDS)
         if len(points):
             # Every view's equations carry the prior of the shape; it counts once.
             surplus = (len(points) - 1) / len(points)
@@ -71,7 +72,7 @@ def fit_jointly(points: Floats, weights: Floats, model: FaceModel, settings: Fit
         if round_index < POSE_ROUNDS:
             step[:, 6:] = 0.0
         now = now.moved(step)
-    return BatchFit.of(now, points, weights, model, modes, k)
+    return BatchFit.of(now, points, weights, model, modes, k, shift)
 
 
 def fit_person(

@@ -17,7 +17,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from facerec.frontalize.gauss_newton import Estimate, LandmarkNoise, solve
+from facerec.frontalize.gauss_newton import Estimate, LandmarkNoise, Shift, solve
 from facerec.landmarks.checkpoint import load_weights
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.markup import IBUG68_MIRROR
@@ -92,24 +92,34 @@ class Shape2FCSL:
         numbers = {name: a.astype(np.float64) for name, a in arrays.items() if a.ndim}
         return Shape2FCSL(**numbers, identity_modes=int(arrays["identity_modes"]), atoms_used=int(arrays["atoms_used"]))
 
-    def solve(self, points: Floats, weights: Floats, mean: Floats, modes: Floats, noise: LandmarkNoise) -> Estimate:
+    def solve(
+        self,
+        points: Floats,
+        weights: Floats,
+        mean: Floats,
+        modes: Floats,
+        noise: LandmarkNoise,
+        shift: Shift | None = None,
+    ) -> Estimate:
         """Cameras and coefficients of B faces.
 
         Args:
             points: (B, 68, 2) px; weights: (B, 68) >= 0: points of weight 0 count as the mean face's.
             mean: (68, 3) mm; modes: (3, 68, k + e) mm a standard deviation, of the face model.
             noise: of the landmarks, for the camera.
+            shift: taken off the points, see `facerec.frontalize.gauss_newton.solve`.
         """
         rigid = modes[..., :0]
         surface = mean[None]
-        found = solve(points, weights, surface, rigid, noise, CAMERA_ROUNDS)
+        found = solve(points, weights, surface, rigid, noise, CAMERA_ROUNDS, shift)
         coefficients = np.zeros((len(points), modes.shape[2]))
         for _ in range(ROUNDS):
-            left_over, yaw, pitch = upright_residual(found, points, mean)
+            given = points if shift is None else points - shift(found)
+            left_over, yaw, pitch = upright_residual(found, given, mean)
             sparse = self.sparse_shape(left_over * (weights > 0)[..., None], yaw, pitch)
             coefficients = self.dense_shape(sparse)
             surface = mean + np.einsum("dln,bn->bld", modes, coefficients)
-            found = solve(points, weights, surface, rigid, noise, CAMERA_ROUNDS)
+            found = solve(points, weights, surface, rigid, noise, CAMERA_ROUNDS, shift)
         return Estimate(found.rotation, found.translation, found.scale, coefficients)
 
     def sparse_shape(self, left_over: Floats, yaw: Floats, pitch: Floats) -> Floats:
