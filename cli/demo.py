@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from facerec.cli.options import device_option, note, quiet_option, resolve_device
+from facerec.cli.options import device_option, note, quiet_option, resolve_device, share_cores
 
 if TYPE_CHECKING:
     from facerec.evaluation.protocols.recognition import Picture, RecognitionProtocol
@@ -99,13 +99,14 @@ def command(ctx: click.Context, output: Path, subjects: int, device: str, quiet:
     protocol = _protocol(output, portraits)
 
     from facerec.cli.output import photo_progress, write_table
-    from facerec.evaluation.signatures import describe_pictures
+    from facerec.evaluation.signatures import describe_in_threads, describe_systems
 
     with (
         _step(f"Describing {len(protocol.pictures)} pictures", quiet),
         photo_progress(len(protocol.pictures), "Describing", quiet) as advance,
+        describe_in_threads({"": recognizer}, share_cores(None, where, len(protocol.pictures))) as describe_tasks,
     ):
-        run = describe_pictures(protocol.pictures, recognizer, output / "signatures", advance)
+        run = describe_systems(protocol.pictures, {"": recognizer}, output / "signatures", advance, describe_tasks)[""]
     with _step("Enrolling the frontal views and identifying the rest", quiet):
         gallery = _enroll(output, protocol, recognizer)
         said = _identify(gallery, protocol, run.results, recognizer)
