@@ -28,13 +28,12 @@ from facerec.evaluation.score_maps import mean_probabilities
 from facerec.landmarks.augment import AugmentSettings
 from facerec.landmarks.datasets import HIDDEN, NOT_ANNOTATED, VISIBLE, LandmarkPack, packed_face
 from facerec.landmarks.dsl import SpatialSettings
-from facerec.landmarks.godp import Decisions
+from facerec.landmarks.godp import Architecture, Decisions
 from facerec.landmarks.godp_baselines import Coordinates
 from facerec.landmarks.heatmaps import DecodeSettings
 from facerec.landmarks.markup import AFLW19_SOURCES, read_as
 from facerec.landmarks.training import (
     LandmarkNetwork,
-    Outputs,
     TrainSettings,
     as_batch,
     forward,
@@ -49,7 +48,7 @@ class Ablation:
     """A row: what the trainer is told, and the paper's MPK, MPB, NME-Vis and NME-All on AFLW-PIFA, percent."""
 
     losses: str
-    architecture: str = "godp"
+    architecture: Architecture = "godp"
     yaw_edges: tuple[float, ...] = ()
     published: tuple[float, float, float, float] | None = None
 
@@ -85,7 +84,7 @@ def settings_of(
         base.network,
         landmarks=len(AFLW19_SOURCES),
         width=width,
-        architecture=row.architecture,  # type: ignore[arg-type]
+        architecture=row.architecture,
         yaw_bins=len(row.yaw_edges) + 1,
         yaw_edges=row.yaw_edges,
     )
@@ -117,7 +116,6 @@ def measured(network: LandmarkNetwork, pack: LandmarkPack, most: int) -> dict[st
     """NME of seen and of all points, arg-max (as published) and sub-pixel, and MPK and MPB; percent, by source."""
     result: dict[str, dict[str, float]] = {}
     device = torch.device("cpu")
-    argmax = DecodeSettings(method="argmax")
     for source in np.unique(pack.source):
         rows = np.flatnonzero(pack.source == source)
         if len(rows) > most:
@@ -129,8 +127,8 @@ def measured(network: LandmarkNetwork, pack: LandmarkPack, most: int) -> dict[st
             part = rows[first : first + 16]
             span = np.nanmax(truth[first : first + 16], axis=1) - np.nanmin(truth[first : first + 16], axis=1)
             side = np.sqrt(span.prod(axis=1))[:, None]
-            for name, answer in _answers(outputs).items():
-                places = located(answer, pack.points.shape[1], argmax if name == "argmax" else None)
+            for name, decoding in (("argmax", DecodeSettings(method="argmax")), ("subpixel", None)):
+                places = located(outputs, pack.points.shape[1], decoding)
                 off = np.linalg.norm(places.numpy() - truth[first : first + 16], axis=2) / side
                 errors.setdefault(name, []).append(off)
             if not isinstance(outputs, Coordinates):
@@ -148,11 +146,6 @@ def measured(network: LandmarkNetwork, pack: LandmarkPack, most: int) -> dict[st
             figures["mpk"], figures["mpb"] = (100 * np.nanmean(np.concatenate(probabilities), axis=0)).tolist()
         result[str(source)] = figures
     return result
-
-
-def _answers(outputs: Outputs) -> dict[str, Outputs]:
-    """The answers that are measured: arg-max and sub-pixel of the last map."""
-    return {"argmax": outputs, "subpixel": outputs}
 
 
 def table(results: dict[str, dict[str, Any]], rendered: str) -> str:
