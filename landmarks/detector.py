@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from facerec.landmarks.checkpoint import load_weights
 from facerec.landmarks.errors import DeviceError, InvalidInputError
-from facerec.landmarks.precision import inference_dtype
+from facerec.landmarks.packed import prepared
 from facerec.landmarks.types import Box, Image, check_image
 
 STRIDES = (8, 16, 32, 64)
@@ -251,8 +251,7 @@ class FaceDetector:
         self.score_threshold = (
             score_threshold if self.settings.score_threshold is None else self.settings.score_threshold
         )
-        self._dtype = inference_dtype(self.device)
-        self._network = network.to(self.device, self._dtype, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self._network, self._dtype = prepared(network, self.device)
 
     @classmethod
     def load(cls, device: str | torch.device = "cpu", settings: DetectorSettings | None = None) -> FaceDetector:

@@ -28,7 +28,7 @@ from facerec.landmarks.heatmaps import (
 )
 from facerec.landmarks.markup import IBUG68, IBUG68_MIRROR, mirror_points
 from facerec.landmarks.models import LANDMARK_MODELS
-from facerec.landmarks.precision import inference_dtype
+from facerec.landmarks.packed import prepared
 from facerec.landmarks.rdssd import CROP_SCALE, CROP_SIZE, Cascade
 from facerec.landmarks.types import Box, Image, Landmarks, check_image
 
@@ -184,9 +184,7 @@ class GodpLandmarker(Landmarker):
         super().__init__(settings, device)
         if network.settings.landmarks != len(IBUG68_MIRROR):
             raise InvalidInputError(f"expected a network of 68 landmarks; got {network.settings.landmarks}")
-        network = network.eval().requires_grad_(False).fuse()
-        self._dtype = inference_dtype(self.device)
-        self._network = network.to(device=self.device, dtype=self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network, self._dtype = prepared(network.eval().requires_grad_(False).fuse(), self.device)
         self._decoding = decoding
         self._calibration = calibration
 

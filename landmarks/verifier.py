@@ -8,7 +8,6 @@ that did not learn it, and the finder's rule learns how far to trust them. In us
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +21,7 @@ from torch.nn import functional
 from facerec.landmarks.batches import in_batches
 from facerec.landmarks.crop import Roi, cut
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.precision import inference_dtype
+from facerec.landmarks.packed import prepared
 from facerec.landmarks.types import Box, Image
 
 PATCH_SIZE = 64
@@ -70,10 +69,8 @@ class Verifier:
         if not networks:
             raise InvalidInputError("expected at least one network; got none")
         self.device = torch.device(device)
-        self._dtype = inference_dtype(self.device)
-        # Copies: a network that is still being trained keeps its format.
-        own = [deepcopy(network).eval().requires_grad_(False) for network in networks]
-        self._networks = [network.to(self.device, self._dtype) for network in own]
+        own = [prepared(network, self.device) for network in networks]
+        self._networks, self._dtype = [network for network, _ in own], own[0][1]
         self._batch = batch
 
     def log_odds(self, image: Image, boxes: Sequence[Box]) -> NDArray[np.float64]:

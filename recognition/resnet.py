@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.util
 import struct
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.precision import inference_dtype
+from facerec.landmarks.packed import prepared
 
 VIEW_SIZE = 150
 """Side of the network's input, px."""
@@ -129,9 +128,7 @@ def dlib_model_file() -> Path:
 
 def runner(network: FaceResNet, device: str = "cpu") -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     """The network as a function of views (B, 150, 150, 3) uint8 that gives (B, 128) float32, on `device`."""
-    dtype = inference_dtype(device)
-    # A copy: a network that is still being trained keeps its format.
-    network = deepcopy(network).eval().to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network, dtype = prepared(network, device)
 
     def run(views: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode():
