@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from facerec.landmarks import packed
 from facerec.landmarks.packed import PackedConv2d, pack, prepared
 from facerec.landmarks.precision import VARIABLE
-from torch import Tensor, nn
 
 
 class Block(nn.Module):
@@ -60,9 +61,7 @@ def test_float32_and_networks_in_training_are_not_packed() -> None:
     assert count(network) == 0
 
 
-def test_a_release_without_the_operators_is_slower_not_broken(
-    monkeypatch: pytest.MonkeyPatch, picture: Tensor
-) -> None:
+def test_a_release_without_the_operators_is_slower_not_broken(monkeypatch: pytest.MonkeyPatch, picture: Tensor) -> None:
     monkeypatch.setenv(VARIABLE, "bfloat16")
     monkeypatch.setattr(packed, "_REORDER", "no_such_operator")
     network, dtype = prepared(Block(), "cpu")
