@@ -45,6 +45,11 @@ def cascade_options(function: F) -> F:
             "--coarse-faces", type=click.IntRange(min=30), help="Faces of the coarse stages.  [default: the trainer's]"
         ),
         click.option(
+            "--solver-faces",
+            type=click.IntRange(min=1),
+            help="Faces that P and C are solved on in each round.  [default: the trainer's]",
+        ),
+        click.option(
             "--filters", type=click.IntRange(min=1), help="Of each convolution; 128 as published.  [default: 16]"
         ),
         click.option("--neighbours", type=click.IntRange(min=1), help="K, itself included.  [default: 5]"),
@@ -103,6 +108,7 @@ def train_variant(
     start: Path | None,
     samples: int | None,
     coarse_faces: int | None,
+    solver_faces: int | None,
     filters: int | None,
     neighbours: int | None,
     latent: int | None,
@@ -153,6 +159,7 @@ def train_variant(
         sharable=sharable,
         samples=samples or settings.samples,
         coarse_faces=coarse_faces or settings.coarse_faces,
+        solver_faces=solver_faces or settings.solver_faces,
     )
     where = torch.device(resolve_device(device))
     note(f"{sum(len(pack) for pack, _ in loaded)} faces in {len(loaded)} packs, on {where}", quiet)
@@ -181,7 +188,7 @@ def train_variant(
         sources=sorted({str(source) for pack, _ in loaded for source in set(pack.source.tolist())}),
         errors=errors,
         command=f"facerec train {model} {names} --samples {settings.samples} --coarse-faces {settings.coarse_faces} "
-        f"--filters {network.filters} --seed {seed}{limit}",
+        f"--solver-faces {settings.solver_faces} --filters {network.filters} --seed {seed}{limit}",
         root=weights_root,
     )
     click.echo(f"{record.file} {record.bytes} bytes sha256 {record.sha256}")
