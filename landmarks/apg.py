@@ -134,9 +134,18 @@ class RegressionStatistics:
 
     @staticmethod
     def of(
-        features: NDArray[np.floating], targets: NDArray[np.floating], known: NDArray[np.bool_]
+        features: NDArray[np.floating],
+        targets: NDArray[np.floating],
+        known: NDArray[np.bool_],
+        trust: NDArray[np.floating] | None = None,
     ) -> RegressionStatistics:
-        """Moments of features (N, L, D), targets (N, L, 2) and which of them count, (N, L)."""
+        """Moments of features (N, L, D) and targets (N, L, 2).
+
+        Args:
+            features, targets: see above.
+            known: (N, L) which of them count.
+            trust: (N, L) weights of their mean; alike when None.
+        """
         n, count, width = features.shape
         if targets.shape != (n, count, 2) or known.shape != (n, count):
             raise InvalidInputError(
@@ -148,10 +157,12 @@ class RegressionStatistics:
             rows = known[:, landmark]
             phi = features[rows, landmark].astype(np.float64)
             target = targets[rows, landmark].astype(np.float64)
-            share = 1 / max(len(phi), 1)
-            gram[landmark] = share * phi.T @ phi
-            cross[landmark] = share * phi.T @ target
-            power[landmark] = share * (target**2).sum(axis=0)
+            weight = np.ones(len(phi)) if trust is None else trust[rows, landmark].astype(np.float64)
+            weight /= max(len(phi), 1)
+            weighed = phi.T * weight
+            gram[landmark] = weighed @ phi
+            cross[landmark] = weighed @ target
+            power[landmark] = weight @ target**2
         return RegressionStatistics(gram, cross, power)
 
     def loss(self, detectors: Matrix) -> tuple[float, Matrix]:

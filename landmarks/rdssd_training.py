@@ -42,6 +42,9 @@ from facerec.landmarks.markup import MIRRORED_MARKUPS
 from facerec.landmarks.rdssd import CROP_SCALE, CROP_SIZE, RDSSD, Cascade, CascadeSettings, Pyramid, pyramid
 from facerec.landmarks.shape_errors import box_size, mean_distance, nrmse, pupil_distance
 
+NEAR = 0.1
+"""Distance, half patches, below which the solver trusts all points alike."""
+
 CLOSE = 0.05 / CROP_SCALE
 """Distance that counts as right for the confidence, share of the crop: 5 % of the face's side, as GoDP's."""
 
@@ -264,7 +267,12 @@ def solve_detectors(
         basis, weights = split_detectors(start, cascade.settings.network.latent)
     else:
         basis, weights = (part.cpu().numpy().astype(np.float64) for part in (own.basis, own.weights))
-    found = learn_sharable(RegressionStatistics.of(features, targets, known), basis, weights, settings.sharable)
+    # A point's weight falls with its distance, as in the loss of the gradients (`refinement_loss`): by plain squares a
+    # few faces that the coarse stages lost would decide, and detectors for them spoil all others.
+    distance = np.maximum(np.linalg.norm(targets, axis=2), NEAR)
+    trust = distance[known].mean() / distance if known.any() else np.ones_like(distance)
+    moments = RegressionStatistics.of(features, targets, known, trust)
+    found = learn_sharable(moments, basis, weights, settings.sharable)
     own.set_detectors(found.basis, found.weights)
     return found
 

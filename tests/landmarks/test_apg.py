@@ -61,6 +61,18 @@ def test_shrinking_is_the_proximal_map_of_the_l1_norm() -> None:
     assert all(value(best) <= value(best + t * (other - best)) for t in (1e-3, 0.1, 1.0, -0.1))
 
 
+def test_trust_weighs_faces_like_copies_of_them() -> None:
+    features, targets, known = faces()
+    twice = [np.concatenate([part, part[:3]]) for part in (features, targets)]
+    copied = RegressionStatistics.of(*twice, np.ones((len(features) + 3, 4), dtype=bool))
+    trust = np.ones((len(features), 4))
+    trust[:3] = 2.0
+    weighed = RegressionStatistics.of(features, targets, np.ones_like(known), trust)
+    share = (len(features) + 3) / len(features)
+    for name in ("gram", "cross", "power"):
+        assert np.allclose(getattr(weighed, name), share * getattr(copied, name))
+
+
 def test_the_loss_is_half_the_mean_squared_error_of_each_task() -> None:
     features, targets, known = faces()
     rng = np.random.default_rng(1)
