@@ -15,6 +15,7 @@ from facerec.cli.options import (
     printable,
     quiet_option,
     resolve_device,
+    share_cores,
 )
 from facerec.landmarks.models import LANDMARK_MODELS
 
@@ -66,13 +67,13 @@ def command(
     from facerec.recognition.contact_sheet import contact_row, join_rows
     from facerec.recognition.recognizer import DescribedFace, Recognizer
 
-    recognizer = Recognizer.load(
-        landmarks=landmarks, device=resolve_device(device), detector=detector, smallest=min_face
-    )
+    where, files = resolve_device(device), find_photos(photos)
+    share_cores(1, where, len(files))
+    recognizer = Recognizer.load(landmarks=landmarks, device=where, detector=detector, smallest=min_face)
     output.mkdir(parents=True, exist_ok=True)
     rows, skipped = [], 0
     used: set[str] = set()
-    for photo in find_photos(photos):
+    for photo in files:
         try:
             image = read_image(photo)
             faces = recognizer.describe(image)

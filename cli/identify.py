@@ -150,11 +150,11 @@ def command(
     with open_gallery(gallery_path) as gallery:
         from facerec.recognition.recognizer import Recognizer, gallery_descriptor
 
-        device = resolve_device(device)
+        where = resolve_device(device)
         recognizer = Recognizer.load(
             landmarks=landmarks,
             descriptor=descriptor or gallery_descriptor(gallery.contract_json),
-            device=device,
+            device=where,
             detector=detector,
             smallest=min_face,
         )
@@ -167,7 +167,7 @@ def command(
                 scores, recognizer.contract.digest, ThresholdSettings() if far is None else ThresholdSettings(far=far)
             )
         )
-        settings = IdentificationSettings(candidates, share_cores(workers, device, len(photos)))
+        settings = IdentificationSettings(candidates, share_cores(workers, where, len(photos)))
         identifier = Identifier(
             recognizer,
             search_of(gallery, method, device),

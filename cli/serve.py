@@ -72,9 +72,9 @@ def command(
         contract = gallery.contract_json
     from facerec.recognition.recognizer import Recognizer, gallery_descriptor
 
-    device = resolve_device(device)
-    recognizer = Recognizer.load(landmarks=landmarks, descriptor=gallery_descriptor(contract), device=device)
-    workers = share_cores(workers, device, queue + 1)
+    where = resolve_device(device)
+    recognizer = Recognizer.load(landmarks=landmarks, descriptor=gallery_descriptor(contract), device=where)
+    workers = share_cores(workers, where, queue + 1)
     settings = ServeSettings(workers, queue, per_minute, max_megabytes << 20)
     app = create_app(Service(recognizer, gallery_path, device), settings, token, local=host in LOOPBACK)
     config = uvicorn.Config(app, host=host, port=port, log_level="warning", access_log=False, log_config=None)

@@ -18,6 +18,7 @@ from facerec.cli.options import (
     printable,
     quiet_option,
     resolve_device,
+    share_cores,
     write_json,
 )
 from facerec.landmarks.models import LANDMARK_MODELS
@@ -78,10 +79,12 @@ def command(
         given_threshold,
     )
 
+    where = resolve_device(device)
+    share_cores(1, where, photos=2)
     recognizer = Recognizer.load(
         landmarks=landmarks,
         descriptor=descriptor or DEFAULT_DESCRIPTOR,
-        device=resolve_device(device),
+        device=where,
         detector=detector,
         smallest=min_face,
     )
