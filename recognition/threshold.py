@@ -414,15 +414,16 @@ def choose_threshold(
     impostor pair of the gallery, with the rate that these few pairs can rule out; otherwise none (`value` is None).
     """
     settings = settings or ThresholdSettings()
-    own = _from_gallery(scores, settings.far, settings)
-    if own is not None and scores.pairs * settings.far >= settings.least_accepts:
+
+    def of_gallery() -> Threshold | None:  # when it is asked for: its bound needs statistics that take long to import
+        return _from_gallery(scores, settings.far, settings)
+
+    if scores.pairs * settings.far >= settings.least_accepts and (own := of_gallery()) is not None:
         return own
     try:
         ready = ShippedImpostors.load(contract, shipped).threshold(settings.far, settings)
     except ThresholdUnavailableError as error:
-        if own is not None:
-            return own
-        return Threshold(
+        return of_gallery() or Threshold(
             None,
             None,
             0,
@@ -430,10 +431,10 @@ def choose_threshold(
             f"the gallery has no pictures of two people that could be compared, and {error}; give a threshold",
         )
     # For a rate that neither supports, whichever has the pairs for the lower one.
-    unsupported = ready.far is not None and ready.far > settings.far * (1 + 1e-9)
-    if unsupported and own is not None and own.far is not None and ready.far is not None and own.far < ready.far:
-        return own
-    return ready
+    if ready.far is None or ready.far <= settings.far * (1 + 1e-9):
+        return ready
+    own = of_gallery()
+    return own if own is not None and own.far is not None and own.far < ready.far else ready
 
 
 def given_threshold(value: float, scores: ImpostorScores | None = None) -> Threshold:
