@@ -64,7 +64,7 @@ class ServeSettings:
     """What the service takes on.
 
     Attributes:
-        workers: photographs described at a time. One by default: the networks use all cores by themselves.
+        workers: photographs described at a time. The commands take one a core (`facerec.cli.options.share_cores`).
         queue: requests that may wait for a worker; the next is told "busy" at once. 16 wait some seconds on a CPU.
         per_minute: requests of one client address a minute, with as many saved up.
         max_bytes: of a request's body. 20 MB hold any photograph a phone takes.

@@ -100,13 +100,15 @@ def command(ctx: click.Context, output: Path, subjects: int, device: str, quiet:
 
     from facerec.cli.output import photo_progress, write_table
     from facerec.evaluation.signatures import describe_in_threads, describe_systems
+    from facerec.evaluation.store import cache_folder
 
     with (
         _step(f"Describing {len(protocol.pictures)} pictures", quiet),
         photo_progress(len(protocol.pictures), "Describing", quiet) as advance,
         describe_in_threads({"": recognizer}, share_cores(None, where, len(protocol.pictures))) as describe_tasks,
     ):
-        run = describe_systems(protocol.pictures, {"": recognizer}, output / "signatures", advance, describe_tasks)[""]
+        kept = cache_folder(output / "signatures", where)
+        run = describe_systems(protocol.pictures, {"": recognizer}, kept, advance, describe_tasks)[""]
     with _step("Enrolling the frontal views and identifying the rest", quiet):
         gallery = _enroll(output, protocol, recognizer)
         said = _identify(gallery, protocol, run.results, recognizer)

@@ -150,6 +150,7 @@ def recognition(
     from facerec.evaluation.recognition_figures import recognition_figures
     from facerec.evaluation.report import RunFacts, SystemRun, recognition_report
     from facerec.evaluation.signatures import describe_in_threads, describe_on, describe_systems, systems_contract
+    from facerec.evaluation.store import cache_folder
     from facerec.evaluation.systems import load_systems, parse_systems
     from facerec.landmarks.detectors import boxes_digest
     from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
@@ -159,6 +160,8 @@ def recognition(
     load = functools.partial(load_systems, asked, where, detector)
     recognizers = load()
     kept = None if no_cache else cache or (folder / "signatures" if folder is not None else None)
+    if kept is not None:
+        kept = cache_folder(kept, where)
     if kept is not None and (table := boxes_digest(detector)):
         # A table of boxes is no part of the contract, so what was found with another one lies elsewhere.
         kept = kept / f"boxes-{table[:16]}"

@@ -19,6 +19,16 @@ from numpy.typing import NDArray
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile)
 
 
+def cache_folder(folder: Path, device: str) -> Path:
+    """Where in FOLDER results of the number format lie that networks on `device` have now.
+
+    The format is no part of a contract, and a run must not take results of another one for its own.
+    """
+    from facerec.landmarks.precision import inference_dtype
+
+    return folder / str(inference_dtype(device)).removeprefix("torch.")
+
+
 class ResultStore:
     """Entries by the picture's key, for one contract. A damaged file, or one of another contract, reads as absent."""
 

@@ -30,7 +30,7 @@ class IdentificationSettings:
 
     Attributes:
         candidates: people listed for each face; five fit on a screen and are the usual rank list.
-        workers: photographs described at a time. One by default: the networks use all cores by themselves.
+        workers: photographs described at a time. The commands take one a core (`facerec.cli.options.share_cores`).
         batch: photographs searched together: one pass over a large gallery serves all their faces.
     """
 

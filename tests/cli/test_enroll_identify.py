@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facerec.cli import identify as identify_module
 from facerec.cli.main import run
 from facerec.landmarks.errors import UnusablePhotoError
 from facerec.recognition import recognizer as recognizer_module
@@ -152,6 +153,14 @@ def test_a_dry_run_writes_nothing_and_loads_no_models(people, monkeypatch, capfd
     assert json.loads(out)["people"] == {"p1": 2, "p2": 2, "p3": 2, "p4": 2}
     assert "Would enrol 8 of 8 photos" in err
     assert not Path("staff").exists()
+
+
+def test_a_gpu_for_the_networks_does_not_ask_for_one_to_search_with(gallery, people, monkeypatch, capfd):
+    """`--device auto` where torch has a GPU and FAISS has none: the search stays on the CPU."""
+    monkeypatch.setattr(identify_module, "resolve_device", lambda asked: "cuda")
+    photo = str(next(Path("people").rglob("*.png")))
+    assert run(["identify", photo, "-g", "staff", "--json", "-q"]) == 0
+    assert lines(capfd.readouterr().out)[0]["decision"] != "none"
 
 
 def test_threshold_zero_is_honoured(gallery, pretend, capfd):

@@ -90,6 +90,17 @@ def test_workers_elsewhere_make_the_same_report(cfp_tree: Path, tmp_path: Path, 
     assert stored[0] == stored[1]
 
 
+def test_results_of_another_number_format_are_not_taken_for_ones_own(
+    cfp_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = []
+    for name in ("float32", "bfloat16", "float32"):
+        monkeypatch.setenv("FACEREC_PRECISION", name)
+        assert run(cfp(cfp_tree, tmp_path / "out")) == 0
+        said.append("Described 0 pictures" in capsys.readouterr().err)
+    assert said == [False, False, True]
+
+
 def test_no_cache_keeps_no_signatures(cfp_tree: Path, tmp_path: Path) -> None:
     run(cfp(cfp_tree, tmp_path / "out", "--no-cache"))
     assert not list(tmp_path.rglob("*.npz"))
