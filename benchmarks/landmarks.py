@@ -20,7 +20,8 @@ import cv2
 import numpy as np
 import torch
 
-from facerec.evaluation.landmark_errors import LEAST_IOU, nme
+from facerec.evaluation.landmark_errors import LEAST_IOU, LandmarkResult, nme
+from facerec.evaluation.landmark_figures import sideways
 from facerec.evaluation.landmark_trust import reliability
 from facerec.evaluation.protocols.landmark_sets import read_points
 from facerec.evaluation.score_maps import mean_probabilities
@@ -101,23 +102,30 @@ def dlib_ert(file: Path, every: int) -> None:
     model = Path(package.submodule_search_locations[0]) / "models" / "shape_predictor_68_face_landmarks.dat"
     find = dlib.get_frontal_face_detector()
     place = dlib.shape_predictor(str(model))
-    errors, times = [], []
-    for one in read_points(file)[::every]:
+    errors, times, results = [], [], []
+    chosen = read_points(file)[::every]
+    for one in chosen:
         image = read_image(one.path)
         found = [(rectangle, Box(*_corners(rectangle))) for rectangle in find(image, 1)]
         near = [rectangle for rectangle, box in found if one.box.iou(box) >= LEAST_IOU]
         if not near:
             errors.append(float("inf"))
+            results.append(LandmarkResult(None, None, 0.0, len(found), "no_face", "", 0.0))
             continue
         times.append(least_ms(lambda image=image, near=near: place(image, near[0]), 3)[1])  # type: ignore[misc]
         shape = place(image, near[0])
         points = np.array([(shape.part(i).x, shape.part(i).y) for i in range(68)], dtype=np.float64)
         errors.append(nme(points, one.points, "interocular"))
+        results.append(LandmarkResult(points, one.box, 1.0, len(found), None, "", 0.0))
     values = np.array(errors)
     known = values[np.isfinite(values)]
     print(f"{len(values)} faces, found {len(known) / len(values):.3f}, NME outer eyes of the found "
           f"{100 * known.mean():.2f} %, median with misses {100 * np.median(values):.2f} %, "
           f"{np.min(times):.1f} ms of processor time a face")  # fmt: skip
+    lean = sideways(chosen, results)
+    if lean["offset"] is not None and lean["nme_interocular"] is not None:
+        print(f"annotations lie {100 * lean['offset']:.2f} % of the box to the right; without that "
+              f"{100 * lean['nme_interocular']:.2f} %")  # fmt: skip
 
 
 def _corners(rectangle: object) -> tuple[float, float, float, float]:

@@ -74,7 +74,11 @@ class PackChoice(click.ParamType[tuple[Path, float]]):
     "--width", type=click.FloatRange(min=0, min_open=True), help="Of VGG's channels.  [default: the network's]"
 )
 @click.option(
-    "--schedule", type=click.Choice(["fast", "published"]), default="fast", show_default=True, help="Loss stages."
+    "--schedule",
+    type=click.Choice(["fast", "published", "last"]),
+    default="fast",
+    show_default=True,
+    help='Loss stages; "last" has the last alone, for going on with a trained network.',
 )
 @click.option(
     "--losses",

@@ -26,29 +26,37 @@ def command(data: Path, output: Path, per_face: int, seed: int, part: str, held_
     from facerec.frontalize.face_model import FaceModel
     from facerec.frontalize.pose_augment import SourceFace, pose_augmented
     from facerec.landmarks.datasets import (
+        CFP_FRONTAL_OFFSET,
+        YTF_OFFSET,
         LandmarkPack,
         PackedFace,
+        cfp_full_box,
         cfp_names,
         held_out_people,
         person_key,
         person_of_frame,
         read_cfp,
         read_points_csv,
+        without_offset,
     )
     from facerec.landmarks.image import read_image
     from facerec.landmarks.markup import cfp_to_ibug68
+    from facerec.landmarks.types import Box
 
     first, every = (int(n) for n in part.split("/"))
     held = held_out_people(data / "ytf", data / "cfp-dataset")
     faces: list[SourceFace] = []
     for path, points in read_points_csv(data / "ytf" / "landmarks68.csv"):
         if (person_key(person_of_frame(path)) in held) == held_out:
-            faces.append(SourceFace(read_image(path), points, "ytf"))
+            faces.append(SourceFace(read_image(path), without_offset(points, Box.around(points), YTF_OFFSET), "ytf"))
     numbers = [
         k for k, name in enumerate(cfp_names(data / "cfp-dataset"), start=1) if (person_key(name) in held) == held_out
     ]
     for picture, view, fiducials in read_cfp(data / "cfp-dataset", numbers):
-        faces.append(SourceFace(read_image(picture), cfp_to_ibug68(fiducials, view)[0], f"cfp-{view}"))
+        points = cfp_to_ibug68(fiducials, view)[0]
+        offset = CFP_FRONTAL_OFFSET if view == "frontal" else 0.0
+        moved = without_offset(points, cfp_full_box(points, view), offset)
+        faces.append(SourceFace(read_image(picture), moved, f"cfp-{view}"))
     # Backgrounds whose index is a multiple of five are kept for measuring the detector.
     files = [p for k, p in enumerate(sorted((data / "backgrounds").glob("*.jpg"))) if (k % 5 == 0) == held_out]
     backgrounds = [read_image(p) for p in files]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.fit import FitSettings, landmark_modes, usable_points
-from facerec.frontalize.gauss_newton import Estimate, rotations, solve
+from facerec.frontalize.gauss_newton import Estimate, solve
 from facerec.frontalize.landmark_places import LandmarkPlaces
 from facerec.frontalize.perspective import PerspectiveCamera
 from facerec.frontalize.pose_augment import random_light
@@ -84,19 +84,10 @@ def rendered_head(
     alpha = rendering.alpha[..., None]
     picture = cv2.GaussianBlur(rendering.pixels * alpha + backdrop * (1 - alpha), (0, 0), rng.uniform(0.4, 1.2))
     picture = picture + rng.uniform(0.5, 4) * rng.standard_normal(picture.shape)
-    # The truth is what the fit's camera would say: it looks along the ray to the landmarks' middle, not along the
-    # picture's axis, and its scale is that at their depth. At 90 degrees of yaw the face stands 70 mm beside the axis.
-    middle = (marks @ camera.rotation.T).mean(axis=0) + [0.0, 0.0, camera.distance]
-    across = np.arctan2(middle[0], middle[2])
-    down = np.arctan2(middle[1], np.hypot(middle[0], middle[2]))
-    rotation = (
-        rotations(np.array([[down, 0.0, 0.0]]))[0] @ rotations(np.array([[0.0, -across, 0.0]]))[0] @ camera.rotation
-    )
-    nearer = scale * camera.distance / float(np.linalg.norm(middle))
-    turned = nearer * (marks @ rotation.T)[:, :2]
-    flat = turned - turned.mean(axis=0) + camera.project(marks)[:, :2].mean(axis=0)
+    # The truth is what the fit's camera would say.
+    flat = camera.towards(marks)
     pixels = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
-    return TrainingHead(np.asarray(pixels, dtype=np.uint8), flat, rotation, nearer)
+    return TrainingHead(np.asarray(pixels, dtype=np.uint8), flat.project(marks)[:, :2], flat.rotation, flat.scale)
 
 
 def upright(pixels: Floats, rotation: Floats, scale: Floats) -> Floats:

@@ -58,3 +58,19 @@ class PerspectiveCamera:
         turned[..., :2] *= (self.distance / ahead)[..., None]
         turned[..., :2] += self.translation
         return turned
+
+    def towards(self, points: NDArray[np.floating]) -> Camera:
+        """The scaled-orthographic camera that shows (N, 3) points, mm, most like this one does.
+
+        It looks along the ray to their middle, not along the picture's axis, with the scale at their depth: a face at
+        90 degrees of yaw stands 70 mm beside the axis, which turns it by some degrees.
+        """
+        middle = (points @ self.rotation.T).mean(axis=0) + [0.0, 0.0, self.distance]
+        ray = middle / np.linalg.norm(middle)
+        # The turn that carries the ray onto the axis, about the line square to both (Rodrigues).
+        across, cosine = np.array([ray[1], -ray[0], 0.0]), ray[2]
+        cross = np.array([[0, -across[2], across[1]], [across[2], 0, -across[0]], [-across[1], across[0], 0]])
+        rotation = (np.eye(3) + cross + cross @ cross / (1 + cosine)) @ self.rotation
+        scale = self.scale * self.distance / float(np.linalg.norm(middle))
+        flat = scale * (points @ rotation.T)[:, :2]
+        return Camera(rotation, self.project(points)[:, :2].mean(axis=0) - flat.mean(axis=0), scale)

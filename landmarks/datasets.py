@@ -244,7 +244,24 @@ def read_points_csv(path: Path) -> Iterator[tuple[Path, NDArray[np.float32]]]:
             yield path.parent / row[0], points
 
 
-def pack_points_csv(path: Path, held_out: Collection[str], want_held_out: bool = False) -> LandmarkPack:
+YTF_OFFSET = 0.0165
+CFP_FRONTAL_OFFSET = 0.008
+"""How far annotated points lie to the right of what they name, share of the face's box (the square root of its area).
+
+The points of YouTube Faces and of CFP's frontals come from detectors, and all of a face's lie to one side: so say
+dlib's ERT, which learnt from other annotations, on pictures and on their mirror images alike, and any network that
+learns from mirrored pictures, which cannot take a side (`benchmarks/README.md`). CFP's hand-made profiles have no such
+offset."""
+
+
+def without_offset(points: NDArray[np.floating], box: Box, share: float) -> NDArray[np.float32]:
+    """Points (L, 2) px moved left by `share` of the face's box, NaN kept: back onto what they name."""
+    return np.asarray(points - [share * float(np.sqrt(box.width * box.height)), 0.0], dtype=np.float32)
+
+
+def pack_points_csv(
+    path: Path, held_out: Collection[str], want_held_out: bool = False, offset: float = YTF_OFFSET
+) -> LandmarkPack:
     """Pack a points file of YouTube Faces.
 
     The file tells nothing of hidden points, so all count as visible.
@@ -253,13 +270,15 @@ def pack_points_csv(path: Path, held_out: Collection[str], want_held_out: bool =
         path: the csv file (`read_points_csv`).
         held_out: keys of the people to leave out (`held_out_people`).
         want_held_out: pack those people instead of all others.
+        offset: what the points are moved left by, share of their box; 0 takes them as they are.
     """
 
     def faces() -> Iterator[PackedFace]:
         state = np.full(68, VISIBLE, dtype=np.int8)
-        for picture, points in read_points_csv(path):
+        for picture, annotated in read_points_csv(path):
             if (person_key(person_of_frame(picture)) in held_out) == want_held_out:
                 image = read_image(picture)
+                points = without_offset(annotated, Box.around(annotated), offset)
                 yield PackedFace.cut_from(image, points, state, Box.around(points), rough_yaw(points), "ytf")
 
     return LandmarkPack.gather(faces())
@@ -310,13 +329,16 @@ def read_cfp(folder: Path, people: Collection[int]) -> Iterator[tuple[Path, CfpV
                 yield folder / "Data" / "Images" / f"{person:03d}" / view / f"{file.stem}.jpg", view, fiducials
 
 
-def pack_cfp(folder: Path, held_out: Collection[str], want_held_out: bool = False) -> LandmarkPack:
+def pack_cfp(
+    folder: Path, held_out: Collection[str], want_held_out: bool = False, offset: float = CFP_FRONTAL_OFFSET
+) -> LandmarkPack:
     """Pack CFP's official tree: 30 of the 68 points a picture, the rest not annotated.
 
     Args:
         folder: the tree.
         held_out: keys of the people to leave out (`held_out_people`).
         want_held_out: pack those people instead of all others.
+        offset: what the points of frontals are moved left by, share of the face's box; 0 takes them as they are.
     """
     people = [
         number
@@ -331,6 +353,7 @@ def pack_cfp(folder: Path, held_out: Collection[str], want_held_out: bool = Fals
             if view == "profile":
                 yaw = CFP_PROFILE_YAW if cfp_faces_right(fiducials) else -CFP_PROFILE_YAW
             state = np.where(annotated, VISIBLE, NOT_ANNOTATED).astype(np.int8)
+            points = without_offset(points, cfp_full_box(points, view), offset if view == "frontal" else 0.0)
             box = cfp_full_box(points, view)
             yield PackedFace.cut_from(read_image(picture), points, state, box, yaw, f"cfp-{view}")
 

@@ -57,8 +57,9 @@ from facerec.landmarks.heatmaps import (
 from facerec.landmarks.markup import IBUG68_MIRROR, IBUG68_OUTER_EYE_CORNERS
 from facerec.landmarks.workers import Workers
 
-SCHEDULES = {"fast": FAST_SHARES, "published": (1 / 3, 1 / 3, 1 / 3)}
-"""Shares of the three stages in the training, by the name the command line takes."""
+SCHEDULES = {"fast": FAST_SHARES, "published": (1 / 3, 1 / 3, 1 / 3), "last": (0.0, 0.0, 1.0)}
+"""Shares of the three stages in the training, by the name the command line takes; "last" is for going on with a trained
+network."""
 
 LandmarkNetwork = Godp | DeconvNet | CoordinateNet
 """What the trainer trains; an Hourglass is a DeconvNet."""

@@ -7,6 +7,7 @@ import pytest
 
 from facerec.evaluation.landmark_errors import (
     LEAST_IOU,
+    LandmarkResult,
     ced,
     ced_auc,
     failure_rate,
@@ -16,7 +17,7 @@ from facerec.evaluation.landmark_errors import (
     point_errors,
     yaw_of_points,
 )
-from facerec.evaluation.landmark_figures import landmark_figures, worst_faces
+from facerec.evaluation.landmark_figures import landmark_figures, sideways, worst_faces
 from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
 from facerec.frontalize.types import Camera
 from facerec.landmarks.errors import InvalidInputError
@@ -195,3 +196,19 @@ def test_undefined_normalisers_give_no_figure(annotated, make_landmarker) -> Non
     assert figures["auc8_box"] == 0.0
     assert figures["failure8_box"] == 1.0
     assert "nme_interocular" not in figures["ced"]
+
+
+def test_an_offset_to_one_side_is_told_from_the_rest(tmp_path: Path) -> None:
+    """Annotations 2 px right and 1 px below of what was located: only the right is the annotation's."""
+    truth = face()
+    box = float(np.sqrt(30 * 40))
+    annotated = [AnnotatedPicture(tmp_path / f"{k}.png", str(k), truth + [2.0, 1.0], Box.around(truth)) for k in (0, 1)]
+    results = [
+        LandmarkResult(truth, Box.around(truth), 1.0, 1, None, "", 0.0),
+        LandmarkResult(None, None, 0.0, 0, "no_face", "", 0.0),
+    ]
+    found = sideways(annotated, results)
+    assert found["offset"] == pytest.approx(2 / box)
+    assert found["nme_box"] == pytest.approx(1 / box)
+    assert found["nme_interocular"] == pytest.approx(1 / 20)
+    assert sideways(annotated[1:], results[1:]) == {"offset": None, "nme_box": None, "nme_interocular": None}

@@ -18,10 +18,12 @@ from facerec.landmarks.datasets import (
     person_of_frame,
     read_points_csv,
     rough_yaw,
+    without_offset,
 )
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.image import write_image
 from facerec.landmarks.markup import CFP30_TO_IBUG68, IBUG68_MIRROR
+from facerec.landmarks.types import Box
 
 Make = Callable[..., LandmarkPack]
 
@@ -140,6 +142,23 @@ def test_a_cfp_frontals_box_is_that_of_the_whole_face(tmp_path: Path, make_pack:
     assert (pack.state[frontal] == VISIBLE).sum() == 30
     assert pack.yaw[frontal].tolist() == [0.0]
     assert abs(float(pack.yaw[~frontal][0])) == 75.0
+
+
+def test_points_of_detectors_are_moved_back_onto_what_they_name(tmp_path: Path, make_pack: Make) -> None:
+    """The offset of a set is taken off its points; the picture under them stays."""
+    points = make_pack(1).points[0] * np.float32(0.6) + np.float32(20)
+    box = Box.around(points)
+    moved = without_offset(points, box, 0.1)
+    assert np.allclose(points[:, 0] - moved[:, 0], 0.1 * np.sqrt(box.width * box.height), atol=1e-4)
+    assert np.array_equal(points[:, 1], moved[:, 1])
+    file = points_csv(tmp_path, ["Ann_A"], points)
+    (picture,) = tmp_path.glob("frames/*/*")
+    ramp = np.tile(np.arange(150, dtype=np.uint8)[None, :, None], (150, 1, 3))
+    write_image(picture, ramp)
+    plain, shifted = pack_points_csv(file, set(), offset=0.0), pack_points_csv(file, set(), offset=0.1)
+    # Both faces are centred on their points, so it is the picture that moves.
+    assert np.allclose(plain.points, shifted.points, atol=0.01)
+    assert int(plain.images[0, 96, 96]) > int(shifted.images[0, 96, 96])
 
 
 def test_the_rough_yaw_turns_with_the_nose(make_pack: Make) -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -62,10 +64,11 @@ def test_each_coordinate_has_the_detector_p_c() -> None:
     assert torch.allclose(step.shape, shape + step.local * HALF_PATCH / 100, atol=1e-6)
 
 
-def test_only_the_solver_moves_the_detectors() -> None:
+def test_p_and_c_are_found_where_the_detectors_are_shared_and_only_there() -> None:
     net = network()
-    assert {"basis", "weights"}.isdisjoint(dict(net.named_parameters()))
+    assert [tuple(part.shape) for part in net.detectors()] == [tuple(net.basis.shape), tuple(net.weights.shape)]
     assert {"basis", "weights", "neighbours", "mean"} <= set(net.state_dict())
+    assert network(replace(SETTINGS, detectors="plain")).detectors() == []
 
 
 def test_the_whole_shape_corrects_each_landmark() -> None:
@@ -76,7 +79,8 @@ def test_the_whole_shape_corrects_each_landmark() -> None:
         assert isinstance(last, torch.nn.Linear)
         last.weight.mul_(100)
     before = net(pictures, shape)
-    net.weights[:, 0] += 1.0
+    with torch.no_grad():
+        net.weights[:, 0] += 1.0
     after = net(pictures, shape)
     assert torch.equal(before.local[:, 1:], after.local[:, 1:])
     assert (before.shape[:, 1:] - after.shape[:, 1:]).abs().max() > 1e-4

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from facerec.landmarks import rdssd_training
+from facerec.landmarks.apg import SharableDetectors
 from facerec.landmarks.augment import AugmentSettings
 from facerec.landmarks.crop import PACK_SCALE, PACK_SIZE, Roi
 from facerec.landmarks.datasets import LandmarkPack
-from facerec.landmarks.dssd import DssdSettings
+from facerec.landmarks.dssd import Dssd, DssdSettings
 from facerec.landmarks.dssd_weights import cascade_arrays, cascade_from_arrays
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.ferns import FernSettings
@@ -23,7 +25,9 @@ from facerec.landmarks.rdssd import CROP_SCALE, CROP_SIZE, RDSSD, VARIANTS, Casc
 from facerec.landmarks.rdssd_training import (
     CropSource,
     DssdTrainSettings,
+    _decay_groups,
     _prepare,
+    _train_step,
     locate_pack,
     pack_errors,
     plain_crops,
@@ -123,6 +127,49 @@ def test_the_solver_keeps_the_latent_detectors_shared(cascade: Cascade) -> None:
     assert network.basis.shape == (24, 8)  # type: ignore[union-attr]
     assert network.weights.shape == (8, 136)  # type: ignore[union-attr]
     assert network.basis.abs().sum() > 0  # type: ignore[operator, union-attr]
+
+
+def test_gradients_move_what_the_solver_chose_and_leave_its_zeros(make_pack: Make, tmp_path: Path) -> None:
+    one = train(make_pack, tmp_path, replace(TRAIN, samples=4, rounds=1))
+    one.networks.train().requires_grad_(True)
+    (network,) = one.networks
+    assert isinstance(network, Dssd)
+    with torch.no_grad():
+        network.basis[::2] = 0.0
+        network.weights[:, ::3] = 0.0
+    before = [part.detach().clone() for part in network.detectors()]
+    optimizer = torch.optim.AdamW(_decay_groups(one.networks, 0.1), lr=1e-3)
+    source = CropSource([(make_pack(5), 1.0)], TRAIN)
+    for step in range(2):
+        batch = _prepare(one, source.faces(step, 4), np.random.default_rng(step))
+        _train_step(one, optimizer, batch, [0, 1], 1e-3, 1.0)
+    for part, old in zip(network.detectors(), before, strict=True):
+        assert torch.equal(part == 0, old == 0)
+        assert (part != old)[old != 0].float().mean() > 0.9
+
+
+@pytest.mark.parametrize("spoilt", [True, False])
+def test_detectors_that_spoil_unseen_faces_are_not_kept(
+    spoilt: bool, make_pack: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = train(make_pack, tmp_path, replace(TRAIN, samples=4, rounds=1))
+    (network,) = one.networks
+    assert isinstance(network, Dssd)
+    before = [part.detach().clone() for part in network.detectors()]
+
+    def solve(_cascade: Cascade, prepared: list[object], *_rest: object, **_options: object) -> SharableDetectors:
+        assert len(prepared) == 1  # 40 faces in batches of 32: the second judges
+        basis, weights = (part.numpy().astype(np.float64) for part in before)
+        network.set_detectors(basis * (100 if spoilt else 1), weights)
+        return SharableDetectors(basis, weights, (1.0, 0.5))
+
+    monkeypatch.setattr(rdssd_training, "solve_detectors", solve)
+    said: list[str] = []
+    source, settings = CropSource([(make_pack(5), 1.0)], TRAIN), replace(TRAIN, solver_faces=40)
+    kept = rdssd_training._solve(one, source, settings, torch.device("cpu"), 1, said.append, first=False)
+    assert len(kept) == (0 if spoilt else 1)
+    assert ("not kept" in said[0]) == spoilt
+    assert all(torch.equal(part, old) for part, old in zip(network.detectors(), before, strict=True))
 
 
 def test_the_same_seed_trains_the_same_cascade(cascade: Cascade, make_pack: Make, tmp_path: Path) -> None:
