@@ -87,6 +87,15 @@ def trained(name: str, settings: DssdTrainSettings, packs: list[LandmarkPack], w
     return cascade
 
 
+def thinned(pack: LandmarkPack, most: int | None) -> LandmarkPack:
+    """At most so many faces of each set of a pack, evenly spread."""
+    rows = [np.flatnonzero(pack.source == source) for source in np.unique(pack.source)]
+    kept = np.concatenate(
+        [r if most is None or len(r) <= most else r[np.linspace(0, len(r) - 1, most).astype(int)] for r in rows]
+    )
+    return LandmarkPack(*(getattr(pack, name)[kept] for name in ("images", "points", "state", "yaw", "source")))
+
+
 def errors_of(cascade: Cascade, pack: LandmarkPack) -> Errors:
     """Errors (T + 1, N) of all stages: by pupil distance (Eq. 24), or by the face's box where no eye is annotated."""
     stages, truth = locate_pack(cascade, pack, np.arange(len(pack)))
@@ -193,6 +202,8 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=30_000, help="faces the networks see")
     parser.add_argument("--coarse-faces", type=int, default=8_000, help="faces of the coarse stages")
     parser.add_argument("--filters", type=int, default=16, help="of each convolution; 128 as published")
+    parser.add_argument("--solver-faces", type=int, default=480, help="faces of each turn of the solver")
+    parser.add_argument("--most", type=int, help="faces of each set to test on, evenly spread; all by default")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
@@ -207,10 +218,11 @@ def main() -> None:
             cascade=replace(settings.cascade, network=network),
             samples=chosen.samples,
             coarse_faces=chosen.coarse_faces,
+            solver_faces=chosen.solver_faces,
             seed=chosen.seed,
         )
         cascades[name] = trained(name, settings, packs, chosen.work)
-    tests = {path.stem: LandmarkPack.load(path) for path in chosen.test}
+    tests = {path.stem: thinned(LandmarkPack.load(path), chosen.most) for path in chosen.test}
     if chosen.table == "speed":
         print_speed(cascades, tests)
     else:

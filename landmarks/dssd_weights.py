@@ -18,6 +18,8 @@ from facerec.landmarks.initial_shapes import InitialShapes, InitialShapeSettings
 from facerec.landmarks.rdssd import Cascade, CascadeSettings
 
 _LEVEL = ("landmark", "offset", "first", "second", "threshold", "leaves", "directions")
+_STEP = ".step"  # what one means in an array of whole numbers
+_PACKED = {"leaves": (0, 1), "directions": (1,)}  # kept in a byte a number, and along which axes they share a step
 _INITIAL = ("centres", "mean", "regression", "modes")
 
 
@@ -40,7 +42,9 @@ def coarse_from_arrays(
             raise InvalidInputError(
                 f"expected an array {name!r} in the weights of a cascade; got {sorted(arrays)[:4]}..."
             )
-        array = np.asarray(arrays[name])
+        array, step = np.asarray(arrays[name]), arrays.get(f"{name}{_STEP}")
+        if step is not None:
+            return np.asarray(array * step, dtype=np.float32)
         return array.astype(np.int64 if array.dtype.kind in "iu" else np.float32)
 
     initial = InitialShapes(settings.initial, *(read(f"initial.{name}") for name in _INITIAL))
@@ -55,13 +59,20 @@ def coarse_from_arrays(
 
 
 def cascade_arrays(cascade: Cascade) -> dict[str, NDArray[Any]]:
-    """What a weight file holds: floats as float16, indices as int16, settings as JSON bytes."""
+    """What a weight file holds: floats as float16, indices as int16, settings as JSON bytes; leaves, which are most of
+    it, and directions in a byte a number, with a step for each direction.
+    """
     arrays = coarse_arrays(cascade.initial, cascade.coarse)
     for number, network in enumerate(cascade.networks):
         for name, tensor in network.state_dict().items():
             arrays[f"network.{number}.{name}"] = tensor.detach().cpu().numpy()
     small: dict[str, NDArray[Any]] = {}
     for name, array in arrays.items():
+        axes = _PACKED.get(name.rpartition(".")[2])
+        if axes is not None:
+            step = np.maximum(np.abs(array).max(axis=axes, keepdims=True), 1e-6) / 127
+            small[name], small[f"{name}{_STEP}"] = np.rint(array / step).astype(np.int8), step.astype(np.float32)
+            continue
         small[name] = array.astype(np.int16 if array.dtype.kind in "iu" else np.float16)
     text = json.dumps(asdict(cascade.settings), sort_keys=True)
     small["settings"] = np.frombuffer(text.encode(), dtype=np.uint8)

@@ -236,7 +236,12 @@ def test_plain_detectors_train_without_the_solver(make_pack: Make, tmp_path: Pat
 
 def test_weights_come_back_from_their_arrays(cascade: Cascade, make_pack: Make) -> None:
     arrays = cascade_arrays(cascade)
-    assert all(a.dtype in (np.float16, np.int16, np.uint8) for a in arrays.values())
+    kinds = {name.rpartition(".")[2]: a.dtype for name, a in arrays.items()}
+    assert (kinds["leaves"], kinds["step"]) == (np.int8, np.float32)
+    assert set(kinds.values()) <= {np.dtype(t) for t in (np.float16, np.int16, np.uint8, np.int8, np.float32)}
+    levels = cascade.coarse[0]
+    stored = arrays["coarse.0.0.leaves"] * arrays["coarse.0.0.leaves.step"]
+    assert np.abs(stored - levels[0].leaves).max() <= arrays["coarse.0.0.leaves.step"].max() / 2 + 1e-9
     json.loads(arrays["settings"].tobytes().decode())
     back = cascade_from_arrays(arrays)
     crops, _ = plain_crops(make_pack(4), np.arange(4))
