@@ -93,7 +93,7 @@ def thinned(pack: LandmarkPack, most: int | None) -> LandmarkPack:
     kept = np.concatenate(
         [r if most is None or len(r) <= most else r[np.linspace(0, len(r) - 1, most).astype(int)] for r in rows]
     )
-    return LandmarkPack(*(getattr(pack, name)[kept] for name in ("images", "points", "state", "yaw", "source")))
+    return pack.rows(kept)
 
 
 def errors_of(cascade: Cascade, pack: LandmarkPack) -> Errors:
@@ -140,8 +140,7 @@ def table_rows(table: str, cascades: dict[str, Cascade], packs: dict[str, Landma
     """Print the table in Markdown, a set of faces a block."""
     for set_name, pack in packs.items():
         for source in np.unique(pack.source):
-            rows = np.flatnonzero(pack.source == source)
-            part = LandmarkPack(*(getattr(pack, n)[rows] for n in ("images", "points", "state", "yaw", "source")))
+            part = pack.rows(np.flatnonzero(pack.source == source))
             print(f"\n{set_name}, {source}: {len(part)} faces\n")
             if table == "occlusion":
                 print_occlusion(cascades, part)
@@ -202,6 +201,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=30_000, help="faces the networks see")
     parser.add_argument("--coarse-faces", type=int, default=8_000, help="faces of the coarse stages")
     parser.add_argument("--filters", type=int, default=16, help="of each convolution; 128 as published")
+    parser.add_argument("--levels", type=int, help="of each fern stage; few leave the refinements more to do")
     parser.add_argument("--solver-faces", type=int, default=480, help="faces of each turn of the solver")
     parser.add_argument("--most", type=int, help="faces of each set to test on, evenly spread; all by default")
     parser.add_argument("--seed", type=int, default=0)
@@ -213,9 +213,10 @@ def main() -> None:
     cascades = {}
     for name, settings in configurations(chosen.table).items():
         network = replace(settings.cascade.network, landmarks=landmarks, filters=chosen.filters)
+        ferns = replace(settings.cascade.ferns, levels=chosen.levels or settings.cascade.ferns.levels)
         settings = replace(
             settings,
-            cascade=replace(settings.cascade, network=network),
+            cascade=replace(settings.cascade, network=network, ferns=ferns),
             samples=chosen.samples,
             coarse_faces=chosen.coarse_faces,
             solver_faces=chosen.solver_faces,

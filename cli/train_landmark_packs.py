@@ -25,13 +25,16 @@ from facerec.cli.options import note, quiet_option
 @click.option(
     "-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the packs."
 )
+@click.option("--sets", is_flag=True, help="A training pack for each set as well (train_SET.npz), to weigh them by.")
 @quiet_option
-def command(ytf: Path, cfp: Path, output: Path, quiet: bool) -> None:
+def command(ytf: Path, cfp: Path, output: Path, sets: bool, quiet: bool) -> None:
     """Write real_train.npz and real_test.npz.
 
     The test people (CFP's folds 7 and 8, every seventh person of YouTube Faces, and their namesakes in either set)
     are in real_test.npz only.
     """
+    import numpy as np
+
     from facerec.landmarks.datasets import held_out_people, join_packs, pack_cfp, pack_points_csv
 
     held_out = held_out_people(ytf, cfp)
@@ -41,3 +44,8 @@ def command(ytf: Path, cfp: Path, output: Path, quiet: bool) -> None:
         )
         pack.save(output / f"{name}.npz")
         note(f"{output / name}.npz: {len(pack)} faces", quiet)
+        if sets and not want_held_out:
+            for source in np.unique(pack.source):
+                part = pack.rows(np.flatnonzero(pack.source == source))
+                part.save(output / f"train_{source}.npz")
+                note(f"{output / f'train_{source}'}.npz: {len(part)} faces", quiet)

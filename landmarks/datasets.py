@@ -69,6 +69,10 @@ class LandmarkPack:
     def __len__(self) -> int:
         return len(self.images)
 
+    def rows(self, chosen: NDArray[np.intp]) -> LandmarkPack:
+        """The faces with these numbers, in that order."""
+        return LandmarkPack(*[getattr(self, name)[chosen] for name in _ARRAYS])
+
     def save(self, path: Path) -> None:
         """Write the pack as npz, uncompressed (grey photographs do not shrink, and reading must be fast)."""
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -155,6 +155,8 @@ class Dssd(nn.Module):
         n, count = shape.shape[:2]
         size = crops.shape[-1]
         read = patches(crops, shape * size - 0.5).reshape(n * count, 1, PATCH_SIZE, PATCH_SIZE)
+        # How bright a patch is says nothing of where its landmark lies.
+        read = read - read.mean(dim=(2, 3), keepdim=True)
         # Recent CPUs multiply bfloat16 twice as fast, and training loses nothing by it; users' may be older.
         with torch.autocast(crops.device.type, torch.bfloat16, enabled=self.training):
             found: Tensor = self.describe(self.convolutions(read.contiguous(memory_format=torch.channels_last)))

@@ -2,7 +2,7 @@
 in turns.
 
 Where this goes beyond the paper: between two turns of the solver, gradients also move the entries of P and C that it
-left other than zero, and what it finds is kept only if faces it has not seen are located no worse by it. With P and C
+left other than zero, and what it finds is kept only if faces it has not seen are located better by it. With P and C
 held still the features learn for detectors that the next turn throws away; a solver that is always believed fits the
 faces it sees (`benchmarks/README.md`).
 """
@@ -46,6 +46,7 @@ from facerec.landmarks.ferns import FernLevel, train_fern_stage
 from facerec.landmarks.initial_shapes import InitialShapes, complete_shapes, normalised
 from facerec.landmarks.markup import MIRRORED_MARKUPS
 from facerec.landmarks.rdssd import CROP_SCALE, CROP_SIZE, RDSSD, Cascade, CascadeSettings, Pyramid, pyramid
+from facerec.landmarks.resume import load_checkpoint, save_checkpoint
 from facerec.landmarks.shape_errors import box_size, mean_distance, nrmse, pupil_distance
 
 NEAR = 0.1
@@ -76,11 +77,11 @@ class DssdTrainSettings:
     cascade: CascadeSettings = RDSSD
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     sharable: SharableSettings = field(default_factory=SharableSettings)
-    coarse_faces: int = 12_000
-    coarse_starts: int = 5
+    coarse_faces: int = 24_000
+    coarse_starts: int = 4
     samples: int = 50_000
     batch: int = 16
-    rounds: int = 4
+    rounds: int = 3
     solver_faces: int = 480
     learning_rate: float = 1e-3
     warm_up: float = 0.03
@@ -147,6 +148,8 @@ def plain_crops(pack: LandmarkPack, rows: NDArray[np.intp]) -> tuple[NDArray[np.
     ]
     return np.asarray(np.stack(crops), dtype=np.uint8), apply_matrix(matrix, pack.points[rows])
 
+
+_BEGIN = (1.0, 0.3, 0.1, 0.03)  # shares of the regressions' weights that P and C may begin with
 
 # Steps that no training reaches: the solver's and the coarse stages' faces are fresh ones.
 _COARSE_STEP, _SOLVER_STEP = 2**31, 2**32
@@ -253,25 +256,41 @@ def linear_detectors(
     return found
 
 
+def begin_detectors(
+    cascade: Cascade, prepared: Sequence[_Prepared], unseen: Sequence[_Prepared], network: int, seed: int
+) -> float:
+    """Set P and C of one network to begin with: W of support vector regressions, split by its singular vectors.
+
+    Regressions on features that have learnt nothing yet fit the faces they see and spoil others, so C is made as small
+    as unseen faces want it, but not zero: gradients need something to begin with.
+
+    Returns:
+        What C was multiplied by.
+    """
+    own = cascade.networks[network]
+    assert isinstance(own, Dssd)
+    stage = next(k for k in range(len(cascade.settings.fine)) if cascade.settings.network_of(k) == network)
+    # Only at its first stage: the later ones of a shared network stand where an unset one leaves them, nowhere.
+    features, targets, known = _gather(cascade, prepared, [stage])
+    basis, weights = split_detectors(linear_detectors(features, targets, known, seed), cascade.settings.network.latent)
+    left = {}
+    for share in _BEGIN:
+        own.set_detectors(basis, share * weights)
+        left[share] = distance_left(cascade, unseen)
+    best = min(left, key=lambda share: left[share])
+    own.set_detectors(basis, best * weights)
+    return best
+
+
 def solve_detectors(
-    cascade: Cascade,
-    prepared: Sequence[_Prepared],
-    network: int,
-    settings: DssdTrainSettings,
-    *,
-    first: bool,
+    cascade: Cascade, prepared: Sequence[_Prepared], network: int, settings: DssdTrainSettings
 ) -> SharableDetectors:
-    """P and C of one network by the solver, begun from support vector regressions or from what they are, and set."""
+    """P and C of one network by the solver, begun from what they are, and set."""
     own = cascade.networks[network]
     assert isinstance(own, Dssd)
     using = [stage for stage in range(len(cascade.settings.fine)) if cascade.settings.network_of(stage) == network]
-    # The first time the later stages of a shared network stand where an unset one leaves them: nowhere.
-    features, targets, known = _gather(cascade, prepared, using[:1] if first else using)
-    if first:
-        start = linear_detectors(features, targets, known, settings.seed)
-        basis, weights = split_detectors(start, cascade.settings.network.latent)
-    else:
-        basis, weights = (part.detach().cpu().numpy().astype(np.float64) for part in own.detectors())
+    features, targets, known = _gather(cascade, prepared, using)
+    basis, weights = (part.detach().cpu().numpy().astype(np.float64) for part in own.detectors())
     # A point's weight falls with its distance, as in the loss of the gradients (`refinement_loss`): by plain squares a
     # few faces that the coarse stages lost would decide, and detectors for them spoil all others.
     distance = np.maximum(np.linalg.norm(targets, axis=2), NEAR)
@@ -530,12 +549,12 @@ def _solve(
     for number, network in enumerate(cascade.networks):
         assert isinstance(network, Dssd)
         if first:
-            solve_detectors(cascade, prepared[:seen], number, settings, first=True)
+            share = begin_detectors(cascade, prepared[:seen], unseen, number, settings.seed)
+            say(f"network {number + 1} begins with {share:g} of support vector regressions")
         stood, before = distance_left(cascade, unseen), [part.detach().clone() for part in network.detectors()]
-        found = solve_detectors(cascade, prepared[:seen], number, settings, first=False)
+        found = solve_detectors(cascade, prepared[:seen], number, settings)
         stands = distance_left(cascade, unseen)
-        # The first time there is nothing learnt yet that could be spoilt.
-        believed = first or stands <= stood
+        believed = stands < stood
         p, c = found.sparsity
         say(f"round {turn}, network {number + 1}: J {found.objective[0]:.4f} -> {found.objective[-1]:.4f}, zeros in P "
             f"{100 * p:.0f} %, in C {100 * c:.0f} %, unseen faces {stood:.3f} -> {stands:.3f} half patches"
@@ -579,10 +598,6 @@ def _train_step(
     return {name: float(part.detach()) for name, part in parts.items()}
 
 
-def _settings_json(settings: DssdTrainSettings) -> str:
-    return json.dumps(asdict(settings), sort_keys=True)
-
-
 def _save(
     path: Path,
     settings: DssdTrainSettings,
@@ -594,7 +609,6 @@ def _save(
     solved: int,
 ) -> None:
     state = {
-        "settings": _settings_json(settings),
         "networks": cascade.networks.state_dict(),
         "optimizer": optimizer.state_dict(),
         "step": step,
@@ -602,20 +616,13 @@ def _save(
         "coarse_seconds": coarse,
         "solved": solved,
     }
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    save_checkpoint(path, settings, state)
 
 
 def _restore(
     path: Path, settings: DssdTrainSettings, cascade: Cascade, optimizer: torch.optim.Optimizer
 ) -> tuple[int, float, float, int]:
-    state = torch.load(path, weights_only=True, map_location="cpu")
-    if state["settings"] != _settings_json(settings):
-        raise InvalidInputError(
-            f"{path}: expected a checkpoint of the same settings {_settings_json(settings)}; got {state['settings']}; "
-            "use another run folder to start anew"
-        )
+    state = load_checkpoint(path, settings)
     cascade.networks.load_state_dict(state["networks"])
     optimizer.load_state_dict(state["optimizer"])
     return int(state["step"]), float(state["seconds"]), float(state["coarse_seconds"]), int(state["solved"])

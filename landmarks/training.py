@@ -6,11 +6,10 @@ import copy
 import csv
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +54,7 @@ from facerec.landmarks.heatmaps import (
     peak_share_log_odds,
 )
 from facerec.landmarks.markup import IBUG68_MIRROR, IBUG68_OUTER_EYE_CORNERS
+from facerec.landmarks.resume import load_checkpoint, save_checkpoint
 from facerec.landmarks.workers import Workers
 
 SCHEDULES = {"fast": FAST_SHARES, "published": (1 / 3, 1 / 3, 1 / 3), "last": (0.0, 0.0, 1.0)}
@@ -375,10 +375,6 @@ def _train_step(
     return {name: float(part.detach()) for name, part in parts.items()}
 
 
-def _settings_json(settings: TrainSettings) -> str:
-    return json.dumps(asdict(settings), sort_keys=True)
-
-
 def _save(
     path: Path,
     settings: TrainSettings,
@@ -390,7 +386,6 @@ def _save(
     seconds: float,
 ) -> None:
     state = {
-        "settings": _settings_json(settings),
         "network": network.state_dict(),
         "averaged": averaged.network.state_dict(),
         "averaged_steps": averaged.steps,
@@ -399,9 +394,7 @@ def _save(
         "step": step,
         "seconds": seconds,
     }
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    save_checkpoint(path, settings, state)
 
 
 def _restore(
@@ -412,13 +405,7 @@ def _restore(
     optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
 ) -> tuple[int, float]:
-    state = torch.load(path, weights_only=True, map_location="cpu")
-    if state["settings"] != _settings_json(settings):
-        raise InvalidInputError(
-            f"{path}: expected a checkpoint of the same settings {_settings_json(settings)}; "
-            f"got {state['settings']}; "
-            "use another run folder to start anew"
-        )
+    state = load_checkpoint(path, settings)
     network.load_state_dict(state["network"])
     averaged.network.load_state_dict(state["averaged"])
     averaged.steps = state["averaged_steps"]

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.resume import load_checkpoint, save_checkpoint
 from facerec.recognition.resnet import DIMENSION, FaceResNet, network_input
 from facerec.recognition.texture_set import is_calibration_person
 from facerec.recognition.view_set import ViewSet
@@ -276,11 +277,12 @@ def train_resnet(
     )
     step, spent = 0, 0.0
     if checkpoint is not None and checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
+        saved = load_checkpoint(checkpoint, training)
         network.load_state_dict(saved["network"])
         classes.load_state_dict(saved["classes"])
         optimizer.load_state_dict(saved["optimizer"])
-        average, step, spent = saved["average"], int(saved["step"]), float(saved["spent"])
+        average = {name: value.to(device) for name, value in saved["average"].items()}
+        step, spent = int(saved["step"]), float(saved["spent"])
         generator.set_state(saved["generator"])
 
     def averaged() -> FaceResNet:
@@ -342,9 +344,7 @@ def train_resnet(
                 "generator": generator.get_state(),
             }
             checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            partial = checkpoint.with_suffix(".partial")
-            torch.save(state, partial)
-            partial.replace(checkpoint)
+            save_checkpoint(checkpoint, training, state)
     return mixed(averaged(), start, training.start_share)
 
 

@@ -180,6 +180,15 @@ def test_points_files_with_other_columns_are_refused(tmp_path: Path, make_pack: 
         list(read_points_csv(file))
 
 
+def test_chosen_rows_make_a_pack(make_pack: Make) -> None:
+    pack = make_pack(5)
+    part = pack.rows(np.array([3, 1]))
+    assert len(part) == 2
+    assert np.array_equal(part.images, pack.images[[3, 1]])
+    assert np.array_equal(part.points, pack.points[[3, 1]], equal_nan=True)
+    assert part.source.tolist() == pack.source[[3, 1]].tolist()
+
+
 def test_joined_packs_hold_all_faces(make_pack: Make) -> None:
     joined = join_packs(make_pack(2, source="a"), make_pack(3, source="bcd"))
     assert joined.source.tolist() == ["a", "a", "bcd", "bcd", "bcd"]

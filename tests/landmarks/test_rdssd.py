@@ -163,6 +163,8 @@ def test_detectors_that_spoil_unseen_faces_are_not_kept(
         network.set_detectors(basis * (100 if spoilt else 1), weights)
         return SharableDetectors(basis, weights, (1.0, 0.5))
 
+    if not spoilt:
+        network.set_detectors(before[0].numpy() * 100, before[1].numpy())
     monkeypatch.setattr(rdssd_training, "solve_detectors", solve)
     said: list[str] = []
     source, settings = CropSource([(make_pack(5), 1.0)], TRAIN), replace(TRAIN, solver_faces=40)

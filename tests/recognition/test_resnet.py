@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -223,6 +224,8 @@ def test_training_teaches_resumes_and_repeats(tmp_path: Path, monkeypatch: pytes
         train_resnet(data, net, training, tmp_path / "b.pt", report=stop, every=1)
     resumed = train_resnet(data, net, training, tmp_path / "b.pt")
     np.testing.assert_array_equal(embed(resumed, views()), embed(one, views()))
+    with pytest.raises(InvalidInputError, match="same settings"):
+        train_resnet(data, net, replace(training, rate=2e-3), tmp_path / "b.pt")
     figures = view_figures(one, data)
     assert {"fp_auc_p", "fp_rank1_pwlr", "ff_auc_w", "ff_rank1_lr"} <= set(figures)
     assert all(0 <= value <= 1 for value in figures.values())
