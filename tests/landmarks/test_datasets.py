@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facerec.cli.main import run
 from facerec.landmarks.datasets import (
     HIDDEN,
     NOT_ANNOTATED,
@@ -119,6 +120,19 @@ def test_no_held_out_person_gets_into_a_training_pack(tmp_path: Path, make_pack:
     assert {int(v) for v in test.images[:, 96, 96]} == {101}
     with pytest.raises(InvalidInputError, match="at least one face"):
         pack_points_csv(file, {person_key(n) for n in ("Ann_A", "Bob_B", "Cy_C")})
+
+
+def test_the_command_packs_each_set_as_well_where_asked_to(tmp_path: Path, make_pack: Make) -> None:
+    points = make_pack(1).points[0]
+    points_csv(tmp_path / "ytf", ["Ann_A", "Bob_B", "Cy_C"], points)  # the first of seven is held back
+    cfp_tree(tmp_path / "cfp", points, ["Ann A", "Dee D"])
+    out = tmp_path / "packs"
+    arguments = ["--ytf", str(tmp_path / "ytf"), "--cfp", str(tmp_path / "cfp"), "-o", str(out), "--sets"]
+    assert run(["train", "landmark-packs", *arguments]) == 0
+    assert len(LandmarkPack.load(out / "real_train.npz")) == 4
+    assert len(LandmarkPack.load(out / "real_test.npz")) == 3
+    sizes = {path.stem: len(LandmarkPack.load(path)) for path in out.glob("train_*.npz")}
+    assert sizes == {"train_ytf": 2, "train_cfp-frontal": 1, "train_cfp-profile": 1}
 
 
 def test_packed_faces_are_centred_and_of_one_size(tmp_path: Path, make_pack: Make) -> None:
