@@ -48,7 +48,7 @@ class FernSettings:
     pixels: int = 400
     radius: float = 0.15
     shrinkage: float = 300.0
-    rank: int = 24
+    rank: int = 20
 
     def __post_init__(self) -> None:
         if min(self.levels, self.ferns, self.features, self.rank) < 1 or self.pixels < 2 or self.features > 8:
