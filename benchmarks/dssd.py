@@ -14,6 +14,7 @@ those of the data at hand by `facerec train landmark-packs`. The defaults are sm
 from __future__ import annotations
 
 import argparse
+import hashlib
 import shutil
 import time
 from dataclasses import replace
@@ -30,6 +31,7 @@ from facerec.landmarks.datasets import LandmarkPack
 from facerec.landmarks.public_sets import cofw_from_ibug68
 from facerec.landmarks.rdssd import CROP_SCALE, CROP_SIZE, DSSD, RDSSD, RDSSD_STAR, Cascade
 from facerec.landmarks.rdssd_training import DssdTrainSettings, locate_pack, plain_crops, train_cascade
+from facerec.landmarks.resume import settings_json
 from facerec.landmarks.shape_errors import mean_distance, nrmse, pupil_distance
 
 Errors = NDArray[np.float64]
@@ -70,8 +72,8 @@ def configurations(table: str) -> dict[str, DssdTrainSettings]:
 
 def trained(name: str, settings: DssdTrainSettings, packs: list[LandmarkPack], work: Path) -> Cascade:
     """The cascade of a configuration, from its run folder or trained now."""
-    slug = "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-")
-    folder = work / slug
+    # Tables share cascades: "with", "recurrent" and "R-DSSD" are the same one.
+    folder = work / hashlib.sha256(settings_json(settings).encode()).hexdigest()[:12]
     folder.mkdir(parents=True, exist_ok=True)
     # Coarse stages do not depend on what most tables compare, so they are learnt once.
     shared = work / f"coarse-{len(settings.cascade.coarse)}.npz"
