@@ -209,7 +209,8 @@ def command(
         errors=errors,
         command=_described(packs, settings.samples, settings.network.width, schedule, seed, max_minutes, start)
         + ("" if losses == "godp-a" else f" --losses {losses}")
-        + (f" --yaw-edges {yaw_edges}" if edges else ""),
+        + (f" --yaw-edges {yaw_edges}" if edges else "")
+        + ("" if rate is None else f" --rate {rate:g}"),
         root=weights_root,
     )
     click.echo(f"{record.file} {record.bytes} bytes sha256 {record.sha256}")

@@ -693,7 +693,7 @@ def export_cascade(
     """
     metric = {f"{source}_{key}": round(value, 5) for source, found in errors.items() for key, value in found.items()}
     settings = cascade.settings
-    own = all(source.removeprefix("turned-").startswith(("cfp", "ytf")) for source in sources)
+    own = all(source.removeprefix("turned-").startswith(("cfp", "ytf", "rendered")) for source in sources)
     return save_weights(
         "landmarks",
         name,
