@@ -1,0 +1,1 @@
+"""Learning what recognises faces: nothing here meets a photograph at run time."""

@@ -1,0 +1,294 @@
+"""Training the face network: margin softmax over people on looks of every kind, from dlib's network on."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from facerec.frontalize.face_model import FaceModel
+from facerec.landmarks.resume import load_checkpoint, save_checkpoint
+from facerec.recognition.resnet import DIMENSION, FaceResNet
+from facerec.recognition.training.batched_views import BatchedViews
+from facerec.recognition.training.faces import Faces
+from facerec.recognition.training.looks import DisturbanceSettings, LookMaker, LookSettings, disturb, network_input_of
+from facerec.recognition.views import FACE_FRAME
+
+SAVE_EVERY = 180.0
+"""Seconds between two checkpoints."""
+
+
+@dataclass(frozen=True)
+class ResNetTraining:
+    """Settings of the training.
+
+    Attributes:
+        steps, batch: 6,000 batches of 384 show each picture about thirty times.
+        rate: top of the learning rate of the network, class_rate that of the people's centres. warm_up: steps over
+            which they rise; then they fall as a cosine. decay: weight decay.
+        scale, margin: of the margin softmax (CosFace).
+        teacher_weight: of 1 - cosine to what the start network gives for a near-frontal picture's photograph or for
+            its person's mean, half and half; only for people with several pictures, whom it tells apart.
+        shares: how often the faces of each source are drawn; within a source every person as often as the root of
+            the number of their pictures, and pictures beyond 35 degrees profile_weight times as often.
+        reuse: how often a look is disturbed and shown before it is made anew; more than 1 spares a CPU.
+        averaging: decay a step of the running mean of the weights, which is the result.
+    """
+
+    steps: int = 6000
+    batch: int = 384
+    rate: float = 6e-4
+    class_rate: float = 3e-3
+    warm_up: int = 150
+    decay: float = 1e-2
+    scale: float = 40.0
+    margin: float = 0.3
+    teacher_weight: float = 1.0
+    frontal: float = 30.0
+    profile_weight: float = 2.5
+    shares: tuple[tuple[str, float], ...] = (
+        ("celeba", 0.40),
+        ("cfp-frontal", 0.06),
+        ("cfp-profile", 0.12),
+        ("ytf", 0.06),
+        ("lfw-colour", 0.10),
+        ("all-age-faces", 0.16),
+        ("utkface", 0.10),
+    )
+    reuse: int = 3
+    averaging: float = 0.998
+    looks: LookSettings = field(default_factory=LookSettings)
+    disturbance: DisturbanceSettings = field(default_factory=DisturbanceSettings)
+    seed: int = 0
+
+
+def photo_vectors(network: FaceResNet, views: BatchedViews, faces: Faces, batch: int = 256) -> NDArray[np.float32]:
+    """(N, D) vectors, not normalised, of the photographs."""
+    out = []
+    with torch.inference_mode():
+        for start in range(0, len(faces), batch):
+            rows = torch.arange(start, min(len(faces), start + batch), device=faces.crops.device)
+            crops = faces.crops[rows].permute(0, 3, 1, 2).float() / 255
+            out.append(network(_input(views.photo(crops, faces.fit.rows(rows)))).float().cpu())
+    return np.asarray(torch.cat(out).numpy(), dtype=np.float32)
+
+
+def _input(looks: Tensor) -> Tensor:
+    return network_input_of(looks).contiguous(memory_format=torch.channels_last)
+
+
+def describe_faces(
+    network: FaceResNet, views: BatchedViews, faces: Faces, min_seen: float, batch: int = 128
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Cells (N, 3, D) of unit length (photograph and its mirror image, left half, right half) and which were seen."""
+    cells, known = [], []
+    with torch.inference_mode():
+        for start in range(0, len(faces), batch):
+            rows = torch.arange(start, min(len(faces), start + batch), device=faces.crops.device)
+            crops = faces.crops[rows].permute(0, 3, 1, 2).float() / 255
+            fit = faces.fit.rows(rows)
+            photo = views.photo(crops, fit)
+            geometry = views.geometry(fit.shape, fit.expression)
+            pixels, seen = views.frontal(*views.lift(crops, fit, views.surface(geometry, fit.rotation)))
+            side = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
+            looks = [photo, photo.flip(3), views.half(pixels, seen, side), views.half(pixels, seen, ~side)]
+            vectors = network(_input(torch.cat(looks))).float().view(4, len(rows), -1)
+            vectors = F.normalize(vectors, dim=2)
+            own = torch.stack([F.normalize(vectors[0] + vectors[1], dim=1), vectors[2], vectors[3]], dim=1)
+            shares = views.shares(seen) >= min_seen
+            usable = torch.cat([torch.ones_like(shares[:, :1]), shares], dim=1)
+            cells.append((own * usable[..., None]).cpu().numpy())
+            known.append(usable.cpu().numpy())
+    return np.concatenate(cells), np.concatenate(known)
+
+
+def row_chances(faces: Faces, training: ResNetTraining) -> NDArray[np.float64]:
+    """(N,) chance of each face to be drawn."""
+    person = np.unique(faces.person, return_inverse=True)[1]
+    weight = 1.0 / np.sqrt(np.bincount(person)[person])
+    weight = weight * np.where(np.abs(faces.yaw) > 35, training.profile_weight, 1.0)
+    chance = np.zeros(len(faces))
+    for source, share in training.shares:
+        mine = faces.source == source
+        if mine.any():
+            chance[mine] = share * weight[mine] / weight[mine].sum()
+    return np.asarray(chance / chance.sum())
+
+
+class _Centres(nn.Module):
+    """A centre for each person."""
+
+    def __init__(self, centres: Tensor) -> None:
+        super().__init__()
+        self.centres = nn.Parameter(centres)
+
+
+def train_resnet(
+    faces: Faces,
+    start: FaceResNet,
+    training: ResNetTraining | None = None,
+    checkpoint: Path | None = None,
+    max_minutes: float | None = None,
+    report: Callable[[int, dict[str, float], FaceResNet], None] | None = None,
+    every: int = 100,
+) -> FaceResNet:
+    """Train where the faces are (CPU or GPU); returns the network with averaged weights.
+
+    Args:
+        faces: who to learn from.
+        start: the network to begin with, whose vectors are the people's first centres and the teacher's.
+        training: see there.
+        checkpoint: file to resume from and to write every few minutes.
+        max_minutes: the schedule follows the clock when this runs out before the steps do.
+        report: called every `every` steps with the losses and the averaged network.
+    """
+    training = training or ResNetTraining()
+    device = faces.crops.device
+    generator = torch.Generator(device=device).manual_seed(training.seed)
+    views = BatchedViews(FaceModel.load(), FACE_FRAME, device)
+    maker = LookMaker(views, training.looks, generator)
+    network = deepcopy(start)
+    network = network.train().requires_grad_(True).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    names, person = np.unique(faces.person, return_inverse=True)
+    vectors = photo_vectors(network, views, faces)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    clear = np.abs(faces.yaw) < training.frontal
+    mean = np.zeros((len(names), DIMENSION), dtype=np.float32)
+    np.add.at(mean, person, vectors * np.where(clear, 1.0, 0.2).astype(np.float32)[:, None])
+    mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
+    taught, means = torch.from_numpy(vectors).to(device), torch.from_numpy(mean).to(device)
+    several = torch.from_numpy(np.bincount(person)[person] > 1).to(device)
+    labels, is_clear = torch.from_numpy(person).to(device), torch.from_numpy(clear).to(device)
+    classes = _Centres(means.clone())
+    average = {k: v.detach().clone() for k, v in network.state_dict().items()}
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": list(network.parameters()), "top": training.rate},
+            {"params": list(classes.parameters()), "top": training.class_rate, "weight_decay": 0.0},
+        ],
+        lr=training.rate,
+        weight_decay=training.decay,
+    )
+    chance = row_chances(faces, training)
+    step, spent = 0, 0.0
+    if checkpoint is not None and checkpoint.exists():
+        saved = load_checkpoint(checkpoint, training)
+        network.load_state_dict(saved["network"])
+        classes.load_state_dict(saved["classes"])
+        optimizer.load_state_dict(saved["optimizer"])
+        average = {name: value.to(device) for name, value in saved["average"].items()}
+        step, spent = int(saved["step"]), float(saved["spent"])
+        generator.set_state(saved["generator"].cpu())
+
+    def averaged() -> FaceResNet:
+        copy = FaceResNet(start.places is not None)
+        copy.load_state_dict({k: v.float().cpu() for k, v in average.items()})
+        return copy.eval()
+
+    def save() -> None:
+        if checkpoint is None:
+            return
+        state = {
+            "network": network.state_dict(),
+            "classes": classes.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "average": average,
+            "step": step,
+            "spent": spent + time.monotonic() - started,
+            "generator": generator.get_state(),
+        }
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(checkpoint, training, state)
+
+    started = last_saved = time.monotonic()
+    totals = torch.zeros(3, device=device)
+    pool: tuple[Tensor, Tensor] | None = None
+    while step < training.steps:
+        minutes = (spent + time.monotonic() - started) / 60
+        done = max(step / training.steps, minutes / max_minutes if max_minutes else 0.0)
+        if done >= 1.0:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = group["top"] * min(1.0, (step + 1) / training.warm_up) * 0.5 * (1 + math.cos(math.pi * done))
+        # Which faces a batch holds depends on seed and step alone.
+        rng = np.random.default_rng([training.seed, step])
+        with torch.no_grad():
+            fresh = training.batch if pool is None else max(1, training.batch // training.reuse)
+            rows = torch.from_numpy(rng.choice(len(faces), fresh, p=chance)).to(device)
+            looks = maker.draw(faces, rows)
+            if training.reuse > 1:
+                pool = _refreshed(pool, rows, looks, training, step)
+                drawn = torch.from_numpy(rng.choice(len(pool[0]), training.batch)).to(device)
+                rows, looks = pool[0][drawn], pool[1][drawn]
+            looks = disturb(looks, FACE_FRAME.neutral, training.disturbance, generator)
+            inputs = _input(looks)
+            own = torch.rand(len(rows), generator=generator, device=device) < 0.5
+            label = labels[rows]
+            target = torch.where((own & is_clear[rows])[:, None], taught[rows], means[label])
+        with torch.autocast(device.type, torch.bfloat16):
+            vectors_now = network(inputs)
+        direction = F.normalize(vectors_now.float(), dim=1)
+        cosine = direction @ F.normalize(classes.centres, dim=1).T
+        scores = training.scale * cosine
+        index = torch.arange(len(label), device=device)
+        scores[index, label] = scores[index, label] - training.scale * training.margin
+        softmax = F.cross_entropy(scores, label)
+        known = several[rows].float()
+        teacher = ((1 - (direction * target).sum(dim=1)) * known).sum() / known.sum().clamp(min=1)
+        loss = softmax + training.teacher_weight * teacher
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimizer.step()
+        step += 1
+        with torch.no_grad():
+            keep = min(training.averaging, step / (10 + step))
+            torch._foreach_lerp_([average[k] for k in average], [network.state_dict()[k] for k in average], 1 - keep)
+            right = (scores.argmax(1) == label).float().mean()
+            totals += torch.stack([softmax.detach(), teacher.detach(), right]) / every
+        if step % every == 0:
+            if report is not None:
+                values = dict(zip(("softmax", "teacher", "right"), totals.tolist(), strict=True))
+                report(step, {**values, "minutes": minutes, "done": done}, averaged())
+            totals.zero_()
+        if time.monotonic() - last_saved > SAVE_EVERY:
+            last_saved = time.monotonic()
+            save()
+    save()
+    return averaged()
+
+
+def _refreshed(
+    pool: tuple[Tensor, Tensor] | None, rows: Tensor, looks: Tensor, training: ResNetTraining, step: int
+) -> tuple[Tensor, Tensor]:
+    """The pool of looks with the oldest replaced by new ones; it grows to eight batches."""
+    if pool is None or len(pool[0]) < 8 * training.batch:
+        return (rows, looks) if pool is None else (torch.cat([pool[0], rows]), torch.cat([pool[1], looks]))
+    first = (step * len(rows)) % (len(pool[0]) - len(rows) + 1)
+    pool[0][first : first + len(rows)] = rows
+    pool[1][first : first + len(rows)] = looks
+    return pool
+
+
+def mixed(trained: FaceResNet, start: FaceResNet, share: float) -> FaceResNet:
+    """A network whose weights are `share` those of `start` and the rest those of `trained`."""
+    theirs, mine = start.state_dict(), trained.state_dict()
+    out = FaceResNet(trained.places is not None)
+    out.load_state_dict({name: torch.lerp(mine[name], theirs[name].to(mine[name].dtype), share) for name in mine})
+    return out.eval()
+
+
+def centre(network: FaceResNet, vectors: NDArray[np.float32], clear: NDArray[np.bool_]) -> None:
+    """Take off in `network`'s head what it gives for all clear photographs alike."""
+    with torch.no_grad():
+        mean = torch.from_numpy(vectors[clear].mean(axis=0)).to(network.head.bias.device)
+        network.head.bias.sub_(mean)
