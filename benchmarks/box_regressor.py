@@ -17,8 +17,6 @@ import cv2
 import numpy as np
 import torch
 
-from facerec.landmarks.box_regressor import BoxRegressor
-from facerec.landmarks.boxes import aflw_box, completed_by_mirror
 from facerec.landmarks.datasets import (
     held_out_people,
     person_key,
@@ -26,7 +24,9 @@ from facerec.landmarks.datasets import (
     read_cfp,
     read_points_csv,
 )
-from facerec.landmarks.detector import FaceDetector
+from facerec.landmarks.detection.box_regressor import BoxRegressor
+from facerec.landmarks.detection.boxes import aflw_box, completed_by_mirror
+from facerec.landmarks.detection.detector import FaceDetector
 from facerec.landmarks.detector_scenes import HELD_OUT_CFP
 from facerec.landmarks.image import read_image
 from facerec.landmarks.landmarker import Landmarker, LandmarkerSettings

@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 import torch
 
-from facerec.landmarks.detector import DetectorSettings, FaceDetector
+from facerec.landmarks.detection.detector import DetectorSettings, FaceDetector
 from facerec.landmarks.detector_scenes import HELD_OUT_CFP, AnnotatedPicture, background_files, cfp_pictures, read_rgb
 from facerec.landmarks.finder import FaceFinder, evidence, load_judge
 from facerec.landmarks.landmarker import Landmarker

@@ -20,7 +20,8 @@ import cv2
 import numpy as np
 import torch
 
-from facerec.landmarks.detector import FaceDetector
+from facerec.landmarks.detection.detector import FaceDetector
+from facerec.landmarks.detection.detectors import Detector
 from facerec.landmarks.detector_scenes import (
     HELD_OUT_CFP,
     AnnotatedPicture,
@@ -30,7 +31,6 @@ from facerec.landmarks.detector_scenes import (
     held_out_frame_people,
     read_rgb,
 )
-from facerec.landmarks.detectors import Detector
 from facerec.landmarks.finder import FaceFinder
 from facerec.landmarks.types import Box, Image
 

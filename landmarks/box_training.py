@@ -14,8 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from facerec.landmarks.box_regressor import CROP_SCALE, CROP_SIZE, BoxNetwork, encoded
-from facerec.landmarks.boxes import aflw_box, completed_by_mirror
 from facerec.landmarks.crop import Roi, apply_matrix, cut, grey, warp_matrix
 from facerec.landmarks.datasets import (
     cfp_names,
@@ -25,6 +23,8 @@ from facerec.landmarks.datasets import (
     read_cfp,
     read_points_csv,
 )
+from facerec.landmarks.detection.box_regressor import CROP_SCALE, CROP_SIZE, BoxNetwork, encoded
+from facerec.landmarks.detection.boxes import aflw_box, completed_by_mirror
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.godp import normalize_roi
 from facerec.landmarks.image import read_image

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from facerec.landmarks.checkpoint import WeightRecord, save_weights
-from facerec.landmarks.detector import (
+from facerec.landmarks.detection.detector import (
     STRIDES,
     DetectorNetwork,
     DetectorSettings,

@@ -25,16 +25,8 @@ from facerec.landmarks.datasets import (
     read_cfp,
     read_points_csv,
 )
-from facerec.landmarks.detector import DetectorSettings, FaceDetector
-from facerec.landmarks.detector_scenes import background_files
-from facerec.landmarks.detector_training import DetectorTraining
-from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.finder import Evidence, FinderRule, evidence, learn_rule
-from facerec.landmarks.image import read_image
-from facerec.landmarks.landmarker import Landmarker
-from facerec.landmarks.markup import cfp_to_ibug68
-from facerec.landmarks.types import Box, Image
-from facerec.landmarks.verifier import (
+from facerec.landmarks.detection.detector import DetectorSettings, FaceDetector
+from facerec.landmarks.detection.verifier import (
     NETWORKS,
     PATCH_SIZE,
     Verifier,
@@ -43,6 +35,14 @@ from facerec.landmarks.verifier import (
     patch,
     train_verifier,
 )
+from facerec.landmarks.detector_scenes import background_files
+from facerec.landmarks.detector_training import DetectorTraining
+from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.finder import Evidence, FinderRule, evidence, learn_rule
+from facerec.landmarks.image import read_image
+from facerec.landmarks.landmarker import Landmarker
+from facerec.landmarks.markup import cfp_to_ibug68
+from facerec.landmarks.types import Box, Image
 
 T = TypeVar("T")
 Report = Callable[[str], None]

@@ -240,7 +240,7 @@ def lift_located(pictures: Sequence[Picture], landmarks: str = "godp") -> Iterat
     LFW's pictures are aligned crops, often cut at chin and forehead: where the detector finds nothing in one, the
     middle of the picture is taken for the face.
     """
-    from facerec.landmarks.detector import FaceDetector
+    from facerec.landmarks.detection.detector import FaceDetector
     from facerec.landmarks.landmarker import Landmarker
 
     model, detector, landmarker = FaceModel.load(), FaceDetector.load(), Landmarker.load(landmarks)

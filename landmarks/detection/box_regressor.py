@@ -1,8 +1,8 @@
 """The box regressor: from any detector's box to the boxes that facerec means.
 
 Detectors disagree about what a face's box is: to the hair line or to the brows, with ears or without. A small network
-looks at the picture around a box and says where the AFLW-style box (`facerec.landmarks.boxes`) and the tight box of
-the 68 landmarks lie, the one that the landmark network was trained on.
+looks at the picture around a box and says where the AFLW-style box (`facerec.landmarks.detection.boxes`) and the tight
+box of the 68 landmarks lie, the one that the landmark network was trained on.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from facerec.landmarks.boxes import landmark_box
 from facerec.landmarks.checkpoint import load_weights
 from facerec.landmarks.crop import Roi, cut, grey
+from facerec.landmarks.detection.boxes import landmark_box
 from facerec.landmarks.errors import DeviceError, InvalidInputError
 from facerec.landmarks.godp import normalize_roi
 from facerec.landmarks.types import Box, Image, Landmarks, check_image

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from facerec.landmarks.detection.onnx_detectors import OnnxDetectorSettings, ScrfdDetector, YunetDetector
 from facerec.landmarks.errors import DeviceError, InvalidInputError
-from facerec.landmarks.onnx_detectors import OnnxDetectorSettings, ScrfdDetector, YunetDetector
 from facerec.landmarks.types import Box
 
 onnx = pytest.importorskip("onnx", reason="needs onnx to build a small network")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facerec.landmarks.box_regressor import (
+from facerec.landmarks.box_training import STORED_SIZE, BoxFace, BoxTraining, train_box_regressor, training_crop
+from facerec.landmarks.crop import Roi
+from facerec.landmarks.detection.box_regressor import (
     CROP_SIZE,
     BoxNetwork,
     BoxRegressor,
@@ -14,8 +16,6 @@ from facerec.landmarks.box_regressor import (
     encoded,
     regressor_arrays,
 )
-from facerec.landmarks.box_training import STORED_SIZE, BoxFace, BoxTraining, train_box_regressor, training_crop
-from facerec.landmarks.crop import Roi
 from facerec.landmarks.errors import DeviceError, InvalidInputError
 from facerec.landmarks.types import Box
 

@@ -22,7 +22,7 @@ from facerec.landmarks.image import read_image
 from facerec.landmarks.types import Box, Image, check_image
 
 if TYPE_CHECKING:
-    from facerec.landmarks.box_regressor import BoxRegressor
+    from facerec.landmarks.detection.box_regressor import BoxRegressor
 
 DETECTORS: dict[str, str] = {
     "facerec": "the package's own, from frontal to profile",
@@ -154,8 +154,8 @@ def load_detector(name: str = DEFAULT_DETECTOR, device: str = "cpu") -> ChosenDe
         DeviceError: the device is not there.
     """
     # Late: the networks need torch, the names above do not.
-    from facerec.landmarks.box_regressor import BoxRegressor
-    from facerec.landmarks.detector import FaceDetector
+    from facerec.landmarks.detection.box_regressor import BoxRegressor
+    from facerec.landmarks.detection.detector import FaceDetector
 
     if name == "facerec":
         return ChosenDetector(FaceDetector.load(device=device), name, (_recorded("detector"),), candidates=True)
@@ -171,7 +171,7 @@ def load_detector(name: str = DEFAULT_DETECTOR, device: str = "cpu") -> ChosenDe
         # one.
         name = kind
     elif kind in ("yunet", "scrfd") and file:
-        from facerec.landmarks.onnx_detectors import ScrfdDetector, YunetDetector
+        from facerec.landmarks.detection.onnx_detectors import ScrfdDetector, YunetDetector
 
         detector = (YunetDetector if kind == "yunet" else ScrfdDetector).load(path, device)
         name = f"{kind}:{path.name}"

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facerec.landmarks.detector import non_maximum_suppression
+from facerec.landmarks.detection.detector import non_maximum_suppression
 from facerec.landmarks.errors import DeviceError, InvalidInputError
 from facerec.landmarks.types import Box, Image, check_image
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facerec.landmarks import detectors
-from facerec.landmarks.box_regressor import BoxRegressor, RegressedBox
-from facerec.landmarks.detector import FaceDetector
-from facerec.landmarks.detectors import (
+from facerec.landmarks.detection import detectors
+from facerec.landmarks.detection.box_regressor import BoxRegressor, RegressedBox
+from facerec.landmarks.detection.detector import FaceDetector
+from facerec.landmarks.detection.detectors import (
     DEFAULT_DETECTOR,
     DETECTORS,
     RegressedDetector,
@@ -137,7 +137,7 @@ def test_an_unknown_detector_is_refused_and_the_known_ones_named(name: str) -> N
 
 
 def test_an_onnx_detector_is_recorded_by_the_name_and_digest_of_its_file(tmp_path: Path, monkeypatch) -> None:
-    from facerec.landmarks.onnx_detectors import YunetDetector
+    from facerec.landmarks.detection.onnx_detectors import YunetDetector
 
     monkeypatch.setattr(YunetDetector, "load", lambda path, device: WholePicture())
     path = tmp_path / "net.onnx"

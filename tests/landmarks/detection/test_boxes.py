@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facerec.landmarks.boxes import (
+from facerec.landmarks.detection.boxes import (
     DOWN,
     EYE_CORNERS,
     SIDE,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from facerec.landmarks.detector import (
+from facerec.landmarks.detection.detector import (
     STRIDES,
     DetectorNetwork,
     DetectorSettings,

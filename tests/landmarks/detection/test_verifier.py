@@ -7,10 +7,7 @@ import pytest
 import torch
 
 from facerec.landmarks import finder_training
-from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.finder_training import FinderData, FinderTraining, Seen, learn_finder
-from facerec.landmarks.types import Box
-from facerec.landmarks.verifier import (
+from facerec.landmarks.detection.verifier import (
     NETWORKS,
     PATCH_SIZE,
     Verifier,
@@ -22,6 +19,9 @@ from facerec.landmarks.verifier import (
     verifier_arrays,
     verifier_from_arrays,
 )
+from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.finder_training import FinderData, FinderTraining, Seen, learn_finder
+from facerec.landmarks.types import Box
 
 QUICK = VerifierTraining(steps=40, batch=16, rate=4e-3)
 
