@@ -32,8 +32,8 @@ from facerec.frontalize.synthesize import UHDB31_POSES
 from facerec.frontalize.texture_model import TextureModel
 from facerec.frontalize.types import Camera
 from facerec.frontalize.visibility import VisibilitySettings, surface_normals
-from facerec.landmarks.datasets import HIDDEN, VISIBLE, LandmarkPack, PackedFace
 from facerec.landmarks.image import write_image
+from facerec.landmarks.training.packs import HIDDEN, VISIBLE, LandmarkPack, PackedFace
 from facerec.landmarks.types import Box
 
 Floats = NDArray[np.float64]

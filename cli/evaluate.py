@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
     from facerec.evaluation.protocols.recognition import RecognitionProtocol
     from facerec.evaluation.report import Report
-    from facerec.landmarks.aflw_sets import AflwPart
-    from facerec.landmarks.public_sets import W300Part
+    from facerec.landmarks.sets.aflw import AflwPart
+    from facerec.landmarks.sets.public import W300Part
 
 _PROTOCOLS = ("cfp", "csv", "ijb", "synthetic", "uhdb31", "lfw")
 _LANDMARK_SETS = ("points", "cfp", "synthetic", "300w", "aflw", "aflw-pifa", "afw", "uhdb31")

@@ -49,7 +49,7 @@ def command(
 
     from facerec.landmarks.checkpoint import save_weights
     from facerec.landmarks.detection.verifier import verifier_arrays
-    from facerec.landmarks.finder_training import FinderTraining, collect, learn_finder
+    from facerec.landmarks.training.finder import FinderTraining, collect, learn_finder
 
     plain = FinderTraining()
     settings = replace(

@@ -41,8 +41,8 @@ def command(
     )
     from facerec.frontalize.texture_model import TextureModel
     from facerec.landmarks.checkpoint import save_weights
-    from facerec.landmarks.datasets import LandmarkPack
     from facerec.landmarks.landmarker import Landmarker
+    from facerec.landmarks.training.packs import LandmarkPack
     from facerec.landmarks.types import Box
 
     rng, training, model = np.random.default_rng(seed), PlacesTraining(), FaceModel.load()

@@ -23,7 +23,7 @@ from facerec.frontalize.texture_model import TextureModel
 from facerec.frontalize.types import Camera
 from facerec.frontalize.visibility import landmark_visibility, node_visibility
 from facerec.landmarks.crop import PACK_SCALE, PACK_SIZE
-from facerec.landmarks.datasets import HIDDEN, NOT_ANNOTATED, VISIBLE, PackedFace
+from facerec.landmarks.training.packs import HIDDEN, NOT_ANNOTATED, VISIBLE, PackedFace
 from facerec.landmarks.types import Image
 
 Floats = NDArray[np.float64]

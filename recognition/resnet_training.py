@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.resume import load_checkpoint, save_checkpoint
+from facerec.landmarks.training.people import is_calibration_person
+from facerec.landmarks.training.resume import load_checkpoint, save_checkpoint
 from facerec.recognition.resnet import DIMENSION, FaceResNet, network_input
-from facerec.recognition.texture_set import is_calibration_person
 from facerec.recognition.view_set import ViewSet
 from facerec.recognition.views import DLIB_FRAME, Look, filled_view, seen_shares
 

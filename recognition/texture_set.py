@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +14,12 @@ from facerec.frontalize.fit import BatchFit, FitSettings, face_size, fit_batch, 
 from facerec.frontalize.texture import TEXTURE_SIZE, lift_geometry, lift_texture
 from facerec.frontalize.types import FaceTexture, FittedFace
 from facerec.frontalize.visibility import landmark_visibility, node_visibility
-from facerec.landmarks.datasets import (
-    cfp_names,
-    held_out_people,
-    person_key,
-    person_of_frame,
-    read_cfp,
-    read_points_csv,
-)
 from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError
 from facerec.landmarks.image import read_image
 from facerec.landmarks.markup import cfp_to_ibug68
+from facerec.landmarks.sets.cfp import cfp_names, read_cfp
+from facerec.landmarks.sets.ytf import person_of_frame, read_points_csv
+from facerec.landmarks.training.people import held_out_people, is_calibration_person, person_key
 from facerec.landmarks.types import Box, Image
 
 
@@ -134,14 +128,6 @@ def research_licence(sets: Sequence[str]) -> str:
     """What weights learnt from `sets` may be used for: their pictures are of real people, for research."""
     listed = f"{', '.join(sets[:-1])} and {sets[-1]}" if len(sets) > 1 else sets[0]
     return f"research use only: learnt from {listed}"
-
-
-def is_calibration_person(key: str) -> bool:
-    """Whether thresholds are calibrated on this person (`person_key`): one in sixteen, by a hash of the name.
-
-    Descriptors must not be trained on them, or impostors would look easier than strangers are.
-    """
-    return hashlib.sha256(key.encode()).digest()[0] % 16 == 0
 
 
 def without_calibration_people(textures: TextureSet) -> TextureSet:

@@ -15,7 +15,7 @@ from facerec.frontalize.pose_augment import PoseSettings, SourceFace, pose_augme
 from facerec.frontalize.render import render_head
 from facerec.frontalize.texture_model import TextureModel
 from facerec.frontalize.types import Camera
-from facerec.landmarks.datasets import HIDDEN, NOT_ANNOTATED, VISIBLE, LandmarkPack
+from facerec.landmarks.training.packs import HIDDEN, NOT_ANNOTATED, VISIBLE, LandmarkPack
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.training.people import is_calibration_person
 from facerec.recognition.resnet import (
     DIMENSION,
     FaceResNet,
@@ -34,7 +35,6 @@ from facerec.recognition.resnet_training import (
     train_resnet,
     view_figures,
 )
-from facerec.recognition.texture_set import is_calibration_person
 from facerec.recognition.view_set import ViewSet
 from facerec.recognition.views import DLIB_FRAME, filled_view
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facerec.landmarks.box_training import STORED_SIZE, BoxFace, BoxTraining, train_box_regressor, training_crop
 from facerec.landmarks.crop import Roi
 from facerec.landmarks.detection.box_regressor import (
     CROP_SIZE,
@@ -17,6 +16,13 @@ from facerec.landmarks.detection.box_regressor import (
     regressor_arrays,
 )
 from facerec.landmarks.errors import DeviceError, InvalidInputError
+from facerec.landmarks.training.box_regressor import (
+    STORED_SIZE,
+    BoxFace,
+    BoxTraining,
+    train_box_regressor,
+    training_crop,
+)
 from facerec.landmarks.types import Box
 
 MEAN_FACE = np.random.default_rng(0).normal(0, 40, (68, 3))

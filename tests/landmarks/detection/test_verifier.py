@@ -6,21 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from facerec.landmarks import finder_training
 from facerec.landmarks.detection.verifier import (
     NETWORKS,
     PATCH_SIZE,
     Verifier,
     VerifierNetwork,
-    VerifierTraining,
     patch,
-    train_verifier,
-    varied,
     verifier_arrays,
     verifier_from_arrays,
 )
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.finder_training import FinderData, FinderTraining, Seen, learn_finder
+from facerec.landmarks.training import finder as finder_training
+from facerec.landmarks.training.finder import FinderData, FinderTraining, Seen, learn_finder
+from facerec.landmarks.training.verifier import VerifierTraining, train_verifier, varied
 from facerec.landmarks.types import Box
 
 QUICK = VerifierTraining(steps=40, batch=16, rate=4e-3)

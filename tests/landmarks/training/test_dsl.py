@@ -4,18 +4,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from facerec.landmarks.dsl import (
+from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.heatmaps import Targets
+from facerec.landmarks.training.dsl import (
     FAST_STAGES,
     GODP_A_STAGES,
     NEAR_PX,
     PUBLISHED_STAGES,
     LossSettings,
     SpatialSettings,
-    Targets,
     distance_aware_softmax_loss,
     spatial_loss,
 )
-from facerec.landmarks.errors import InvalidInputError
 
 EVERY_PIXEL = LossSettings(far=1.0, near=1.0, alpha=3.0, beta=0.6, distance_aware=True)
 

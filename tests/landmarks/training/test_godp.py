@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from facerec.landmarks.augment import AugmentSettings
-from facerec.landmarks.datasets import LandmarkPack
-from facerec.landmarks.dsl import FAST_STAGES
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.godp import GodpSettings
 from facerec.landmarks.godp_weights import Calibration, godp_arrays, godp_from_arrays
 from facerec.landmarks.landmarker import GodpLandmarker
-from facerec.landmarks.training import (
+from facerec.landmarks.training.augment import AugmentSettings
+from facerec.landmarks.training.dsl import FAST_STAGES
+from facerec.landmarks.training.godp import (
     FaceSource,
     TrainSettings,
     build_network,
@@ -25,6 +24,7 @@ from facerec.landmarks.training import (
     stage_at,
     train_godp,
 )
+from facerec.landmarks.training.packs import LandmarkPack
 
 Make = Callable[..., LandmarkPack]
 CPU = torch.device("cpu")

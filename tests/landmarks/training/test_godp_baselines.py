@@ -6,18 +6,19 @@ import pytest
 import torch
 
 from facerec.cli.train_godp import LOSS_NAMES
-from facerec.landmarks.datasets import LandmarkPack
-from facerec.landmarks.dsl import LOSSES, PUBLISHED_STAGES, Targets
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.godp import Architecture, Godp, GodpSettings, normalize_roi
-from facerec.landmarks.godp_baselines import (
+from facerec.landmarks.heatmaps import Targets
+from facerec.landmarks.training.dsl import LOSSES, PUBLISHED_STAGES
+from facerec.landmarks.training.godp import TrainSettings, build_network, located, pack_errors, train_godp
+from facerec.landmarks.training.godp_baselines import (
     CoordinateLossSettings,
     Coordinates,
     Maps,
     coordinate_loss,
     places_of,
 )
-from facerec.landmarks.training import TrainSettings, build_network, located, pack_errors, train_godp
+from facerec.landmarks.training.packs import LandmarkPack
 
 TINY = GodpSettings(width=0.03)
 CPU = torch.device("cpu")

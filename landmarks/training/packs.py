@@ -1,15 +1,13 @@
 """Landmark training packs: square grey face crops with points, visibility and yaw, and how they are made.
 
 A pack is one npz file (no pickled objects) with the arrays of `LandmarkPack`. Any set can be turned into one; the
-trainers and `pack_points_csv`, `pack_cfp` know nothing of each other.
+trainers and `pack_points_csv`, `pack_cfp`, `pack_faces` know nothing of each other.
 """
 
 from __future__ import annotations
 
-import csv
-import unicodedata
 import zipfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +17,11 @@ from numpy.typing import NDArray
 from facerec.landmarks.crop import PACK_SCALE, PACK_SIZE, Roi, cut, grey
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.image import read_image
-from facerec.landmarks.markup import IBUG68_OUTER_EYE_CORNERS, CfpView, cfp_faces_right, cfp_to_ibug68
+from facerec.landmarks.markup import IBUG68_OUTER_EYE_CORNERS, cfp_faces_right, cfp_to_ibug68
+from facerec.landmarks.sets.cfp import cfp_full_box, cfp_names, read_cfp
+from facerec.landmarks.sets.public import SetFace
+from facerec.landmarks.sets.ytf import person_of_frame, read_points_csv
+from facerec.landmarks.training.people import person_key
 from facerec.landmarks.types import Box, Image
 
 NOT_ANNOTATED, VISIBLE, HIDDEN = 0, 1, 2
@@ -178,41 +180,6 @@ class FaceDraw:
             yield packed_face(self._packs[number], int(rows[rng.integers(len(rows))]))
 
 
-def person_key(name: str) -> str:
-    """A person's name with case, accents, underscores and punctuation taken out, to compare names across sets."""
-    plain = unicodedata.normalize("NFKD", name.replace("_", " ").replace("-", " "))
-    return " ".join("".join(c for c in plain.lower() if c.isalnum() or c == " ").split())
-
-
-def person_of_frame(path: Path) -> str:
-    """Name of the person in a YouTube Faces frame NAME_VF.jpg."""
-    return path.stem.rsplit("_", 1)[0]
-
-
-def ytf_people(folder: Path) -> list[str]:
-    """Sorted names of all people in the frames folder of YouTube Faces, its training and its test part together."""
-    return sorted({person_of_frame(p) for p in folder.glob("frames/*/*.jpg")})
-
-
-def held_out_people(ytf: Path, cfp: Path) -> frozenset[str]:
-    """Keys (`person_key`) of the people nothing may be trained on.
-
-    CFP folds 07 and 08 (people 301-400), every seventh YouTube Faces person, and their namesakes in every set.
-
-    Args:
-        ytf: folder with `frames/`.
-        cfp: CFP's official tree.
-    """
-    frames = ytf_people(ytf)
-    return frozenset(person_key(n) for n in [*frames[::7], *cfp_names(cfp)[300:400]])
-
-
-def cfp_names(folder: Path) -> list[str]:
-    """Names of CFP's people in the order of their numbers."""
-    lines = (folder / "Data" / "list_name.txt").read_text(encoding="utf-8", errors="replace").splitlines()
-    return [line.strip() for line in lines]
-
-
 def rough_yaw(points: NDArray[np.floating]) -> float:
     """Yaw, degrees, guessed from 68 annotated points; good to about ten degrees within +-50.
 
@@ -224,28 +191,6 @@ def rough_yaw(points: NDArray[np.floating]) -> float:
     span = float(np.hypot(*along))
     shift = float((points[30] - (left + right) / 2) @ along) / span**2
     return float(np.rad2deg(np.arctan2(shift, 0.55)))
-
-
-def read_points_csv(path: Path) -> Iterator[tuple[Path, NDArray[np.float32]]]:
-    """Rows of a points file: columns file, x0, y0 ... x67, y67, px; pictures relative to the file.
-
-    Yields:
-        picture path; points (68, 2) float32.
-    """
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = csv.reader(stream)
-        header = next(rows, [])
-        expected = ["file", *[f"{axis}{i}" for i in range(68) for axis in "xy"]]
-        if header != expected:
-            raise InvalidInputError(
-                f"{path}: expected the columns file,x0,y0,...,x67,y67; got {','.join(header[:5])}..."
-            )
-        for number, row in enumerate(rows, start=2):
-            try:
-                points = np.array(row[1:], dtype=np.float32).reshape(68, 2)
-            except ValueError as error:
-                raise InvalidInputError(f"{path}, line {number}: expected 136 numbers; {error}") from error
-            yield path.parent / row[0], points
 
 
 YTF_OFFSET = 0.0165
@@ -291,47 +236,6 @@ def pack_points_csv(
 CFP_PROFILE_YAW = 75.0
 """Nominal yaw of a CFP profile, degrees; the set does not annotate it."""
 
-_MIDLINE = (27, 28, 29, 30, 33, 51, 57, 8)
-
-
-def cfp_full_box(points: NDArray[np.float32], view: CfpView) -> Box:
-    """Box of the whole face guessed from CFP's points.
-
-    Frontals are annotated on the image-left half only: the other half is its mirror image about the line through the
-    mid-line points. A profile's hidden half lies behind the visible one, so its own box will do.
-
-    Args:
-        points: (68, 2) px, NaN where not annotated.
-    """
-    if view == "profile":
-        return Box.around(points)
-    middle = points[list(_MIDLINE)].astype(np.float64)
-    center = middle.mean(axis=0)
-    axis = np.linalg.svd(middle - center)[2][0]
-    known = points[np.isfinite(points).all(axis=1)].astype(np.float64) - center
-    reflected = 2 * (known @ axis)[:, None] * axis - known
-    return Box.around(np.concatenate([known, reflected]) + center)
-
-
-def read_cfp(folder: Path, people: Collection[int]) -> Iterator[tuple[Path, CfpView, NDArray[np.float64]]]:
-    """Pictures of CFP's official tree that are on disk.
-
-    Args:
-        folder: the tree with `Data/Images` and `Data/Fiducials`.
-        people: numbers, from 1.
-
-    Yields:
-        picture path; view; fiducials (30, 2) px as in the file.
-    """
-    views: tuple[CfpView, CfpView] = ("frontal", "profile")
-    for person in sorted(people):
-        for view in views:
-            for file in sorted((folder / "Data" / "Fiducials" / f"{person:03d}" / view).glob("*.txt")):
-                fiducials = np.loadtxt(file, delimiter=",", dtype=np.float64)
-                if fiducials.shape != (30, 2):
-                    raise InvalidInputError(f"{file}: expected 30 fiducials x,y; got shape {fiducials.shape}")
-                yield folder / "Data" / "Images" / f"{person:03d}" / view / f"{file.stem}.jpg", view, fiducials
-
 
 def pack_cfp(
     folder: Path, held_out: Collection[str], want_held_out: bool = False, offset: float = CFP_FRONTAL_OFFSET
@@ -367,3 +271,27 @@ def pack_cfp(
 def join_packs(*packs: LandmarkPack) -> LandmarkPack:
     """One pack of all faces of several."""
     return LandmarkPack(*[np.concatenate([getattr(pack, name) for pack in packs]) for name in _ARRAYS])
+
+
+def pack_faces(faces: Iterable[SetFace], source: str) -> LandmarkPack:
+    """Pack faces around the tight box of their points, which is what facerec's detector is taught to give.
+
+    COFW's faces are packed around the set's own boxes: its points leave the jaw out, so their box is too small.
+
+    Args:
+        faces: of one markup.
+        source: what the pack calls the set.
+
+    Raises:
+        InvalidInputError: no faces.
+    """
+
+    def packed() -> Iterator[PackedFace]:
+        for face in faces:
+            state = np.where(face.hidden, HIDDEN, VISIBLE).astype(np.int8)
+            yaw = rough_yaw(face.points) if len(face.points) == 68 else float("nan")
+            yield PackedFace.cut_from(
+                face.image(), face.points, state, face.box or Box.around(face.points), yaw, source
+            )
+
+    return LandmarkPack.gather(packed())

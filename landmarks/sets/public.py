@@ -1,11 +1,12 @@
 """The public landmark sets that DSSD is compared on: 300-W, COFW and HELEN, as their owners distribute them.
 
-None of them comes with facerec. `pack_faces` turns faces of any of them into a training or test pack.
+None of them comes with facerec. `facerec.landmarks.training.packs.pack_faces` turns faces of any of them into a
+training or test pack.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -13,7 +14,6 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from facerec.landmarks.datasets import HIDDEN, VISIBLE, LandmarkPack, PackedFace, rough_yaw
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.image import read_image
 from facerec.landmarks.types import Box, Image
@@ -256,27 +256,3 @@ def cofw_from_ibug68(points: NDArray[np.floating]) -> NDArray[np.float32]:
     for row, sources in COFW29_FROM_IBUG68.items():
         found[..., row, :] = points[..., list(sources), :].mean(axis=-2)
     return found
-
-
-def pack_faces(faces: Iterable[SetFace], source: str) -> LandmarkPack:
-    """Pack faces around the tight box of their points, which is what facerec's detector is taught to give.
-
-    COFW's faces are packed around the set's own boxes: its points leave the jaw out, so their box is too small.
-
-    Args:
-        faces: of one markup.
-        source: what the pack calls the set.
-
-    Raises:
-        InvalidInputError: no faces.
-    """
-
-    def packed() -> Iterator[PackedFace]:
-        for face in faces:
-            state = np.where(face.hidden, HIDDEN, VISIBLE).astype(np.int8)
-            yaw = rough_yaw(face.points) if len(face.points) == 68 else float("nan")
-            yield PackedFace.cut_from(
-                face.image(), face.points, state, face.box or Box.around(face.points), yaw, source
-            )
-
-    return LandmarkPack.gather(packed())

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.landmarks.crop import PACK_SCALE, PACK_SIZE, ROI_SCALE, ROI_SIZE, apply_matrix, warp_matrix
-from facerec.landmarks.datasets import HIDDEN, VISIBLE, PackedFace
 from facerec.landmarks.markup import mirror_rows
+from facerec.landmarks.training.packs import HIDDEN, VISIBLE, PackedFace
 
 
 @dataclass(frozen=True, slots=True)

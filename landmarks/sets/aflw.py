@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.public_sets import SetFace, Split, read_pts
+from facerec.landmarks.sets.public import SetFace, Split, read_pts
 from facerec.landmarks.types import Box
 
 AflwPart = Literal["train", "test", "frontal"]

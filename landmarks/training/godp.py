@@ -18,24 +18,33 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from facerec.landmarks.augment import AugmentSettings, augment
 from facerec.landmarks.checkpoint import WeightRecord, save_weights
 from facerec.landmarks.crop import PACK_SIZE, ROI_SIZE
-from facerec.landmarks.datasets import NOT_ANNOTATED, VISIBLE, FaceDraw, LandmarkPack, PackedFace
-from facerec.landmarks.dsl import (
+from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.godp import SCORE_STRIDES, Decisions, Godp, GodpSettings, normalize_roi
+from facerec.landmarks.godp_weights import Calibration, godp_arrays
+from facerec.landmarks.heatmaps import (
+    DecodeSettings,
+    Logistic,
+    Targets,
+    decode,
+    landmark_log_odds,
+    peak_log_odds,
+    peak_share_log_odds,
+)
+from facerec.landmarks.markup import IBUG68_MIRROR, IBUG68_OUTER_EYE_CORNERS
+from facerec.landmarks.training.augment import AugmentSettings, augment
+from facerec.landmarks.training.dsl import (
     FAST_SHARES,
     LOSSES,
     LossSettings,
     SpatialSettings,
     Stage,
-    Targets,
     distance_aware_softmax_loss,
     paced,
     spatial_loss,
 )
-from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.godp import SCORE_STRIDES, Decisions, Godp, GodpSettings, normalize_roi
-from facerec.landmarks.godp_baselines import (
+from facerec.landmarks.training.godp_baselines import (
     CoordinateNet,
     Coordinates,
     DeconvNet,
@@ -44,18 +53,9 @@ from facerec.landmarks.godp_baselines import (
     coordinate_loss,
     places_of,
 )
-from facerec.landmarks.godp_weights import Calibration, godp_arrays
-from facerec.landmarks.heatmaps import (
-    DecodeSettings,
-    Logistic,
-    decode,
-    landmark_log_odds,
-    peak_log_odds,
-    peak_share_log_odds,
-)
-from facerec.landmarks.markup import IBUG68_MIRROR, IBUG68_OUTER_EYE_CORNERS
-from facerec.landmarks.resume import load_checkpoint, save_checkpoint
-from facerec.landmarks.workers import Workers
+from facerec.landmarks.training.packs import NOT_ANNOTATED, VISIBLE, FaceDraw, LandmarkPack, PackedFace
+from facerec.landmarks.training.resume import load_checkpoint, save_checkpoint
+from facerec.landmarks.training.workers import Workers
 
 SCHEDULES = {"fast": FAST_SHARES, "published": (1 / 3, 1 / 3, 1 / 3), "last": (0.0, 0.0, 1.0)}
 """Shares of the three stages in the training, by the name the command line takes; "last" is for going on with a trained
@@ -257,7 +257,8 @@ def train_godp(
     """Train and return the averaged network, in evaluation mode, not fused.
 
     Resumes from `run_folder/checkpoint.pt` when it is there. Curves go to `run_folder/curve.csv` and `errors.jsonl`.
-    Several processes (`facerec.landmarks.workers`) see `settings.batch` faces a step each; the first one writes.
+    Several processes (`facerec.landmarks.training.workers`) see `settings.batch` faces a step each; the first one
+    writes.
 
     Args:
         packs: packs with their sampling weights.

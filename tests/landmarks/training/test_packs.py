@@ -5,25 +5,23 @@ import numpy as np
 import pytest
 
 from facerec.cli.main import run
-from facerec.landmarks.datasets import (
+from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.image import write_image
+from facerec.landmarks.markup import CFP30_TO_IBUG68, IBUG68_MIRROR
+from facerec.landmarks.sets.cfp import cfp_full_box
+from facerec.landmarks.sets.ytf import read_points_csv
+from facerec.landmarks.training.packs import (
     HIDDEN,
     NOT_ANNOTATED,
     VISIBLE,
     LandmarkPack,
-    cfp_full_box,
-    held_out_people,
     join_packs,
     pack_cfp,
     pack_points_csv,
-    person_key,
-    person_of_frame,
-    read_points_csv,
     rough_yaw,
     without_offset,
 )
-from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.image import write_image
-from facerec.landmarks.markup import CFP30_TO_IBUG68, IBUG68_MIRROR
+from facerec.landmarks.training.people import person_key
 from facerec.landmarks.types import Box
 
 Make = Callable[..., LandmarkPack]
@@ -88,24 +86,6 @@ def test_points_and_states_must_agree(make_pack: Make) -> None:
     assert len(LandmarkPack(pack.images, pack.points, state, pack.yaw, pack.source)) == 2
     with pytest.raises(InvalidInputError, match="192, 192"):
         LandmarkPack(pack.images[:, :100], pack.points, pack.state, pack.yaw, pack.source)
-
-
-def test_names_are_compared_without_case_accents_and_underscores() -> None:
-    assert person_key("José_Serra") == person_key("Jose Serra") == "jose serra"
-    assert person_key("Abdel-Aziz Al Hakim") == person_key("abdel_aziz_al-hakim")
-    assert person_of_frame(Path("a/Abdel_Aziz_Al-Hakim_01.jpg")) == "Abdel_Aziz_Al-Hakim"
-
-
-def test_held_out_people_are_every_seventh_and_the_two_folds(tmp_path: Path, make_pack: Make) -> None:
-    points = make_pack(1).points[0]
-    names = [f"Person_{chr(97 + i)}" for i in range(9)]
-    points_csv(tmp_path / "ytf", names, points)
-    tree = tmp_path / "cfp"
-    (tree / "Data").mkdir(parents=True)
-    (tree / "Data" / "list_name.txt").write_text("\n".join(f"Star {i}" for i in range(1, 401)))
-    held_out = held_out_people(tmp_path / "ytf", tree)
-    assert {"person a", "person h", "star 301", "star 400"} <= held_out
-    assert len(held_out) == 102
 
 
 def test_no_held_out_person_gets_into_a_training_pack(tmp_path: Path, make_pack: Make) -> None:

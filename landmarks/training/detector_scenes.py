@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import itertools
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.markup import CfpView, cfp_to_ibug68
+from facerec.landmarks.training.people import frame_person
 from facerec.landmarks.types import Image
 
 Kind = Literal["profile", "frontal", "frame"]
@@ -30,10 +30,6 @@ Floats = NDArray[np.float64]
 CFP_MIDLINE = (18, 19, 20, 21, 22, 26, 27, 28, 29, 8)
 """CFP fiducials on the face's middle: nose bridge to base, lips, chin."""
 
-HELD_OUT_CFP = range(301, 401)
-"""People of CFP folds 07 and 08: never trained on."""
-
-HELD_OUT_EVERY_YTF = 7
 HELD_OUT_EVERY_BACKGROUND = 5
 
 
@@ -181,36 +177,6 @@ def cfp_pictures(data: Path, people: Sequence[int], views: Sequence[CfpView]) ->
                 )
 
 
-def frame_person(file: str) -> str:
-    """Name of the person of a YouTube Faces frame: `NAME_VF.jpg`, V the video and F the frame."""
-    return re.sub(r"_\d+$", "", Path(file).stem)
-
-
-def held_out_frame_people(data: Path) -> set[str]:
-    """Every seventh name of YouTube Faces, over both folders. `data` holds `frames/training` and `frames/test`."""
-    names = sorted({frame_person(path.name) for path in data.glob("frames/*/*.jpg")})
-    return set(names[::HELD_OUT_EVERY_YTF])
-
-
-def plain_name(name: str) -> str:
-    """The letters of `name` alone, small: the two sets spell people differently."""
-    return re.sub(r"[^a-z]", "", name.lower())
-
-
-def held_out_names(cfp: Path, ytf: Path) -> set[str]:
-    """Names, letters only, of the held-out people of both sets; the same person may be in the other set too."""
-    names = (cfp / "Data" / "list_name.txt").read_text(encoding="utf-8", errors="replace").splitlines()
-    held = {plain_name(names[number - 1]) for number in HELD_OUT_CFP if number <= len(names)}
-    return held | {plain_name(name) for name in held_out_frame_people(ytf)}
-
-
-def training_people(cfp: Path, ytf: Path) -> list[int]:
-    """CFP people that may be trained on."""
-    names = (cfp / "Data" / "list_name.txt").read_text(encoding="utf-8", errors="replace").splitlines()
-    held = held_out_names(cfp, ytf)
-    return [i for i in range(1, HELD_OUT_CFP.start) if i > len(names) or plain_name(names[i - 1]) not in held]
-
-
 def frame_pictures(data: Path, people: set[str]) -> Iterator[AnnotatedPicture]:
     """Annotated frames of YouTube Faces of `people` (names as in the file names), in the table's order."""
     with (data / "landmarks68.csv").open(newline="", encoding="utf-8") as stream:
@@ -218,11 +184,6 @@ def frame_pictures(data: Path, people: set[str]) -> Iterator[AnnotatedPicture]:
             if frame_person(row[0]) in people:
                 points = np.array(row[1:137], dtype=np.float64).reshape(68, 2)
                 yield AnnotatedPicture(row[0], "frame", halvings(read_rgb(data / row[0])), points, _five(points))
-
-
-def frame_people(data: Path) -> set[str]:
-    """All names of YouTube Faces."""
-    return {frame_person(path.name) for path in data.glob("frames/*/*.jpg")}
 
 
 def background_files(folder: Path, held_out: bool) -> list[Path]:

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from facerec.landmarks.apg import (
+from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.training.apg import (
     RegressionStatistics,
     SharableSettings,
     learn_sharable,
@@ -11,7 +12,6 @@ from facerec.landmarks.apg import (
     shrink,
     split_detectors,
 )
-from facerec.landmarks.errors import InvalidInputError
 
 
 def faces(seed: int = 0, n: int = 60, landmarks: int = 4, width: int = 6) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facerec.landmarks.crop import ROI_SIZE
-from facerec.landmarks.dsl import Targets
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.godp import Backbone, ConvUnit, GodpSettings
+from facerec.landmarks.heatmaps import Targets
 
 
 class Maps(NamedTuple):

@@ -10,11 +10,11 @@ from facerec.evaluation.protocols.aflw import (
     read_pifa_landmarks,
     read_uhdb31_landmarks,
 )
-from facerec.landmarks import aflw_sets
-from facerec.landmarks.aflw_sets import read_aflw_full, read_aflw_pifa, read_afw, read_uhdb31_points
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.image import write_image
 from facerec.landmarks.markup import AFLW19_MIRROR, AFLW19_SOURCES, AFLW21_MIRROR, IBUG68_MIRROR, read_as
+from facerec.landmarks.sets import aflw as aflw_sets
+from facerec.landmarks.sets.aflw import read_aflw_full, read_aflw_pifa, read_afw, read_uhdb31_points
 
 
 def picture(path: Path) -> None:

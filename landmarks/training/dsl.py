@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.heatmaps import Targets
 
 NEAR_PX = 3.0
 """A background pixel this close to a key-point, map px, counts as near (the paper's threshold)."""
@@ -165,42 +166,6 @@ class SpatialSettings:
     def __post_init__(self) -> None:
         if self.weight < 0 or self.sigma <= 0:
             raise InvalidInputError(f"expected weight >= 0 and sigma > 0; got {self.weight}, {self.sigma}")
-
-
-@dataclass(frozen=True, eq=False)
-class Targets:
-    """True places of a batch of pictures.
-
-    Attributes:
-        points: (N, L, 2) float32, px of the network's input; any finite value where not annotated.
-        annotated: (N, L) bool. The channels of a point that is not annotated take no part in that picture's softmax.
-        visible: (N, L) bool; False where hidden or not annotated.
-        yaw_bin: (N,) int64 in [0, K).
-    """
-
-    points: Tensor
-    annotated: Tensor
-    visible: Tensor
-    yaw_bin: Tensor
-
-    def __post_init__(self) -> None:
-        n, count = self.points.shape[:2]
-        shapes = (tuple(self.annotated.shape), tuple(self.visible.shape), tuple(self.yaw_bin.shape))
-        if self.points.shape != (n, count, 2) or shapes != ((n, count), (n, count), (n,)):
-            raise InvalidInputError(
-                "expected points (N, L, 2), annotated (N, L), visible (N, L), yaw_bin (N,); got "
-                f"{tuple(self.points.shape)}, {shapes}"
-            )
-        if not bool(torch.isfinite(self.points).all()):
-            raise InvalidInputError("expected finite points, 0 where not annotated; got NaN or infinity")
-
-    def on_map(self, stride: int) -> Tensor:
-        """(N, L, 2) px of a score map whose pixels are `stride` input px wide."""
-        return (self.points - (stride - 1) / 2) / stride
-
-    def taught(self, which: Literal["visible", "all"]) -> Tensor:
-        """(N, L) bool: the points that count as key-points."""
-        return self.visible & self.annotated if which == "visible" else self.annotated
 
 
 def _included(targets: Targets, yaw_bins: int) -> Tensor:

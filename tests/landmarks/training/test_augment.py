@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from facerec.landmarks.augment import AugmentSettings, augment
-from facerec.landmarks.datasets import HIDDEN, NOT_ANNOTATED, VISIBLE, PackedFace
 from facerec.landmarks.markup import IBUG68_MIRROR
+from facerec.landmarks.training.augment import AugmentSettings, augment
+from facerec.landmarks.training.packs import HIDDEN, NOT_ANNOTATED, VISIBLE, PackedFace
 
 STILL = AugmentSettings(
     degrees=0, scale=0, shift=0, mirror=0, light=0, blur=0, noise=0, jpeg=0, coarse=0, occluders=0

@@ -9,11 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from facerec.landmarks import rdssd_training
-from facerec.landmarks.apg import SharableDetectors
-from facerec.landmarks.augment import AugmentSettings
 from facerec.landmarks.crop import PACK_SCALE, PACK_SIZE, Roi
-from facerec.landmarks.datasets import LandmarkPack
 from facerec.landmarks.dssd import Dssd, DssdSettings
 from facerec.landmarks.dssd_weights import cascade_arrays, cascade_from_arrays
 from facerec.landmarks.errors import InvalidInputError
@@ -22,7 +18,11 @@ from facerec.landmarks.initial_shapes import InitialShapeSettings, normalised
 from facerec.landmarks.landmarker import CascadeLandmarker, Landmarker, LandmarkerSettings
 from facerec.landmarks.models import LANDMARK_MODELS
 from facerec.landmarks.rdssd import CROP_SCALE, CROP_SIZE, RDSSD, VARIANTS, Cascade, CascadeSettings, Learning, pyramid
-from facerec.landmarks.rdssd_training import (
+from facerec.landmarks.training import rdssd as rdssd_training
+from facerec.landmarks.training.apg import SharableDetectors
+from facerec.landmarks.training.augment import AugmentSettings
+from facerec.landmarks.training.packs import LandmarkPack
+from facerec.landmarks.training.rdssd import (
     CropSource,
     DssdTrainSettings,
     _decay_groups,

@@ -3,7 +3,7 @@ import pytest
 
 from facerec.evaluation.landmark_errors import ced, failure_rate, nme, normaliser
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.shape_errors import box_size, mean_distance, nrmse, pupil_distance
+from facerec.landmarks.training.shape_errors import box_size, mean_distance, nrmse, pupil_distance
 
 
 def shape(seed: int = 0, count: int = 68) -> np.ndarray:

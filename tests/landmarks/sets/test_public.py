@@ -4,20 +4,19 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from facerec.landmarks.datasets import HIDDEN, VISIBLE
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.image import write_image
 from facerec.landmarks.markup import COFW29_MIRROR, IBUG68_MIRROR
-from facerec.landmarks.public_sets import (
+from facerec.landmarks.sets.public import (
     COFW29_FROM_IBUG68,
     W300_PARTS,
     cofw_from_ibug68,
-    pack_faces,
     read_300w,
     read_cofw,
     read_helen,
     read_pts,
 )
+from facerec.landmarks.training.packs import HIDDEN, VISIBLE, pack_faces
 
 
 def picture(seed: int, height: int = 60, width: int = 80) -> np.ndarray:

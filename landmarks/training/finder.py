@@ -16,32 +16,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facerec.landmarks.datasets import (
-    cfp_full_box,
-    cfp_names,
-    held_out_people,
-    person_key,
-    person_of_frame,
-    read_cfp,
-    read_points_csv,
-)
 from facerec.landmarks.detection.detector import DetectorSettings, FaceDetector
-from facerec.landmarks.detection.verifier import (
-    NETWORKS,
-    PATCH_SIZE,
-    Verifier,
-    VerifierNetwork,
-    VerifierTraining,
-    patch,
-    train_verifier,
-)
-from facerec.landmarks.detector_scenes import background_files
-from facerec.landmarks.detector_training import DetectorTraining
+from facerec.landmarks.detection.verifier import NETWORKS, PATCH_SIZE, Verifier, VerifierNetwork, patch
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.finder import Evidence, FinderRule, evidence, learn_rule
 from facerec.landmarks.image import read_image
 from facerec.landmarks.landmarker import Landmarker
 from facerec.landmarks.markup import cfp_to_ibug68
+from facerec.landmarks.sets.cfp import cfp_full_box, cfp_names, read_cfp
+from facerec.landmarks.sets.ytf import person_of_frame, read_points_csv
+from facerec.landmarks.training.detector import DetectorTraining
+from facerec.landmarks.training.detector_scenes import background_files
+from facerec.landmarks.training.people import held_out_people, person_key
+from facerec.landmarks.training.verifier import VerifierTraining, train_verifier
 from facerec.landmarks.types import Box, Image
 
 T = TypeVar("T")

@@ -34,7 +34,8 @@ from facerec.landmarks.detection.detector import (
     detector_arrays,
     normalize,
 )
-from facerec.landmarks.detector_scenes import (
+from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.training.detector_scenes import (
     AnnotatedPicture,
     Decoy,
     Scene,
@@ -42,15 +43,11 @@ from facerec.landmarks.detector_scenes import (
     SceneSettings,
     background_files,
     cfp_pictures,
-    frame_people,
     frame_pictures,
     halvings,
-    held_out_names,
-    plain_name,
     read_rgb,
-    training_people,
 )
-from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.training.people import frame_people, held_out_names, plain_name, training_people
 from facerec.landmarks.types import Box, Image
 
 Report = Callable[[str], None]

@@ -15,20 +15,15 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from facerec.landmarks.crop import Roi, apply_matrix, cut, grey, warp_matrix
-from facerec.landmarks.datasets import (
-    cfp_names,
-    held_out_people,
-    person_key,
-    person_of_frame,
-    read_cfp,
-    read_points_csv,
-)
 from facerec.landmarks.detection.box_regressor import CROP_SCALE, CROP_SIZE, BoxNetwork, encoded
 from facerec.landmarks.detection.boxes import aflw_box, completed_by_mirror
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.godp import normalize_roi
 from facerec.landmarks.image import read_image
 from facerec.landmarks.markup import cfp_to_ibug68
+from facerec.landmarks.sets.cfp import cfp_names, read_cfp
+from facerec.landmarks.sets.ytf import person_of_frame, read_points_csv
+from facerec.landmarks.training.people import held_out_people, person_key
 from facerec.landmarks.types import Box, Image
 
 T = TypeVar("T")

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from facerec.landmarks.workers import Workers, started_workers
+from facerec.landmarks.training.workers import Workers, started_workers
 
 TWO = """
 import sys
 from pathlib import Path
 import torch
-from facerec.landmarks.datasets import LandmarkPack
+from facerec.landmarks.training.packs import LandmarkPack
 from facerec.landmarks.godp import GodpSettings
-from facerec.landmarks.training import TrainSettings, train_godp
-from facerec.landmarks.workers import Workers, started_workers
+from facerec.landmarks.training.godp import TrainSettings, train_godp
+from facerec.landmarks.training.workers import Workers, started_workers
 
 torch.set_num_threads(1)
 folder = Path(sys.argv[1])

@@ -28,17 +28,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facerec.landmarks.apg import (
-    RegressionStatistics,
-    SharableDetectors,
-    SharableSettings,
-    learn_sharable,
-    split_detectors,
-)
-from facerec.landmarks.augment import AugmentSettings, augment
 from facerec.landmarks.checkpoint import WeightRecord, save_weights
 from facerec.landmarks.crop import PACK_SCALE, PACK_SIZE, apply_matrix, warp_matrix
-from facerec.landmarks.datasets import NOT_ANNOTATED, VISIBLE, FaceDraw, LandmarkPack, PackedFace
 from facerec.landmarks.dssd import HALF_PATCH, Dssd
 from facerec.landmarks.dssd_weights import build_networks, cascade_arrays, coarse_arrays, coarse_from_arrays
 from facerec.landmarks.errors import InvalidInputError
@@ -46,8 +37,17 @@ from facerec.landmarks.ferns import FernLevel, train_fern_stage
 from facerec.landmarks.initial_shapes import InitialShapes, complete_shapes, normalised
 from facerec.landmarks.markup import MIRRORED_MARKUPS
 from facerec.landmarks.rdssd import CROP_SCALE, CROP_SIZE, RDSSD, Cascade, CascadeSettings, Pyramid, pyramid
-from facerec.landmarks.resume import load_checkpoint, save_checkpoint
-from facerec.landmarks.shape_errors import box_size, mean_distance, nrmse, pupil_distance
+from facerec.landmarks.training.apg import (
+    RegressionStatistics,
+    SharableDetectors,
+    SharableSettings,
+    learn_sharable,
+    split_detectors,
+)
+from facerec.landmarks.training.augment import AugmentSettings, augment
+from facerec.landmarks.training.packs import NOT_ANNOTATED, VISIBLE, FaceDraw, LandmarkPack, PackedFace
+from facerec.landmarks.training.resume import load_checkpoint, save_checkpoint
+from facerec.landmarks.training.shape_errors import box_size, mean_distance, nrmse, pupil_distance
 
 NEAR = 0.1
 """Distance, half patches, below which the solver trusts all points alike."""
