@@ -24,7 +24,7 @@ def command(data: Path, output: Path, per_face: int, seed: int, part: str, held_
     from rich.progress import track
 
     from facerec.frontalize.face_model import FaceModel
-    from facerec.frontalize.pose_augment import SourceFace, pose_augmented
+    from facerec.frontalize.training.pose_augment import SourceFace, pose_augmented
     from facerec.landmarks.image import read_image
     from facerec.landmarks.markup import cfp_to_ibug68
     from facerec.landmarks.sets.cfp import cfp_full_box, cfp_names, read_cfp

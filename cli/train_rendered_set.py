@@ -24,7 +24,7 @@ def command(output: Path, faces: int, backgrounds: Path | None, seed: int) -> No
     from rich.console import Console
     from rich.progress import track
 
-    from facerec.frontalize.pose_augment import rendered_faces
+    from facerec.frontalize.training.pose_augment import rendered_faces
     from facerec.landmarks.image import read_image
     from facerec.landmarks.training.packs import LandmarkPack
 

@@ -48,7 +48,7 @@ def command(
 
     from facerec.frontalize.face_model import FaceModel
     from facerec.frontalize.texture import resample_grid
-    from facerec.frontalize.texture_model import (
+    from facerec.frontalize.training.texture_model import (
         TextureModelSettings,
         learn_texture_model,
         shrink,

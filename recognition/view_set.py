@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.fit import FitSettings, face_size, fit_batch
-from facerec.frontalize.pose_augment import background_crop, random_light
 from facerec.frontalize.render import blended_texture, render_head
 from facerec.frontalize.texture import TEXTURE_SIZE, resample_grid
+from facerec.frontalize.training.pose_augment import background_crop, random_light
 from facerec.frontalize.types import Camera, FaceTexture
 from facerec.frontalize.visibility import node_visibility
 from facerec.landmarks.image import read_image

@@ -13,9 +13,9 @@ from facerec.frontalize.fit import FitSettings, landmark_modes, usable_points
 from facerec.frontalize.gauss_newton import Estimate, solve
 from facerec.frontalize.landmark_places import LandmarkPlaces
 from facerec.frontalize.perspective import PerspectiveCamera
-from facerec.frontalize.pose_augment import random_light
 from facerec.frontalize.render import render_head
 from facerec.frontalize.texture_model import TextureModel
+from facerec.frontalize.training.pose_augment import random_light
 from facerec.frontalize.types import Camera
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.markup import IBUG68_MIRROR

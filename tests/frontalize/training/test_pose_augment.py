@@ -11,9 +11,9 @@ import pytest
 from facerec.cli.main import run
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.perspective import PerspectiveCamera
-from facerec.frontalize.pose_augment import PoseSettings, SourceFace, pose_augmented, rendered_faces
 from facerec.frontalize.render import render_head
 from facerec.frontalize.texture_model import TextureModel
+from facerec.frontalize.training.pose_augment import PoseSettings, SourceFace, pose_augmented, rendered_faces
 from facerec.frontalize.types import Camera
 from facerec.landmarks.training.packs import HIDDEN, NOT_ANNOTATED, VISIBLE, LandmarkPack
 
