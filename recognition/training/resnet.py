@@ -22,7 +22,7 @@ from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.training.people import is_calibration_person
 from facerec.landmarks.training.resume import load_checkpoint, save_checkpoint
 from facerec.recognition.resnet import DIMENSION, FaceResNet, network_input
-from facerec.recognition.view_set import ViewSet
+from facerec.recognition.training.view_set import ViewSet
 from facerec.recognition.views import DLIB_FRAME, Look, filled_view, seen_shares
 
 SAVE_EVERY = 180.0

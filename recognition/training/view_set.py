@@ -19,7 +19,7 @@ from facerec.frontalize.types import Camera, FaceTexture
 from facerec.frontalize.visibility import node_visibility
 from facerec.landmarks.image import read_image
 from facerec.landmarks.types import Image
-from facerec.recognition.texture_set import Lifted, Picture, lift_row
+from facerec.recognition.training.texture_set import Lifted, Picture, lift_row
 from facerec.recognition.views import DLIB_FRAME, frontal_camera, frontal_pixels, photo_view
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from facerec.landmarks.errors import InvalidInputError
-from facerec.recognition.texture_set import TextureSet, near_frontal, research_licence, training_sets
+from facerec.recognition.training.texture_set import TextureSet, near_frontal, research_licence, training_sets
 
 
 def made_up(people: list[str], yaw: list[float], seen: list[float] | None = None) -> TextureSet:

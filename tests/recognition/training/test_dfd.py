@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from facerec.landmarks.errors import InvalidInputError
 from facerec.recognition.dfd import CROP, DFD, GRID, DFDSettings, cell_filters
-from facerec.recognition.dfd_training import DFDTraining, _compaction, alternate, fisher_ratio, train_dfd
+from facerec.recognition.training.dfd import DFDTraining, _compaction, alternate, fisher_ratio, train_dfd
 
 SETTINGS = DFDSettings(words=12)
 QUICK = DFDTraining(rounds=2, pixel_step=4, patterns=2000, iterations=3, compact=6)
