@@ -25,14 +25,12 @@ import torch
 from numpy.typing import NDArray
 
 from facerec.evaluation.score_maps import mean_probabilities
-from facerec.landmarks.augment import AugmentSettings
-from facerec.landmarks.datasets import HIDDEN, NOT_ANNOTATED, VISIBLE, LandmarkPack, packed_face
-from facerec.landmarks.dsl import SpatialSettings
 from facerec.landmarks.godp import Architecture, Decisions
-from facerec.landmarks.godp_baselines import Coordinates
 from facerec.landmarks.heatmaps import DecodeSettings
 from facerec.landmarks.markup import AFLW19_SOURCES, read_as
-from facerec.landmarks.training import (
+from facerec.landmarks.training.augment import AugmentSettings
+from facerec.landmarks.training.dsl import SpatialSettings
+from facerec.landmarks.training.godp import (
     LandmarkNetwork,
     TrainSettings,
     as_batch,
@@ -41,6 +39,8 @@ from facerec.landmarks.training import (
     plain_rois,
     train_godp,
 )
+from facerec.landmarks.training.godp_baselines import Coordinates
+from facerec.landmarks.training.packs import HIDDEN, NOT_ANNOTATED, VISIBLE, LandmarkPack, packed_face
 
 
 @dataclass(frozen=True, slots=True)

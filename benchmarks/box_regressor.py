@@ -17,20 +17,15 @@ import cv2
 import numpy as np
 import torch
 
-from facerec.landmarks.box_regressor import BoxRegressor
-from facerec.landmarks.boxes import aflw_box, completed_by_mirror
-from facerec.landmarks.datasets import (
-    held_out_people,
-    person_key,
-    person_of_frame,
-    read_cfp,
-    read_points_csv,
-)
-from facerec.landmarks.detector import FaceDetector
-from facerec.landmarks.detector_scenes import HELD_OUT_CFP
+from facerec.landmarks.detection.box_regressor import BoxRegressor
+from facerec.landmarks.detection.boxes import aflw_box, completed_by_mirror
+from facerec.landmarks.detection.detector import FaceDetector
 from facerec.landmarks.image import read_image
 from facerec.landmarks.landmarker import Landmarker, LandmarkerSettings
 from facerec.landmarks.markup import cfp_to_ibug68
+from facerec.landmarks.sets.cfp import read_cfp
+from facerec.landmarks.sets.ytf import person_of_frame, read_points_csv
+from facerec.landmarks.training.people import HELD_OUT_CFP, held_out_people, person_key
 from facerec.landmarks.types import Box
 
 

@@ -24,10 +24,11 @@ import cv2
 import numpy as np
 import torch
 
-from facerec.landmarks.detector import DetectorSettings, FaceDetector
-from facerec.landmarks.detector_scenes import HELD_OUT_CFP, AnnotatedPicture, background_files, cfp_pictures, read_rgb
+from facerec.landmarks.detection.detector import DetectorSettings, FaceDetector
 from facerec.landmarks.finder import FaceFinder, evidence, load_judge
 from facerec.landmarks.landmarker import Landmarker
+from facerec.landmarks.training.detector_scenes import AnnotatedPicture, background_files, cfp_pictures, read_rgb
+from facerec.landmarks.training.people import HELD_OUT_CFP
 from facerec.landmarks.types import Box, Image
 
 WIDTH, HEIGHT = 640, 480

@@ -20,18 +20,17 @@ import cv2
 import numpy as np
 import torch
 
-from facerec.landmarks.detector import FaceDetector
-from facerec.landmarks.detector_scenes import (
-    HELD_OUT_CFP,
+from facerec.landmarks.detection.detector import FaceDetector
+from facerec.landmarks.detection.detectors import Detector
+from facerec.landmarks.finder import FaceFinder
+from facerec.landmarks.training.detector_scenes import (
     AnnotatedPicture,
     background_files,
     cfp_pictures,
     frame_pictures,
-    held_out_frame_people,
     read_rgb,
 )
-from facerec.landmarks.detectors import Detector
-from facerec.landmarks.finder import FaceFinder
+from facerec.landmarks.training.people import HELD_OUT_CFP, held_out_frame_people
 from facerec.landmarks.types import Box, Image
 
 FOUND_IOU = 0.4

@@ -26,13 +26,13 @@ import torch
 from numpy.typing import NDArray
 
 from facerec.evaluation.landmark_errors import ced, failure_rate
-from facerec.landmarks.apg import SharableSettings
-from facerec.landmarks.datasets import LandmarkPack
-from facerec.landmarks.public_sets import cofw_from_ibug68
 from facerec.landmarks.rdssd import CROP_SCALE, CROP_SIZE, DSSD, RDSSD, RDSSD_STAR, Cascade
-from facerec.landmarks.rdssd_training import DssdTrainSettings, locate_pack, plain_crops, train_cascade
-from facerec.landmarks.resume import settings_json
-from facerec.landmarks.shape_errors import mean_distance, nrmse, pupil_distance
+from facerec.landmarks.sets.public import cofw_from_ibug68
+from facerec.landmarks.training.apg import SharableSettings
+from facerec.landmarks.training.packs import LandmarkPack
+from facerec.landmarks.training.rdssd import DssdTrainSettings, locate_pack, plain_crops, train_cascade
+from facerec.landmarks.training.resume import settings_json
+from facerec.landmarks.training.shape_errors import mean_distance, nrmse, pupil_distance
 
 Errors = NDArray[np.float64]
 

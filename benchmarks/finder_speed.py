@@ -19,9 +19,9 @@ import cv2
 import numpy as np
 import torch
 
-from facerec.landmarks.detector import FaceDetector
-from facerec.landmarks.detector_scenes import cfp_pictures
+from facerec.landmarks.detection.detector import FaceDetector
 from facerec.landmarks.finder import FaceFinder
+from facerec.landmarks.training.detector_scenes import cfp_pictures
 from facerec.landmarks.types import Image
 
 

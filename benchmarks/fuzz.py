@@ -27,7 +27,7 @@ from facerec.landmarks.types import Box
 from facerec.recognition.gallery import Gallery, NewEntry, NewPhoto
 from facerec.recognition.identification import Identifier
 from facerec.recognition.search import MaskedSearch
-from facerec.recognition.shortlist import ShortlistIndex, ShortlistSettings
+from facerec.recognition.shortlist import ShortlistIndex, ShortlistSettings, shortlist_search
 from facerec.recognition.threshold import given_threshold, impostor_scores
 from facerec.recognition.vector_file import VectorFile
 
@@ -120,7 +120,7 @@ def answer(path: Path, mapped: bool) -> list[list[tuple[str, float]]]:
     probes = [pretend.signature(number, 0.0, 5) for number in (3, 17, 99)]
     with Gallery.open(path, pretend.PretendContract()) as gallery:
         impostor_scores(gallery)
-        search = MaskedSearch.of(gallery, method="hnsw") if mapped else MaskedSearch.of(gallery)
+        search = shortlist_search(gallery, "hnsw") if mapped else MaskedSearch.of(gallery)
         return [[(m.person, m.score) for m in result.matches] for result in search.search(probes, 1)]
 
 

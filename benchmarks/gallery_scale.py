@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from facerec.landmarks.types import Box
 from facerec.recognition.gallery import Gallery, NewEntry, NewPhoto
-from facerec.recognition.search import MaskedSearch, masked_scores
+from facerec.recognition.milvus_gallery import search_of
+from facerec.recognition.search import masked_scores
 from facerec.recognition.shortlist import ShortlistIndex
 from facerec.recognition.signature import Signature
 from facerec.recognition.vector_file import VectorFile
@@ -119,7 +120,7 @@ def measure(path: Path, n: int, shape: tuple[int, int], method: str, singles: in
     before = memory()["own"]
     began = time.perf_counter()
     with Gallery.open(path) as gallery:
-        search = MaskedSearch.of(gallery, method=method)
+        search = search_of(gallery, method)
         opened = time.perf_counter() - began
         search.search(one[:1], 5)
         first = time.perf_counter() - began

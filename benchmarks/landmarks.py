@@ -26,13 +26,13 @@ from facerec.evaluation.landmark_trust import reliability
 from facerec.evaluation.protocols.landmark_sets import read_points
 from facerec.evaluation.score_maps import mean_probabilities
 from facerec.landmarks.checkpoint import load_weights
-from facerec.landmarks.datasets import VISIBLE, LandmarkPack, packed_face
 from facerec.landmarks.godp import Decisions
 from facerec.landmarks.godp_weights import godp_from_arrays
 from facerec.landmarks.heatmaps import decode, landmark_log_odds, peak_log_odds
 from facerec.landmarks.image import read_image
 from facerec.landmarks.landmarker import Landmarker, LandmarkerSettings
-from facerec.landmarks.training import as_batch, forward, plain_rois
+from facerec.landmarks.training.godp import as_batch, forward, plain_rois
+from facerec.landmarks.training.packs import VISIBLE, LandmarkPack, packed_face
 from facerec.landmarks.types import Box
 
 

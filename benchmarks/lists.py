@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from facerec.landmarks.datasets import held_out_people, person_key, person_of_frame
-from facerec.recognition.texture_set import is_calibration_person
+from facerec.landmarks.sets.ytf import person_of_frame
+from facerec.landmarks.training.people import held_out_people, is_calibration_person, person_key
 
 FOLDS = 10
 FRAMES = 5  # of a video

@@ -18,10 +18,10 @@ from found import found_landmarks
 
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.fit import LOCATED, FitSettings, annotated_points, fit_faces
-from facerec.landmarks.datasets import read_cfp
 from facerec.landmarks.errors import UnusablePhotoError
 from facerec.landmarks.image import read_image, write_image
 from facerec.landmarks.markup import cfp_to_ibug68
+from facerec.landmarks.sets.cfp import read_cfp
 from facerec.landmarks.types import Box
 
 METHODS = {

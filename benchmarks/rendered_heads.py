@@ -23,17 +23,17 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from facerec.frontalize.face_model import FaceModel
-from facerec.frontalize.face_model_training import HeadModel, learn_face_model
 from facerec.frontalize.light import shading
-from facerec.frontalize.pose_augment import random_light
 from facerec.frontalize.raster import rasterize
 from facerec.frontalize.render import _skull_chart, _vertex_normals
 from facerec.frontalize.synthesize import UHDB31_POSES
 from facerec.frontalize.texture_model import TextureModel
+from facerec.frontalize.training.face_model import HeadModel, learn_face_model
+from facerec.frontalize.training.pose_augment import random_light
 from facerec.frontalize.types import Camera
 from facerec.frontalize.visibility import VisibilitySettings, surface_normals
-from facerec.landmarks.datasets import HIDDEN, VISIBLE, LandmarkPack, PackedFace
 from facerec.landmarks.image import write_image
+from facerec.landmarks.training.packs import HIDDEN, VISIBLE, LandmarkPack, PackedFace
 from facerec.landmarks.types import Box
 
 Floats = NDArray[np.float64]

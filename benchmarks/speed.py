@@ -131,7 +131,7 @@ def stages(paths: list[Path], gallery: Path) -> None:
     import torch
 
     from facerec.frontalize.face_model import FaceModel
-    from facerec.landmarks.detectors import load_detector
+    from facerec.landmarks.detection.detectors import load_detector
     from facerec.landmarks.finder import FaceFinder, load_judge
     from facerec.landmarks.image import read_image
     from facerec.landmarks.landmarker import Landmarker

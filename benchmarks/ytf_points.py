@@ -2,8 +2,8 @@
 
     python benchmarks/ytf_points.py DATA/ytf DATA/cfp-dataset OUT.csv [--moved]
 
-Pictures are named by absolute paths. With --moved the points are put back by the
-offset that all of them have to the right (`facerec.landmarks.datasets.YTF_OFFSET`, measured on training people).
+Pictures are named by absolute paths. With --moved the points are put back by the offset that all of them have to the
+right (`facerec.landmarks.training.packs.YTF_OFFSET`, measured on training people).
 """
 
 from __future__ import annotations
@@ -12,14 +12,9 @@ import argparse
 import csv
 from pathlib import Path
 
-from facerec.landmarks.datasets import (
-    YTF_OFFSET,
-    held_out_people,
-    person_key,
-    person_of_frame,
-    read_points_csv,
-    without_offset,
-)
+from facerec.landmarks.sets.ytf import person_of_frame, read_points_csv
+from facerec.landmarks.training.packs import YTF_OFFSET, without_offset
+from facerec.landmarks.training.people import held_out_people, person_key
 from facerec.landmarks.types import Box
 
 

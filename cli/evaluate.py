@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
     from facerec.evaluation.protocols.recognition import RecognitionProtocol
     from facerec.evaluation.report import Report
-    from facerec.landmarks.aflw_sets import AflwPart
-    from facerec.landmarks.public_sets import W300Part
+    from facerec.landmarks.sets.aflw import AflwPart
+    from facerec.landmarks.sets.public import W300Part
 
 _PROTOCOLS = ("cfp", "csv", "ijb", "synthetic", "uhdb31", "lfw")
 _LANDMARK_SETS = ("points", "cfp", "synthetic", "300w", "aflw", "aflw-pifa", "afw", "uhdb31")
@@ -152,7 +152,7 @@ def recognition(
     from facerec.evaluation.signatures import describe_in_threads, describe_on, describe_systems, systems_contract
     from facerec.evaluation.store import cache_folder
     from facerec.evaluation.systems import load_systems, parse_systems
-    from facerec.landmarks.detectors import boxes_digest
+    from facerec.landmarks.detection.detectors import boxes_digest
     from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
 
     where = resolve_device(device)
@@ -301,7 +301,7 @@ def landmarks(
     from facerec.evaluation.landmark_figures import landmark_figures
     from facerec.evaluation.report import RunFacts, landmark_report
     from facerec.frontalize.face_model import FaceModel
-    from facerec.landmarks.detectors import load_detector
+    from facerec.landmarks.detection.detectors import load_detector
     from facerec.landmarks.landmarker import Landmarker
 
     where = resolve_device(device)

@@ -67,7 +67,7 @@ def gallery_option(function: F) -> F:
 
 
 def detector_option(function: F) -> F:
-    """Add `--detector NAME` (argument `detector`, a name for `facerec.landmarks.detectors.load_detector`)."""
+    """Add `--detector NAME` (argument `detector`, a name for `facerec.landmarks.detection.detectors.load_detector`)."""
     return click.option(
         "--detector",
         metavar="NAME",

@@ -27,9 +27,9 @@ def command(data: Path, faces: int, steps: int | None, seed: int, threads: int, 
     import torch
 
     from facerec.frontalize.face_model import FaceModel
-    from facerec.landmarks.box_regressor import regressor_arrays
-    from facerec.landmarks.box_training import BoxTraining, annotated_faces, train_box_regressor
     from facerec.landmarks.checkpoint import save_weights
+    from facerec.landmarks.detection.box_regressor import regressor_arrays
+    from facerec.landmarks.training.box_regressor import BoxTraining, annotated_faces, train_box_regressor
 
     where = resolve_device(device)
     settings = BoxTraining(seed=seed)

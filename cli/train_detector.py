@@ -62,8 +62,8 @@ def command(
 
     import torch
 
-    from facerec.landmarks.detector_training import DetectorTraining, read_training_data, train_detector
     from facerec.landmarks.errors import DeviceError
+    from facerec.landmarks.training.detector import DetectorTraining, read_training_data, train_detector
 
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise DeviceError(f"the device {device} was asked for, but torch sees no CUDA device")

@@ -52,8 +52,8 @@ def command(
 
     from facerec.landmarks.checkpoint import save_weights
     from facerec.recognition.dfd import CROP, GRID, DFDSettings, prepare_texture
-    from facerec.recognition.dfd_training import DFDTraining, train_dfd
-    from facerec.recognition.texture_set import (
+    from facerec.recognition.training.dfd import DFDTraining, train_dfd
+    from facerec.recognition.training.texture_set import (
         TextureSet,
         research_licence,
         training_sets,

@@ -14,7 +14,7 @@ from facerec.cli.train_godp import PackChoice
 if TYPE_CHECKING:
     from facerec.landmarks.dssd import Detectors
     from facerec.landmarks.rdssd import Learning
-    from facerec.landmarks.rdssd_training import DssdProgress
+    from facerec.landmarks.training.rdssd import DssdProgress
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -130,9 +130,9 @@ def train_variant(
     import cv2
     import torch
 
-    from facerec.landmarks.datasets import LandmarkPack
     from facerec.landmarks.rdssd import VARIANTS
-    from facerec.landmarks.rdssd_training import DssdTrainSettings, export_cascade, pack_errors, train_cascade
+    from facerec.landmarks.training.packs import LandmarkPack
+    from facerec.landmarks.training.rdssd import DssdTrainSettings, export_cascade, pack_errors, train_cascade
 
     # The process is this command's own, so its thread counts may be set here and nowhere deeper.
     torch.set_num_threads(threads)

@@ -17,7 +17,7 @@ def command(head_model: Path, seed: int, grid: int) -> None:
     Unwraps the face onto the UV chart, resamples mean and modes there, measures the error on fresh samples and writes
     the weights with their record.
     """
-    from facerec.frontalize.face_model_training import FaceModelSettings, HeadModel, learn_face_model, model_error
+    from facerec.frontalize.training.face_model import FaceModelSettings, HeadModel, learn_face_model, model_error
     from facerec.landmarks.checkpoint import save_weights
 
     settings = FaceModelSettings(seed=seed, grid=grid)

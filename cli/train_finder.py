@@ -48,8 +48,8 @@ def command(
     import torch
 
     from facerec.landmarks.checkpoint import save_weights
-    from facerec.landmarks.finder_training import FinderTraining, collect, learn_finder
-    from facerec.landmarks.verifier import verifier_arrays
+    from facerec.landmarks.detection.verifier import verifier_arrays
+    from facerec.landmarks.training.finder import FinderTraining, collect, learn_finder
 
     plain = FinderTraining()
     settings = replace(

@@ -30,11 +30,12 @@ def command(
     from facerec.frontalize.fit import FitSettings, face_size, fit_batch, landmark_weights
     from facerec.frontalize.fit_verdict import FitEvidence, learn_rule
     from facerec.landmarks.checkpoint import save_weights
-    from facerec.landmarks.datasets import cfp_full_box, cfp_names, held_out_people, person_key, read_cfp
     from facerec.landmarks.errors import InvalidInputError
     from facerec.landmarks.image import read_image
     from facerec.landmarks.landmarker import Landmarker
     from facerec.landmarks.markup import cfp_to_ibug68
+    from facerec.landmarks.sets.cfp import cfp_full_box, cfp_names, read_cfp
+    from facerec.landmarks.training.people import held_out_people, person_key
     from facerec.landmarks.types import Box, Landmarks
 
     rng, locator = np.random.default_rng(seed), Landmarker.load(landmarks)

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from facerec.landmarks.godp import Architecture
-    from facerec.landmarks.training import Progress
+    from facerec.landmarks.training.godp import Progress
 
 LOSS_NAMES = ("godp-a", "godp", "godp-a-dsl", "godp-dsl", "p-dsl", "r-dsl", "sl", "sl-a")
-"""`facerec.landmarks.dsl.LOSSES`, without importing torch."""
+"""`facerec.landmarks.training.dsl.LOSSES`, without importing torch."""
 
 
 class PackChoice(click.ParamType[tuple[Path, float]]):
@@ -149,11 +149,11 @@ def command(
     import cv2
     import torch
 
-    from facerec.landmarks.datasets import LandmarkPack
-    from facerec.landmarks.dsl import SpatialSettings
     from facerec.landmarks.godp import Godp
-    from facerec.landmarks.training import TrainSettings, calibrate, export_godp, pack_errors, train_godp
-    from facerec.landmarks.workers import Workers, started_workers
+    from facerec.landmarks.training.dsl import SpatialSettings
+    from facerec.landmarks.training.godp import TrainSettings, calibrate, export_godp, pack_errors, train_godp
+    from facerec.landmarks.training.packs import LandmarkPack
+    from facerec.landmarks.training.workers import Workers, started_workers
 
     try:
         edges = tuple(float(edge) for edge in yaw_edges.split(",") if edge.strip())

@@ -26,10 +26,11 @@ def command(data: Path, descriptor: str | None, per_person: int, device: str) ->
 
     from facerec.landmarks.errors import UnusablePhotoError
     from facerec.landmarks.image import read_image
+    from facerec.landmarks.training.people import is_calibration_person
     from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
     from facerec.recognition.recognizer import DescribedFace, Recognizer
-    from facerec.recognition.texture_set import is_calibration_person, located_pictures
     from facerec.recognition.threshold import SHIPPED_IMPOSTORS, ShippedImpostors
+    from facerec.recognition.training.texture_set import located_pictures
 
     descriptor = descriptor or DEFAULT_DESCRIPTOR
     recognizer = Recognizer.load(descriptor=descriptor, device=resolve_device(device))

@@ -35,7 +35,8 @@ def command(ytf: Path, cfp: Path, output: Path, sets: bool, quiet: bool) -> None
     """
     import numpy as np
 
-    from facerec.landmarks.datasets import held_out_people, join_packs, pack_cfp, pack_points_csv
+    from facerec.landmarks.training.packs import join_packs, pack_cfp, pack_points_csv
+    from facerec.landmarks.training.people import held_out_people
 
     held_out = held_out_people(ytf, cfp)
     for name, want_held_out in (("real_train", False), ("real_test", True)):

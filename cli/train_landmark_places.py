@@ -32,17 +32,17 @@ def command(
     import numpy as np
 
     from facerec.frontalize.face_model import FaceModel
-    from facerec.frontalize.landmark_places_training import (
+    from facerec.frontalize.texture_model import TextureModel
+    from facerec.frontalize.training.landmark_places import (
         PlacesTraining,
         learn_annotated,
         learn_located,
         rendered_head,
         upright,
     )
-    from facerec.frontalize.texture_model import TextureModel
     from facerec.landmarks.checkpoint import save_weights
-    from facerec.landmarks.datasets import LandmarkPack
     from facerec.landmarks.landmarker import Landmarker
+    from facerec.landmarks.training.packs import LandmarkPack
     from facerec.landmarks.types import Box
 
     rng, training, model = np.random.default_rng(seed), PlacesTraining(), FaceModel.load()

@@ -24,23 +24,19 @@ def command(data: Path, output: Path, per_face: int, seed: int, part: str, held_
     from rich.progress import track
 
     from facerec.frontalize.face_model import FaceModel
-    from facerec.frontalize.pose_augment import SourceFace, pose_augmented
-    from facerec.landmarks.datasets import (
+    from facerec.frontalize.training.pose_augment import SourceFace, pose_augmented
+    from facerec.landmarks.image import read_image
+    from facerec.landmarks.markup import cfp_to_ibug68
+    from facerec.landmarks.sets.cfp import cfp_full_box, cfp_names, read_cfp
+    from facerec.landmarks.sets.ytf import person_of_frame, read_points_csv
+    from facerec.landmarks.training.packs import (
         CFP_FRONTAL_OFFSET,
         YTF_OFFSET,
         LandmarkPack,
         PackedFace,
-        cfp_full_box,
-        cfp_names,
-        held_out_people,
-        person_key,
-        person_of_frame,
-        read_cfp,
-        read_points_csv,
         without_offset,
     )
-    from facerec.landmarks.image import read_image
-    from facerec.landmarks.markup import cfp_to_ibug68
+    from facerec.landmarks.training.people import held_out_people, person_key
     from facerec.landmarks.types import Box
 
     first, every = (int(n) for n in part.split("/"))

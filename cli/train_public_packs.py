@@ -24,7 +24,8 @@ def command(dataset: str, data: Path, output: Path, quiet: bool) -> None:
     cofw   a COFW .mat file, version 5 or 7.3: its name (29 points with occlusion)
     helen  a folder with annotation/, trainnames.txt, testnames.txt, pictures: helen_train, helen_test (194 points)
     """
-    from facerec.landmarks.public_sets import pack_faces, read_300w, read_cofw, read_helen
+    from facerec.landmarks.sets.public import read_300w, read_cofw, read_helen
+    from facerec.landmarks.training.packs import pack_faces
 
     if dataset == "300w":
         made = {

@@ -24,9 +24,9 @@ def command(output: Path, faces: int, backgrounds: Path | None, seed: int) -> No
     from rich.console import Console
     from rich.progress import track
 
-    from facerec.frontalize.pose_augment import rendered_faces
-    from facerec.landmarks.datasets import LandmarkPack
+    from facerec.frontalize.training.pose_augment import rendered_faces
     from facerec.landmarks.image import read_image
+    from facerec.landmarks.training.packs import LandmarkPack
 
     files = [] if backgrounds is None else sorted(backgrounds.glob("*.jpg"))
     behind = [read_image(path) for k, path in enumerate(files) if k % 5]

@@ -60,14 +60,14 @@ def command(
 
     from facerec.landmarks.checkpoint import save_weights
     from facerec.recognition.resnet import dlib_model_file, network_arrays, read_dlib_network
-    from facerec.recognition.resnet_training import (
+    from facerec.recognition.training.resnet import (
         ResNetTraining,
         calibration_rows,
         centre_network,
         train_resnet,
         view_figures,
     )
-    from facerec.recognition.view_set import ViewSet
+    from facerec.recognition.training.view_set import ViewSet
 
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)

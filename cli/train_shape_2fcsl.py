@@ -23,7 +23,7 @@ def command(seed: int, samples: int | None, weights_root: Path | None, quiet: bo
     from dataclasses import replace
 
     from facerec.frontalize.face_model import FaceModel
-    from facerec.frontalize.shape_2fcsl_training import Training2FCSL, coupling_errors, learn_2fcsl
+    from facerec.frontalize.training.shape_2fcsl import Training2FCSL, coupling_errors, learn_2fcsl
     from facerec.landmarks.checkpoint import save_weights, weight_record
 
     training = Training2FCSL(seed=seed)

@@ -48,7 +48,7 @@ def command(
 
     from facerec.frontalize.face_model import FaceModel
     from facerec.frontalize.texture import resample_grid
-    from facerec.frontalize.texture_model import (
+    from facerec.frontalize.training.texture_model import (
         TextureModelSettings,
         learn_texture_model,
         shrink,
@@ -57,7 +57,7 @@ def command(
     from facerec.frontalize.types import Camera, FaceTexture
     from facerec.frontalize.visibility import surface_normals
     from facerec.landmarks.checkpoint import save_weights
-    from facerec.recognition.texture_set import TextureSet, near_frontal, research_licence, training_sets
+    from facerec.recognition.training.texture_set import TextureSet, near_frontal, research_licence, training_sets
 
     settings = TextureModelSettings()
     settings = replace(settings, modes=modes or settings.modes)

@@ -18,7 +18,7 @@ def command(data: Path, output: Path, located: bool, held_out: bool, per_person:
     from rich.console import Console
     from rich.progress import track
 
-    from facerec.recognition.texture_set import (
+    from facerec.recognition.training.texture_set import (
         TextureSet,
         annotated_pictures,
         lift_annotated,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from facerec.recognition.texture_set import Lifted
+    from facerec.recognition.training.texture_set import Lifted
 
 
 @click.command("view-set")
@@ -42,8 +42,8 @@ def command(
     from rich.progress import track
 
     from facerec.landmarks.image import read_image
-    from facerec.recognition.texture_set import annotated_pictures, lift_located, located_pictures
-    from facerec.recognition.view_set import ViewSet, ViewSettings, annotated_views, turned_view, view_of
+    from facerec.recognition.training.texture_set import annotated_pictures, lift_located, located_pictures
+    from facerec.recognition.training.view_set import ViewSet, ViewSettings, annotated_views, turned_view, view_of
 
     first, every = (int(n) for n in part.split("/"))
     rng = np.random.default_rng([seed, first, every])

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from facerec.evaluation.fits import LEAST_IOU
 from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
 from facerec.frontalize.types import Camera
-from facerec.landmarks.boxes import aflw_box
+from facerec.landmarks.detection.boxes import aflw_box
 from facerec.landmarks.errors import InvalidInputError, ReasonCode, UnusablePhotoError
 from facerec.landmarks.image import read_image
 from facerec.landmarks.markup import IBUG68_OUTER_EYE_CORNERS, IBUG68_REGIONS, IBUG68_SOURCES, Sources, read_as
@@ -35,7 +35,7 @@ _EYES = tuple(tuple(IBUG68_REGIONS[name]) for name in ("left_eye", "right_eye"))
 
 
 class Detector(Protocol):
-    """What is needed of `facerec.landmarks.detector.FaceDetector`."""
+    """What is needed of `facerec.landmarks.detection.detector.FaceDetector`."""
 
     def detect(self, image: Image) -> Sequence[Box]:
         """Face boxes, best first."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from facerec.landmarks.dsl import Targets
 from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.heatmaps import Targets
 
 CANDIDATE_RADIUS = 1
 """A key-point's candidate pixels are the 3 x 3 around it (the paper's Fig. 4)."""

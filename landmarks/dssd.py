@@ -90,7 +90,9 @@ def nearest_landmarks(mean: NDArray[np.floating], count: int) -> NDArray[np.int6
 
 
 class Dssd(nn.Module):
-    """The network. The solver of `facerec.landmarks.apg` chooses P and C, sparsely; gradients refine what it chose.
+    """The network.
+
+    The solver of `facerec.landmarks.training.apg` chooses P and C, sparsely; gradients refine what it chose.
 
     Args:
         settings: its shape.

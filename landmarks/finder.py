@@ -6,8 +6,8 @@ dogs and ornaments apart. So the detector may be generous, and all of them decid
     a log(score / (1 - score)) + b median(confidence) + c verifier + d agreement + e >= 0.
 
 The numbers are learnt on training pictures and come, with the verifier's networks, as the weights `finder`.
-Detectors that are plugged in (`facerec.landmarks.detectors`) decide for themselves: what the rule knows of scores is
-the own detector's.
+Detectors that are plugged in (`facerec.landmarks.detection.detectors`) decide for themselves: what the rule knows of
+scores is the own detector's.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.landmarks.checkpoint import load_weights
-from facerec.landmarks.detectors import DEFAULT_DETECTOR, ChosenDetector, Detector, load_detector
+from facerec.landmarks.detection.detectors import DEFAULT_DETECTOR, ChosenDetector, Detector, load_detector
+from facerec.landmarks.detection.verifier import Verifier, verifier_from_arrays
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.landmarker import Landmarker, LandmarkerSettings
 from facerec.landmarks.types import Box, Face, Image, Landmarks, check_image
-from facerec.landmarks.verifier import Verifier, verifier_from_arrays
 
 Evidence = NDArray[np.float64]
 """(4,): log-odds of the detector's score, median landmark confidence, the verifier's log-odds, agreement."""
@@ -146,7 +146,8 @@ class FaceFinder:
             landmarks: name of the landmark model.
             device: "cpu" or "cuda".
             settings: how faces are located.
-            detector: name of the detector (`facerec.landmarks.detectors.DETECTORS`), or one that is loaded already.
+            detector: name of the detector (`facerec.landmarks.detection.detectors.DETECTORS`), or one that is loaded
+                already.
             wanted: which faces are wanted.
         """
         chosen = load_detector(detector, device) if isinstance(detector, str) else detector

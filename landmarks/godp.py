@@ -30,7 +30,7 @@ SCORE_STRIDES = (8, 4, 4, 2, 2)
 """Input px per score-map px, in the order of `Decisions`: 20, 40, 40, 80 and 80 px for an input of 160."""
 
 Architecture = Literal["godp", "deconvnet", "hourglass", "coordinates"]
-"""GoDP and the paper's baselines on the same ten groups (`facerec.landmarks.godp_baselines`)."""
+"""GoDP and the paper's baselines on the same ten groups (`facerec.landmarks.training.godp_baselines`)."""
 
 
 @dataclass(frozen=True, slots=True)

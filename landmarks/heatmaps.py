@@ -1,4 +1,4 @@
-"""From score maps to points: log-odds maps, arg-max and sub-pixel places, confidence, visibility."""
+"""From score maps to points: log-odds maps, arg-max and sub-pixel places, confidence, visibility; and true places."""
 
 from __future__ import annotations
 
@@ -191,3 +191,39 @@ def peak_share_log_odds(odds: Tensor, places: Tensor, radius: int = 3) -> Tensor
     # Both sides kept above e^-12: float32 cannot tell shares closer to 0 or 1 apart.
     share = (near - everything).exp().clamp(6e-6, 1 - 6e-6)
     return torch.logit(share)
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """True places of a batch of pictures.
+
+    Attributes:
+        points: (N, L, 2) float32, px of the network's input; any finite value where not annotated.
+        annotated: (N, L) bool. The channels of a point that is not annotated take no part in that picture's softmax.
+        visible: (N, L) bool; False where hidden or not annotated.
+        yaw_bin: (N,) int64 in [0, K).
+    """
+
+    points: Tensor
+    annotated: Tensor
+    visible: Tensor
+    yaw_bin: Tensor
+
+    def __post_init__(self) -> None:
+        n, count = self.points.shape[:2]
+        shapes = (tuple(self.annotated.shape), tuple(self.visible.shape), tuple(self.yaw_bin.shape))
+        if self.points.shape != (n, count, 2) or shapes != ((n, count), (n, count), (n,)):
+            raise InvalidInputError(
+                "expected points (N, L, 2), annotated (N, L), visible (N, L), yaw_bin (N,); got "
+                f"{tuple(self.points.shape)}, {shapes}"
+            )
+        if not bool(torch.isfinite(self.points).all()):
+            raise InvalidInputError("expected finite points, 0 where not annotated; got NaN or infinity")
+
+    def on_map(self, stride: int) -> Tensor:
+        """(N, L, 2) px of a score map whose pixels are `stride` input px wide."""
+        return (self.points - (stride - 1) / 2) / stride
+
+    def taught(self, which: Literal["visible", "all"]) -> Tensor:
+        """(N, L) bool: the points that count as key-points."""
+        return self.visible & self.annotated if which == "visible" else self.annotated

@@ -41,7 +41,7 @@ from facerec.recognition.gallery import (
     entry_checksum,
 )
 from facerec.recognition.search import MaskedSearch, Search, SearchMethod, SearchResult, SearchSettings, product_on
-from facerec.recognition.shortlist import MASK_GROUPS, mask_group
+from facerec.recognition.shortlist import MASK_GROUPS, mask_group, shortlist_search
 from facerec.recognition.signature import Signature
 from facerec.recognition.writer_lock import utc_now
 
@@ -91,7 +91,7 @@ def search_of(gallery: GalleryStore, method: SearchMethod = "exact", device: str
 
     Args:
         gallery: open, for as long as the search is used.
-        method: see `MaskedSearch.of`.
+        method: "exact", or the approximate index to take the shortlist from.
         device: where the exact search multiplies (`search.product_on`); approximate indexes stay on the CPU.
     """
     if isinstance(gallery, MilvusGallery):
@@ -99,7 +99,9 @@ def search_of(gallery: GalleryStore, method: SearchMethod = "exact", device: str
             raise InvalidInputError(f"expected no --search for {gallery.address}: Milvus has an index of its own")
         return MilvusSearch(gallery)
     assert isinstance(gallery, Gallery)
-    return MaskedSearch.of(gallery, product=product_on(device) if method == "exact" else "faiss", method=method)
+    if method == "exact":
+        return MaskedSearch.of(gallery, product=product_on(device))
+    return shortlist_search(gallery, method)
 
 
 class MilvusGallery:

@@ -19,7 +19,7 @@ from facerec.frontalize.frontalize import lift_surface
 from facerec.frontalize.texture import TEXTURE_SIZE, lift_texture
 from facerec.frontalize.types import FaceTexture, FittedFace
 from facerec.landmarks.checkpoint import weight_record
-from facerec.landmarks.detectors import DEFAULT_DETECTOR, load_detector
+from facerec.landmarks.detection.detectors import DEFAULT_DETECTOR, load_detector
 from facerec.landmarks.errors import ReasonCode, UnusablePhotoError
 from facerec.landmarks.types import Box, Face, Image
 from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR, Descriptor, load_descriptor
@@ -167,7 +167,7 @@ class Recognizer:
         Args:
             landmarks: name of the landmark model; descriptor: name of the descriptor, see `DESCRIPTORS`.
             device: "cpu" or "cuda".
-            detector: name of the detector, see `facerec.landmarks.detectors.DETECTORS`.
+            detector: name of the detector, see `facerec.landmarks.detection.detectors.DETECTORS`.
             smallest: smaller faces are left out, see `FinderSettings`, px. It shapes no signature, so no contract
                 holds it.
 

@@ -222,27 +222,16 @@ class MaskedSearch:
         gallery: Gallery,
         settings: SearchSettings | None = None,
         product: Product = "faiss",
-        method: SearchMethod = "exact",
     ) -> MaskedSearch:
-        """Search `gallery`, which must stay open as long as the search is used.
+        """Search every entry of `gallery`, which must stay open as long as the search is used.
 
         Args:
             gallery: open.
             settings: see `SearchSettings`.
             product: who multiplies.
-            method: "exact", or the approximate index to take the shortlist from.
-
-        Raises:
-            NoIndexError: the index asked for is not there, or is of an older state.
         """
-        from facerec.recognition.shortlist import ShortlistIndex
-
         settings = settings or SearchSettings()
         shape, contract = gallery.shape, gallery.contract_digest
-        if method != "exact":
-            mapped = VectorFile.open(gallery)
-            shortlist = ShortlistIndex.open(gallery, method)
-            return cls(mapped.index, shape, contract, mapped.rows, settings, product, shortlist)
         with contextlib.suppress(NoIndexError):
             mapped = VectorFile.open(gallery)
             return cls(mapped.index, shape, contract, mapped.rows, settings, product)

@@ -191,6 +191,24 @@ def mask_group(visible: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.asarray(np.ceil(MASK_GROUPS * visible.mean(axis=1)), dtype=np.int64)
 
 
+def shortlist_search(gallery: Gallery, method: IndexMethod, settings: SearchSettings | None = None) -> MaskedSearch:
+    """Search those entries of `gallery` that an index names; the gallery must stay open as long as the search is used.
+
+    Args:
+        gallery: open, with an index file and the approximate index beside it.
+        method: the approximate index to take the shortlist from.
+        settings: see `SearchSettings`.
+
+    Raises:
+        NoIndexError: the index asked for is not there, or is of an older state.
+    """
+    vectors = VectorFile.open(gallery)
+    shortlist = ShortlistIndex.open(gallery, method)
+    return MaskedSearch(
+        vectors.index, gallery.shape, gallery.contract_digest, vectors.rows, settings, shortlist=shortlist
+    )
+
+
 def _group_of(vectors: VectorFile, settings: ShortlistSettings) -> NDArray[np.int64]:
     return np.concatenate([mask_group(visible) for _, visible in _blocks(vectors, settings)])
 

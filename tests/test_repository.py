@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 
@@ -23,6 +23,14 @@ WEIGHT_ENDINGS = (".npz", ".safetensors")
 
 def sources(folder: str) -> list[Path]:
     return sorted(path for path in (ROOT / folder).rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def from_root(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def module_name(path: Path) -> str:
+    return "facerec." + from_root(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 def imported(source: str) -> set[str]:
@@ -55,6 +63,99 @@ def test_an_import_against_the_stream_would_be_seen() -> None:
     assert not against_the_stream("frontalize", "import facerec.landmarks.types")
 
 
+# Who may import a `training` package, and why. Benchmarks and tests are not shipped and may import anything.
+MAY_TRAIN = (
+    ("*/training/*.py", "trainers build on each other's packs, losses and rules"),
+    ("cli/train_*.py", "the commands that start a training"),
+)
+
+
+def training_imports(path: str, source: str) -> set[str]:
+    """What the file at `path`, relative to the root, imports from a training package without being allowed to."""
+    if any(PurePath(path).match(pattern) for pattern, _ in MAY_TRAIN):
+        return set()
+    return {name for name in imported(source) if name.startswith("facerec.") and "training" in name.split(".")}
+
+
+def test_nothing_that_a_photograph_meets_imports_training() -> None:
+    files = [path for layer in LAYERS for path in sources(layer)]
+    wrong = {name: training_imports(name, (ROOT / name).read_text("utf-8")) for name in map(from_root, files)}
+    assert {path: names for path, names in wrong.items() if names} == {}
+    for pattern, reason in MAY_TRAIN:
+        assert any(PurePath(from_root(path)).match(pattern) for path in files), f"{pattern}: {reason}"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from facerec.landmarks.training.packs import LandmarkPack",
+        "def f():\n    from facerec.landmarks import training",
+        "import facerec.recognition.training.resnet",
+        "if TYPE_CHECKING:\n    from facerec.frontalize.training import pose_augment",
+    ],
+)
+def test_an_import_of_training_would_be_seen(source: str) -> None:
+    for path in ("recognition/recognizer.py", "cli/demo.py", "evaluation/protocols/aflw.py", "cli/train.py"):
+        assert training_imports(path, source), path
+    for path in ("recognition/training/view_set.py", "cli/train_godp.py"):
+        assert not training_imports(path, source), path
+    for harmless in ("from facerec.cli.train import command", "import facerec.landmarks.training_log"):
+        assert not training_imports("cli/main.py", harmless)
+
+
+def import_graph(files: dict[str, str]) -> dict[str, set[str]]:
+    """Which module imports which, of sources by module name; those inside functions and for types alone count too."""
+
+    def module(name: str) -> str | None:
+        while name and name not in files:
+            name = name.rpartition(".")[0]
+        return name or None
+
+    return {name: {found for found in map(module, imported(source)) if found} for name, source in files.items()}
+
+
+def circles(graph: dict[str, set[str]]) -> list[str]:
+    """The modules that reach themselves: what is left when those that import nothing of the rest are taken away."""
+    left = dict(graph)
+    while free := [name for name in left if not left[name] & left.keys()]:
+        for name in free:
+            del left[name]
+    # From the other end too, so that modules that only stand before a circle are not named.
+    while idle := [name for name in left if not any(name in left[other] for other in left)]:
+        for name in idle:
+            del left[name]
+    return sorted(left)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    files = {module_name(path): path.read_text("utf-8") for layer in LAYERS for path in sources(layer)}
+    graph = import_graph(files)
+    assert "facerec.recognition.search" in graph["facerec.recognition.shortlist"]
+    assert circles(graph) == []
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        "from facerec.a.one import f",
+        "def g():\n    from facerec.a import one",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import facerec.a.one",
+    ],
+)
+def test_a_circle_would_be_seen(hidden: str) -> None:
+    chain = {"facerec.a.one": "from facerec.a.two import g", "facerec.a.two": "from facerec.b import h"}
+    before = chain | {"facerec.a": "", "facerec.b": "import math", "facerec.c": "import facerec.a.one"}
+    assert circles(import_graph(before)) == []
+    assert circles(import_graph(before | {"facerec.b": hidden})) == ["facerec.a.one", "facerec.a.two", "facerec.b"]
+
+
+def test_the_tests_mirror_the_folders() -> None:
+    folders = {path.parent for layer in LAYERS for path in (ROOT / "tests" / layer).rglob("test_*.py")}
+    assert {ROOT / "tests" / layer for layer in LAYERS} <= folders
+    for folder in folders:
+        assert (ROOT / folder.relative_to(ROOT / "tests") / "__init__.py").is_file(), f"{folder} mirrors no package"
+
+
 def packages_on_disk() -> dict[str, str]:
     folders = {path.parent for layer in LAYERS for path in sources(layer) if path.name == "__init__.py"}
     return {f"facerec.{path.relative_to(ROOT).as_posix().replace('/', '.')}": str(path) for path in folders}
@@ -67,6 +168,11 @@ def test_every_folder_of_sources_is_a_package_and_is_listed() -> None:
     for layer in LAYERS:
         for path in sources(layer):
             assert (path.parent / "__init__.py").is_file(), f"{path.parent} has no __init__.py"
+
+
+def test_every_layer_says_that_it_is_typed() -> None:
+    # One marker serves the packages below it, too.
+    assert {f"facerec/{layer}/py.typed" for layer in LAYERS} <= shipped_files()
 
 
 def shipped_files() -> set[str]:

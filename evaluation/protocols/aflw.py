@@ -10,10 +10,10 @@ import numpy as np
 
 from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
 from facerec.evaluation.protocols.poses import uhdb31_angles
-from facerec.landmarks.aflw_sets import AflwPart, read_aflw_full, read_aflw_pifa, read_afw, read_uhdb31_points
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.markup import AFLW19_SOURCES, AFLW21_SOURCES, AFW6_SOURCES, UHDB31_SOURCES, Sources
-from facerec.landmarks.public_sets import SetFace
+from facerec.landmarks.sets.aflw import AflwPart, read_aflw_full, read_aflw_pifa, read_afw, read_uhdb31_points
+from facerec.landmarks.sets.public import SetFace
 from facerec.landmarks.types import Box
 
 

@@ -32,7 +32,7 @@ class AnnotatedPicture:
         visible: (L,) bool, whether the camera sees each point, where the data say so.
         sources: which of the 68 points each one is read off; ibug68 itself by default.
         face_box: the set's own AFLW-style box, px, whose side divides NME-Vis and NME-All; where there is none, one is
-            computed from the visible points (`facerec.landmarks.boxes.aflw_box`).
+            computed from the visible points (`facerec.landmarks.detection.boxes.aflw_box`).
     """
 
     path: Path

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
-from facerec.landmarks.public_sets import W300Part, read_300w
+from facerec.landmarks.sets.public import W300Part, read_300w
 from facerec.landmarks.types import Box
 
 
 def read_300w_landmarks(folder: Path, part: W300Part) -> list[AnnotatedPicture]:
-    """Annotated faces of a part of 300-W (`facerec.landmarks.public_sets.read_300w`).
+    """Annotated faces of a part of 300-W (`facerec.landmarks.sets.public.read_300w`).
 
     Raises:
         InvalidInputError: another tree; names what was expected.

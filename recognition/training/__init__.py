@@ -1,1 +1,1 @@
-"""Learning what recognises faces: nothing here meets a photograph at run time."""
+"""What no photograph ever meets at run time: sets of textures and views, and what learns descriptors from them."""

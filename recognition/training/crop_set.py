@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.fit import fit_batch
 from facerec.landmarks.crop import Roi, cut
-from facerec.landmarks.datasets import held_out_people, person_key
+from facerec.landmarks.training.people import held_out_people, person_key
 from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError
 from facerec.landmarks.image import read_image
 from facerec.landmarks.types import Box, Image
-from facerec.recognition.texture_set import annotated_pictures
+from facerec.recognition.training.texture_set import annotated_pictures
 
 CROP_SCALE = 1.8
 """Side of a crop over the longer side of the tight landmark box: the view that the network is shown takes 1.4, the rest is

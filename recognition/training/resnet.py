@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facerec.frontalize.face_model import FaceModel
-from facerec.landmarks.resume import load_checkpoint, save_checkpoint
+from facerec.landmarks.training.resume import load_checkpoint, save_checkpoint
 from facerec.recognition.resnet import DIMENSION, FaceResNet
 from facerec.recognition.training.batched_views import BatchedViews
 from facerec.recognition.training.faces import Faces

@@ -60,7 +60,7 @@ def test_a_folder_of_cropped_faces_is_located_whole(
     import numpy as np
 
     from facerec.landmarks import finder
-    from facerec.landmarks.box_regressor import BoxRegressor, RegressedBox
+    from facerec.landmarks.detection.box_regressor import BoxRegressor, RegressedBox
     from facerec.landmarks.image import write_image
     from facerec.landmarks.landmarker import Landmarker
     from facerec.landmarks.types import Landmarks
@@ -76,7 +76,7 @@ def test_a_folder_of_cropped_faces_is_located_whole(
     monkeypatch.setattr(BoxRegressor, "load", lambda *_, **__: Regressor())
     monkeypatch.setattr(Landmarker, "load", lambda *_, **__: Marks())
     monkeypatch.setattr(finder, "load_judge", lambda device: pytest.fail("a plugged-in detector is not judged"))
-    monkeypatch.setattr("facerec.landmarks.detectors._recorded", lambda name: (name, "0" * 64))
+    monkeypatch.setattr("facerec.landmarks.detection.detectors._recorded", lambda name: (name, "0" * 64))
     write_image(tmp_path / "a.png", np.zeros((40, 60, 3), np.uint8))
     assert run(["landmarks", str(tmp_path / "a.png"), "--detector", "whole", "--device", "cpu", "-q"]) == 0
     assert '"box": [-0.5, -0.5, 59.5, 39.5]' in capsys.readouterr().out

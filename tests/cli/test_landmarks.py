@@ -6,7 +6,7 @@ import pytest
 
 from facerec.cli.main import run
 from facerec.landmarks import finder
-from facerec.landmarks.detector import FaceDetector
+from facerec.landmarks.detection.detector import FaceDetector
 from facerec.landmarks.finder import FinderRule
 from facerec.landmarks.image import read_image, write_image
 from facerec.landmarks.landmarker import Landmarker

@@ -8,7 +8,7 @@ import pytest
 from facerec.cli import train
 from facerec.cli.main import run
 from facerec.cli.train_godp import PackChoice
-from facerec.landmarks.datasets import LandmarkPack
+from facerec.landmarks.training.packs import LandmarkPack
 
 
 def test_every_trainer_beside_the_group_is_a_command_of_its_name() -> None:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from facerec.cli.main import run
-from facerec.landmarks.datasets import LandmarkPack
 from facerec.landmarks.models import LANDMARK_MODELS
+from facerec.landmarks.training.packs import LandmarkPack
 
 
 @pytest.mark.parametrize("model", ["dssd", "rdssd"])

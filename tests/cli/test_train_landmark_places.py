@@ -13,7 +13,7 @@ from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.landmark_places import LandmarkPlaces
 from facerec.frontalize.types import Camera
 from facerec.landmarks.crop import PACK_SIZE
-from facerec.landmarks.datasets import LandmarkPack
+from facerec.landmarks.training.packs import LandmarkPack
 
 
 def test_a_small_training_writes_both_tables_and_their_record(tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ from facerec.cli.main import run
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.types import Camera
 from facerec.landmarks.checkpoint import load_weights, weight_record
-from facerec.recognition import resnet, texture_set
+from facerec.recognition import resnet
 from facerec.recognition.resnet import FaceResNet, network_of
-from facerec.recognition.texture_set import Picture
-from facerec.recognition.view_set import ViewSet
+from facerec.recognition.training import texture_set
+from facerec.recognition.training.texture_set import Picture
+from facerec.recognition.training.view_set import ViewSet
 
 
 @pytest.fixture(autouse=True)

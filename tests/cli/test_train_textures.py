@@ -15,7 +15,7 @@ from facerec.frontalize.texture_model import TextureModel
 from facerec.landmarks.checkpoint import load_weights, weight_record
 from facerec.recognition import dfd
 from facerec.recognition.dfd import DFD
-from facerec.recognition.texture_set import TextureSet
+from facerec.recognition.training.texture_set import TextureSet
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +85,7 @@ def test_given_figures_are_recorded(made_up: Path, tmp_path: Path, monkeypatch: 
         named["progress"](0, 1.5)  # type: ignore[operator]
         return learnt
 
-    monkeypatch.setattr("facerec.recognition.dfd_training.train_dfd", pretend)
+    monkeypatch.setattr("facerec.recognition.training.dfd.train_dfd", pretend)
     figures = tmp_path / "figures.json"
     figures.write_text(json.dumps({"eer": 0.12, "set": "held-out people"}))
     arguments = ["train", "dfd", str(made_up), "--words", "8", "--metric-json", str(figures)]

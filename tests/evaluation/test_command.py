@@ -13,7 +13,7 @@ from facerec.landmarks.types import Box
 
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch: pytest.MonkeyPatch, recognizer, make_detector, make_landmarker) -> None:
-    from facerec.landmarks.detector import FaceDetector
+    from facerec.landmarks.detection.detector import FaceDetector
     from facerec.landmarks.landmarker import Landmarker
     from facerec.recognition.recognizer import Recognizer
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from facerec.evaluation.score_maps import mean_probabilities
-from facerec.landmarks.dsl import Targets
 from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.heatmaps import Targets
 
 
 def targets(places: list[list[float]], visible: list[bool], annotated: list[bool]) -> Targets:

@@ -11,7 +11,7 @@ from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.fit import LOCATED, FitSettings, annotated_points, fit_batch, landmark_modes
 from facerec.frontalize.gauss_newton import Estimate, solve
 from facerec.frontalize.landmark_places import LandmarkPlaces
-from facerec.frontalize.landmark_places_training import PlacesTraining, learn_annotated, learn_located, upright
+from facerec.frontalize.training.landmark_places import PlacesTraining, learn_annotated, learn_located, upright
 from facerec.frontalize.types import Camera, FittedFace
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.markup import IBUG68_MIRROR

@@ -11,7 +11,7 @@ from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.fit import FitSettings, fit_batch
 from facerec.frontalize.gauss_newton import Estimate
 from facerec.frontalize.shape_2fcsl import Shape2FCSL, upright_residual
-from facerec.frontalize.shape_2fcsl_training import Training2FCSL, coupling_errors, learn_2fcsl
+from facerec.frontalize.training.shape_2fcsl import Training2FCSL, coupling_errors, learn_2fcsl
 from facerec.frontalize.types import Camera
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.markup import IBUG68_MIRROR

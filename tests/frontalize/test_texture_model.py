@@ -8,8 +8,8 @@ import pytest
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.light import shading
 from facerec.frontalize.texture import delight, resample_grid
-from facerec.frontalize.texture_model import (
-    TextureModel,
+from facerec.frontalize.texture_model import TextureModel
+from facerec.frontalize.training.texture_model import (
     TextureModelSettings,
     learn_texture_model,
     shrink,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from facerec.landmarks.datasets import VISIBLE, LandmarkPack
 from facerec.landmarks.markup import IBUG68_MIRROR
+from facerec.landmarks.training.packs import VISIBLE, LandmarkPack
 
 _LEFT = {
     **{i: (32 + 2 * i * (1 + i / 12), 70 + 11 * i) for i in range(8)},

@@ -3,7 +3,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from facerec.landmarks.datasets import LandmarkPack
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.initial_shapes import (
     InitialShapes,
@@ -13,6 +12,7 @@ from facerec.landmarks.initial_shapes import (
     in_pixels,
     normalised,
 )
+from facerec.landmarks.training.packs import LandmarkPack
 
 SMALL = InitialShapeSettings(centres=40, starts=3, spread=6, side=50)
 

@@ -12,7 +12,7 @@ from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.types import Box
 from facerec.recognition.gallery import Gallery, NewEntry, NewPhoto
 from facerec.recognition.search import MaskedSearch, SearchSettings
-from facerec.recognition.shortlist import ShortlistIndex, ShortlistSettings, mask_group
+from facerec.recognition.shortlist import ShortlistIndex, ShortlistSettings, mask_group, shortlist_search
 from facerec.recognition.vector_file import NoIndexError, VectorFile
 from facerec.recognition.writer_lock import derived_file
 
@@ -76,9 +76,9 @@ def test_what_was_made_of_another_state_is_refused_with_the_command(path, preten
             VectorFile.open(gallery)
         VectorFile.build(gallery)
         with pytest.raises(NoIndexError, match="facerec gallery index --method pq -g"):
-            MaskedSearch.of(gallery, method="pq")
+            shortlist_search(gallery, "pq")
         with pytest.raises(NoIndexError, match="there is none"):
-            MaskedSearch.of(gallery, method="ivf")
+            shortlist_search(gallery, "ivf")
     shutil.copy(derived_file(path, ".vectors"), derived_file(copy, ".vectors"))
     with Gallery.open(copy) as gallery, pytest.raises(NoIndexError, match="older state"):
         VectorFile.open(gallery)
@@ -91,12 +91,11 @@ def test_an_index_answers_as_the_exact_search_does(path, probes, method):
         VectorFile.build(gallery)
         made = ShortlistIndex.build(gallery, method, SMALL)
         assert made.recall >= 0.99
-        found = answers(MaskedSearch.of(gallery, method=method), probes, 1)
+        found = answers(shortlist_search(gallery, method), probes, 1)
     # Every score is the exact one; the best person is the exact search's but for the recall.
     assert np.mean([a == b for a, b in zip(found, exact, strict=True)]) >= 0.95
-    again = MaskedSearch.of
     with Gallery.open(path) as gallery:
-        assert answers(again(gallery, method=method), probes, 1) == found
+        assert answers(shortlist_search(gallery, method), probes, 1) == found
 
 
 def test_an_index_names_few_entries_and_never_one_twice(path, probes):
@@ -114,7 +113,7 @@ def test_no_flipped_or_cut_index_gives_a_wrong_answer(path, probes, suffix):
     with Gallery.open(path) as gallery:
         VectorFile.build(gallery)
         ShortlistIndex.build(gallery, "pq", SMALL)
-        right = answers(MaskedSearch.of(gallery, method="pq"), probes, 1)
+        right = answers(shortlist_search(gallery, "pq"), probes, 1)
     file = derived_file(path, suffix)
     whole = file.read_bytes()
     rng = np.random.default_rng(0)
@@ -128,7 +127,7 @@ def test_no_flipped_or_cut_index_gives_a_wrong_answer(path, probes, suffix):
         file.write_bytes(data)
         with Gallery.open(path) as gallery:
             try:
-                assert answers(MaskedSearch.of(gallery, method="pq"), probes, 1) == right
+                assert answers(shortlist_search(gallery, "pq"), probes, 1) == right
             except InvalidInputError:
                 refused += 1
     assert refused >= 10

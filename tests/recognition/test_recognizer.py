@@ -12,7 +12,7 @@ import pytest
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.types import Camera, FaceTexture, FittedFace
 from facerec.landmarks import finder
-from facerec.landmarks.detectors import ChosenDetector
+from facerec.landmarks.detection.detectors import ChosenDetector
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.finder import FaceFinder, FinderRule
 from facerec.landmarks.landmarker import Landmarker

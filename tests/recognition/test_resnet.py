@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.training.people import is_calibration_person
 from facerec.recognition.resnet import (
     DIMENSION,
     FaceResNet,
@@ -23,7 +24,7 @@ from facerec.recognition.resnet import (
     read_dlib_network,
     runner,
 )
-from facerec.recognition.resnet_training import (
+from facerec.recognition.training.resnet import (
     ResNetTraining,
     augment,
     calibration_rows,
@@ -34,8 +35,7 @@ from facerec.recognition.resnet_training import (
     train_resnet,
     view_figures,
 )
-from facerec.recognition.texture_set import is_calibration_person
-from facerec.recognition.view_set import ViewSet
+from facerec.recognition.training.view_set import ViewSet
 from facerec.recognition.views import DLIB_FRAME, filled_view
 
 
@@ -202,7 +202,7 @@ def test_people_for_calibration_are_told_by_their_names() -> None:
 def test_training_teaches_resumes_and_repeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, net = view_set(), network()
     centre_network(net, data)
-    monkeypatch.setattr("facerec.recognition.resnet_training.SAVE_EVERY", 0.0)
+    monkeypatch.setattr("facerec.recognition.training.resnet.SAVE_EVERY", 0.0)
     training = ResNetTraining(steps=6, batch=8, rate=1e-3, warm_up=1)
     losses: list[float] = []
     one = train_resnet(

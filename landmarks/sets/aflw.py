@@ -1,0 +1,192 @@
+"""The landmark sets that GoDP is compared on, as their owners distribute them: AFLW-Full, AFLW-PIFA, AFW, UHDB31.
+
+None of them comes with facerec. Their points are read off the 68 for evaluation (`facerec.landmarks.markup`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.sets.public import SetFace, Split, read_pts
+from facerec.landmarks.types import Box
+
+AflwPart = Literal["train", "test", "frontal"]
+
+AFLW_TRAINING_FACES = 20_000
+"""The first so many of AFLW-Full's permutation are for training; the other 4,386 are the test set."""
+
+PIFA_POINTS = 34
+UHDB31_POINTS = 9
+
+_AFLW_FOLDERS: Final = ("", "data/flickr", "flickr", "images")
+
+
+def read_aflw_full(folder: Path, part: AflwPart) -> Iterator[SetFace]:
+    """Faces of AFLW-Full, 19 points: AFLW as Zhu et al. (CCL, CVPR 2016) annotated and split it.
+
+    `AFLWinfo_release.mat` holds bbox (N, 4: left, right, top, bottom), data (N, 38: 19 x, then 19 y), mask_new (N, 19:
+    1 where visible), nameList, and ra, a permutation from 1 whose first 20,000 are for training. All points have
+    coordinates, the hidden ones too. The pictures are AFLW's, named as in nameList, below the folder, its `images`,
+    `flickr` or `data/flickr`.
+
+    Args:
+        folder: holds `AFLWinfo_release.mat`.
+        part: "frontal" (AFLW-F) are the test faces whose 19 points are all visible.
+
+    Raises:
+        InvalidInputError: the file or a picture is missing, or the file has another form.
+    """
+    if part not in ("train", "test", "frontal"):
+        raise InvalidInputError(f"expected a part of AFLW-Full of train, test or frontal; got {part!r}")
+    file = folder / "AFLWinfo_release.mat"
+    content = _mat(file, ("bbox", "data", "mask_new", "nameList", "ra"))
+    boxes, data, mask = (np.asarray(content[name], dtype=np.float64) for name in ("bbox", "data", "mask_new"))
+    names = [str(np.ravel(cell)[0]) for cell in np.ravel(content["nameList"])]
+    order = np.ravel(content["ra"]).astype(np.int64) - 1
+    n = len(names)
+    if boxes.shape != (n, 4) or data.shape != (n, 38) or mask.shape != (n, 19) or sorted(order) != list(range(n)):
+        raise InvalidInputError(
+            f"{file}: expected bbox (N, 4), data (N, 38), mask_new (N, 19) and a permutation ra of 1 to N = {n}; got "
+            f"{boxes.shape}, {data.shape}, {mask.shape}, ra of {len(order)}"
+        )
+    rows = order[:AFLW_TRAINING_FACES] if part == "train" else order[AFLW_TRAINING_FACES:]
+    for row in rows:
+        hidden = mask[row] != 1
+        if part == "frontal" and hidden.any():
+            continue
+        left, right, top, bottom = boxes[row]
+        points = np.stack([data[row, :19], data[row, 19:]], axis=1).astype(np.float32)
+        yield SetFace(
+            f"{names[row]}#{row + 1}",
+            _picture(folder, _AFLW_FOLDERS, names[row]),
+            None,
+            points,
+            hidden,
+            Box(float(left), float(top), float(right), float(bottom)),
+        )
+
+
+def read_aflw_pifa(folder: Path, split: Split, rows: Sequence[int]) -> Iterator[SetFace]:
+    """Faces of AFLW-PIFA: 3,901 to train on, 1,299 to test on (Jourabloo and Liu, ICCV 2015).
+
+    `BoundingBox.mat` holds bboxesTr and bboxesT (N, 4: x, y, width, height), `Landmark.mat` phisTr and phisT (N, 102:
+    34 x, 34 y, 34 flags, 1 where visible); pictures are `TrainImages/1.jpg`, ... and `TestImages/1.jpg`, ... . A point
+    without coordinates (NaN, or both 0) is not annotated.
+
+    Args:
+        folder: holds the two files and the two folders.
+        split: which half.
+        rows: which of the 34 points, from 0, are wanted. GoDP is scored on AFLW's 21, but which of the 34 these are is
+            published nowhere that we know of.
+
+    Raises:
+        InvalidInputError: a file or a picture is missing, has another form, or there is no such row.
+    """
+    if not rows or not set(rows) <= set(range(PIFA_POINTS)):
+        raise InvalidInputError(f"expected rows of AFLW-PIFA's {PIFA_POINTS} points, from 0; got {list(rows)}")
+    suffix, place = ("Tr", "TrainImages") if split == "train" else ("T", "TestImages")
+    boxes = np.asarray(_mat(folder / "BoundingBox.mat", (f"bboxes{suffix}",))[f"bboxes{suffix}"], dtype=np.float64)
+    phis = np.asarray(_mat(folder / "Landmark.mat", (f"phis{suffix}",))[f"phis{suffix}"], dtype=np.float64)
+    n = len(phis)
+    if boxes.shape != (n, 4) or phis.shape != (n, 3 * PIFA_POINTS):
+        raise InvalidInputError(
+            f"{folder}: expected bboxes{suffix} (N, 4) and phis{suffix} (N, {3 * PIFA_POINTS}); got {boxes.shape}, "
+            f"{phis.shape}"
+        )
+    wanted = list(rows)
+    for number in range(n):
+        xs, ys, flags = (phis[number, first : first + PIFA_POINTS][wanted] for first in (0, 34, 68))
+        points = np.stack([xs, ys], axis=1).astype(np.float32)
+        points[(points == 0).all(axis=1) | ~np.isfinite(points).all(axis=1)] = np.nan
+        x, y, w, h = (float(value) for value in boxes[number])
+        name = f"{place}/{number + 1}.jpg"
+        yield SetFace(name, _picture(folder, ("",), name), None, points, flags != 1, Box(x, y, x + w, y + h))
+
+
+def read_afw(folder: Path) -> Iterator[SetFace]:
+    """The 468 faces of AFW with six points each: eye centres, nose tip, mouth left, centre and right.
+
+    `anno.mat` holds a cell `anno` (205, 4): a picture's name, and for its faces cells of boxes (2, 2: x y of the top
+    left and of the bottom right corner), of poses, and of points (6, 2; NaN where not visible), px from 1.
+
+    Args:
+        folder: holds `anno.mat` and the pictures.
+
+    Raises:
+        InvalidInputError: the file or a picture is missing, or the file has another form.
+    """
+    file = folder / "anno.mat"
+    cells = np.asarray(_mat(file, ("anno",))["anno"])
+    if cells.dtype != object or cells.ndim != 2 or cells.shape[1] != 4:
+        raise InvalidInputError(f"{file}: expected a cell anno (N, 4); got {cells.shape} of {cells.dtype}")
+    for name_cell, box_cell, _, point_cell in cells:
+        name = str(np.ravel(name_cell)[0])
+        path = _picture(folder, ("",), name)
+        for number, (box, points) in enumerate(zip(np.ravel(box_cell), np.ravel(point_cell), strict=True), start=1):
+            corners, places = np.asarray(box, dtype=np.float64), np.asarray(points, dtype=np.float32)
+            if corners.shape != (2, 2) or places.shape != (6, 2):
+                raise InvalidInputError(
+                    f"{file}, face {number} of {name}: expected a box (2, 2) and points (6, 2); got {corners.shape}, "
+                    f"{places.shape}"
+                )
+            (x0, y0), (x1, y1) = corners - 1
+            around = Box(float(x0), float(y0), float(x1), float(y1))
+            yield SetFace(f"{name}#{number}", path, None, places - 1, np.zeros(6, dtype=np.bool_), around)
+
+
+def read_uhdb31_points(folder: Path) -> Iterator[SetFace]:
+    """Faces of UHDB31 with nine points: every `{subject}d31{pose}.pts` (form of 300-W) with its picture beside it.
+
+    The points are AFLW's 7, 9, 10, 12, 14, 15, 16, 18 and 20, in that order: eye corners, nose, mouth corners. A point
+    at (0, 0) of the file is not visible. How the owners store their points is not public, so they have to be written in
+    this form once.
+
+    Raises:
+        InvalidInputError: no such file, one of another form, or one without a picture.
+    """
+    files = sorted(folder.rglob("*d31[0-9][0-9].pts"))
+    if not files:
+        raise InvalidInputError(f"expected {{subject}}d31{{pose}}.pts files of UHDB31 in {folder}; found none")
+    for file in files:
+        points = read_pts(file)
+        if points.shape != (UHDB31_POINTS, 2):
+            raise InvalidInputError(f"{file}: expected {UHDB31_POINTS} points; got {len(points)}")
+        # The file counts from 1, so what it has at 0 is at -1 here.
+        points[(points == -1).all(axis=1)] = np.nan
+        pictures = [file.with_suffix(end) for end in (".bmp", ".png", ".jpg") if file.with_suffix(end).is_file()]
+        if not pictures:
+            raise InvalidInputError(f"{file}: expected its picture beside it (.bmp, .png, .jpg); found none")
+        name = file.relative_to(folder).as_posix()
+        yield SetFace(name, pictures[0], None, points, np.zeros(UHDB31_POINTS, dtype=np.bool_))
+
+
+def _mat(file: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        content: dict[str, NDArray[Any]] = loadmat(file)
+    except (OSError, ValueError, NotImplementedError, MatReadError) as error:
+        raise InvalidInputError(
+            f"expected a MATLAB file with {', '.join(names)}; cannot read {file}: {error}"
+        ) from None
+    missing = [name for name in names if name not in content]
+    if missing:
+        found = sorted(name for name in content if not name.startswith("__"))
+        raise InvalidInputError(f"{file}: expected {', '.join(names)}; got {', '.join(found) or 'nothing'}")
+    return content
+
+
+def _picture(folder: Path, places: Sequence[str], name: str) -> Path:
+    for place in places:
+        path = folder / place / name
+        if path.is_file():
+            return path
+    tried = ", ".join(str(folder / place) for place in places)
+    raise InvalidInputError(f"expected the picture {name} in {tried}; it is not there")

@@ -1,0 +1,256 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from facerec.landmarks.detection.detector import (
+    STRIDES,
+    DetectorNetwork,
+    DetectorSettings,
+    FaceDetector,
+    cell_centers,
+    decode,
+    detector_arrays,
+    non_maximum_suppression,
+    normalize,
+)
+from facerec.landmarks.errors import DeviceError, InvalidInputError
+from facerec.landmarks.finder import FaceFinder
+from facerec.landmarks.types import Box, Image
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def detector() -> FaceDetector:
+    return FaceDetector.load()
+
+
+class Found:
+    """What the product sees: the detector's candidates that the landmarks confirm."""
+
+    def __init__(self) -> None:
+        self.finder = FaceFinder.load()
+
+    def detect(self, image: Image) -> list[Box]:
+        return [face.box for face in self.finder.find(image)]
+
+
+@pytest.fixture(scope="module")
+def finder() -> Found:
+    return Found()
+
+
+@pytest.fixture(scope="module")
+def portrait() -> Image:
+    """Grace Hopper, public domain, as matplotlib carries her: 600 x 512 px."""
+    import matplotlib.cbook
+
+    with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as stream:
+        data = np.frombuffer(stream.read(), np.uint8)
+    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+
+
+PORTRAIT_BOX = Box(165, 163, 362, 335)
+
+
+def random_network(seed: int = 0) -> DetectorNetwork:
+    """A network whose running means and every weight are random, so that a part left out shows."""
+    generator = torch.Generator().manual_seed(seed)
+    network = DetectorNetwork()
+    for name, value in network.state_dict().items():
+        if value.dtype.is_floating_point and value.ndim == 1:
+            low = 0.5 if "var" in name or name.endswith("1.weight") else -0.3
+            value.copy_(torch.rand(value.shape, generator=generator) + low)
+    return network.eval()
+
+
+# -- the network -----------------------------------------------------------------------------------------------------
+
+
+def test_folding_the_normalisation_leaves_the_function_unchanged():
+    network = random_network()
+    pictures = torch.randn(2, 3, 128, 192, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        for ours, theirs in zip(network(pictures), network.fused()(pictures), strict=True):
+            scale = ours.abs().max()
+            assert (ours - theirs).abs().max() < 1e-4 * scale
+
+
+def test_decoded_boxes_lie_around_their_cells():
+    maps = [torch.zeros(1, 15, 128 // s, 192 // s) for s in STRIDES]
+    row, column = 3, 5
+    left, top, right, bottom = 10.0, 20.0, 30.0, 40.0
+    maps[1][0, 1:5, row, column] = torch.log(torch.tensor([left, top, right, bottom]) / 16)
+    maps[1][0, 5, row, column] = 0.5
+    _, boxes, points = decode(maps, 128, 192)
+    cell = (16 * 24) + row * 12 + column
+    x, y = 16 * column + 7.5, 16 * row + 7.5
+    np.testing.assert_allclose(boxes[0, cell].numpy(), [x - left, y - top, x + right, y + bottom], rtol=1e-5)
+    np.testing.assert_allclose(points[0, cell, 0].numpy(), [x + 8, y], rtol=1e-5)
+
+
+def test_every_pixel_belongs_to_the_cell_whose_center_is_nearest():
+    centers = cell_centers(64, 128, 32).numpy()
+    assert centers[0].tolist() == [15.5, 15.5]
+    assert centers[1].tolist() == [47.5, 15.5]
+    assert centers[4].tolist() == [15.5, 47.5]
+
+
+# -- suppression -----------------------------------------------------------------------------------------------------
+
+
+def test_suppression_keeps_the_best_of_each_cluster_and_drops_parts_inside():
+    boxes = np.array(
+        [[0, 0, 10, 10], [1, 0, 11, 10], [100, 100, 120, 120], [2, 2, 5, 5], [9, 0, 19, 10]], dtype=np.float32
+    )
+    scores = np.array([0.5, 0.9, 0.7, 0.8, 0.4], dtype=np.float32)
+    assert non_maximum_suppression(boxes, scores, 0.4, 0.8).tolist() == [1, 2, 4]
+
+
+def test_no_kept_box_overlaps_a_better_one():
+    rng = np.random.default_rng(0)
+    corner = rng.uniform(0, 60, (200, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(5, 40, (200, 2))], axis=1).astype(np.float32)
+    scores = rng.random(200).astype(np.float32)
+    kept = non_maximum_suppression(boxes, scores, 0.4, 1.0)
+    assert 1 < len(kept) < 200
+    assert (np.diff(scores[kept]) <= 0).all()
+    chosen = [Box(*boxes[i].tolist()) for i in kept]
+    assert max(a.iou(b) for i, a in enumerate(chosen) for b in chosen[:i]) <= 0.4 + 1e-6
+    for i in set(range(200)) - set(kept.tolist()):
+        box = Box(*boxes[i].tolist())
+        assert max(box.iou(b) for b, k in zip(chosen, kept, strict=True) if scores[k] >= scores[i]) > 0.4 - 1e-6
+
+
+# -- the detector with the package's weights -------------------------------------------------------------------------
+
+
+def is_the_face(boxes: list[Box], truth: Box) -> bool:
+    return len(boxes) == 1 and boxes[0].iou(truth) > 0.5
+
+
+def test_portrait_is_found_and_nothing_else(finder, portrait):
+    assert is_the_face(finder.detect(portrait), PORTRAIT_BOX)
+
+
+@pytest.mark.parametrize("scale", [0.25, 0.5, 3.0])
+def test_portrait_is_found_at_any_size(finder, portrait, scale):
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    image = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=way)
+    box = PORTRAIT_BOX
+    assert is_the_face(finder.detect(image), Box(*(scale * v for v in (box.x0, box.y0, box.x1, box.y1))))
+
+
+def test_portrait_is_found_mirrored_grey_and_padded(finder, portrait):
+    height, width = portrait.shape[:2]
+    box = PORTRAIT_BOX
+    mirrored = np.ascontiguousarray(portrait[:, ::-1])
+    assert is_the_face(finder.detect(mirrored), Box(width - 1 - box.x1, box.y0, width - 1 - box.x0, box.y1))
+    grey = np.repeat(cv2.cvtColor(portrait, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+    assert is_the_face(finder.detect(grey), box)
+    padded = np.zeros((height + 300, width + 400, 3), dtype=np.uint8)
+    padded[200 : 200 + height, 100 : 100 + width] = portrait
+    # A medal on her jacket is still taken for a small second face here; the largest is hers.
+    assert is_the_face(finder.detect(padded)[:1], Box(box.x0 + 100, box.y0 + 200, box.x1 + 100, box.y1 + 200))
+
+
+@pytest.mark.parametrize("tilt", [-40, -20, 20, 40])
+def test_portrait_is_found_when_turned_in_the_plane(detector, portrait, tilt):
+    height, width = portrait.shape[:2]
+    matrix = cv2.getRotationMatrix2D((263, 249), tilt, 1.0)
+    boxes = detector.detect(cv2.warpAffine(portrait, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE))
+    assert boxes
+    assert np.hypot(boxes[0].center[0] - 263, boxes[0].center[1] - 249) < 30
+
+
+def test_close_up_cut_by_the_border_is_found(detector, portrait):
+    box = PORTRAIT_BOX
+    crop = portrait[int(box.y0) - 5 : int(box.y1) + 5, int(box.x0) - 5 : int(box.x1) + 5]
+    large = cv2.resize(crop, None, fx=6, fy=6, interpolation=cv2.INTER_CUBIC)
+    boxes = detector.detect(large)
+    assert boxes
+    assert boxes[0].iou(Box(30, 30, 1212, 1062)) > 0.5
+
+
+def test_five_points_lie_in_the_box_in_order(detector, portrait):
+    face = max(detector.detect_faces(portrait), key=lambda found: found.box.score)
+    points, box = face.points, face.box
+    assert points.shape == (5, 2)
+    assert points.dtype == np.float32
+    assert ((points > (box.x0, box.y0)) & (points < (box.x1, box.y1))).all()
+    left_eye, right_eye, nose, left_mouth, right_mouth = points
+    assert left_eye[0] < nose[0] < right_eye[0]
+    assert left_mouth[0] < right_mouth[0]
+    assert max(left_eye[1], right_eye[1]) < nose[1] < min(left_mouth[1], right_mouth[1])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 700), (5, 3), (64, 64), (333, 1000)])
+def test_pictures_of_any_shape_without_a_face_give_no_box(detector, shape):
+    height, width = shape
+    ramp = np.linspace(0, 255, width)[None, :, None] * np.ones((height, 1, 3))
+    assert detector.detect(ramp.astype(np.uint8)) == []
+
+
+def test_same_picture_gives_the_same_boxes_in_falling_order(detector, portrait):
+    twice = np.hstack([portrait, portrait[:, ::-1]])
+    first, second = detector.detect(twice), detector.detect(twice)
+    assert len(first) >= 2
+    assert [(b.x0, b.y0, b.x1, b.y1, b.score) for b in first] == [(b.x0, b.y0, b.x1, b.y1, b.score) for b in second]
+    assert first[0].score >= first[1].score >= first[-1].score >= detector.score_threshold
+
+
+def test_detecting_leaves_torch_and_the_picture_as_they_were(detector, portrait):
+    state, picture = torch.get_rng_state(), portrait.copy()
+    detector.detect(portrait)
+    assert torch.equal(state, torch.get_rng_state())
+    assert torch.is_grad_enabled()
+    np.testing.assert_array_equal(picture, portrait)
+
+
+def test_a_threshold_in_the_settings_replaces_the_calibrated_one(portrait):
+    strict = FaceDetector.load(settings=DetectorSettings(score_threshold=0.999))
+    assert strict.score_threshold == 0.999
+    assert strict.detect(portrait) == []
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)]
+)
+def test_other_forms_of_image_are_refused(detector, image):
+    with pytest.raises(InvalidInputError, match="expected an image"):
+        detector.detect(image)
+
+
+def test_a_missing_gpu_is_an_error():
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(DeviceError, match="cuda"):
+        FaceDetector(random_network().fused(), 0.3, device="cuda")
+
+
+def test_other_weights_are_refused():
+    arrays = detector_arrays(random_network(), 0.3)
+    del arrays["stem.0.bias"]
+    with pytest.raises(InvalidInputError, match=r"stem\.0\.bias"):
+        FaceDetector.from_arrays(arrays)
+    with pytest.raises(InvalidInputError, match="score_threshold"):
+        FaceDetector.from_arrays({})
+
+
+@pytest.mark.parametrize("settings", [{"working_side": 8}, {"score_threshold": 1.0}, {"thumbnail_margin": -1}])
+def test_impossible_settings_are_refused(settings):
+    with pytest.raises(InvalidInputError):
+        DetectorSettings(**settings)
+
+
+def test_normalised_pictures_span_minus_one_to_one():
+    picture = normalize(torch.tensor([0, 255], dtype=torch.uint8).reshape(1, 1, 1, 2).expand(1, 3, 1, 2))
+    assert picture.min() == -1
+    assert picture.max() == 1
