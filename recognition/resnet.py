@@ -118,13 +118,16 @@ def network_of(arrays: Mapping[str, NDArray[Any]]) -> FaceResNet:
     """The network of a weight file's arrays, ready to describe."""
     with torch.device("meta"):  # no random weights, which would be thrown away
         network = FaceResNet("places.weight" in arrays)
-    state = {k: torch.from_numpy(np.array(v)).float() for k, v in arrays.items() if k != "dlib_mean"}
+    state = {k: torch.from_numpy(np.array(v)).float() for k, v in arrays.items() if k != "dlib_mean" and not k.startswith("metric_")}
     network.load_state_dict(state, assign=True)
     return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def network_arrays(network: FaceResNet, dlib_mean: NDArray[np.floating]) -> dict[str, NDArray[Any]]:
-    """The network as arrays for a weight file, float16, beside the mean (128,) of dlib's own vectors."""
+    """The network as arrays for a weight file, float16, beside the mean (128,) of dlib's own vectors.
+
+    The metric of its cells (`facerec.recognition.metric`) may be added.
+    """
     arrays: dict[str, NDArray[Any]] = {
         name: value.detach().cpu().numpy().astype(np.float16) for name, value in network.state_dict().items()
     }

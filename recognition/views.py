@@ -42,6 +42,12 @@ class ViewFrame:
     targets: tuple[tuple[float, float], ...]
     neutral: tuple[int, int, int]
 
+    def zoomed(self, factor: float) -> ViewFrame:
+        """The frame in which the face is larger by `factor`, its middle where it was."""
+        middle_x, middle_y = (sum(along) / len(self.targets) for along in zip(*self.targets, strict=True))
+        targets = tuple((middle_x + factor * (x - middle_x), middle_y + factor * (y - middle_y)) for x, y in self.targets)
+        return replace(self, targets=targets)
+
 
 DLIB_FRAME = ViewFrame(
     150,
@@ -55,13 +61,7 @@ DLIB_FRAME = ViewFrame(
 )  # fmt: skip
 """dlib's face network: 150 px."""
 
-FACE_FRAME = replace(
-    DLIB_FRAME,
-    targets=tuple(
-        (74.0 + 1.15 * (x - 74.0), _MIDDLE + 1.15 * (y - _MIDDLE))
-        for (x, y), _MIDDLE in ((p, sum(y for _, y in DLIB_FRAME.targets) / len(DLIB_FRAME.targets)) for p in DLIB_FRAME.targets)
-    ),
-)
+FACE_FRAME = DLIB_FRAME.zoomed(1.15)
 """The package's own network: as dlib's, the face larger by 1.15: hair and background say little about who it is."""
 
 ARCFACE_FRAME = ViewFrame(

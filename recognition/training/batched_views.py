@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -61,7 +62,7 @@ class Surface:
     visible: Tensor
 
 
-def _rotations(yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
+def rotations(yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
     """(B, 3, 3), as `Camera.from_angles`, from radians."""
     zero, one = torch.zeros_like(yaw), torch.ones_like(yaw)
 
@@ -133,7 +134,9 @@ class BatchedViews:
         texels: side of the lifted chart; 192 hold what a view of 150 px shows.
     """
 
-    def __init__(self, model: FaceModel, frame: ViewFrame, device: str | torch.device = "cpu", texels: int = 192) -> None:
+    def __init__(
+        self, model: FaceModel, frame: ViewFrame, device: str | torch.device = "cpu", texels: int = 192
+    ) -> None:
         self.frame, self.texels, self.device = frame, texels, torch.device(device)
         g = model.size
 
@@ -175,9 +178,21 @@ class BatchedViews:
         self._skull_normals = put(out / np.linalg.norm(out, axis=1, keepdims=True))
         self._seeing = VisibilitySettings()
 
+    @property
+    def scale(self) -> float:
+        """Px of the view per mm."""
+        return self._scale
+
+    @property
+    def anchor(self) -> NDArray[np.float32]:
+        """(2,) px, where the middle of the frame's landmarks lies in the view."""
+        return self._anchor.cpu().numpy()
+
     def geometry(self, shape: Tensor, expression: Tensor) -> Tensor:
         """(B, G, G, 3) mm."""
-        flat = self._mean + shape @ self._identity[: shape.shape[1]] + expression @ self._expression[: expression.shape[1]]
+        flat = (
+            self._mean + shape @ self._identity[: shape.shape[1]] + expression @ self._expression[: expression.shape[1]]
+        )
         return flat.reshape(-1, self._g, self._g, 3)
 
     def _resampled(self, matrix: Tensor, values: Tensor) -> Tensor:
@@ -337,7 +352,9 @@ class BatchedViews:
         # All points within two millimetres of the nearest share the pixel.
         front = (turned[..., 2] <= nearest.gather(1, place) + 2.0).to(colour.dtype)[..., None]
         total = torch.zeros(b, size * size + 1, 4, device=self.device)
-        total.scatter_add_(1, place[..., None].expand(-1, -1, 4), torch.cat([colour, torch.ones_like(front)], -1) * front)
+        total.scatter_add_(
+            1, place[..., None].expand(-1, -1, 4), torch.cat([colour, torch.ones_like(front)], -1) * front
+        )
         total = total[:, :-1].transpose(1, 2).reshape(b, 4, size, size)
         # A pixel much farther than most of those around it shows what lies behind the surface, between its points.
         depth = nearest[:, :-1].reshape(b, 1, size, size).clamp(max=1e4)

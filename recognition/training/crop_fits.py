@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -11,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.frontalize.face_model import FaceModel
-from facerec.frontalize.fit import FitSettings, face_size, fit_batch, landmark_weights
+from facerec.frontalize.fit import LOCATED, FitSettings, face_size, fit_batch, landmark_weights
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.landmarker import Landmarker
+from facerec.landmarks.landmarker import Landmarker, LandmarkerSettings
 from facerec.landmarks.types import Box
 from facerec.recognition.training.crop_set import CropSet, tight_box
 
@@ -72,9 +74,7 @@ class CropFits:
     @staticmethod
     def join(parts: Sequence[CropFits]) -> CropFits:
         """One after the other."""
-        return CropFits(
-            *(np.concatenate([getattr(p, name) for p in parts]) for name in CropFits.__dataclass_fields__)
-        )
+        return CropFits(*(np.concatenate([getattr(p, name) for p in parts]) for name in CropFits.__dataclass_fields__))
 
 
 def fits_path(crops: Path) -> Path:
@@ -118,3 +118,20 @@ def fit_crops(
             )
         )
     return CropFits.join(parts)
+
+
+def fit_in_processes(crops: Path, processes: int, device: str = "cpu") -> CropFits:
+    """The fits of a file of crops, the work shared by `processes`."""
+    count = len(CropSet.load(crops))
+    edges = np.linspace(0, count, processes + 1).astype(int).tolist()
+    jobs = [(crops, first, last, device) for first, last in zip(edges[:-1], edges[1:], strict=True) if last > first]
+    if len(jobs) == 1:
+        return _fit_part(jobs[0])
+    with ProcessPoolExecutor(len(jobs), mp_context=get_context("spawn")) as pool:
+        return CropFits.join(list(pool.map(_fit_part, jobs)))
+
+
+def _fit_part(job: tuple[Path, int, int, str]) -> CropFits:
+    crops, first, last, device = job
+    landmarker = Landmarker.load("godp", device, LandmarkerSettings(batch=64))
+    return fit_crops(CropSet.load(crops), range(first, last), landmarker, LOCATED)

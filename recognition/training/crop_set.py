@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.fit import fit_batch
 from facerec.landmarks.crop import Roi, cut
-from facerec.landmarks.training.people import held_out_people, person_key
 from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError
 from facerec.landmarks.image import read_image
+from facerec.landmarks.training.people import held_out_people, person_key
 from facerec.landmarks.types import Box, Image
 from facerec.recognition.training.texture_set import annotated_pictures
 

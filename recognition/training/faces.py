@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -21,17 +20,70 @@ from facerec.recognition.training.crop_set import CropSet
 
 
 @dataclass(frozen=True, eq=False)
+class Crops:
+    """Square crops, decoded on a GPU or kept encoded and decoded when they are looked at.
+
+    Attributes:
+        sets: the encoded crops; place: (N, 2) int64, set and row of each crop.
+        size: S, side that all are brought to, px.
+        device: where they are looked at.
+        decoded: (N, S, S, 3) uint8 on the device, or None.
+    """
+
+    sets: tuple[CropSet, ...]
+    place: NDArray[np.int64]
+    size: int
+    device: torch.device
+    decoded: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    def rows(self, at: NDArray[np.intp]) -> Crops:
+        """The crops at the row numbers `at`."""
+        decoded = self.decoded
+        if decoded is not None:
+            decoded = decoded[torch.from_numpy(at).to(self.device)]
+        return replace(self, place=self.place[at], decoded=decoded)
+
+    def decode(self, row: int) -> NDArray[np.uint8]:
+        """(S, S, 3) uint8 RGB, crop number `row`."""
+        which, at = self.place[row]
+        crop = self.sets[which].crop(int(at))
+        if crop.shape[0] != self.size:
+            crop = np.asarray(cv2.resize(crop, (self.size, self.size), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+        return crop
+
+    def batch(self, rows: Tensor) -> Tensor:
+        """(B, 3, S, S) float32 in [0, 1], the crops at `rows`."""
+        if self.decoded is not None:
+            chosen = self.decoded[rows]
+        else:
+            chosen = torch.from_numpy(np.stack([self.decode(row) for row in rows.tolist()])).to(self.device)
+        return chosen.permute(0, 3, 1, 2).float() / 255
+
+    def resident(self, threads: int) -> Crops:
+        """The same crops, decoded onto the device by `threads`."""
+        decoded = torch.empty(len(self), self.size, self.size, 3, dtype=torch.uint8, device=self.device)
+        with ThreadPoolExecutor(threads) as pool:
+            for start in range(0, len(self), 4096):
+                part = list(pool.map(self.decode, range(start, min(len(self), start + 4096))))
+                decoded[start : start + len(part)] = torch.from_numpy(np.stack(part)).to(self.device)
+        return replace(self, decoded=decoded)
+
+
+@dataclass(frozen=True, eq=False)
 class Faces:
     """Faces to learn from or to judge by.
 
     Attributes:
-        crops: (N, S, S, 3) uint8 RGB on the device.
-        fit: their fits, in px of these crops, on the device.
+        crops: N crops.
+        fit: their fits, in px of these crops, on the crops' device.
         person, source, group: (N,) unicode, as in `CropSet`.
         yaw: (N,) float32, degrees.
     """
 
-    crops: Tensor
+    crops: Crops
     fit: FitBatch
     person: NDArray[np.str_]
     source: NDArray[np.str_]
@@ -43,15 +95,13 @@ class Faces:
 
     def rows(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Faces:
         """The faces at `chosen`, a mask or row numbers."""
-        at = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
-        there = torch.from_numpy(at).to(self.crops.device)
-        return Faces(
-            self.crops[there], self.fit.rows(there), self.person[at], self.source[at], self.group[at], self.yaw[at]
-        )
+        at = np.flatnonzero(chosen) if chosen.dtype == bool else np.asarray(chosen)
+        fit = self.fit.rows(torch.from_numpy(at).to(self.crops.device))
+        return Faces(self.crops.rows(at), fit, self.person[at], self.source[at], self.group[at], self.yaw[at])
 
     def with_people(self, person: NDArray[np.str_]) -> Faces:
         """The same faces under other names."""
-        return Faces(self.crops, self.fit, person, self.source, self.group, self.yaw)
+        return replace(self, person=person)
 
 
 def load_faces(
@@ -59,45 +109,33 @@ def load_faces(
     device: str = "cpu",
     size: int = 192,
     threads: int = 2,
-    every: int = 1,
     sources: Collection[str] | None = None,
 ) -> Faces:
-    """Decode sets of crops that have fits beside them; faces whose fit cannot be trusted are left out.
+    """Read sets of crops that have fits beside them; faces whose fit cannot be trusted are left out.
 
     Args:
         paths: files of `CropSet`; their fits lie beside them (`fits_path`).
-        device: where the crops go.
+        device: where the crops are looked at; a GPU keeps them decoded.
         size: side that all crops are brought to, px.
         threads: decoders.
-        every: take each `every`-th face only.
         sources: take these sources only.
 
     Raises:
         InvalidInputError: fits that do not belong to their crops, or no face is left.
     """
-    crops, fits, people = [], [], []
+    sets, places, fits, people = [], [], [], []
     for path in paths:
         encoded, found = CropSet.load(path), CropFits.load(fits_path(path))
         if len(encoded) != len(found.scale):
             raise InvalidInputError(f"expected {len(encoded)} fits for {path.name}; got {len(found.scale)}")
         keep = found.usable()
-        keep[np.arange(len(keep)) % every != 0] = False
         if sources is not None:
             keep &= np.isin(encoded.source, list(sources))
         rows = np.flatnonzero(keep)
         if not len(rows):
             continue
-
-        def decoded(row: int, encoded: CropSet = encoded) -> NDArray[np.uint8]:
-            crop = encoded.crop(row)
-            if crop.shape[0] != size:
-                return np.asarray(cv2.resize(crop, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
-            return crop
-
-        with ThreadPoolExecutor(threads) as pool:
-            for start in range(0, len(rows), 4096):
-                part = list(pool.map(decoded, rows[start : start + 4096].tolist()))
-                crops.append(torch.from_numpy(np.stack(part)).to(device))
+        places.append(np.stack([np.full(len(rows), len(sets)), rows], axis=1))
+        sets.append(encoded)
         zoom = size / encoded.crop(0).shape[0]
         fits.append(
             [
@@ -110,19 +148,14 @@ def load_faces(
             ]
         )
         people.append([encoded.person[rows], encoded.source[rows], encoded.group[rows], found.yaw[rows]])
-    if not crops:
+    if not sets:
         raise InvalidInputError("expected faces with fits that can be trusted; got none")
     fit = FitBatch(*(torch.from_numpy(np.concatenate(column)).to(device) for column in zip(*fits, strict=True)))
     person, source, group, yaw = (np.concatenate(column) for column in zip(*people, strict=True))
-    return Faces(torch.cat(crops), fit, person, source, group, yaw)
-
-
-def is_calibration_person(key: str) -> bool:
-    """Whether thresholds are calibrated on this person: one in sixteen, by a hash of the name.
-
-    Descriptors must not be trained on them, or impostors would look easier than strangers are.
-    """
-    return hashlib.sha256(key.encode()).digest()[0] % 16 == 0
+    crops = Crops(tuple(sets), np.concatenate(places), size, torch.device(device))
+    if crops.device.type != "cpu":
+        crops = crops.resident(threads)
+    return Faces(crops, fit, person, source, group, yaw)
 
 
 @dataclass(frozen=True)
@@ -174,3 +207,19 @@ def clean_people(
         for k in np.flatnonzero(cosine.max(1) > cleaning.same):
             joined[left[k]] = names[right[best[k]]]
     return keep, joined[label].astype(str)
+
+
+_NAMES = {
+    "cfp": "CFP",
+    "ytf": "YouTube Faces",
+    "lfw": "LFW",
+    "celeba": "CelebA",
+    "all": "All-Age-Faces",
+    "utkface": "UTKFace",
+}
+
+
+def set_names(faces: Faces) -> list[str]:
+    """Names of the data sets that faces come from, for a weight record."""
+    found = {str(source).split("-")[0] for source in np.unique(faces.source)}
+    return [name for key, name in _NAMES.items() if key in found]

@@ -63,9 +63,12 @@ def frontal_profile_figures(
 
 
 def pair_figures(
-    cells: NDArray[np.float32], known: NDArray[np.bool_], person: NDArray[np.str_], rates: tuple[float, ...] = (1e-3, 1e-4)
+    cells: NDArray[np.float32],
+    known: NDArray[np.bool_],
+    person: NDArray[np.str_],
+    rates: tuple[float, ...] = (1e-3, 1e-4),
 ) -> dict[str, float]:
-    """"tar_RATE": share of pairs of a person's pictures above the threshold that RATE of the pairs of others reach."""
+    """ "tar_RATE": share of pairs of a person's pictures above the threshold that RATE of the pairs of others reach."""
     score = masked((cells, known), (cells, known))
     upper = np.triu(np.ones(score.shape, dtype=bool), 1)
     same = person[:, None] == person[None]
@@ -77,7 +80,7 @@ def pair_figures(
 def group_figures(
     cells: NDArray[np.float32], known: NDArray[np.bool_], group: NDArray[np.str_], reference: str, rate: float = 1e-3
 ) -> dict[str, float]:
-    """"fmr_GROUP": share of pairs within each group that reach the threshold that `rate` of the pairs of `reference` reach.
+    """ "fmr_GROUP": share of pairs within each group that reach the threshold that `rate` of the pairs of `reference` reach.
 
     Args:
         cells, known: one face a person.
@@ -94,3 +97,21 @@ def group_figures(
     base = np.concatenate([v for k, v in inner.items() if k.startswith(reference)])
     threshold = np.quantile(base, 1 - rate)
     return {f"fmr_{name}": float((score >= threshold).mean()) for name, score in inner.items()}
+
+
+def person_groups(person: NDArray[np.str_], group: NDArray[np.str_]) -> NDArray[np.str_]:
+    """(N,) "asian woman", ... of people of UTKFace and All-Age-Faces, whose names tell; "" for others."""
+    out = []
+    for name, kind in zip(person.tolist(), group.tolist(), strict=True):
+        sex = ""
+        if name.startswith("utkface "):
+            sex = "woman" if name.split()[1].split("_")[1] == "1" else "man"
+        elif name.startswith("all-age-faces "):
+            # Women come first in the set.
+            sex = "woman" if int(name.split()[1].split("A")[0]) <= _LAST_WOMAN else "man"
+        out.append(f"{kind} {sex}" if sex else "")
+    return np.array(out)
+
+
+_LAST_WOMAN = 7380
+"""Number of the last picture of a woman in All-Age-Faces."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from facerec.recognition.resnet import MEAN_COLOUR
-from facerec.recognition.training.batched_views import BatchedViews, _rotations
+from facerec.recognition.training.batched_views import BatchedViews, rotations
 from facerec.recognition.training.faces import Faces
 
 
@@ -53,7 +53,7 @@ class LookMaker:
         """(B, 3, S, S) in [0, 1], one look at each of `rows`."""
         s, views = self._settings, self._views
         b = len(rows)
-        crops = faces.crops[rows].permute(0, 3, 1, 2).float() / 255
+        crops = faces.crops.batch(rows)
         fit = faces.fit.rows(rows)
         yaw = torch.atan2(fit.rotation[:, 2, 0], fit.rotation[:, 2, 2]).abs()
         near = yaw < math.radians(s.frontal)
@@ -100,7 +100,7 @@ class LookMaker:
         sign = torch.where(self._uniform(0, 1, count) < 0.5, -1.0, 1.0)
         yaw = torch.deg2rad(self._uniform(*s.yaw, count)) * sign
         pitch = torch.deg2rad(self._uniform(-s.pitch, s.pitch, count)) * self._uniform(0, 1, count)
-        return _rotations(yaw, pitch, torch.deg2rad(self._uniform(-4, 4, count)))
+        return rotations(yaw, pitch, torch.deg2rad(self._uniform(-4, 4, count)))
 
     def _light(self, count: int) -> Tensor:
         """(B, 9, 3), as `random_light`."""

@@ -12,14 +12,22 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facerec.frontalize.face_model import FaceModel
+from facerec.landmarks.checkpoint import load_weights
 from facerec.landmarks.training.resume import load_checkpoint, save_checkpoint
-from facerec.recognition.resnet import DIMENSION, FaceResNet
+from facerec.recognition.resnet import DIMENSION, FaceResNet, dlib_model_file, network_of, read_dlib_network
 from facerec.recognition.training.batched_views import BatchedViews
 from facerec.recognition.training.faces import Faces
+from facerec.recognition.training.figures import (
+    frontal_profile_figures,
+    group_figures,
+    pair_figures,
+    person_groups,
+)
 from facerec.recognition.training.looks import DisturbanceSettings, LookMaker, LookSettings, disturb, network_input_of
 from facerec.recognition.views import FACE_FRAME
 
@@ -77,7 +85,7 @@ def photo_vectors(network: FaceResNet, views: BatchedViews, faces: Faces, batch:
     with torch.inference_mode():
         for start in range(0, len(faces), batch):
             rows = torch.arange(start, min(len(faces), start + batch), device=faces.crops.device)
-            crops = faces.crops[rows].permute(0, 3, 1, 2).float() / 255
+            crops = faces.crops.batch(rows)
             out.append(network(_input(views.photo(crops, faces.fit.rows(rows)))).float().cpu())
     return np.asarray(torch.cat(out).numpy(), dtype=np.float32)
 
@@ -94,7 +102,7 @@ def describe_faces(
     with torch.inference_mode():
         for start in range(0, len(faces), batch):
             rows = torch.arange(start, min(len(faces), start + batch), device=faces.crops.device)
-            crops = faces.crops[rows].permute(0, 3, 1, 2).float() / 255
+            crops = faces.crops.batch(rows)
             fit = faces.fit.rows(rows)
             photo = views.photo(crops, fit)
             geometry = views.geometry(fit.shape, fit.expression)
@@ -287,8 +295,45 @@ def mixed(trained: FaceResNet, start: FaceResNet, share: float) -> FaceResNet:
     return out.eval()
 
 
-def centre(network: FaceResNet, vectors: NDArray[np.float32], clear: NDArray[np.bool_]) -> None:
-    """Take off in `network`'s head what it gives for all clear photographs alike."""
+def centre(network: FaceResNet, vectors: NDArray[np.float32], clear: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Subtract in `network`'s head what it gives for all clear photographs alike; returns that mean (D,)."""
+    mean = np.asarray(vectors[clear].mean(axis=0), dtype=np.float32)
     with torch.no_grad():
-        mean = torch.from_numpy(vectors[clear].mean(axis=0)).to(network.head.bias.device)
-        network.head.bias.sub_(mean)
+        network.head.bias.sub_(torch.from_numpy(mean).to(network.head.bias.device))
+    return mean
+
+
+def starting_network(path: Path | None = None) -> FaceResNet:
+    """The network to begin with: that of a weight file, or the mean of dlib's and the package's weights."""
+    if path is not None:
+        with safe_open(str(path), framework="np") as file:
+            network = network_of({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    else:
+        arrays = load_weights("recognition", "resnet")
+        package = network_of(arrays)
+        network = mixed(package, read_dlib_network(dlib_model_file(), arrays["dlib_mean"]).with_places(), 0.5)
+    return (network if network.places is not None else network.with_places()).eval()
+
+
+def views_on(device: str | torch.device) -> BatchedViews:
+    """The looks of the package's own network, made on `device`."""
+    return BatchedViews(FaceModel.load(), FACE_FRAME, device)
+
+
+def network_figures(
+    network: FaceResNet, views: BatchedViews, judged: Faces, min_seen: float = 0.35
+) -> dict[str, float]:
+    """Figures of a network on people it was not trained on, those of each kind that `judged` holds enough of."""
+    network = network.to(views.device).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    cells, known = describe_faces(network, views, judged, min_seen)
+    out: dict[str, float] = {}
+    cfp = np.char.startswith(judged.source, "cfp")
+    if len(set(judged.person[cfp].tolist())) >= 6 and (judged.source == "cfp-profile").any():
+        out |= frontal_profile_figures(cells[cfp], known[cfp], judged.person[cfp], judged.source[cfp])
+    several = judged.source == "celeba"
+    if several.sum() > 200:
+        out |= pair_figures(cells[several], known[several], judged.person[several])
+    group = person_groups(judged.person, judged.group)
+    if (np.char.startswith(group, "white")).sum() > 40:
+        out |= group_figures(cells, known, group, "white")
+    return out
