@@ -136,12 +136,14 @@ def command(
             "start: dlib's face network (dlib-models, CC0), learnt from three million pictures, FaceScrub and VGG Face "
             "among them",
         ],
-        split="by person: CFP folds 7-8 and every seventh YouTube Faces person held back by name in all sets, and whoever "
-        "looks like them or like people of other test sets; dlib's own training pictures are not listed by their authors",
+        split="by person: CFP folds 7-8 and every seventh YouTube Faces person held back by name in all sets, and "
+        "whoever looks like them or like people of other test sets; dlib's own training pictures are not listed by "
+        "their authors",
         metric={name: round(value, 4) for name, value in measured.items()},
         licence="research use only: learnt from collections gathered for non-commercial research",
-        command=f"facerec train resnet {' '.join(p.name for p in sets)} --steps {training.steps} --batch {training.batch} "
-        f"--rate {training.rate:g} --reuse {training.reuse} --start-share {start_share:g} --seed {seed}"
+        command=f"facerec train resnet {' '.join(p.name for p in sets)} --steps {training.steps}"
+        f" --batch {training.batch} --rate {training.rate:g} --reuse {training.reuse}"
+        f" --start-share {start_share:g} --seed {seed}"
         + (f" --start {start.name}" if start else "")
         + (f" --hold-out {hold_out.name}" if hold_out else "")
         + (f" --people {people}" if people else "")

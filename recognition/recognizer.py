@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from facerec.frontalize.face_model import FaceModel
-from facerec.frontalize.fit import FittedSurface, fit_surfaces
+from facerec.frontalize.fit import LOCATED, FittedSurface, fit_surfaces
 from facerec.frontalize.frontalize import lift_surface
 from facerec.frontalize.texture import TEXTURE_SIZE, lift_texture
 from facerec.frontalize.types import FaceTexture, FittedFace
@@ -28,7 +28,7 @@ from facerec.recognition.signature import Signature
 if TYPE_CHECKING:
     from facerec.landmarks.finder import FaceFinder
 
-PREPROCESSING = 2
+PREPROCESSING = 3
 """Version of everything between the pixels and the signature that no weight file pins: raise it when that changes."""
 
 
@@ -234,7 +234,7 @@ class Recognizer:
         with _timed(timings, "find"):
             found = self._finder.find(image)
         with _timed(timings, "fit"):
-            surfaces = fit_surfaces([face.landmarks for face in found], self._model)
+            surfaces = fit_surfaces([face.landmarks for face in found], self._model, LOCATED)
             fitted = [s.fitted(self._model) if isinstance(s, FittedSurface) else None for s in surfaces]
         shared = {name: value / len(found) for name, value in timings.items()} if found else {}
         fits: list[FaceFit | UndescribedFace] = []

@@ -118,7 +118,8 @@ def network_of(arrays: Mapping[str, NDArray[Any]]) -> FaceResNet:
     """The network of a weight file's arrays, ready to describe."""
     with torch.device("meta"):  # no random weights, which would be thrown away
         network = FaceResNet("places.weight" in arrays)
-    state = {k: torch.from_numpy(np.array(v)).float() for k, v in arrays.items() if k != "dlib_mean" and not k.startswith("metric_")}
+    own = {name: value for name, value in arrays.items() if name in network.state_dict()}
+    state = {name: torch.from_numpy(np.array(value)).float() for name, value in own.items()}
     network.load_state_dict(state, assign=True)
     return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 

@@ -45,7 +45,9 @@ class ViewFrame:
     def zoomed(self, factor: float) -> ViewFrame:
         """The frame in which the face is larger by `factor`, its middle where it was."""
         middle_x, middle_y = (sum(along) / len(self.targets) for along in zip(*self.targets, strict=True))
-        targets = tuple((middle_x + factor * (x - middle_x), middle_y + factor * (y - middle_y)) for x, y in self.targets)
+        targets = tuple(
+            (middle_x + factor * (x - middle_x), middle_y + factor * (y - middle_y)) for x, y in self.targets
+        )
         return replace(self, targets=targets)
 
 

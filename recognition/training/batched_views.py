@@ -1,7 +1,8 @@
 """The views of many fitted faces at once, on any device: what training looks at, made while it looks.
 
-The batched twin of `facerec.frontalize.texture`, `facerec.frontalize.visibility` and `facerec.recognition.views`, in torch.
-Surfaces are drawn as dense points with a depth buffer instead of triangles, so that a batch is a few scatter operations.
+The batched twin of `facerec.frontalize.texture`, `facerec.frontalize.visibility` and `facerec.recognition.views`, in
+torch. Surfaces are drawn as dense points with a depth buffer instead of triangles, so that a batch is a few scatter
+operations.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def rotations(yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
     return about_z @ about_x @ about_y
 
 
-def _linear(at: np.ndarray, grid: int) -> Tensor:  # type: ignore[type-arg]
+def _linear(at: NDArray[np.floating], grid: int) -> Tensor:
     """(len(at), grid) rows that interpolate linearly at grid coordinates `at`."""
     low = np.clip(np.floor(at).astype(int), 0, grid - 2)
     out = np.zeros((len(at), grid), dtype=np.float32)
@@ -140,7 +141,7 @@ class BatchedViews:
         self.frame, self.texels, self.device = frame, texels, torch.device(device)
         g = model.size
 
-        def put(values: np.ndarray) -> Tensor:  # type: ignore[type-arg]
+        def put(values: NDArray[np.floating]) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.device)
 
         self._g = g
@@ -264,7 +265,7 @@ class BatchedViews:
         grid = self._chart[None].expand(b, -1, -1, -1)
         sampled = F.grid_sample(both, grid, align_corners=False, padding_mode="border")
         seen = (sampled[:, 3] > 0.5) & self._covered
-        return sampled[:, :3] / sampled[:, 3:].clamp(min=1e-6) * seen[:, None], seen
+        return (sampled[:, :3] / sampled[:, 3:].clamp(min=1e-6)).clamp(max=1) * seen[:, None], seen
 
     def shares(self, seen: Tensor) -> Tensor:
         """(B, 2) share of the left and the right half that was seen (B, S, S)."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.fit import LOCATED, FitSettings, face_size, fit_batch, landmark_weights
+from facerec.landmarks.crop import grey
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.landmarker import Landmarker, LandmarkerSettings
 from facerec.landmarks.types import Box
@@ -98,7 +99,7 @@ def fit_crops(
     for start in range(rows.start, rows.stop, batch):
         chosen = range(start, min(rows.stop, start + batch))
         images = [crops.crop(row) for row in chosen]
-        planes = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]
+        planes = [grey(image) for image in images]
         boxes = [Box(*(float(v) for v in crops.box[row])) for row in chosen]
         first = landmarker.locate_each(planes, boxes)
         found = landmarker.locate_each(planes, [tight_box(mark.points) for mark in first])
@@ -124,7 +125,7 @@ def fit_in_processes(crops: Path, processes: int, device: str = "cpu") -> CropFi
     """The fits of a file of crops, the work shared by `processes`."""
     count = len(CropSet.load(crops))
     edges = np.linspace(0, count, processes + 1).astype(int).tolist()
-    jobs = [(crops, first, last, device) for first, last in zip(edges[:-1], edges[1:], strict=True) if last > first]
+    jobs = [(crops, first, last, device) for first, last in pairwise(edges) if last > first]
     if len(jobs) == 1:
         return _fit_part(jobs[0])
     with ProcessPoolExecutor(len(jobs), mp_context=get_context("spawn")) as pool:

@@ -1,7 +1,7 @@
 """Sets of face crops on disk: what the learnt descriptor is trained on, small enough to send to a GPU.
 
-A crop is a square of the photograph around the face, encoded, with the box of its landmarks. Everything else (fit, texture,
-views, turned renderings) follows from it and from the fit, and is computed while training.
+A crop is a square of the photograph around the face, encoded, with the box of its landmarks. Everything else (fit,
+texture, views, turned renderings) follows from it and from the fit, and is computed while training.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from facerec.landmarks.types import Box, Image
 from facerec.recognition.training.texture_set import annotated_pictures
 
 CROP_SCALE = 1.8
-"""Side of a crop over the longer side of the tight landmark box: the view that the network is shown takes 1.4, the rest is
-room for turning, shifting and zooming out."""
+"""Side of a crop over the longer side of the tight landmark box: the view that the network is shown takes 1.4, the rest
+is room for turning, shifting and zooming out."""
 
 CROP_SIZE = 160
 """Side of a crop, px: CelebA's faces have no more."""
@@ -39,8 +39,8 @@ _FIXED_BOXES: dict[str, tuple[float, float, float, float]] = {
     "all-age-faces": (54.4, 158.0, 215.8, 312.1),
     "utkface": (11.6, 28.9, 179.6, 199.7),
 }
-"""Where the face lies in a set's aligned pictures (median over 60 of the detector's boxes); the landmarks found from it give
-each picture its own box."""
+"""Where the face lies in a set's aligned pictures (median over 60 of the detector's boxes); the landmarks found from it
+give each picture its own box."""
 
 _GROUPS = ("white", "black", "asian", "indian", "other")
 
@@ -89,6 +89,8 @@ class CropSet:
         """(S, S, 3) uint8 RGB, crop number `row`."""
         first = int(self.ends[row - 1]) if row else 0
         decoded = cv2.imdecode(self.data[first : int(self.ends[row])], cv2.IMREAD_COLOR)
+        if decoded is None:
+            raise InvalidInputError(f"expected an encoded crop in row {row}; got other bytes")
         return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
     def save(self, path: Path) -> None:

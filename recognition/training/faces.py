@@ -39,7 +39,7 @@ class Crops:
     def __len__(self) -> int:
         return len(self.place)
 
-    def rows(self, at: NDArray[np.intp]) -> Crops:
+    def rows(self, at: NDArray[np.integer]) -> Crops:
         """The crops at the row numbers `at`."""
         decoded = self.decoded
         if decoded is not None:
@@ -52,7 +52,7 @@ class Crops:
         crop = self.sets[which].crop(int(at))
         if crop.shape[0] != self.size:
             crop = np.asarray(cv2.resize(crop, (self.size, self.size), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
-        return crop
+        return np.asarray(crop, dtype=np.uint8)
 
     def batch(self, rows: Tensor) -> Tensor:
         """(B, 3, S, S) float32 in [0, 1], the crops at `rows`."""
@@ -95,7 +95,7 @@ class Faces:
 
     def rows(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Faces:
         """The faces at `chosen`, a mask or row numbers."""
-        at = np.flatnonzero(chosen) if chosen.dtype == bool else np.asarray(chosen)
+        at = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen.astype(np.intp)
         fit = self.fit.rows(torch.from_numpy(at).to(self.crops.device))
         return Faces(self.crops.rows(at), fit, self.person[at], self.source[at], self.group[at], self.yaw[at])
 
@@ -123,7 +123,8 @@ def load_faces(
     Raises:
         InvalidInputError: fits that do not belong to their crops, or no face is left.
     """
-    sets, places, fits, people = [], [], [], []
+    sets: list[CropSet] = []
+    places, fits, people = [], [], []
     for path in paths:
         encoded, found = CropSet.load(path), CropFits.load(fits_path(path))
         if len(encoded) != len(found.scale):

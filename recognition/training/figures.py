@@ -33,8 +33,8 @@ def frontal_profile_figures(
     """CFP's figures: from each person's first frontal picture to other frontals and to profiles.
 
     Returns:
-        "fp_auc", "ff_auc" over all pairs; "fp_rank1", "ff_rank1"; "fp_tpir", "ff_tpir": share of probes of enrolled people
-        that are named right at the threshold where 1 % of the probes of the other half of the people are named.
+        "fp_auc", "ff_auc" over all pairs; "fp_rank1", "ff_rank1"; "fp_tpir", "ff_tpir": share of probes of enrolled
+        people that are named right at the threshold where 1 % of the probes of the other half of the people are named.
     """
     frontal, profile = np.flatnonzero(source == "cfp-frontal"), np.flatnonzero(source == "cfp-profile")
     _, first = np.unique(person[frontal], return_index=True)
@@ -68,7 +68,7 @@ def pair_figures(
     person: NDArray[np.str_],
     rates: tuple[float, ...] = (1e-3, 1e-4),
 ) -> dict[str, float]:
-    """ "tar_RATE": share of pairs of a person's pictures above the threshold that RATE of the pairs of others reach."""
+    """True accept rates, "tar_RATE": share of a person's own pairs above what RATE of the pairs of others reach."""
     score = masked((cells, known), (cells, known))
     upper = np.triu(np.ones(score.shape, dtype=bool), 1)
     same = person[:, None] == person[None]
@@ -80,7 +80,7 @@ def pair_figures(
 def group_figures(
     cells: NDArray[np.float32], known: NDArray[np.bool_], group: NDArray[np.str_], reference: str, rate: float = 1e-3
 ) -> dict[str, float]:
-    """ "fmr_GROUP": share of pairs within each group that reach the threshold that `rate` of the pairs of `reference` reach.
+    """False match rates within groups, "fmr_GROUP", at the threshold that `rate` of the pairs of `reference` reach.
 
     Args:
         cells, known: one face a person.

@@ -66,9 +66,12 @@ def learn_cell(vectors: NDArray[np.floating], person: NDArray[np.str_], ridge: f
 
 
 def learn_metric(
-    cells: NDArray[np.float32], seen: NDArray[np.bool_], person: NDArray[np.str_], training: MetricTraining | None = None
+    cells: NDArray[np.float32],
+    seen: NDArray[np.bool_],
+    person: NDArray[np.str_],
+    training: MetricTraining | None = None,
 ) -> CellMetric:
-    """The metric of cells (N, 3, D) of photograph, left and right half: the halves share one, they are mirror images.
+    """The metric of cells (N, 3, D) of photograph, left and right half; the halves, mirror images, share one.
 
     Args:
         cells: unit length where `seen` (N, 3).

@@ -324,6 +324,8 @@ def network_figures(
     network: FaceResNet, views: BatchedViews, judged: Faces, min_seen: float = 0.35
 ) -> dict[str, float]:
     """Figures of a network on people it was not trained on, those of each kind that `judged` holds enough of."""
+    if not len(judged):
+        return {}
     network = network.to(views.device).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     cells, known = describe_faces(network, views, judged, min_seen)
     out: dict[str, float] = {}

@@ -102,7 +102,8 @@ def test_a_rendered_head_lies_where_the_triangle_renderer_draws_it(views: Batche
         behind = torch.full((1, 3, FACE_FRAME.size, FACE_FRAME.size), -1.0)
         colours = put(texture.astype(np.float32) / 255).permute(2, 0, 1)[None]
         drawn = views.render(views.geometry(*codes), *codes, turn, colours, light, behind)[0]
-        middle = np.mean([plain.project(model.landmarks(shape, expression))[list(g), :2] for g in FACE_FRAME.groups], (0, 1))
+        points = plain.project(model.landmarks(shape, expression))[:, :2]
+        middle = np.mean([points[list(group)].mean(axis=0) for group in FACE_FRAME.groups], axis=0)
         scale, anchor = views.scale, views.anchor
         camera = Camera(plain.rotation, anchor - scale * middle, scale)
         expected = render_head(model, shape, expression, camera, texture, FACE_FRAME.size, FACE_FRAME.size)
