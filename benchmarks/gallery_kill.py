@@ -24,8 +24,8 @@ from pathlib import Path
 from types import ModuleType
 
 from facerec.recognition.enrolment import EnrolmentSettings, enroll, plan_enrolment
-from facerec.recognition.gallery import Gallery
-from facerec.recognition.writer_lock import GalleryLockedError, GalleryWriteError
+from facerec.recognition.store.sqlite import Gallery
+from facerec.recognition.store.writer_lock import GalleryLockedError, GalleryWriteError
 
 BATCH = 4
 

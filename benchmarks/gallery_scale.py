@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.landmarks.types import Box
-from facerec.recognition.gallery import Gallery, NewEntry, NewPhoto
-from facerec.recognition.milvus_gallery import search_of
 from facerec.recognition.search import masked_scores
 from facerec.recognition.shortlist import ShortlistIndex
 from facerec.recognition.signature import Signature
-from facerec.recognition.vector_file import VectorFile
-from facerec.recognition.writer_lock import derived_file
+from facerec.recognition.store.milvus import search_of
+from facerec.recognition.store.sqlite import Gallery, NewEntry, NewPhoto
+from facerec.recognition.store.vector_file import VectorFile
+from facerec.recognition.store.writer_lock import derived_file
 
 COSINE = 0.6
 """Of two pictures of one person, in each cell both saw."""

@@ -32,11 +32,12 @@ from facerec.landmarks.errors import ContractError, FacerecError, UnusablePhotoE
 from facerec.landmarks.image import read_image
 from facerec.landmarks.types import Image
 from facerec.recognition.enrolment import Describer, EnrolmentSettings, describe_photo
-from facerec.recognition.gallery import Gallery, GalleryStore, NewPhoto, person_name
 from facerec.recognition.identification import IdentificationSettings, Identifier, ProbeFace
-from facerec.recognition.milvus_gallery import open_gallery, search_of
 from facerec.recognition.recognizer import DescribedFace
 from facerec.recognition.search import Search
+from facerec.recognition.store.milvus import open_gallery, search_of
+from facerec.recognition.store.sqlite import Gallery, GalleryStore, NewPhoto, person_name
+from facerec.recognition.store.writer_lock import GalleryLockedError
 from facerec.recognition.threshold import (
     ShippedImpostors,
     Threshold,
@@ -46,7 +47,6 @@ from facerec.recognition.threshold import (
     choose_threshold,
     impostor_scores,
 )
-from facerec.recognition.writer_lock import GalleryLockedError
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

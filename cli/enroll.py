@@ -31,7 +31,7 @@ from facerec.landmarks.models import LANDMARK_MODELS
 
 if TYPE_CHECKING:
     from facerec.recognition.enrolment import DescribeMany, EnrolmentPreview, EnrolmentSummary
-    from facerec.recognition.gallery import FacesPolicy
+    from facerec.recognition.store.sqlite import FacesPolicy
 
 _SHOWN = 5
 """Conflicts spelt out in the summary; all are in --json."""
@@ -110,7 +110,7 @@ def command(
         preview_enrolment,
         write_skipped,
     )
-    from facerec.recognition.milvus_gallery import open_gallery
+    from facerec.recognition.store.milvus import open_gallery
 
     plan = plan_enrolment(photos, layout)  # type: ignore[arg-type]
     if dry_run:

@@ -29,7 +29,9 @@ from facerec.frontalize.types import FaceTexture
 from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError, ReasonCode, UnusablePhotoError
 from facerec.landmarks.image import find_photos, photo_digest, read_image
 from facerec.landmarks.types import Image
-from facerec.recognition.gallery import (
+from facerec.recognition.recognizer import DescribedFace, UndescribedFace
+from facerec.recognition.signature import Signature
+from facerec.recognition.store.sqlite import (
     SKIPPED_SUFFIX,
     FacesPolicy,
     Gallery,
@@ -40,9 +42,7 @@ from facerec.recognition.gallery import (
     PhotoRecord,
     person_name,
 )
-from facerec.recognition.recognizer import DescribedFace, UndescribedFace
-from facerec.recognition.signature import Signature
-from facerec.recognition.writer_lock import derived_file
+from facerec.recognition.store.writer_lock import derived_file
 
 Layout = Literal["folders", "flat", "csv"]
 """How photographs name people: PERSON/photo.jpg, PERSON_1.jpg, or a table with the columns path and person."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from facerec.recognition.gallery import EntryIndex, GalleryStore
 from facerec.recognition.search import SearchSettings, masked_scores
+from facerec.recognition.store.sqlite import EntryIndex, GalleryStore
 from facerec.recognition.threshold import sample_entries
 
 

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.landmarks.errors import FacerecError, InvalidInputError
-from facerec.recognition.gallery import EntryIndex, GalleryStore
 from facerec.recognition.search import SearchResult, SearchSettings, masked_scores
 from facerec.recognition.signature import Decision, Match
+from facerec.recognition.store.sqlite import EntryIndex, GalleryStore
 
 SHIPPED_IMPOSTORS = Path(__file__).parent / "weights"
 """Folder with the measured impostor scores of the package's own models, `impostors-<descriptor>.json`; see

@@ -22,7 +22,7 @@ from facerec.cli.main import run
 from facerec.landmarks.errors import UnusablePhotoError
 from facerec.recognition import recognizer as recognizer_module
 from facerec.recognition import threshold as threshold_module
-from facerec.recognition.gallery import Gallery
+from facerec.recognition.store.sqlite import Gallery
 from facerec.recognition.threshold import ShippedImpostors
 
 NAME = "Smith, Zoë\n\x1b[31m\u202e[bold]Jr."

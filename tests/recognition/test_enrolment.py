@@ -24,7 +24,7 @@ from facerec.recognition.enrolment import (
     stored_texture,
     write_skipped,
 )
-from facerec.recognition.gallery import Gallery
+from facerec.recognition.store.sqlite import Gallery
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 
 from facerec.landmarks.errors import ContractError
 from facerec.recognition.enrolment import EnrolmentSettings, enroll, plan_enrolment
-from facerec.recognition.gallery import Gallery
 from facerec.recognition.identification import IdentificationSettings, Identifier, save_debug
 from facerec.recognition.search import MaskedSearch
+from facerec.recognition.store.sqlite import Gallery
 from facerec.recognition.threshold import given_threshold
 
 

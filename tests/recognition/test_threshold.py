@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from facerec.landmarks.errors import InvalidInputError
-from facerec.recognition.gallery import Gallery, NewEntry, NewPhoto
 from facerec.recognition.search import SearchResult
 from facerec.recognition.signature import Match
+from facerec.recognition.store.sqlite import Gallery, NewEntry, NewPhoto
 from facerec.recognition.threshold import (
     ImpostorScores,
     ShippedImpostors,

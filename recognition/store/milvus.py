@@ -25,7 +25,10 @@ from numpy.typing import NDArray
 
 from facerec.landmarks.errors import ContractError, FacerecError, InvalidInputError
 from facerec.landmarks.types import Box
-from facerec.recognition.gallery import (
+from facerec.recognition.search import MaskedSearch, Search, SearchMethod, SearchResult, SearchSettings, product_on
+from facerec.recognition.shortlist import MASK_GROUPS, mask_group, shortlist_search
+from facerec.recognition.signature import Signature
+from facerec.recognition.store.sqlite import (
     EntryIndex,
     EntryRecord,
     Gallery,
@@ -40,13 +43,10 @@ from facerec.recognition.gallery import (
     contract_mismatch,
     entry_checksum,
 )
-from facerec.recognition.search import MaskedSearch, Search, SearchMethod, SearchResult, SearchSettings, product_on
-from facerec.recognition.shortlist import MASK_GROUPS, mask_group, shortlist_search
-from facerec.recognition.signature import Signature
-from facerec.recognition.writer_lock import utc_now
+from facerec.recognition.store.writer_lock import utc_now
 
 if TYPE_CHECKING:
-    from facerec.recognition.gallery import GalleryStore
+    from facerec.recognition.store.sqlite import GalleryStore
 
 PREFIX = "milvus:"
 

@@ -9,9 +9,9 @@ pytest.importorskip("milvus_lite", reason="needs facerec[milvus]")
 
 from facerec.landmarks.errors import ContractError, InvalidInputError
 from facerec.recognition.enrolment import EnrolmentSettings, enroll, plan_enrolment
-from facerec.recognition.gallery import Gallery
-from facerec.recognition.milvus_gallery import MilvusGallery, MilvusSearch, open_gallery
 from facerec.recognition.search import MaskedSearch
+from facerec.recognition.store.milvus import MilvusGallery, MilvusSearch, open_gallery
+from facerec.recognition.store.sqlite import Gallery
 from facerec.recognition.threshold import choose_threshold, impostor_scores
 
 NAME = 'Zoë "the\n2nd" \\'

@@ -15,11 +15,11 @@ import pytest
 
 from facerec.landmarks.errors import ContractError, InvalidInputError
 from facerec.landmarks.types import Box
-from facerec.recognition import gallery as gallery_module
-from facerec.recognition.gallery import Gallery, NewEntry, NewPhoto, person_name
 from facerec.recognition.shortlist import ShortlistIndex
-from facerec.recognition.vector_file import VectorFile
-from facerec.recognition.writer_lock import GalleryLockedError, GalleryWriteError, derived_file
+from facerec.recognition.store import sqlite as gallery_module
+from facerec.recognition.store.sqlite import Gallery, NewEntry, NewPhoto, person_name
+from facerec.recognition.store.vector_file import VectorFile
+from facerec.recognition.store.writer_lock import GalleryLockedError, GalleryWriteError, derived_file
 
 
 @pytest.fixture
@@ -423,7 +423,7 @@ def test_a_killed_writer_leaves_no_lock_and_no_half_batch(path, contract, photo)
         sys.path.insert(0, sys.argv[1])
         import pretend_models as pretend
         from pathlib import Path
-        from facerec.recognition.gallery import Gallery, NewEntry, NewPhoto
+        from facerec.recognition.store.sqlite import Gallery, NewEntry, NewPhoto
         from facerec.landmarks.types import Box
         with Gallery.create(sys.argv[2], pretend.PretendContract()) as gallery:
             def photo(i):
@@ -439,7 +439,7 @@ def test_a_killed_writer_leaves_no_lock_and_no_half_batch(path, contract, photo)
             gallery.add([photo(3), photo(4)])
         """
     )
-    tests = Path(__file__).parents[1]
+    tests = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", script, str(tests), str(path)], check=False, capture_output=True)
     assert done.returncode == -9, done.stderr
     with Gallery.open(path, contract) as reader:

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from facerec.landmarks.errors import ContractError, FacerecError, InvalidInputError, ReasonCode
 from facerec.landmarks.types import Box
 from facerec.recognition.signature import Signature
-from facerec.recognition.writer_lock import (
+from facerec.recognition.store.writer_lock import (
     GalleryLockedError,
     GalleryWriteError,
     WriterLock,
