@@ -27,7 +27,8 @@ from facerec.landmarks.types import Box
 from facerec.recognition.identification import Identifier
 from facerec.recognition.search import MaskedSearch
 from facerec.recognition.shortlist import ShortlistIndex, ShortlistSettings, shortlist_search
-from facerec.recognition.store.sqlite import Gallery, NewEntry, NewPhoto
+from facerec.recognition.store.records import NewEntry, NewPhoto
+from facerec.recognition.store.sqlite import Gallery
 from facerec.recognition.store.vector_file import VectorFile
 from facerec.recognition.threshold import given_threshold, impostor_scores
 

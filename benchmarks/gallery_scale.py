@@ -24,10 +24,11 @@ from facerec.landmarks.types import Box
 from facerec.recognition.search import masked_scores
 from facerec.recognition.shortlist import ShortlistIndex
 from facerec.recognition.signature import Signature
+from facerec.recognition.store.derived_files import derived_file
 from facerec.recognition.store.milvus import search_of
-from facerec.recognition.store.sqlite import Gallery, NewEntry, NewPhoto
+from facerec.recognition.store.records import NewEntry, NewPhoto
+from facerec.recognition.store.sqlite import Gallery
 from facerec.recognition.store.vector_file import VectorFile
-from facerec.recognition.store.writer_lock import derived_file
 
 COSINE = 0.6
 """Of two pictures of one person, in each cell both saw."""

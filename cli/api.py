@@ -36,7 +36,9 @@ from facerec.recognition.identification import IdentificationSettings, Identifie
 from facerec.recognition.recognizer import DescribedFace
 from facerec.recognition.search import Search
 from facerec.recognition.store.milvus import open_gallery, search_of
-from facerec.recognition.store.sqlite import Gallery, GalleryStore, NewPhoto, person_name
+from facerec.recognition.store.protocol import GalleryStore
+from facerec.recognition.store.records import NewPhoto, person_name
+from facerec.recognition.store.sqlite import Gallery
 from facerec.recognition.store.writer_lock import GalleryLockedError
 from facerec.recognition.threshold import (
     ShippedImpostors,

@@ -31,7 +31,7 @@ from facerec.landmarks.models import LANDMARK_MODELS
 
 if TYPE_CHECKING:
     from facerec.recognition.enrolment import DescribeMany, EnrolmentPreview, EnrolmentSummary
-    from facerec.recognition.store.sqlite import FacesPolicy
+    from facerec.recognition.store.records import FacesPolicy
 
 _SHOWN = 5
 """Conflicts spelt out in the summary; all are in --json."""

@@ -28,7 +28,8 @@ from facerec.landmarks.models import LANDMARK_MODELS
 
 if TYPE_CHECKING:
     from facerec.recognition.search import SearchMethod
-    from facerec.recognition.store.sqlite import EntryRecord, GalleryStore
+    from facerec.recognition.store.protocol import GalleryStore
+    from facerec.recognition.store.records import EntryRecord
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -207,7 +208,7 @@ def remove(people: tuple[str, ...], gallery_path: Path | str, entries: tuple[int
     Names, signatures and poses leave the file, its journal and everything derived from it. Photographs are not touched.
     """
     from facerec.recognition.store.milvus import open_gallery
-    from facerec.recognition.store.sqlite import person_name
+    from facerec.recognition.store.records import person_name
 
     if bool(people) == bool(entries):
         raise click.UsageError("expected the names of people, or --entry, one of the two")
@@ -235,7 +236,7 @@ def rename(old: str, new: str, gallery_path: Path | str, quiet: bool) -> None:
     Photographs keep their folders: enrolling the folder called OLD again makes a second person of that name.
     """
     from facerec.recognition.store.milvus import open_gallery
-    from facerec.recognition.store.sqlite import person_name
+    from facerec.recognition.store.records import person_name
 
     with open_gallery(gallery_path, write=True) as gallery:
         gallery.rename(person_name(old), person_name(new))
@@ -251,7 +252,7 @@ def rename(old: str, new: str, gallery_path: Path | str, quiet: bool) -> None:
 def merge(people: tuple[str, ...], into: str, gallery_path: Path | str, quiet: bool) -> None:
     """Make several people one, who is called NAME: one person who was enrolled under several names."""
     from facerec.recognition.store.milvus import open_gallery
-    from facerec.recognition.store.sqlite import person_name
+    from facerec.recognition.store.records import person_name
 
     with open_gallery(gallery_path, write=True) as gallery:
         gallery.merge([person_name(name) for name in people], person_name(into))

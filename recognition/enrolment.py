@@ -31,18 +31,10 @@ from facerec.landmarks.image import find_photos, photo_digest, read_image
 from facerec.landmarks.types import Image
 from facerec.recognition.recognizer import DescribedFace, UndescribedFace
 from facerec.recognition.signature import Signature
-from facerec.recognition.store.sqlite import (
-    SKIPPED_SUFFIX,
-    FacesPolicy,
-    Gallery,
-    GalleryStore,
-    ModelContract,
-    NewEntry,
-    NewPhoto,
-    PhotoRecord,
-    person_name,
-)
-from facerec.recognition.store.writer_lock import derived_file
+from facerec.recognition.store.derived_files import SKIPPED_SUFFIX, derived_file
+from facerec.recognition.store.protocol import GalleryStore, ModelContract
+from facerec.recognition.store.records import FacesPolicy, NewEntry, NewPhoto, PhotoRecord, person_name
+from facerec.recognition.store.sqlite import Gallery
 
 Layout = Literal["folders", "flat", "csv"]
 """How photographs name people: PERSON/photo.jpg, PERSON_1.jpg, or a table with the columns path and person."""

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.recognition.search import SearchSettings, masked_scores
-from facerec.recognition.store.sqlite import EntryIndex, GalleryStore
+from facerec.recognition.store.protocol import GalleryStore
+from facerec.recognition.store.records import EntryIndex
 from facerec.recognition.threshold import sample_entries
 
 

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError
 from facerec.recognition.signature import Match, Signature
-from facerec.recognition.store.sqlite import EntryIndex, Gallery
+from facerec.recognition.store.records import EntryIndex
+from facerec.recognition.store.sqlite import Gallery
 from facerec.recognition.store.vector_file import NoIndexError, VectorFile, Vectors
 
 InnerProduct = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]

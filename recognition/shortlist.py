@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from facerec.landmarks.errors import InvalidInputError
 from facerec.recognition.search import IndexMethod, MaskedSearch, SearchResult, SearchSettings
 from facerec.recognition.signature import Signature
+from facerec.recognition.store.derived_files import derived_file
 from facerec.recognition.store.sqlite import Gallery
 from facerec.recognition.store.vector_file import VectorFile, Vectors, no_index
-from facerec.recognition.store.writer_lock import derived_file
 
 _MAGIC = b"facerec shortlist 1\n"
 _DIGEST = 32

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from facerec.landmarks.errors import FacerecError, InvalidInputError
 from facerec.recognition.search import SearchResult, SearchSettings, masked_scores
 from facerec.recognition.signature import Decision, Match
-from facerec.recognition.store.sqlite import EntryIndex, GalleryStore
+from facerec.recognition.store.protocol import GalleryStore
+from facerec.recognition.store.records import EntryIndex
 
 SHIPPED_IMPOSTORS = Path(__file__).parent / "weights"
 """Folder with the measured impostor scores of the package's own models, `impostors-<descriptor>.json`; see

@@ -28,25 +28,24 @@ from facerec.landmarks.types import Box
 from facerec.recognition.search import MaskedSearch, Search, SearchMethod, SearchResult, SearchSettings, product_on
 from facerec.recognition.shortlist import MASK_GROUPS, mask_group, shortlist_search
 from facerec.recognition.signature import Signature
-from facerec.recognition.store.sqlite import (
+from facerec.recognition.store.protocol import ModelContract, contract_mismatch
+from facerec.recognition.store.records import (
     EntryIndex,
     EntryRecord,
-    Gallery,
     GalleryInfo,
-    ModelContract,
     NewEntry,
     NewPhoto,
     PersonRecord,
     PhotoRecord,
     Verification,
     content_digest,
-    contract_mismatch,
     entry_checksum,
 )
+from facerec.recognition.store.sqlite import Gallery
 from facerec.recognition.store.writer_lock import utc_now
 
 if TYPE_CHECKING:
-    from facerec.recognition.store.sqlite import GalleryStore
+    from facerec.recognition.store.protocol import GalleryStore
 
 PREFIX = "milvus:"
 

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.landmarks.errors import InvalidInputError
-from facerec.recognition.store.sqlite import VECTORS_SUFFIX, EntryIndex, Gallery
-from facerec.recognition.store.writer_lock import derived_file
+from facerec.recognition.store.derived_files import VECTORS_SUFFIX, derived_file
+from facerec.recognition.store.records import EntryIndex
+from facerec.recognition.store.sqlite import Gallery
 
 Vectors = tuple[NDArray[np.float32], NDArray[np.bool_]]
 """Cells (N, C, D) float32 and visibility (N, C) of N entries."""

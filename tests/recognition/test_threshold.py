@@ -9,7 +9,8 @@ import pytest
 from facerec.landmarks.errors import InvalidInputError
 from facerec.recognition.search import SearchResult
 from facerec.recognition.signature import Match
-from facerec.recognition.store.sqlite import Gallery, NewEntry, NewPhoto
+from facerec.recognition.store.records import NewEntry, NewPhoto
+from facerec.recognition.store.sqlite import Gallery
 from facerec.recognition.threshold import (
     ImpostorScores,
     ShippedImpostors,

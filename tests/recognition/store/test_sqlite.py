@@ -16,10 +16,12 @@ import pytest
 from facerec.landmarks.errors import ContractError, InvalidInputError
 from facerec.landmarks.types import Box
 from facerec.recognition.shortlist import ShortlistIndex
-from facerec.recognition.store import sqlite as gallery_module
-from facerec.recognition.store.sqlite import Gallery, NewEntry, NewPhoto, person_name
+from facerec.recognition.store import protocol, schema
+from facerec.recognition.store.derived_files import derived_file
+from facerec.recognition.store.records import NewEntry, NewPhoto, person_name
+from facerec.recognition.store.sqlite import Gallery
 from facerec.recognition.store.vector_file import VectorFile
-from facerec.recognition.store.writer_lock import GalleryLockedError, GalleryWriteError, derived_file
+from facerec.recognition.store.writer_lock import GalleryLockedError, GalleryWriteError
 
 
 @pytest.fixture
@@ -150,7 +152,7 @@ def test_a_gallery_of_an_older_facerec_is_brought_up_to_date_by_a_writer(path, c
     with Gallery.create(path, contract) as gallery:
         gallery.add([photo("ann", 1)])
     step = "ALTER TABLE people ADD COLUMN note TEXT"
-    monkeypatch.setattr(gallery_module, "_MIGRATIONS", (*gallery_module._MIGRATIONS, step))
+    monkeypatch.setattr(schema, "_MIGRATIONS", (*schema._MIGRATIONS, step))
     with pytest.raises(ContractError, match="older facerec"):
         Gallery.open(path)
     Gallery.open(path, write=True).close()
@@ -308,7 +310,7 @@ def test_a_damaged_entry_is_not_given_a_new_checksum(path, contract, photo):
 
 
 def test_removal_says_when_a_reader_holds_the_old_bytes(path, contract, photo, monkeypatch):
-    monkeypatch.setattr(gallery_module, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(schema, "_BUSY_SECONDS", 0.05)
     with Gallery.create(path, contract) as gallery:
         gallery.add([photo("ann", 1), photo("bob", 2)])
         with Gallery.open(path) as reader:
@@ -405,7 +407,7 @@ def test_a_gallery_on_a_read_only_medium_is_read(path, contract, photo, monkeypa
     with Gallery.create(path, contract) as gallery:
         gallery.add([photo("ann", 1)])
     # The tests may run as root, whom file modes do not stop: what matters is which way of opening is chosen.
-    monkeypatch.setattr(gallery_module.os, "access", lambda *_: False)
+    monkeypatch.setattr(schema.os, "access", lambda *_: False)
     with Gallery.open(path) as gallery:
         assert len(gallery.people()) == 1
         assert os.listdir(path.parent) == [path.name]
@@ -423,7 +425,8 @@ def test_a_killed_writer_leaves_no_lock_and_no_half_batch(path, contract, photo)
         sys.path.insert(0, sys.argv[1])
         import pretend_models as pretend
         from pathlib import Path
-        from facerec.recognition.store.sqlite import Gallery, NewEntry, NewPhoto
+        from facerec.recognition.store.records import NewEntry, NewPhoto
+        from facerec.recognition.store.sqlite import Gallery
         from facerec.landmarks.types import Box
         with Gallery.create(sys.argv[2], pretend.PretendContract()) as gallery:
             def photo(i):
@@ -450,4 +453,4 @@ def test_a_killed_writer_leaves_no_lock_and_no_half_batch(path, contract, photo)
 
 
 def test_contract_differences_survive_a_contract_that_is_no_object():
-    assert gallery_module._differences("[]", json.dumps({"a": "b"})) == ""
+    assert protocol._differences("[]", json.dumps({"a": "b"})) == ""
