@@ -25,7 +25,7 @@ from facerec.recognition.search import masked_scores
 from facerec.recognition.shortlist import ShortlistIndex
 from facerec.recognition.signature import Signature
 from facerec.recognition.store.derived_files import derived_file
-from facerec.recognition.store.milvus import search_of
+from facerec.recognition.store.galleries import search_of
 from facerec.recognition.store.records import NewEntry, NewPhoto
 from facerec.recognition.store.sqlite import Gallery
 from facerec.recognition.store.vector_file import VectorFile

@@ -137,7 +137,7 @@ def stages(paths: list[Path], gallery: Path) -> None:
     from facerec.landmarks.landmarker import Landmarker
     from facerec.recognition.descriptors import load_descriptor
     from facerec.recognition.recognizer import DescribedFace, Recognizer
-    from facerec.recognition.store.milvus import open_gallery, search_of
+    from facerec.recognition.store.galleries import open_gallery, search_of
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -265,7 +265,7 @@ def soak(paths: list[Path], gallery: Path, count: int) -> None:
     from facerec.cli.options import share_cores
     from facerec.recognition.identification import IdentificationSettings, Identifier
     from facerec.recognition.recognizer import Recognizer
-    from facerec.recognition.store.milvus import open_gallery, search_of
+    from facerec.recognition.store.galleries import open_gallery, search_of
     from facerec.recognition.threshold import choose_threshold, impostor_scores
 
     recognizer = Recognizer.load()

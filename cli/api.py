@@ -35,7 +35,7 @@ from facerec.recognition.enrolment import Describer, EnrolmentSettings, describe
 from facerec.recognition.identification import IdentificationSettings, Identifier, ProbeFace
 from facerec.recognition.recognizer import DescribedFace
 from facerec.recognition.search import Search
-from facerec.recognition.store.milvus import open_gallery, search_of
+from facerec.recognition.store.galleries import open_gallery, search_of
 from facerec.recognition.store.protocol import GalleryStore
 from facerec.recognition.store.records import NewPhoto, person_name
 from facerec.recognition.store.sqlite import Gallery

@@ -110,7 +110,7 @@ def command(
         preview_enrolment,
         write_skipped,
     )
-    from facerec.recognition.store.milvus import open_gallery
+    from facerec.recognition.store.galleries import open_gallery
 
     plan = plan_enrolment(photos, layout)  # type: ignore[arg-type]
     if dry_run:

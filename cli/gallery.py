@@ -65,7 +65,7 @@ def info(gallery_path: Path | str, as_json: bool) -> None:
     """Show what a gallery holds, which models made it and at which threshold it decides."""
     import json
 
-    from facerec.recognition.store.milvus import open_gallery
+    from facerec.recognition.store.galleries import open_gallery
     from facerec.recognition.threshold import choose_threshold, impostor_scores
 
     with open_gallery(gallery_path) as gallery:
@@ -115,7 +115,7 @@ def info(gallery_path: Path | str, as_json: bool) -> None:
 @json_option
 def verify(gallery_path: Path | str, as_json: bool) -> int:
     """Check every byte that matters: structure, references, checksums, unit length. Exit code 2 when it is damaged."""
-    from facerec.recognition.store.milvus import open_gallery
+    from facerec.recognition.store.galleries import open_gallery
 
     with open_gallery(gallery_path) as gallery:
         found = gallery.verify()
@@ -139,7 +139,7 @@ def verify(gallery_path: Path | str, as_json: bool) -> int:
 def list_people(gallery_path: Path | str, entries: bool, form: str | None, as_json: bool) -> None:
     """List the people, with the poses they were seen in, or the entries. --json is short for --format jsonl."""
     from facerec.cli.output import write_csv_row, write_line, write_table
-    from facerec.recognition.store.milvus import open_gallery
+    from facerec.recognition.store.galleries import open_gallery
 
     if as_json and form not in (None, "jsonl"):
         raise click.UsageError(f"expected --json or --format {form}, not both")
@@ -207,7 +207,7 @@ def remove(people: tuple[str, ...], gallery_path: Path | str, entries: tuple[int
 
     Names, signatures and poses leave the file, its journal and everything derived from it. Photographs are not touched.
     """
-    from facerec.recognition.store.milvus import open_gallery
+    from facerec.recognition.store.galleries import open_gallery
     from facerec.recognition.store.records import person_name
 
     if bool(people) == bool(entries):
@@ -235,7 +235,7 @@ def rename(old: str, new: str, gallery_path: Path | str, quiet: bool) -> None:
 
     Photographs keep their folders: enrolling the folder called OLD again makes a second person of that name.
     """
-    from facerec.recognition.store.milvus import open_gallery
+    from facerec.recognition.store.galleries import open_gallery
     from facerec.recognition.store.records import person_name
 
     with open_gallery(gallery_path, write=True) as gallery:
@@ -251,7 +251,7 @@ def rename(old: str, new: str, gallery_path: Path | str, quiet: bool) -> None:
 @quiet_option
 def merge(people: tuple[str, ...], into: str, gallery_path: Path | str, quiet: bool) -> None:
     """Make several people one, who is called NAME: one person who was enrolled under several names."""
-    from facerec.recognition.store.milvus import open_gallery
+    from facerec.recognition.store.galleries import open_gallery
     from facerec.recognition.store.records import person_name
 
     with open_gallery(gallery_path, write=True) as gallery:
@@ -410,7 +410,7 @@ def export(gallery_path: Path | str, form: str, output: Path | None, quiet: bool
     jsonl and csv go to stdout. The arrays of the npz: entry, person, sha256, path, face, pose, quality, visible_share,
     cells (N, C, D), visible (N, C), contract.
     """
-    from facerec.recognition.store.milvus import open_gallery
+    from facerec.recognition.store.galleries import open_gallery
 
     if (form == "npz") != (output is not None):
         raise click.UsageError("expected -o FILE exactly with --format npz; jsonl and csv go to stdout")

@@ -135,7 +135,7 @@ def command(
     from facerec.landmarks.image import find_photos
     from facerec.recognition.identification import IdentificationSettings, Identifier
     from facerec.recognition.identification import save_debug as save_stages
-    from facerec.recognition.store.milvus import open_gallery, search_of
+    from facerec.recognition.store.galleries import open_gallery, search_of
     from facerec.recognition.threshold import (
         ThresholdSettings,
         choose_threshold,

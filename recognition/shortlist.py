@@ -24,16 +24,13 @@ from numpy.typing import NDArray
 
 from facerec.landmarks.errors import InvalidInputError
 from facerec.recognition.search import IndexMethod, MaskedSearch, SearchResult, SearchSettings
-from facerec.recognition.signature import Signature
+from facerec.recognition.signature import Signature, mask_group
 from facerec.recognition.store.derived_files import derived_file
 from facerec.recognition.store.sqlite import Gallery
 from facerec.recognition.store.vector_file import VectorFile, Vectors, no_index
 
 _MAGIC = b"facerec shortlist 1\n"
 _DIGEST = 32
-MASK_GROUPS = 8
-"""Groups of entries by the share of cells that they show (see `mask_group`)."""
-"""Groups of entries by the share of cells that they show, see `mask_group`."""
 
 
 @dataclass(frozen=True)
@@ -184,11 +181,6 @@ class ShortlistIndex:
         if isinstance(index, faiss.IndexHNSW):
             return faiss.SearchParametersHNSW(efSearch=self.effort.visited)
         return None
-
-
-def mask_group(visible: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Group (N,) of entries of visibility (N, C): the eighth into which their share of seen cells falls, 1 to 8."""
-    return np.asarray(np.ceil(MASK_GROUPS * visible.mean(axis=1)), dtype=np.int64)
 
 
 def shortlist_search(gallery: Gallery, method: IndexMethod, settings: SearchSettings | None = None) -> MaskedSearch:

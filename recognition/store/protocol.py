@@ -23,6 +23,9 @@ from facerec.recognition.store.records import (
     Verification,
 )
 
+MILVUS_PREFIX = "milvus:"
+"""How the address of a gallery in Milvus begins; any other address is a file."""
+
 
 class ModelContract(Protocol):
     """What a gallery must know of the models that made its signatures (see `recognizer.Contract`)."""

@@ -11,7 +11,8 @@ import pytest
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.types import Box
 from facerec.recognition.search import MaskedSearch, SearchSettings
-from facerec.recognition.shortlist import ShortlistIndex, ShortlistSettings, mask_group, shortlist_search
+from facerec.recognition.shortlist import ShortlistIndex, ShortlistSettings, shortlist_search
+from facerec.recognition.signature import mask_group
 from facerec.recognition.store.derived_files import derived_file
 from facerec.recognition.store.records import NewEntry, NewPhoto
 from facerec.recognition.store.sqlite import Gallery
