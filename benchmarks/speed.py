@@ -264,9 +264,10 @@ def soak(paths: list[Path], gallery: Path, count: int) -> None:
 
     from facerec.cli.options import share_cores
     from facerec.recognition.identification import IdentificationSettings, Identifier
+    from facerec.recognition.impostors import impostor_scores
     from facerec.recognition.recognizer import Recognizer
     from facerec.recognition.store.galleries import open_gallery, search_of
-    from facerec.recognition.threshold import choose_threshold, impostor_scores
+    from facerec.recognition.threshold import choose_threshold
 
     recognizer = Recognizer.load()
     marks, done, begun = {10, 100, 1000, *range(2000, count + 1, 2000)}, 0, time.perf_counter()

@@ -33,6 +33,7 @@ from facerec.landmarks.image import read_image
 from facerec.landmarks.types import Image
 from facerec.recognition.enrolment import Describer, EnrolmentSettings, describe_photo
 from facerec.recognition.identification import IdentificationSettings, Identifier, ProbeFace
+from facerec.recognition.impostors import calibrate, impostor_scores
 from facerec.recognition.recognizer import DescribedFace
 from facerec.recognition.search import Search
 from facerec.recognition.store.galleries import open_gallery, search_of
@@ -45,9 +46,7 @@ from facerec.recognition.threshold import (
     Threshold,
     ThresholdSettings,
     ThresholdUnavailableError,
-    calibrate,
     choose_threshold,
-    impostor_scores,
 )
 
 Message = MutableMapping[str, Any]

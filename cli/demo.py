@@ -250,9 +250,11 @@ def _identify(
     path: Path, protocol: RecognitionProtocol, results: Sequence[PictureResult], recognizer: Recognizer
 ) -> list[Said]:
     """Search every probe in the gallery file and decide."""
+    from facerec.recognition.decision import decide_together
+    from facerec.recognition.impostors import impostor_scores
     from facerec.recognition.search import MaskedSearch
     from facerec.recognition.store.sqlite import Gallery
-    from facerec.recognition.threshold import choose_threshold, decide_together, impostor_scores
+    from facerec.recognition.threshold import choose_threshold
 
     said: list[Said] = []
     renderer = _renderer()

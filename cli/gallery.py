@@ -65,8 +65,9 @@ def info(gallery_path: Path | str, as_json: bool) -> None:
     """Show what a gallery holds, which models made it and at which threshold it decides."""
     import json
 
+    from facerec.recognition.impostors import impostor_scores
     from facerec.recognition.store.galleries import open_gallery
-    from facerec.recognition.threshold import choose_threshold, impostor_scores
+    from facerec.recognition.threshold import choose_threshold
 
     with open_gallery(gallery_path) as gallery:
         found = gallery.info()
@@ -267,7 +268,7 @@ def _file(gallery: Path | str) -> Path:
 
 
 def _calibrate_again(gallery: GalleryStore) -> None:
-    from facerec.recognition.threshold import calibrate
+    from facerec.recognition.impostors import calibrate
 
     gallery.store_calibration(calibrate(gallery).scores.to_bytes())
 

@@ -118,7 +118,7 @@ def compare(
     from importlib.metadata import version
 
     from facerec.landmarks.errors import UnusablePhotoError
-    from facerec.recognition.threshold import decide_pair
+    from facerec.recognition.decision import decide_pair
 
     records: list[dict[str, Any]] = []
     faces: list[DescribedFace] = []

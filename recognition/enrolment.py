@@ -469,7 +469,7 @@ def enroll(
 ) -> EnrolmentSummary:
     """Enrol the photographs of `plan` into `gallery`, which is open for writing.
 
-    Afterwards the gallery's impostor scores are measured and stored (`threshold.calibrate`).
+    Afterwards the gallery's impostor scores are measured and stored (`impostors.calibrate`).
 
     Args:
         plan: from `plan_enrolment`.
@@ -484,8 +484,9 @@ def enroll(
         GalleryWriteError: the disk is full; every batch before is kept.
         KeyboardInterrupt: passed on; every batch before is kept.
     """
-    from facerec.recognition.review import review
-    from facerec.recognition.threshold import calibrate, choose_threshold
+    from facerec.recognition.impostors import calibrate
+    from facerec.recognition.review import review, stray_pictures
+    from facerec.recognition.threshold import choose_threshold, gallery_threshold
 
     settings = settings or EnrolmentSettings()
     if settings.sync and not plan.folders:
@@ -508,12 +509,13 @@ def enroll(
     calibration = calibrate(gallery)
     if not gallery.calibration():
         gallery.store_calibration(calibration.scores.to_bytes())
-    if calibration.look_alikes:
+    own = gallery_threshold(calibration.scores)
+    if strays := stray_pictures(calibration, own.value if own else None):
         place = {record.entry: record.relative_path for record in gallery.entries()}
         summary.conflicts += [
             f"{place[a.entry]} of {a.person} looks like {a.other}, {a.score:.2f} (other photographs of {a.person}: "
             f"{a.own:.2f})"
-            for a in calibration.look_alikes
+            for a in strays
         ]
     summary.conflicts += review(gallery, choose_threshold(calibration.scores, gallery.contract_digest).value)
     people = gallery.people()
@@ -750,7 +752,7 @@ def migrate(
     Raises:
         InvalidInputError: originals are missing and `drop_missing` is not set; the gallery is left as it is.
     """
-    from facerec.recognition.threshold import calibrate
+    from facerec.recognition.impostors import calibrate
 
     settings = settings or EnrolmentSettings()
     textures_hold = _before_descriptor(gallery.contract_json) == _before_descriptor(describer.contract.as_json())

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError
 from facerec.recognition.signature import Match, Signature
 from facerec.recognition.store.records import EntryIndex
-from facerec.recognition.store.sqlite import Gallery
+from facerec.recognition.store.sqlite_reading import GalleryReader
 from facerec.recognition.store.vector_file import NoIndexError, VectorFile, Vectors
 
 InnerProduct = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
@@ -220,7 +220,7 @@ class MaskedSearch:
     @classmethod
     def of(
         cls,
-        gallery: Gallery,
+        gallery: GalleryReader,
         settings: SearchSettings | None = None,
         product: Product = "faiss",
     ) -> MaskedSearch:

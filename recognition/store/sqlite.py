@@ -307,7 +307,7 @@ class Gallery(GalleryReader):
             )
 
     def store_calibration(self, data: bytes) -> None:
-        """Keep impostor scores (see `threshold.ImpostorScores`) for the present revision."""
+        """Keep impostor scores (see `impostors.ImpostorScores`) for the present revision."""
         with self._transaction() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO calibration SELECT 1, revision, ? FROM contract", (sqlite3.Binary(data),)

@@ -9,12 +9,13 @@ pytest.importorskip("milvus_lite", reason="needs facerec[milvus]")
 
 from facerec.landmarks.errors import ContractError, InvalidInputError
 from facerec.recognition.enrolment import EnrolmentSettings, enroll, plan_enrolment
+from facerec.recognition.impostors import impostor_scores
 from facerec.recognition.search import MaskedSearch
 from facerec.recognition.store.galleries import open_gallery
 from facerec.recognition.store.milvus import MilvusGallery
 from facerec.recognition.store.milvus_search import MilvusSearch
 from facerec.recognition.store.sqlite import Gallery
-from facerec.recognition.threshold import choose_threshold, impostor_scores
+from facerec.recognition.threshold import choose_threshold
 
 NAME = 'Zoë "the\n2nd" \\'
 
