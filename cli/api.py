@@ -31,7 +31,7 @@ from facerec.frontalize.render import frontal_view
 from facerec.landmarks.errors import ContractError, FacerecError, UnusablePhotoError
 from facerec.landmarks.image import read_image
 from facerec.landmarks.types import Image
-from facerec.recognition.enrolment import Describer, EnrolmentSettings, describe_photo
+from facerec.recognition.description import Describer, EnrolmentSettings, describe_photo
 from facerec.recognition.identification import IdentificationSettings, Identifier, ProbeFace
 from facerec.recognition.impostors import calibrate, impostor_scores
 from facerec.recognition.recognizer import DescribedFace

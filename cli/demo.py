@@ -229,7 +229,8 @@ def _protocol(output: Path, portraits: Sequence[Picture]) -> RecognitionProtocol
 
 def _enroll(output: Path, protocol: RecognitionProtocol, recognizer: Recognizer) -> Path:
     """Enrol the protocol's gallery as `facerec enroll TABLE` does; return the gallery's path."""
-    from facerec.recognition.enrolment import enroll, plan_enrolment
+    from facerec.recognition.enrolment import enroll
+    from facerec.recognition.enrolment_plan import plan_enrolment
     from facerec.recognition.store.sqlite import Gallery
 
     table = output / "enrol.csv"

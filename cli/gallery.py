@@ -351,8 +351,10 @@ def migrate_gallery(
     The gallery keeps its old state until all is done; an interrupted migration goes on when it is run again.
     """
     from facerec.cli.output import photo_progress
+    from facerec.recognition.description import EnrolmentSettings
     from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
-    from facerec.recognition.enrolment import EnrolmentSettings, MigrationSummary, migrate, write_skipped
+    from facerec.recognition.enrolment import write_skipped
+    from facerec.recognition.migration import MigrationSummary, migrate
     from facerec.recognition.recognizer import Recognizer
     from facerec.recognition.store.sqlite import Gallery
 

@@ -18,7 +18,7 @@ from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputErr
 from facerec.landmarks.image import read_image
 from facerec.landmarks.types import Box, Image
 from facerec.recognition.decision import decide_together
-from facerec.recognition.enrolment import Describer, visible_share
+from facerec.recognition.description import Describer, visible_share
 from facerec.recognition.recognizer import DescribedFace, UndescribedFace
 from facerec.recognition.search import Search, SearchSettings
 from facerec.recognition.signature import Decision, Match, Signature

@@ -34,7 +34,7 @@ class NewEntry:
         visible_share: share of the texture that the camera saw, in [0, 1].
         quality: in [0, 1], see `DescribedFace.quality`.
         box: where the face is in the photograph, px.
-        texture: its UV texture (`enrolment.texture_bytes`) when it is kept for a later migration; otherwise empty.
+        texture: its UV texture (`description.texture_bytes`) when it is kept for a later migration; otherwise empty.
     """
 
     face: int

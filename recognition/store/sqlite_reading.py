@@ -242,7 +242,7 @@ class GalleryReader:
         return Signature(cells[0], visible[0], self.contract_digest)
 
     def texture(self, entry: int) -> bytes:
-        """The kept texture of an entry (see `enrolment.stored_texture`); empty when none was kept."""
+        """The kept texture of an entry (see `description.stored_texture`); empty when none was kept."""
         rows = self._all("SELECT data FROM textures WHERE entry = ?", (entry,))
         return bytes(rows[0][0]) if rows else b""
 

@@ -269,15 +269,15 @@ def subprocess_enrolment(tmp_path, delay):
         import sys
         sys.path.insert(0, {str(Path(__file__).parents[1])!r})
         import pretend_models
-        from facerec.recognition import enrolment, recognizer
+        from facerec.recognition import description, recognizer
         class Slow(pretend_models.PretendRecognizer):
             @classmethod
             def load(cls, **_):
                 return cls(delay={delay})
         recognizer.Recognizer = Slow
         # A small batch keeps the test short.
-        real = enrolment.EnrolmentSettings
-        enrolment.EnrolmentSettings = lambda **given: real(batch=2, **given)
+        real = description.EnrolmentSettings
+        description.EnrolmentSettings = lambda **given: real(batch=2, **given)
         from facerec.cli.main import main
         main()
         """

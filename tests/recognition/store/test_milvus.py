@@ -8,7 +8,9 @@ pytest.importorskip("pymilvus", reason="needs facerec[milvus]")
 pytest.importorskip("milvus_lite", reason="needs facerec[milvus]")
 
 from facerec.landmarks.errors import ContractError, InvalidInputError
-from facerec.recognition.enrolment import EnrolmentSettings, enroll, plan_enrolment
+from facerec.recognition.description import EnrolmentSettings
+from facerec.recognition.enrolment import enroll
+from facerec.recognition.enrolment_plan import plan_enrolment
 from facerec.recognition.impostors import impostor_scores
 from facerec.recognition.search import MaskedSearch
 from facerec.recognition.store.galleries import open_gallery
