@@ -221,7 +221,6 @@ def remove(people: tuple[str, ...], gallery_path: Path | str, entries: tuple[int
             what = ", ".join(map(printable, names)) or f"{len(set(entries))} entries"
             click.confirm(f"Remove {what} from {printable(str(gallery_path))} for good?", abort=True, err=True)
         removed = gallery.remove_people(names) if names else gallery.remove_entries(entries)
-        _calibrate_again(gallery)
         left = len(gallery.people())
     note(f"Removed {removed} entries from {printable(str(gallery_path))}; {left} people are left", quiet)
 
@@ -241,7 +240,6 @@ def rename(old: str, new: str, gallery_path: Path | str, quiet: bool) -> None:
 
     with open_gallery(gallery_path, write=True) as gallery:
         gallery.rename(person_name(old), person_name(new))
-        _calibrate_again(gallery)
     note(f"Renamed {printable(old)} to {printable(new)} in {printable(str(gallery_path))}", quiet)
 
 
@@ -257,7 +255,6 @@ def merge(people: tuple[str, ...], into: str, gallery_path: Path | str, quiet: b
 
     with open_gallery(gallery_path, write=True) as gallery:
         gallery.merge([person_name(name) for name in people], person_name(into))
-        _calibrate_again(gallery)
     note(f"Merged {', '.join(map(printable, people))} into {printable(into)} in {printable(str(gallery_path))}", quiet)
 
 
@@ -265,12 +262,6 @@ def _file(gallery: Path | str) -> Path:
     if isinstance(gallery, str):
         raise click.UsageError(f"expected a gallery file; got {printable(gallery)}")
     return gallery
-
-
-def _calibrate_again(gallery: GalleryStore) -> None:
-    from facerec.recognition.impostors import calibrate
-
-    gallery.store_calibration(calibrate(gallery).scores.to_bytes())
 
 
 @command.command("index")

@@ -21,7 +21,7 @@ from typing import Any
 from facerec.landmarks.errors import InvalidInputError
 from facerec.recognition.description import DescribeMany, Describer, EnrolmentSettings, Outcome, describe_photo
 from facerec.recognition.enrolment_plan import EnrolmentItem, EnrolmentPlan, Layout, read_digest
-from facerec.recognition.impostors import calibrate
+from facerec.recognition.impostors import recalibrate
 from facerec.recognition.review import review, stray_pictures
 from facerec.recognition.store.derived_files import SKIPPED_SUFFIX, derived_file
 from facerec.recognition.store.protocol import GalleryStore
@@ -160,7 +160,7 @@ def enroll(
 ) -> EnrolmentSummary:
     """Enrol the photographs of `plan` into `gallery`, which is open for writing.
 
-    Afterwards the gallery's impostor scores are measured and stored (`impostors.calibrate`).
+    Afterwards the gallery's impostor scores are measured and stored (`impostors.recalibrate`).
 
     Args:
         plan: from `plan_enrolment`.
@@ -195,9 +195,7 @@ def enroll(
         gallery.remove_photos(gone)
         summary.removed = len(gone)
     summary.conflicts += [f"{a} and {b} are the same photograph" for a, b in gallery.shared_photos()]
-    calibration = calibrate(gallery)
-    if not gallery.calibration():
-        gallery.store_calibration(calibration.scores.to_bytes())
+    calibration = recalibrate(gallery)
     own = gallery_threshold(calibration.scores)
     if strays := stray_pictures(calibration, own.value if own else None):
         place = {record.entry: record.relative_path for record in gallery.entries()}

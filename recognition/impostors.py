@@ -209,6 +209,23 @@ def calibrate(
     )
 
 
+def recalibrate(gallery: GalleryStore, settings: CalibrationSettings | None = None) -> Calibration:
+    """Measure the impostor scores of `gallery`, open for writing, and store them when it has none of this content.
+
+    A store sees to it by itself when a writer that changed it closes (`keep_calibrated`); this gives the findings too.
+    """
+    found = calibrate(gallery, settings)
+    if not gallery.calibration():
+        gallery.store_calibration(found.scores.to_bytes())
+    return found
+
+
+def keep_calibrated(gallery: GalleryStore) -> None:
+    """Measure and store the impostor scores of `gallery`, unless those of its present content are there."""
+    if not gallery.calibration():
+        recalibrate(gallery)
+
+
 def impostor_scores(gallery: GalleryStore, settings: CalibrationSettings | None = None) -> ImpostorScores:
     """The gallery's impostor scores: the stored ones when they are of its present content, otherwise measured."""
     stored = gallery.calibration()

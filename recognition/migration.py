@@ -17,7 +17,6 @@ from facerec.recognition.enrolment import (
     worker_pool,
 )
 from facerec.recognition.enrolment_plan import EnrolmentItem, read_digest
-from facerec.recognition.impostors import calibrate
 from facerec.recognition.store.derived_files import derived_file
 from facerec.recognition.store.records import NewPhoto, PhotoRecord
 from facerec.recognition.store.sqlite import Gallery
@@ -88,7 +87,6 @@ def migrate(
         for record in from_textures:
             target.add([_from_textures(record, gallery, describer)])
             progress(1)
-        target.store_calibration(calibrate(target).scores.to_bytes())
     gallery.replace_content(staging)
     for suffix in ("", "-wal", "-shm"):
         derived_file(staging, suffix).unlink(missing_ok=True)

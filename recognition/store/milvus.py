@@ -10,6 +10,7 @@ whose photograph is described once more and then replaces them, never two of one
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -21,7 +22,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from facerec.landmarks.errors import ContractError, InvalidInputError
+from facerec.landmarks.errors import ContractError, FacerecError, InvalidInputError
+from facerec.recognition.impostors import keep_calibrated
 from facerec.recognition.signature import MASK_GROUPS, Signature
 from facerec.recognition.store.milvus_rows import (
     entry_record,
@@ -61,6 +63,7 @@ class MilvusGallery:
         self.address = address
         self._client = client
         self._name = name
+        self._content_changed = False
 
     @classmethod
     def open(cls, address: str, contract: ModelContract | None = None, *, create: bool = False) -> MilvusGallery:
@@ -95,8 +98,14 @@ class MilvusGallery:
         return gallery
 
     def close(self) -> None:
-        """Close the connection."""
-        self._client.close()
+        """Close the connection; whoever changed the content first measures its impostor scores, see `Gallery.close`."""
+        try:
+            if self._content_changed:
+                self._content_changed = False
+                with contextlib.suppress(FacerecError):  # derived: whoever reads the gallery measures them again
+                    keep_calibrated(self)
+        finally:
+            self._client.close()
 
     def __enter__(self) -> Self:
         return self
@@ -104,6 +113,8 @@ class MilvusGallery:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            self._content_changed = False  # no seconds of measuring between an interruption and its end
         self.close()
 
     # ---- contract ------------------------------------------------------------------------------------------------
@@ -406,6 +417,7 @@ class MilvusGallery:
     def _count_change(self) -> None:
         # Before the change, so that whatever was derived from the state before it is stale even when a kill follows.
         self._set_contract(revision=self._contract()["revision"] + 1)
+        self._content_changed = True
 
     def _make(self, contract: ModelContract) -> None:
         make_collection(self._client, self._collection("contract"), "INT64", [])

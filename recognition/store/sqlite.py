@@ -18,7 +18,8 @@ from typing import Self
 
 import numpy as np
 
-from facerec.landmarks.errors import ContractError, InvalidInputError
+from facerec.landmarks.errors import ContractError, FacerecError, InvalidInputError
+from facerec.recognition.impostors import keep_calibrated
 from facerec.recognition.signature import Signature
 from facerec.recognition.store.derived_files import DERIVED_SUFFIXES
 from facerec.recognition.store.protocol import ModelContract
@@ -47,6 +48,7 @@ class Gallery(GalleryReader):
         """Use `open` or `create`."""
         super().__init__(path, connection)
         self._lock = lock
+        self._content_changed = False
 
     # ---- opening -------------------------------------------------------------------------------------------------
 
@@ -129,9 +131,16 @@ class Gallery(GalleryReader):
         return gallery
 
     def close(self) -> None:
-        """Close the file. A writer first folds its journal into the file, so that the file alone is the gallery."""
+        """Close the file.
+
+        A writer that changed the content first measures its impostor scores unless they are there
+        (`impostors.keep_calibrated`), then folds its journal into the file, so that the file alone is the gallery.
+        """
         try:
             if self._lock:
+                if self._content_changed:
+                    with contextlib.suppress(FacerecError):  # derived: whoever reads the gallery measures them again
+                        keep_calibrated(self)
                 with contextlib.suppress(sqlite3.Error):  # a reader holds the journal; the last one to close folds it
                     self._connection.execute("PRAGMA busy_timeout = 0")
                     self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -147,6 +156,8 @@ class Gallery(GalleryReader):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            self._content_changed = False  # no seconds of measuring between an interruption and its end
         self.close()
 
     # ---- writing -------------------------------------------------------------------------------------------------
@@ -166,7 +177,7 @@ class Gallery(GalleryReader):
         with self._transaction() as connection:
             for photo in photos:
                 self._add_photo(connection, photo)
-            _changed(connection)
+            self._count_change(connection)
 
     def relocate(self, moved: Sequence[tuple[str, str, Path, Path]]) -> None:
         """Note new places of known photographs: (person, sha256, relative path, absolute path)."""
@@ -189,7 +200,7 @@ class Gallery(GalleryReader):
         before = self._one("SELECT count(*) FROM entries")[0]
         with self._transaction() as connection:
             connection.executemany("DELETE FROM people WHERE name = ?", [(name,) for name in names])
-            _changed(connection)
+            self._count_change(connection)
         removed = int(before - self._one("SELECT count(*) FROM entries")[0])
         self.wipe()
         return removed
@@ -202,7 +213,7 @@ class Gallery(GalleryReader):
                 "DELETE FROM photos WHERE person = (SELECT id FROM people WHERE name = ?) AND sha256 = ?", photos
             )
             connection.execute("DELETE FROM people WHERE id NOT IN (SELECT person FROM photos)")
-            _changed(connection)
+            self._count_change(connection)
         removed = int(before - self._one("SELECT count(*) FROM entries")[0])
         self.wipe()
         return removed
@@ -258,7 +269,7 @@ class Gallery(GalleryReader):
                 "UPDATE entries SET checksum = ? WHERE id = ?",
                 [(entry_checksum(into, sha256, face, seen, cells), entry) for entry, sha256, face, seen, cells in rows],
             )
-            _changed(connection)
+            self._count_change(connection)
         self.wipe()
 
     def _check_known(self, names: Sequence[str]) -> None:
@@ -281,7 +292,7 @@ class Gallery(GalleryReader):
                 "DELETE FROM photos WHERE outcome = 'enrolled' AND id NOT IN (SELECT photo FROM entries)"
             )
             connection.execute("DELETE FROM people WHERE id NOT IN (SELECT person FROM photos)")
-            _changed(connection)
+            self._count_change(connection)
         self.wipe()
         return len(set(ids))
 
@@ -332,6 +343,7 @@ class Gallery(GalleryReader):
                 # Ahead of both: whatever was derived from either is stale.
                 connection.execute("UPDATE main.contract SET revision = revision + ? + 1", (revision,))
                 connection.execute("UPDATE main.calibration SET revision = (SELECT revision FROM main.contract)")
+            self._content_changed = True
         finally:
             connection.execute("DETACH DATABASE other")
         self.wipe()
@@ -384,6 +396,12 @@ class Gallery(GalleryReader):
             if entry.texture:
                 connection.execute("INSERT INTO textures VALUES (?, ?)", (stored, entry.texture))
 
+    def _count_change(self, connection: sqlite3.Connection) -> None:
+        """Count the change, and drop what was derived from the content before it."""
+        connection.execute("UPDATE contract SET revision = revision + 1, state = randomblob(16)")
+        connection.execute("DELETE FROM calibration")
+        self._content_changed = True
+
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         if not self._lock:
@@ -397,9 +415,3 @@ class Gallery(GalleryReader):
                 if self._connection.in_transaction:  # SQLite rolls back by itself when the disk is full
                     self._connection.execute("ROLLBACK")
                 raise
-
-
-def _changed(connection: sqlite3.Connection) -> None:
-    """Count the change, and drop what was derived from the content before it."""
-    connection.execute("UPDATE contract SET revision = revision + 1, state = randomblob(16)")
-    connection.execute("DELETE FROM calibration")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import pytest
 
 from facerec.landmarks.errors import ContractError, InvalidInputError
 from facerec.landmarks.types import Box
+from facerec.recognition.impostors import ImpostorScores, calibrate, impostor_scores
 from facerec.recognition.shortlist import ShortlistIndex
 from facerec.recognition.store import protocol, schema
 from facerec.recognition.store.derived_files import derived_file
@@ -454,3 +456,44 @@ def test_a_killed_writer_leaves_no_lock_and_no_half_batch(path, contract, photo)
 
 def test_contract_differences_survive_a_contract_that_is_no_object():
     assert protocol._differences("[]", json.dumps({"a": "b"})) == ""
+
+
+CHANGES = {
+    "add": lambda gallery, photo: gallery.add([photo("dee", 4)]),
+    "remove people": lambda gallery, photo: gallery.remove_people(["bob"]),
+    "remove photographs": lambda gallery, photo: gallery.remove_photos([("bob", photo("bob", 2).sha256)]),
+    "remove entries": lambda gallery, photo: gallery.remove_entries([gallery.entries("bob")[0].entry]),
+    "rename": lambda gallery, photo: gallery.rename("bob", "bea"),
+    "merge": lambda gallery, photo: gallery.merge(["bob"], "ann"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_writer_that_changed_the_gallery_leaves_its_impostor_scores(path, contract, photo, change):
+    with Gallery.create(path, contract) as gallery:
+        gallery.add([photo("ann", 1), photo("bob", 2), photo("cy", 3)])
+    with Gallery.open(path, write=True) as gallery:
+        before = gallery.calibration()
+        assert ImpostorScores.from_bytes(before).pairs == 3
+        change(gallery, photo)
+        assert gallery.calibration() == b""
+    with Gallery.open(path) as gallery:
+        assert gallery.calibration() == calibrate(gallery).scores.to_bytes() != b""
+
+
+def test_a_writer_that_was_interrupted_measures_nothing_and_a_damaged_gallery_is_closed(path, contract, photo):
+    with contextlib.suppress(KeyboardInterrupt), Gallery.create(path, contract) as gallery:
+        gallery.add([photo("ann", 1), photo("bob", 2)])
+        raise KeyboardInterrupt
+    with Gallery.open(path) as gallery:
+        assert (len(gallery.people()), gallery.calibration()) == (2, b"")
+        assert impostor_scores(gallery).pairs == 1  # measured by whoever needs them
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE entries SET cells = zeroblob(length(cells)) WHERE id = 1")
+    connection.commit()
+    connection.close()
+    with Gallery.open(path, write=True) as gallery:
+        gallery.add([photo("cy", 3)])
+    assert os.listdir(path.parent) == [path.name]
+    with Gallery.open(path) as gallery, pytest.raises(InvalidInputError, match="damaged"):
+        impostor_scores(gallery)
