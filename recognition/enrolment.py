@@ -7,6 +7,7 @@ used gets a stable reason code and the batch goes on. One batch is one transacti
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -16,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.errors import InvalidInputError, ReasonCode
 from facerec.recognition.description import DescribeMany, Describer, EnrolmentSettings, Outcome, describe_photo
 from facerec.recognition.enrolment_plan import EnrolmentItem, EnrolmentPlan, Layout, read_digest
 from facerec.recognition.impostors import recalibrate
@@ -43,7 +44,7 @@ class SkippedPhoto:
 
     person: str
     path: Path
-    reason: str
+    reason: ReasonCode | Literal["internal_error"]
     detail: str
     sha256: str
 
@@ -217,6 +218,49 @@ def enroll(
     return summary
 
 
+def enroll_upload(
+    photo: bytes,
+    name: str,
+    person: str,
+    describer: Describer,
+    open_for_writing: Callable[[], GalleryStore],
+    settings: EnrolmentSettings | None = None,
+) -> Outcome:
+    """Enrol one photograph that came as bytes, as `enroll` would from a file, but without its review of the gallery.
+
+    It is described before the gallery is opened, so that other writers wait for a commit and not for the models. One
+    that cannot be used is kept nowhere.
+
+    Args:
+        photo: the bytes of the file.
+        name: what the file was called.
+        person: whose it is, as stored (`records.person_name`).
+        describer: the models.
+        open_for_writing: opens the gallery.
+        settings: see `EnrolmentSettings`; `workers`, `batch` and `sync` have no meaning here.
+
+    Returns:
+        What became of it; without a reason, its entries are in the gallery.
+
+    Raises:
+        ContractError: gallery and models do not agree.
+        GalleryLockedError, GalleryWriteError: the gallery cannot be written.
+    """
+    settings = settings or EnrolmentSettings()
+    outcome = describe_photo(photo, describer, settings)
+    if outcome.reason is not None:
+        return outcome
+    place = Path("uploaded") / Path(name).name
+    item = EnrolmentItem(person, place, place, hashlib.sha256(photo).hexdigest())
+    with open_for_writing() as gallery, worker_pool(1) as pool:
+        gallery.check_contract(describer.contract)
+        summary = EnrolmentSummary(1, "flat", gallery.contract_digest)
+        enroll_batch([item], gallery, lambda photos, settings: [outcome], settings, pool, summary, set())
+    for skipped in summary.skipped:  # the gallery remembers that it could not be used
+        return Outcome(skipped.reason, skipped.detail)
+    return outcome
+
+
 def lacking_views(gallery: GalleryStore, settings: EnrolmentSettings | None = None) -> dict[str, tuple[str, ...]]:
     """Which views people lack, by name: "frontal", "left profile", "right profile"; nobody who has all three."""
     settings = settings or EnrolmentSettings()
@@ -265,7 +309,7 @@ def enroll_batch(
     seen: set[tuple[str, str]],
 ) -> None:
     """One batch, one transaction."""
-    digests = list(pool.map(read_digest, [item.path for item in items]))
+    digests = list(pool.map(EnrolmentItem.digest, items))
     read = [(item, digest) for item, digest in zip(items, digests, strict=True) if isinstance(digest, str)]
     for item, digest in zip(items, digests, strict=True):
         if not isinstance(digest, str):
@@ -287,7 +331,7 @@ def enroll_batch(
     moved: list[tuple[str, str, Path, Path]] = []
     for item, digest in read:
         outcome = outcomes[digest]
-        absolute = Path(os.path.abspath(item.path))
+        absolute = item.absolute_path
         before = known.get(digest, {}).get(item.person)
         again = (item.person, digest) in seen
         seen.add((item.person, digest))

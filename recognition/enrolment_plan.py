@@ -30,11 +30,23 @@ class EnrolmentItem:
         person: name, as stored.
         path: the file.
         relative_path: the same from the folder, or the table's folder, that was given.
+        sha256: digest of its bytes, hex, when they came without a file, whose name `path` then only states; "":
+            they are in the file.
     """
 
     person: str
     path: Path
     relative_path: Path
+    sha256: str = ""
+
+    def digest(self) -> str | UnusablePhotoError:
+        """SHA-256 of the photograph's bytes, hex, or why they cannot be read."""
+        return self.sha256 or read_digest(self.path)
+
+    @property
+    def absolute_path(self) -> Path:
+        """Where the file is, as the gallery stores it."""
+        return self.path if self.sha256 else Path(os.path.abspath(self.path))
 
 
 @dataclass(frozen=True)
@@ -213,7 +225,7 @@ class EnrolmentPreview:
 
 def preview_enrolment(plan: EnrolmentPlan, gallery: GalleryStore | None, faces: FacesPolicy) -> EnrolmentPreview:
     """Look at the files of `plan` and at the gallery, if there is one already; change nothing."""
-    digests = [read_digest(item.path) for item in plan.items]
+    digests = [item.digest() for item in plan.items]
     read = sorted({digest for digest in digests if isinstance(digest, str)})
     records = gallery.photos(read) if gallery is not None else []
     known = {(record.person, record.sha256) for record in records if record.faces == faces}

@@ -48,6 +48,7 @@ from facerec.recognition.store.records import (
     PhotoRecord,
     Verification,
     content_digest,
+    people_of,
 )
 from facerec.recognition.store.writer_lock import utc_now
 
@@ -57,6 +58,9 @@ _AT_ONCE = 500  # rows a call: far below the 64 MB that a message may have
 
 class MilvusGallery:
     """An open gallery in Milvus; the methods are those of `Gallery`. Made by `open`."""
+
+    erases_at_once = False
+    """Whether the bytes of what is removed have left the disk when the removal returns: Milvus waits to compact."""
 
     def __init__(self, address: str, client: Any, name: str) -> None:
         """Use `open`."""
@@ -149,6 +153,10 @@ class MilvusGallery:
         revisions = [data[i]["revision"] if i in data else None for i in (1, 2)]
         return hashlib.sha256(repr((self.contract_digest, data[1]["created"], revisions)).encode()).hexdigest()
 
+    def current_state(self) -> str:
+        """`state`: a connection sees every change."""
+        return self.state
+
     def check_contract(self, contract: ModelContract) -> None:
         """Raise `ContractError` unless `contract` is the gallery's."""
         if contract.digest != self.contract_digest:
@@ -179,19 +187,7 @@ class MilvusGallery:
 
     def people(self) -> list[PersonRecord]:
         """The people that have entries, by name."""
-        by_name: dict[str, list[EntryRecord]] = {}
-        for entry in self.entries():
-            by_name.setdefault(entry.person, []).append(entry)
-        return [
-            PersonRecord(
-                name,
-                len({entry.sha256 for entry in own}),
-                len(own),
-                (min(entry.pose[0] for entry in own), max(entry.pose[0] for entry in own)),
-                max(entry.visible_share for entry in own),
-            )
-            for name, own in sorted(by_name.items())
-        ]
+        return people_of(self.entries())
 
     def entries(self, person: str | None = None, sha256: str | None = None) -> list[EntryRecord]:
         """All entries, or only one person's or one photograph's, without their vectors, in the order of `index`."""

@@ -55,6 +55,9 @@ class GalleryStore(Protocol):
     def shape(self) -> tuple[int, int]: ...  # noqa: D102
     @property
     def state(self) -> str: ...  # noqa: D102
+    @property
+    def erases_at_once(self) -> bool: ...  # noqa: D102
+    def current_state(self) -> str: ...  # noqa: D102
     def check_contract(self, contract: ModelContract) -> None: ...  # noqa: D102
     def info(self) -> GalleryInfo: ...  # noqa: D102
     def people(self) -> list[PersonRecord]: ...  # noqa: D102

@@ -195,6 +195,23 @@ class Verification:
     remarks: tuple[str, ...]
 
 
+def people_of(entries: Iterable[EntryRecord]) -> list[PersonRecord]:
+    """The people of `entries`, by name."""
+    by_name: dict[str, list[EntryRecord]] = {}
+    for entry in entries:
+        by_name.setdefault(entry.person, []).append(entry)
+    return [
+        PersonRecord(
+            name,
+            len({entry.sha256 for entry in own}),
+            len(own),
+            (min(entry.pose[0] for entry in own), max(entry.pose[0] for entry in own)),
+            max(entry.visible_share for entry in own),
+        )
+        for name, own in sorted(by_name.items())
+    ]
+
+
 def content_digest(contract: str, rows: Iterable[tuple[str, str, int, bytes]]) -> str:
     """SHA-256, hex, over a contract and entries (person, photograph's SHA-256, face, checksum) in the index's order."""
     total = hashlib.sha256(contract.encode())

@@ -44,6 +44,9 @@ class Gallery(GalleryReader):
     enrolled or removed meanwhile. It may be used from several threads; one that was opened for writing may not.
     """
 
+    erases_at_once = True
+    """Whether the bytes of what is removed have left the disk when the removal returns."""
+
     def __init__(self, path: Path, connection: sqlite3.Connection, lock: WriterLock | None) -> None:
         """Use `open` or `create`."""
         super().__init__(path, connection)
@@ -149,6 +152,11 @@ class Gallery(GalleryReader):
             if self._lock:
                 self._lock.release()
                 self._lock = None
+
+    def current_state(self) -> str:
+        """The state that whoever opens the gallery now sees; a snapshot may be of an older one."""
+        with Gallery.open(self.path) as now:
+            return now.state
 
     def __enter__(self) -> Self:
         return self

@@ -12,7 +12,7 @@ import pytest
 from facerec.landmarks.errors import ContractError
 from facerec.landmarks.image import write_image
 from facerec.recognition.description import EnrolmentSettings
-from facerec.recognition.enrolment import enroll, lacking_views, write_skipped
+from facerec.recognition.enrolment import enroll, enroll_upload, lacking_views, write_skipped
 from facerec.recognition.enrolment_plan import EnrolmentItem, EnrolmentPlan, plan_enrolment
 from facerec.recognition.store.sqlite import Gallery
 
@@ -227,3 +227,48 @@ def test_near_duplicates_and_one_person_under_two_names_are_said_with_their_scor
     (pair,) = [text for text in summary.conflicts if "may be one person" in text]
     assert pair.startswith("p1 and p2 may be one person: 0.")
     assert pair.endswith("over 100 pairs")
+
+
+def test_an_upload_is_enrolled_as_the_file_would_be(people, run, tmp_path, pretend):
+    recognizer = pretend.PretendRecognizer()
+    Gallery.create(tmp_path / "uploaded", recognizer.contract).close()
+    opened = []
+
+    def writer():
+        opened.append(recognizer.described)
+        return Gallery.open(tmp_path / "uploaded", recognizer.contract, write=True)
+
+    for photo in sorted(people.glob("*/*.png")) * 2:  # the second time all of them are known
+        outcome = enroll_upload(photo.read_bytes(), f"../{photo.name}", photo.parent.name, recognizer, writer)
+        assert (outcome.reason, len(outcome.entries)) == (None, 1)
+    assert opened == list(range(1, 25))  # described first, so that the writer's lock is held for a commit only
+    summary, _ = run(people)
+    with Gallery.open(tmp_path / "uploaded") as uploaded, Gallery.open(tmp_path / "g") as enrolled:
+        assert uploaded.digest() == enrolled.digest() == summary.digest
+        assert uploaded.calibration() == enrolled.calibration() != b""
+        assert {photo.absolute_path.parent for photo in uploaded.photos()} == {Path("uploaded")}
+
+
+def test_an_upload_that_cannot_be_used_is_told_and_kept_nowhere(tmp_path, pretend):
+    nobody = pretend.paint(tmp_path / "nobody.png").read_bytes()
+
+    def writer():
+        raise AssertionError("a gallery was opened for nothing")
+
+    for photo, reason in ((nobody, "no_face"), (b"no picture", "unreadable")):
+        outcome = enroll_upload(photo, "n.png", "ann", pretend.PretendRecognizer(), writer)
+        assert (outcome.reason, outcome.entries) == (reason, ())
+        assert outcome.detail
+
+
+def test_an_uploaded_photograph_of_another_person_is_a_conflict_as_a_file_would_be(
+    people, run, tmp_path, pretend
+):
+    run(people)
+    photo = (people / "p1" / "0.png").read_bytes()
+    recognizer = pretend.PretendRecognizer()
+    enroll_upload(
+        photo, "x.png", "twin", recognizer, lambda: Gallery.open(tmp_path / "g", recognizer.contract, write=True)
+    )
+    with Gallery.open(tmp_path / "g") as gallery:
+        assert gallery.shared_photos() == [("p1 (p1/0.png)", "twin (uploaded/x.png)")]
