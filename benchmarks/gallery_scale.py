@@ -69,7 +69,7 @@ def pictures(rng: np.random.Generator, who: NDArray[np.float32]) -> tuple[NDArra
 
 
 def build(path: Path, n: int, shape: tuple[int, int]) -> float:
-    """Fill a gallery with `n` signatures, 1,000 a transaction; seconds spent in the gallery."""
+    """Fill a gallery with `n` signatures, 1,000 a transaction; seconds spent in it, its impostor scores included."""
     spent = 0.0
     contract = SyntheticContract()
     fresh = path.with_name(path.name + ".part")

@@ -261,9 +261,7 @@ def test_an_upload_that_cannot_be_used_is_told_and_kept_nowhere(tmp_path, preten
         assert outcome.detail
 
 
-def test_an_uploaded_photograph_of_another_person_is_a_conflict_as_a_file_would_be(
-    people, run, tmp_path, pretend
-):
+def test_an_uploaded_photograph_of_another_person_is_a_conflict_as_a_file_would_be(people, run, tmp_path, pretend):
     run(people)
     photo = (people / "p1" / "0.png").read_bytes()
     recognizer = pretend.PretendRecognizer()

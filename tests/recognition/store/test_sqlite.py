@@ -497,3 +497,12 @@ def test_a_writer_that_was_interrupted_measures_nothing_and_a_damaged_gallery_is
     assert os.listdir(path.parent) == [path.name]
     with Gallery.open(path) as gallery, pytest.raises(InvalidInputError, match="damaged"):
         impostor_scores(gallery)
+
+
+def test_a_snapshot_is_told_of_the_state_that_others_see_now(path, contract, photo):
+    with Gallery.create(path, contract) as writer:
+        writer.add([photo("ann", 1)])
+        with Gallery.open(path) as reader:
+            assert reader.current_state() == reader.state
+            writer.add([photo("bob", 2)])
+            assert reader.current_state() == writer.state != reader.state
