@@ -229,8 +229,9 @@ def _protocol(output: Path, portraits: Sequence[Picture]) -> RecognitionProtocol
 
 def _enroll(output: Path, protocol: RecognitionProtocol, recognizer: Recognizer) -> Path:
     """Enrol the protocol's gallery as `facerec enroll TABLE` does; return the gallery's path."""
-    from facerec.recognition.enrolment import enroll, plan_enrolment
-    from facerec.recognition.gallery import Gallery
+    from facerec.recognition.enrolment import enroll
+    from facerec.recognition.enrolment_plan import plan_enrolment
+    from facerec.recognition.store.sqlite import Gallery
 
     table = output / "enrol.csv"
     chosen = sorted({i for one in protocol.identifications for i in one.gallery})
@@ -250,9 +251,11 @@ def _identify(
     path: Path, protocol: RecognitionProtocol, results: Sequence[PictureResult], recognizer: Recognizer
 ) -> list[Said]:
     """Search every probe in the gallery file and decide."""
-    from facerec.recognition.gallery import Gallery
+    from facerec.recognition.decision import decide_together
+    from facerec.recognition.impostors import impostor_scores
     from facerec.recognition.search import MaskedSearch
-    from facerec.recognition.threshold import choose_threshold, decide_together, impostor_scores
+    from facerec.recognition.store.sqlite import Gallery
+    from facerec.recognition.threshold import choose_threshold
 
     said: list[Said] = []
     renderer = _renderer()

@@ -30,8 +30,10 @@ from facerec.cli.options import (
 from facerec.landmarks.models import LANDMARK_MODELS
 
 if TYPE_CHECKING:
-    from facerec.recognition.enrolment import DescribeMany, EnrolmentPreview, EnrolmentSummary
-    from facerec.recognition.gallery import FacesPolicy
+    from facerec.recognition.description import DescribeMany
+    from facerec.recognition.enrolment import EnrolmentSummary
+    from facerec.recognition.enrolment_plan import EnrolmentPreview
+    from facerec.recognition.store.records import FacesPolicy
 
 _SHOWN = 5
 """Conflicts spelt out in the summary; all are in --json."""
@@ -103,14 +105,10 @@ def command(
       facerec enroll list.csv -g staff.gallery --faces one --strict
     """
     from facerec.cli.output import photo_progress
-    from facerec.recognition.enrolment import (
-        EnrolmentSettings,
-        enroll,
-        plan_enrolment,
-        preview_enrolment,
-        write_skipped,
-    )
-    from facerec.recognition.milvus_gallery import open_gallery
+    from facerec.recognition.description import EnrolmentSettings
+    from facerec.recognition.enrolment import enroll, write_skipped
+    from facerec.recognition.enrolment_plan import plan_enrolment, preview_enrolment
+    from facerec.recognition.store.galleries import open_gallery
 
     plan = plan_enrolment(photos, layout)  # type: ignore[arg-type]
     if dry_run:

@@ -135,13 +135,9 @@ def command(
     from facerec.landmarks.image import find_photos
     from facerec.recognition.identification import IdentificationSettings, Identifier
     from facerec.recognition.identification import save_debug as save_stages
-    from facerec.recognition.milvus_gallery import open_gallery, search_of
-    from facerec.recognition.threshold import (
-        ThresholdSettings,
-        choose_threshold,
-        given_threshold,
-        impostor_scores,
-    )
+    from facerec.recognition.impostors import impostor_scores
+    from facerec.recognition.store.galleries import open_gallery, search_of
+    from facerec.recognition.threshold import ThresholdSettings, choose_threshold, given_threshold
 
     photos = find_photos(probes)
     if not photos:

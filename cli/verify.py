@@ -24,7 +24,7 @@ from facerec.cli.options import (
 from facerec.landmarks.models import LANDMARK_MODELS
 
 if TYPE_CHECKING:
-    from facerec.recognition.enrolment import Describer
+    from facerec.recognition.description import Describer
     from facerec.recognition.recognizer import DescribedFace
     from facerec.recognition.threshold import Threshold
 
@@ -118,7 +118,7 @@ def compare(
     from importlib.metadata import version
 
     from facerec.landmarks.errors import UnusablePhotoError
-    from facerec.recognition.threshold import decide_pair
+    from facerec.recognition.decision import decide_pair
 
     records: list[dict[str, Any]] = []
     faces: list[DescribedFace] = []
@@ -171,7 +171,7 @@ def _largest(describer: Describer, source: Path | bytes) -> tuple[DescribedFace,
 
 
 def _photo_json(name: str, face: DescribedFace, count: int) -> dict[str, Any]:
-    from facerec.recognition.enrolment import visible_share
+    from facerec.recognition.description import visible_share
     from facerec.recognition.identification import box_json, pose_json
 
     return {

@@ -17,11 +17,12 @@ from typing import Any, Literal
 from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError, UnusablePhotoError
 from facerec.landmarks.image import read_image
 from facerec.landmarks.types import Box, Image
-from facerec.recognition.enrolment import Describer, visible_share
+from facerec.recognition.decision import decide_together
+from facerec.recognition.description import Describer, visible_share
 from facerec.recognition.recognizer import DescribedFace, UndescribedFace
 from facerec.recognition.search import Search, SearchSettings
 from facerec.recognition.signature import Decision, Match, Signature
-from facerec.recognition.threshold import Threshold, decide_together
+from facerec.recognition.threshold import Threshold
 
 
 @dataclass(frozen=True)

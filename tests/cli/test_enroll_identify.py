@@ -22,7 +22,7 @@ from facerec.cli.main import run
 from facerec.landmarks.errors import UnusablePhotoError
 from facerec.recognition import recognizer as recognizer_module
 from facerec.recognition import threshold as threshold_module
-from facerec.recognition.gallery import Gallery
+from facerec.recognition.store.sqlite import Gallery
 from facerec.recognition.threshold import ShippedImpostors
 
 NAME = "Smith, Zoë\n\x1b[31m\u202e[bold]Jr."
@@ -269,15 +269,15 @@ def subprocess_enrolment(tmp_path, delay):
         import sys
         sys.path.insert(0, {str(Path(__file__).parents[1])!r})
         import pretend_models
-        from facerec.recognition import enrolment, recognizer
+        from facerec.recognition import description, recognizer
         class Slow(pretend_models.PretendRecognizer):
             @classmethod
             def load(cls, **_):
                 return cls(delay={delay})
         recognizer.Recognizer = Slow
         # A small batch keeps the test short.
-        real = enrolment.EnrolmentSettings
-        enrolment.EnrolmentSettings = lambda **given: real(batch=2, **given)
+        real = description.EnrolmentSettings
+        description.EnrolmentSettings = lambda **given: real(batch=2, **given)
         from facerec.cli.main import main
         main()
         """
