@@ -33,6 +33,9 @@ CHANNELS_OUT = 15
 
 _THRESHOLD = "score_threshold"
 
+_USUAL = ((1, 3, 256, 256), (1, 3, 512, 640))
+"""Inputs it mostly gets, (N, C, H, W): thumbnails and small photographs, and photographs of 4 to 3."""
+
 
 @dataclass(frozen=True)
 class DetectorShape:
@@ -251,7 +254,7 @@ class FaceDetector:
         self.score_threshold = (
             score_threshold if self.settings.score_threshold is None else self.settings.score_threshold
         )
-        self._network, self._dtype = prepared(network, self.device)
+        self._network, self._dtype = prepared(network, self.device, *_USUAL)
 
     @classmethod
     def load(cls, device: str | torch.device = "cpu", settings: DetectorSettings | None = None) -> FaceDetector:
