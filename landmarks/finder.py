@@ -9,7 +9,8 @@ The numbers are learnt on training pictures and come, with the verifier's networ
 Detectors that are plugged in (`facerec.landmarks.detection.detectors`) decide for themselves: what the rule knows of
 scores is the own detector's.
 
-Where no face is sure, the photograph may lie on its side: it is looked at again by quarter turns.
+Where no face is sure, the photograph may lie on its side: it is looked at again by quarter turns. Where there is none
+either, its faces may be too small for the size it was looked at: it is searched for them tile by tile.
 """
 
 from __future__ import annotations
@@ -22,7 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.landmarks.checkpoint import load_weights
-from facerec.landmarks.detection.detectors import DEFAULT_DETECTOR, ChosenDetector, Detector, load_detector
+from facerec.landmarks.detection.detectors import (
+    DEFAULT_DETECTOR,
+    ChosenDetector,
+    DeepDetector,
+    Detector,
+    load_detector,
+)
 from facerec.landmarks.detection.verifier import Verifier, verifier_from_arrays
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.landmarker import Landmarker, LandmarkerSettings
@@ -96,8 +103,10 @@ class FinderSettings:
     """Which faces are wanted.
 
     Attributes:
-        smallest: faces whose box's shorter side is less are left out, px. 0 keeps all: how small a face still serves is
-            the user's to say.
+        smallest: faces whose box's shorter side is less are left out, px, and every photograph is searched for faces
+            down to it. 0 keeps all that are found: how small a face still serves is the user's to say.
+        tiny: with 0, a photograph without a face is searched for faces down to this, px. To search every photograph
+            would take seconds where one face takes a fraction: see `benchmarks/results/finding.md`.
         sure: a photograph whose best face has less than this probability is turned, too. Of faces in profile one in
             eight has less; of faces upside down that pass for upright ones all had.
         turned: least probability of a face of a turned photograph. Three more looks at a picture without people are
@@ -106,10 +115,13 @@ class FinderSettings:
     """
 
     smallest: float = 0.0
+    tiny: float = 24.0
     sure: float = 0.95
     turned: float = 0.8
 
     def __post_init__(self) -> None:
+        if not (np.isfinite(self.tiny) and self.tiny > 0):
+            raise InvalidInputError(f"expected tiny faces of more than 0 px; got {self.tiny}")
         if not (0 <= self.sure <= 1 and 0 <= self.turned <= 1):
             raise InvalidInputError(f"expected probabilities between 0 and 1; got {self.sure}, {self.turned}")
         if not (np.isfinite(self.smallest) and self.smallest >= 0):
@@ -185,20 +197,21 @@ class FaceFinder:
         Where it is sure of none, the picture is looked at by quarter turns, too, and the faces of the way round that
         has the best one are the answer: in px of `image`, with `Face.turned` saying how.
         """
-        found = self._upright(image)
-        if self._rule is None or _best(found) >= self.settings.sure:
+        settings = self.settings
+        found = self._upright(image, settings.smallest)
+        if self._rule is None or _best(found) >= settings.sure:
             return found
         for degrees in QUARTER_TURNS:
-            faces = [
-                face for face in self._upright(turned_image(image, degrees)) if _best([face]) >= self.settings.turned
-            ]
+            faces = [face for face in self._upright(turned_image(image, degrees)) if _best([face]) >= settings.turned]
             if _best(faces) > _best(found):
                 found = [face_before_turn(face, image, degrees) for face in faces]
+        if not found and not settings.smallest:
+            found = self._upright(image, settings.tiny)
         return sorted(found, key=lambda face: _place(face.box))
 
-    def _upright(self, image: Image) -> list[Face]:
-        """The faces that stand upright in a picture."""
-        boxes = self._boxes(image)
+    def _upright(self, image: Image, down_to: float = 0.0) -> list[Face]:
+        """The faces that stand upright in a picture; with `down_to`, small ones are searched for."""
+        boxes = self._boxes(image, down_to)
         rule = self._rule
         if rule is None:
             located = self._landmarker.locate(image, boxes) if boxes else []
@@ -224,8 +237,12 @@ class FaceFinder:
         """(N,) the verifier's log-odds of boxes; 0 without a verifier."""
         return np.zeros(len(boxes)) if self._verifier is None else self._verifier.log_odds(image, boxes)
 
-    def _boxes(self, image: Image) -> list[Box]:
-        found = self._detector.detect(check_image(image))
+    def _boxes(self, image: Image, down_to: float = 0.0) -> list[Box]:
+        detector = self._detector
+        if down_to and isinstance(detector, DeepDetector):
+            found = detector.detect_down_to(check_image(image), down_to)
+        else:
+            found = detector.detect(check_image(image))
         wanted = [box for box in found if min(box.width, box.height) >= self.settings.smallest]
         return sorted(wanted, key=_place)
 
