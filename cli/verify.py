@@ -179,6 +179,7 @@ def _photo_json(name: str, face: DescribedFace, count: int) -> dict[str, Any]:
         "faces": count,
         "box": box_json(face.face.box),
         "pose": pose_json(face.fitted.camera.angles),
+        "turned": face.face.turned,
         "visible_fraction": round(visible_share(face), 4),
         "quality": round(face.quality, 4),
         "timings_ms": {stage: round(value, 2) for stage, value in face.timings_ms.items()},

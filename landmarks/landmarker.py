@@ -197,7 +197,8 @@ class GodpLandmarker(Landmarker):
         super().__init__(settings, device)
         if network.settings.landmarks != len(IBUG68_MIRROR):
             raise InvalidInputError(f"expected a network of 68 landmarks; got {network.settings.landmarks}")
-        self._network, self._dtype = prepared(network.eval().requires_grad_(False).fuse(), self.device)
+        fused = network.eval().requires_grad_(False).fuse()
+        self._network, self._dtype = prepared(fused, self.device, (1, 1, self.roi_size, self.roi_size))
         self._decoding = decoding
         self._calibration = calibration
 

@@ -63,6 +63,8 @@ class ProbeFace:
         threshold: what the scores were compared with.
         timings_ms: milliseconds by stage.
         described: the face with everything in between, for inspection.
+        turned: degrees clockwise by which the photograph was turned to find the face; box and pose are the
+            photograph's own.
     """
 
     file: Path
@@ -79,6 +81,7 @@ class ProbeFace:
     threshold: Threshold
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     described: DescribedFace | None = None
+    turned: int = 0
 
     def as_json(self, versions: Mapping[str, str]) -> dict[str, Any]:
         """JSON-ready values: one line of `facerec identify --format jsonl`."""
@@ -87,6 +90,7 @@ class ProbeFace:
             "face": self.face,
             "box": None if self.box is None else box_json(self.box),
             "pose": None if self.pose is None else pose_json(self.pose),
+            "turned": self.turned,
             "visible_fraction": _rounded(self.visible_fraction, 4),
             "quality": _rounded(self.quality, 4),
             "decision": self.decision,
@@ -220,7 +224,7 @@ class Identifier:
             )
             for j, face in enumerate(outcome):
                 if isinstance(face, UndescribedFace):
-                    said.append(self._without(file, j, face.box, face.reason, face.detail))
+                    said.append(self._without(file, j, face.box, face.reason, face.detail, face.turned))
                 else:
                     decision, match = decisions[j]
                     said.append(self._with(file, j, face, decision, match, own[j].matches))
@@ -253,9 +257,12 @@ class Identifier:
             threshold=self._threshold,
             timings_ms=face.timings_ms,
             described=face,
+            turned=face.face.turned,
         )
 
-    def _without(self, file: Path, number: int | None, box: Box | None, reason: str, detail: str) -> ProbeFace:
+    def _without(
+        self, file: Path, number: int | None, box: Box | None, reason: str, detail: str, turned: int = 0
+    ) -> ProbeFace:
         return ProbeFace(
             file=file,
             face=number,
@@ -269,6 +276,7 @@ class Identifier:
             person=None,
             candidates=(),
             threshold=self._threshold,
+            turned=turned,
         )
 
     def _failed(self, file: Path, error: Exception) -> ProbeFace:

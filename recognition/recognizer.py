@@ -131,12 +131,14 @@ class UndescribedFace:
         reason: stable reason code, e.g. "fit_unstable".
         detail: one sentence for a person.
         stage: which part of the path gave up.
+        turned: see `facerec.landmarks.types.Face`.
     """
 
     box: Box
     reason: ReasonCode
     detail: str
     stage: Literal["fit", "describe"] = "fit"
+    turned: int = 0
 
 
 class Recognizer:
@@ -240,7 +242,7 @@ class Recognizer:
         fits: list[FaceFit | UndescribedFace] = []
         for face, surface, fit in zip(found, surfaces, fitted, strict=True):
             if isinstance(surface, UnusablePhotoError):
-                fits.append(UndescribedFace(face.box, surface.reason, surface.detail))
+                fits.append(UndescribedFace(face.box, surface.reason, surface.detail, turned=face.turned))
             elif fit is not None:
                 fits.append(FaceFit(face, fit, dict(shared), surface))
         return fits
@@ -260,7 +262,7 @@ class Recognizer:
                 else:
                     texture = lift_texture(fit.face.image, fit.fitted, self._model)
         except UnusablePhotoError as error:
-            return UndescribedFace(fit.face.box, error.reason, error.detail)
+            return UndescribedFace(fit.face.box, error.reason, error.detail, turned=fit.face.turned)
         return LiftedFace(fit.face, fit.fitted, texture, timings)
 
     def sign(self, lifted: LiftedFace) -> DescribedFace | UndescribedFace:
@@ -273,7 +275,7 @@ class Recognizer:
             if not visible.any():
                 raise UnusablePhotoError("fit_unstable", "no part of the face's middle is visible in the fit")
         except UnusablePhotoError as error:
-            return UndescribedFace(face.box, error.reason, error.detail, stage="describe")
+            return UndescribedFace(face.box, error.reason, error.detail, "describe", face.turned)
         signature = Signature(cells, visible, self._contract.digest)
         seen = float((texture.visible > 0).mean())
         quality = float(np.clip(seen * float(face.landmarks.confidence.mean()), 0.0, 1.0))

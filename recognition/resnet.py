@@ -150,7 +150,7 @@ def dlib_model_file() -> Path:
 
 def runner(network: FaceResNet, device: str = "cpu") -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     """The network as a function of views (B, 150, 150, 3) uint8 that gives (B, 128) float32, on `device`."""
-    network, dtype = prepared(network, device)
+    network, dtype = prepared(network, device, (3, 3, VIEW_SIZE, VIEW_SIZE))  # a face's looks at a time
 
     def run(views: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode():
