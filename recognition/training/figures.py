@@ -108,10 +108,10 @@ def person_groups(person: NDArray[np.str_], group: NDArray[np.str_]) -> NDArray[
             sex = "woman" if name.split()[1].split("_")[1] == "1" else "man"
         elif name.startswith("all-age-faces "):
             # Women come first in the set.
-            sex = "woman" if int(name.split()[1].split("A")[0]) <= _LAST_WOMAN else "man"
+            sex = "woman" if int(name.split()[1].split("A")[0]) <= LAST_WOMAN else "man"
         out.append(f"{kind} {sex}" if sex else "")
     return np.array(out)
 
 
-_LAST_WOMAN = 7380
+LAST_WOMAN = 7380
 """Number of the last picture of a woman in All-Age-Faces."""
