@@ -21,7 +21,6 @@ from facerec.landmarks.checkpoint import load_weights, weight_record
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.types import Image
 from facerec.recognition.dfd import DFD, plain_cells
-from facerec.recognition.metric import CellMetric
 from facerec.recognition.views import (
     ARCFACE_FRAME,
     DLIB_FRAME,
@@ -142,7 +141,6 @@ class ViewDescriptor:
         frame: where it expects the face.
         looks: what it is shown, a cell each.
         both_ways: whether the photograph's vector is the mean of its own and its mirror image's.
-        metric: applied to the cells, see `CellMetric`.
     """
 
     def __init__(
@@ -153,7 +151,6 @@ class ViewDescriptor:
         frame: ViewFrame,
         looks: tuple[Look, ...],
         both_ways: bool = False,
-        metric: CellMetric | None = None,
     ) -> None:
         self.name = name
         self.weights = weights
@@ -161,7 +158,6 @@ class ViewDescriptor:
         self._frame = frame
         self._looks = looks
         self._both_ways = both_ways
-        self._metric = metric
 
     def describe(self, image: Image | None, fitted: FittedFace | None, texture: FaceTexture) -> Described:
         """See `Descriptor.describe`; a cell a look."""
@@ -190,7 +186,7 @@ class ViewDescriptor:
         known = np.array([look in views for look in self._looks])
         cells = np.zeros((len(self._looks), vectors.shape[1]), dtype=np.float32)
         cells[known] = vectors
-        return (cells if self._metric is None else self._metric(cells, known)), known
+        return cells, known
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -206,13 +202,9 @@ def _resnet(looks: str, device: str) -> ViewDescriptor:
     from facerec.recognition.resnet import network_of, runner
 
     arrays = load_weights("recognition", "resnet")
-    metric = CellMetric.of(arrays)
-    chosen = HALF_LOOKS[looks]
-    if metric is not None:
-        metric = metric.of_cells([HALF_LOOKS["both"].index(look) for look in chosen])
     network = runner(network_of(arrays), device)
-    name = _named(looks, "resnet")
-    return ViewDescriptor(name, (_shipped("resnet"),), network, FACE_FRAME, chosen, both_ways=True, metric=metric)
+    name, weights = _named(looks, "resnet"), (_shipped("resnet"),)
+    return ViewDescriptor(name, weights, network, FACE_FRAME, HALF_LOOKS[looks], both_ways=True)
 
 
 def _dlib(looks: str, device: str) -> ViewDescriptor:

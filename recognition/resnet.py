@@ -125,10 +125,7 @@ def network_of(arrays: Mapping[str, NDArray[Any]]) -> FaceResNet:
 
 
 def network_arrays(network: FaceResNet, dlib_mean: NDArray[np.floating]) -> dict[str, NDArray[Any]]:
-    """The network as arrays for a weight file, float16, beside the mean (128,) of dlib's own vectors.
-
-    The metric of its cells (`facerec.recognition.metric`) may be added.
-    """
+    """The network as arrays for a weight file, float16, beside the mean (128,) of dlib's own vectors."""
     arrays: dict[str, NDArray[Any]] = {
         name: value.detach().cpu().numpy().astype(np.float16) for name, value in network.state_dict().items()
     }
