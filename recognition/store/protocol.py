@@ -41,7 +41,7 @@ class ModelContract(Protocol):
 
 
 class GalleryStore(Protocol):
-    """What enrolment and identification need of a gallery: one file (`Gallery`), or Milvus (`milvus_gallery`).
+    """What enrolment and identification need of a gallery: a file (`Gallery`) or Milvus (`MilvusGallery`).
 
     The methods are those of `Gallery`, with the same meaning. The impostor scores belong to the content: a store drops
     them with every change, and when a writer that changed the content closes it without an error, it measures them.
