@@ -50,6 +50,7 @@ def command(data: Path, extra: Path | None, descriptor: str | None, per_person: 
         rows = [(s, p.group) for s, p in zip(found, pictures, strict=True) if s is not None]
         by_group = group_scores([s for s, _ in rows], [group for _, group in rows])
         scores, people = balanced(by_group), len(rows)
+        pairs = sum(len(own) for own in by_group.values())
         what = (
             f"pairs of adults of one group and sex, {', '.join(sorted(by_group))}, each group counted alike: "
             f"{people} people of UTKFace and All-Age-Faces in no descriptor's training set, one picture each"
@@ -59,9 +60,10 @@ def command(data: Path, extra: Path | None, descriptor: str | None, per_person: 
         found = describe_pictures(recognizer, [p.path for p in known], read_image)
         named = [(s, p.person) for s, p in zip(found, known, strict=True) if s is not None]
         scores = all_pairs([s for s, _ in named], [person for _, person in named])
+        pairs = len(scores)
         people = len({person for _, person in named})
         what = f"{len(named)} pictures of {people} people of CFP, LFW and YouTube Faces in no descriptor's training set"
-    shipped = ShippedImpostors.measure(scores, recognizer.contract.digest, people, what)
+    shipped = ShippedImpostors.measure(scores, recognizer.contract.digest, people, what, pairs)
     target = SHIPPED_IMPOSTORS / f"impostors-{descriptor}.json"
     target.write_text(json.dumps(shipped.as_json(), indent=1) + "\n", encoding="utf-8")
     note(f"{shipped.pairs} impostor pairs of {shipped.people} people")

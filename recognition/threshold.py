@@ -99,18 +99,26 @@ class ShippedImpostors:
             raise InvalidInputError("expected rates that fall and scores that rise")
 
     @staticmethod
-    def measure(scores: NDArray[np.floating], contract: str, people: int, what: str) -> ShippedImpostors:
-        """Quantiles of impostor `scores` (N,), down to the rate that N pairs support."""
+    def measure(
+        scores: NDArray[np.floating], contract: str, people: int, what: str, pairs: int | None = None
+    ) -> ShippedImpostors:
+        """Quantiles of impostor `scores` (N,), down to the rate that the pairs support.
+
+        Args:
+            scores: of impostor pairs; some may stand for several where groups are counted alike.
+            contract, people, what: see the class.
+            pairs: how many different pairs there were; None: N.
+        """
+        pairs = len(scores) if pairs is None else pairs
         ordered = np.sort(np.asarray(scores, dtype=np.float64).ravel())[::-1]
-        accepts = [
-            int(n)
-            for n in np.unique(np.geomspace(ThresholdSettings().least_accepts, len(ordered) / 2, 60).astype(int))[::-1]
-        ]
-        if len(ordered) < 2 * ThresholdSettings().least_accepts:
-            raise InvalidInputError(f"expected at least 20 impostor scores; got {len(ordered)}")
+        least = ThresholdSettings().least_accepts
+        if pairs < 2 * least:
+            raise InvalidInputError(f"expected at least {2 * least} impostor scores; got {pairs}")
+        fewest = max(1, math.ceil(least * len(ordered) / pairs))
+        accepts = [int(n) for n in np.unique(np.geomspace(fewest, len(ordered) / 2, 60).astype(int))[::-1]]
         return ShippedImpostors(
             contract=contract,
-            pairs=len(ordered),
+            pairs=pairs,
             people=people,
             what=what,
             far=tuple(n / len(ordered) for n in accepts),
