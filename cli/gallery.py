@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,24 +11,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from facerec.cli.options import (
-    descriptor_option,
-    detector_option,
-    device_option,
+    format_options,
     gallery_option,
     json_option,
-    min_face_option,
     note,
     printable,
     quiet_option,
-    resolve_device,
-    share_cores,
+    recognizer_options,
     workers_option,
     write_json,
 )
-from facerec.landmarks.models import LANDMARK_MODELS
+from facerec.landmarks.device import resolve_device, share_cores
 
 if TYPE_CHECKING:
     from facerec.recognition.gallery import EntryRecord, GalleryStore
+    from facerec.recognition.recognizer import RecognizerSettings
     from facerec.recognition.search import SearchMethod
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -319,13 +317,7 @@ def index(gallery_path: Path | str, method: SearchMethod, as_json: bool, quiet: 
 )
 @click.option("--drop-missing", is_flag=True, help="Give up entries whose photograph is not found.")
 @workers_option
-@click.option(
-    "--landmarks", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark model."
-)
-@descriptor_option("resnet")
-@detector_option
-@min_face_option
-@device_option
+@recognizer_options("the gallery's", "the gallery's", "resnet")
 @json_option
 @quiet_option
 def migrate_gallery(
@@ -333,11 +325,7 @@ def migrate_gallery(
     roots: tuple[Path, ...],
     drop_missing: bool,
     workers: int | None,
-    landmarks: str,
-    descriptor: str | None,
-    detector: str,
-    min_face: float,
-    device: str,
+    models: RecognizerSettings,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -352,17 +340,12 @@ def migrate_gallery(
     from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
     from facerec.recognition.enrolment import EnrolmentSettings, MigrationSummary, migrate, write_skipped
     from facerec.recognition.gallery import Gallery
-    from facerec.recognition.recognizer import Recognizer
+    from facerec.recognition.recognizer import load_recognizer
 
-    path, device = _file(gallery_path), resolve_device(device)
+    path, device = _file(gallery_path), resolve_device(models.device)
+    wanted = dataclasses.replace(models, descriptor=models.descriptor or DEFAULT_DESCRIPTOR)
     with Gallery.open(path, write=True) as gallery:
-        recognizer = Recognizer.load(
-            landmarks=landmarks,
-            descriptor=descriptor or DEFAULT_DESCRIPTOR,
-            device=device,
-            detector=detector,
-            smallest=min_face,
-        )
+        recognizer = load_recognizer(wanted, gallery.contract_json)
         before = gallery.contract_digest
         if before == recognizer.contract.digest:
             done = MigrationSummary(0, 0, (), ())
@@ -393,14 +376,7 @@ def migrate_gallery(
 
 @command.command("export")
 @gallery_option
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["jsonl", "csv", "npz"]),
-    default="jsonl",
-    show_default=True,
-    help="npz holds the signatures, too.",
-)
+@format_options("jsonl", "csv", "npz")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write (for npz).")
 @quiet_option
 def export(gallery_path: Path | str, form: str, output: Path | None, quiet: bool) -> None:

@@ -41,7 +41,7 @@ def fit_and_lift(
     def some(chosen: Sequence[Face]) -> list[tuple[FittedFace, FaceTexture] | UnusablePhotoError]:
         found = fit_surfaces([face.landmarks for face in chosen], model, settings)
         return [
-            (surface.fitted(model), lift_surface(face.image, surface, size))
+            (surface.without_surface(), lift_surface(face.image, surface, size))
             if isinstance(surface, FittedSurface)
             else surface
             for face, surface in zip(chosen, found, strict=True)

@@ -93,7 +93,7 @@ def fit_person(
     """
     settings = settings or FitSettings()
     alone = fit_surfaces(landmarks, model, settings)
-    out = [found.fitted(model) if isinstance(found, FittedSurface) else found for found in alone]
+    out = [found.without_surface() if isinstance(found, FittedSurface) else found for found in alone]
     rows = [row for row, found in enumerate(alone) if isinstance(found, FittedSurface)]
     if len(rows) < 2:
         return out

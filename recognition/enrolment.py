@@ -77,7 +77,7 @@ class EnrolmentSettings:
     Attributes:
         faces: which faces of a photograph belong to its person: "largest" (default: a portrait may have people in the
             background), "one" (photographs with several faces are skipped as multiple_faces) or "all".
-        workers: photographs described at a time. The commands take one a core (`facerec.cli.options.share_cores`).
+        workers: photographs described at a time. The commands take one a core (`facerec.landmarks.device.share_cores`).
         batch: photographs a transaction; what a killed process loses at most. 16 take seconds, a commit milliseconds.
         keep_textures: keep each face's UV texture in the gallery, some 100 KB a face, so that it can be described
             again by another descriptor when the photograph is gone. Off: a texture is a picture of the person.
@@ -405,7 +405,7 @@ def stored_texture(data: bytes) -> FaceTexture:
 
 def visible_share(face: DescribedFace) -> float:
     """Share of the texture that the camera saw at all, in [0, 1]."""
-    return float(np.mean(face.texture.visible > 0))
+    return face.texture.visible_share
 
 
 def choose_faces(
