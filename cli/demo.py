@@ -215,8 +215,7 @@ def _protocol(output: Path, portraits: Sequence[Picture]) -> RecognitionProtocol
 
 def _enroll(output: Path, protocol: RecognitionProtocol, recognizer: Recognizer) -> Path:
     """Enrol the protocol's gallery as `facerec enroll TABLE` does; return the gallery's path."""
-    from facerec.recognition.enrolment import enroll, plan_enrolment
-    from facerec.recognition.gallery import Gallery
+    from facerec.recognition.front_door import enroll
 
     table = output / "enrol.csv"
     chosen = sorted({i for one in protocol.identifications for i in one.gallery})
@@ -227,8 +226,7 @@ def _enroll(output: Path, protocol: RecognitionProtocol, recognizer: Recognizer)
     path = output / "demo.gallery"
     for old in output.glob("demo.gallery*"):  # of an earlier demo, perhaps by other models
         old.unlink()
-    with Gallery.create(path, recognizer.contract) as gallery:
-        enroll(plan_enrolment([table], "csv"), gallery, recognizer)
+    enroll(table, path, recognizer)
     return path
 
 

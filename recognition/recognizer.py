@@ -16,8 +16,7 @@ import numpy as np
 
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.fit import FittedSurface, fit_surfaces
-from facerec.frontalize.frontalize import lift_surface
-from facerec.frontalize.texture import TEXTURE_SIZE, lift_texture
+from facerec.frontalize.texture import TEXTURE_SIZE, lift_surface, lift_texture
 from facerec.frontalize.types import FaceTexture, FittedFace
 from facerec.landmarks.checkpoint import weight_record
 from facerec.landmarks.detection.detectors import DEFAULT_DETECTOR, load_detector
