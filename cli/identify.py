@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from facerec.recognition.recognizer import RecognizerSettings
     from facerec.recognition.search import SearchMethod
     from facerec.recognition.signature import Match
+    from facerec.recognition.threshold import Threshold
 
 _CSV_COLUMNS = (
     "file",
@@ -98,9 +99,8 @@ def command(
     """Name the people on PROBES (photographs or folders) by a gallery.
 
     Each face is a match, unknown (a normal result), or abstained from when too little of it was seen in both pictures.
-    The threshold is calibrated on pictures of different people and stated with its false accept rate. The
-    models are those that made the gallery. --device cuda searches on the GPU, too (with facerec[gpu] in place of
-    faiss-cpu).
+    The threshold is calibrated on pictures of different people and stated with its false accept rate. The models
+    are those that made the gallery. --device cuda searches on the GPU, too (with facerec[gpu] in place of faiss-cpu).
 
     \b
     Examples:
@@ -159,17 +159,21 @@ def command(
             rows,
             right=["face", "yaw", "score", "overlap"],
         )
-    faces = counts["match"] + counts["unknown"] + counts["abstain"]
-    note(
-        f"{len(photos)} photos, {faces} faces: {counts['match']} match, {counts['unknown']} unknown, "
-        f"{counts['abstain']} abstain; {len(unusable - usable)} photos without a usable face",
-        quiet,
-    )
-    shown = "none" if chosen.value is None else f"{chosen.value:.3f}"
-    note(f"Threshold {shown} ({printable(chosen.note)})", quiet)
+    _say_summary(len(photos), counts, len(unusable - usable), chosen, quiet)
     if counts["internal_error"]:
         return 1
     return 3 if strict and unusable - usable else 0
+
+
+def _say_summary(photos: int, counts: Counter[str], unusable: int, threshold: Threshold, quiet: bool) -> None:
+    faces = counts["match"] + counts["unknown"] + counts["abstain"]
+    note(
+        f"{photos} photos, {faces} faces: {counts['match']} match, {counts['unknown']} unknown, "
+        f"{counts['abstain']} abstain; {unusable} photos without a usable face",
+        quiet,
+    )
+    shown = "none" if threshold.value is None else f"{threshold.value:.3f}"
+    note(f"Threshold {shown} ({printable(threshold.note)})", quiet)
 
 
 def _table_row(probe: ProbeFace) -> list[object]:
