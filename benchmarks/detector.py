@@ -23,6 +23,7 @@ import torch
 from facerec.landmarks.detection.detector import FaceDetector
 from facerec.landmarks.detection.detectors import Detector
 from facerec.landmarks.finder import FaceFinder
+from facerec.landmarks.sets.ytf import ytf_people
 from facerec.landmarks.training.detector_scenes import (
     AnnotatedPicture,
     background_files,
@@ -30,7 +31,7 @@ from facerec.landmarks.training.detector_scenes import (
     frame_pictures,
     read_rgb,
 )
-from facerec.landmarks.training.people import HELD_OUT_CFP, held_out_frame_people
+from facerec.landmarks.training.people import HELD_OUT_CFP, HELD_OUT_EVERY_YTF
 from facerec.landmarks.types import Box, Image
 
 FOUND_IOU = 0.4
@@ -60,7 +61,7 @@ def main() -> None:
     cfp = data / "cfp-dataset"
     figures |= found_share(detector, cfp_pictures(cfp, HELD_OUT_CFP, ["frontal"]), "cfp_frontal", failures)
     figures |= found_share(detector, cfp_pictures(cfp, HELD_OUT_CFP, ["profile"]), "cfp_profile", failures)
-    frames = frame_pictures(data / "ytf", held_out_frame_people(data / "ytf"))
+    frames = frame_pictures(data / "ytf", set(ytf_people(data / "ytf")[::HELD_OUT_EVERY_YTF]))
     figures |= found_share(detector, frames, "ytf", failures)
     figures |= empty_share(detector, background_files(data / "backgrounds", held_out=True), failures)
     figures |= milliseconds(detector)

@@ -16,12 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from joint_fit import fit_jointly
 from numpy.typing import NDArray
 from rendered_heads import HEIGHT, WIDTH, RenderedHead, uhdb31_heads
 
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.fit import FitSettings, fit_batch, landmark_weights
-from facerec.frontalize.joint_fit import fit_jointly
 from facerec.frontalize.landmark_places import LandmarkSource
 from facerec.frontalize.visibility import SurfaceView, VisibilitySettings
 from facerec.landmarks.finder import FaceFinder

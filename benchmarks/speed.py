@@ -262,7 +262,7 @@ def soak(paths: list[Path], gallery: Path, count: int) -> None:
     """Print memory and speed while `count` pictures are identified, two at a time, as `facerec identify` does."""
     import itertools
 
-    from facerec.cli.options import share_cores
+    from facerec.landmarks.device import share_cores
     from facerec.recognition.identification import IdentificationSettings, Identifier
     from facerec.recognition.impostors import impostor_scores
     from facerec.recognition.recognizer import Recognizer

@@ -25,7 +25,6 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from facerec.cli.landmarks import face_as_json, overlaid
-from facerec.cli.verify import compare
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.render import frontal_view
 from facerec.landmarks.errors import ContractError, FacerecError, UnusablePhotoError
@@ -35,19 +34,14 @@ from facerec.recognition.description import Describer
 from facerec.recognition.enrolment import enroll_upload
 from facerec.recognition.identification import IdentificationSettings, Identifier, ProbeFace
 from facerec.recognition.impostors import impostor_scores
-from facerec.recognition.recognizer import DescribedFace
+from facerec.recognition.pair import compare_photos, pair_threshold
+from facerec.recognition.recognizer import DescribedFace, largest_face
 from facerec.recognition.search import Search
 from facerec.recognition.store.galleries import open_gallery, search_of
 from facerec.recognition.store.protocol import GalleryStore
 from facerec.recognition.store.records import person_name
 from facerec.recognition.store.writer_lock import GalleryLockedError
-from facerec.recognition.threshold import (
-    ShippedImpostors,
-    Threshold,
-    ThresholdSettings,
-    ThresholdUnavailableError,
-    choose_threshold,
-)
+from facerec.recognition.threshold import Threshold, choose_threshold
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -65,7 +59,7 @@ class ServeSettings:
     """What the service takes on.
 
     Attributes:
-        workers: photographs described at a time. The commands take one a core (`facerec.cli.options.share_cores`).
+        workers: photographs described at a time. The commands take one a core (`facerec.landmarks.device.share_cores`).
         queue: requests that may wait for a worker; the next is told "busy" at once. 16 wait some seconds on a CPU.
         per_minute: requests of one client address a minute, with as many saved up.
         max_bytes: of a request's body. 20 MB hold any photograph a phone takes.
@@ -152,11 +146,10 @@ class Service:
 
     def verify(self, first: tuple[str, bytes], second: tuple[str, bytes]) -> dict[str, Any]:
         """What `facerec verify --json` says."""
-        try:
-            threshold = ShippedImpostors.load(self.describer.contract.digest).threshold(ThresholdSettings().far)
-        except ThresholdUnavailableError as error:
-            threshold = Threshold(None, None, 0, "none", str(error))
-        return compare(self.describer, [first, second], threshold)[0]
+        contract = self.describer.contract.digest
+        (name, photo), (other_name, other) = first, second
+        pair = compare_photos(self.describer, photo, other, pair_threshold(contract), (name, other_name))
+        return pair.as_json({"facerec": version("facerec"), "contract": contract})
 
     def landmarks(self, photo: bytes, name: str) -> dict[str, Any]:
         """The records of `facerec landmarks --format jsonl`."""
@@ -167,12 +160,8 @@ class Service:
 
     def frontalize(self, photo: bytes) -> bytes:
         """The frontal view of the largest face, PNG."""
-        faces = self.describer.describe(read_image(photo))
-        if not faces:
-            raise UnusablePhotoError("no_face", "no face was found")
-        if not isinstance(faces[0], DescribedFace):
-            raise UnusablePhotoError(faces[0].reason, faces[0].detail)
-        return _png(frontal_view(faces[0].texture, faces[0].fitted, _face_model()))
+        face = largest_face(self.describer.describe(read_image(photo)))
+        return _png(frontal_view(face.texture, face.fitted, _face_model()))
 
     def enroll(self, photo: bytes, name: str, person: str, wait_s: float) -> dict[str, Any]:
         """Enrol one photograph of `person`; one that cannot be used is told, and kept nowhere."""

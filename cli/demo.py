@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from facerec.cli.options import device_option, note, quiet_option, resolve_device, share_cores
+from facerec.cli.options import device_option, note, quiet_option
+from facerec.landmarks.device import resolve_device, share_cores
 
 if TYPE_CHECKING:
     from facerec.evaluation.protocols.recognition import Picture, RecognitionProtocol
     from facerec.evaluation.signatures import PictureResult
-    from facerec.frontalize.face_model import FaceModel
     from facerec.landmarks.types import Image
-    from facerec.recognition.recognizer import DescribedFace, Recognizer
+    from facerec.recognition.recognizer import Recognizer
 
 TURNS = (-60, -30, 30, 60)
 """Degrees of yaw to which the product itself turns the portraits."""
@@ -155,6 +155,7 @@ def _write_portraits(output: Path, recognizer: Recognizer) -> list[Picture]:
     from facerec.frontalize.face_model import FaceModel
     from facerec.landmarks.image import write_image
     from facerec.recognition.recognizer import DescribedFace
+    from facerec.recognition.stage_pictures import write_stages
 
     model = FaceModel.load()
     folder = output / "portraits"
@@ -167,31 +168,16 @@ def _write_portraits(output: Path, recognizer: Recognizer) -> list[Picture]:
         if faces and isinstance(faces[0], DescribedFace):
             # A turned copy is rendered, and is called so.
             copies |= {f"turned to yaw {yaw:+d}": (turned(faces[0], model, yaw), float(yaw)) for yaw in TURNS}
-            _write_stages(output / "stages", person, faces[0], model)
+            write_stages(faces[0], model, output / "stages", f"{_file_name(person)}-0")
         for name, (copy, yaw) in copies.items():
-            path = folder / f"{person} {name}.png".lower().replace(" ", "_")
+            path = folder / f"{_file_name(f'{person} {name}')}.png"
             write_image(path, copy)
             pictures.append(Picture(path, path.relative_to(output).as_posix(), person, name, yaw, None))
     return pictures
 
 
-def _write_stages(folder: Path, person: str, face: DescribedFace, model: FaceModel) -> None:
-    """What lies between photograph and signature, as pictures."""
-    import numpy as np
-
-    from facerec.frontalize.render import draw_overlay, frontal_view
-    from facerec.landmarks.image import write_image
-
-    folder.mkdir(exist_ok=True)
-    mask = np.rint(255 * np.clip(face.texture.visible, 0, 1)).astype(np.uint8)
-    stages = {
-        "landmarks": draw_overlay(face.face.image, face.fitted, face.face.landmarks, model),
-        "texture": face.texture.pixels,
-        "mask": np.repeat(mask[:, :, None], 3, axis=2),
-        "frontal": frontal_view(face.texture, face.fitted, model),
-    }
-    for stage, picture in stages.items():
-        write_image(folder / f"{person} {stage}.png".lower().replace(" ", "_"), picture)
+def _file_name(text: str) -> str:
+    return text.lower().replace(" ", "_")
 
 
 def _protocol(output: Path, portraits: Sequence[Picture]) -> RecognitionProtocol:
@@ -229,9 +215,7 @@ def _protocol(output: Path, portraits: Sequence[Picture]) -> RecognitionProtocol
 
 def _enroll(output: Path, protocol: RecognitionProtocol, recognizer: Recognizer) -> Path:
     """Enrol the protocol's gallery as `facerec enroll TABLE` does; return the gallery's path."""
-    from facerec.recognition.enrolment import enroll
-    from facerec.recognition.enrolment_plan import plan_enrolment
-    from facerec.recognition.store.sqlite import Gallery
+    from facerec.recognition.front_door import enroll
 
     table = output / "enrol.csv"
     chosen = sorted({i for one in protocol.identifications for i in one.gallery})
@@ -242,8 +226,7 @@ def _enroll(output: Path, protocol: RecognitionProtocol, recognizer: Recognizer)
     path = output / "demo.gallery"
     for old in output.glob("demo.gallery*"):  # of an earlier demo, perhaps by other models
         old.unlink()
-    with Gallery.create(path, recognizer.contract) as gallery:
-        enroll(plan_enrolment([table], "csv"), gallery, recognizer)
+    enroll(table, path, recognizer)
     return path
 
 

@@ -15,8 +15,9 @@ from importlib import metadata
 import click
 
 from facerec.cli.models import unrecorded_files, weight_status
-from facerec.cli.options import device_option, json_option, note, printable, resolve_device, write_json
+from facerec.cli.options import device_option, json_option, note, printable, write_json
 from facerec.landmarks.checkpoint import weight_records
+from facerec.landmarks.device import resolve_device
 from facerec.landmarks.errors import FacerecError
 
 # Distribution -> module that is imported. Importing, not looking up: a wheel for another processor is found only so.

@@ -12,28 +12,26 @@ from typing import TYPE_CHECKING
 import click
 
 from facerec.cli.options import (
-    descriptor_option,
-    detector_option,
-    device_option,
     gallery_option,
     json_option,
-    min_face_option,
     note,
     printable,
     quiet_option,
     ray_option,
-    resolve_device,
-    share_cores,
+    recognizer_options,
     workers_option,
     write_json,
 )
-from facerec.landmarks.models import LANDMARK_MODELS
+from facerec.landmarks.device import resolve_device, share_cores
 
 if TYPE_CHECKING:
     from facerec.recognition.description import DescribeMany
     from facerec.recognition.enrolment import EnrolmentSummary
     from facerec.recognition.enrolment_plan import EnrolmentPreview
+    from facerec.recognition.recognizer import RecognizerSettings
     from facerec.recognition.store.records import FacesPolicy
+
+_DESCRIPTOR = "the gallery's, resnet for a new one"
 
 _SHOWN = 5
 """Conflicts spelt out in the summary; all are in --json."""
@@ -66,13 +64,7 @@ _SHOWN = 5
 @ray_option
 @click.option("--dry-run", is_flag=True, help="Say what would be enrolled; describe and write nothing.")
 @click.option("--strict", is_flag=True, help="Exit with 3 when photographs were skipped.")
-@click.option(
-    "--landmarks", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark model."
-)
-@descriptor_option("the gallery's, resnet for a new one")
-@detector_option
-@min_face_option
-@device_option
+@recognizer_options("the gallery's, godp for a new one", "the gallery's, facerec for a new one", _DESCRIPTOR)
 @json_option
 @quiet_option
 def command(
@@ -86,11 +78,7 @@ def command(
     ray_address: str | None,
     dry_run: bool,
     strict: bool,
-    landmarks: str,
-    descriptor: str | None,
-    detector: str,
-    min_face: float,
-    device: str,
+    models: RecognizerSettings,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -106,7 +94,6 @@ def command(
     """
     from facerec.cli.output import photo_progress
     from facerec.recognition.description import EnrolmentSettings
-    from facerec.recognition.enrolment import enroll, write_skipped
     from facerec.recognition.enrolment_plan import plan_enrolment, preview_enrolment
     from facerec.recognition.store.galleries import open_gallery
 
@@ -122,31 +109,20 @@ def command(
         _say_preview(preview, gallery_path, quiet)
         return 0
 
-    from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
-    from facerec.recognition.recognizer import Recognizer, gallery_descriptor
+    from facerec.recognition.front_door import enroll, gallery_contract
+    from facerec.recognition.recognizer import load_recognizer
 
-    device = resolve_device(device)
+    device = resolve_device(models.device)
     if not ray_address:
         workers = share_cores(workers, device, len(plan.items))
     workers = workers or 1
     settings = EnrolmentSettings(faces=faces, workers=workers, keep_textures=keep_textures, sync=sync)
     if ray_address:  # a batch feeds every worker several times over
         settings = dataclasses.replace(settings, batch=settings.batch * workers)
-    if descriptor is None and isinstance(gallery_path, Path) and gallery_path.exists():
-        with open_gallery(gallery_path) as gallery:
-            descriptor = gallery_descriptor(gallery.contract_json)
-    load = functools.partial(
-        Recognizer.load,
-        landmarks=landmarks,
-        descriptor=descriptor or DEFAULT_DESCRIPTOR,
-        device=device,
-        detector=detector,
-        smallest=min_face,
-    )
+    load = functools.partial(load_recognizer, models, gallery_contract(gallery_path))
     recognizer = load()
     try:
         with contextlib.ExitStack() as stack:
-            gallery = stack.enter_context(open_gallery(gallery_path, recognizer.contract, create=True))
             describe_many: DescribeMany | None = None
             if ray_address:
                 from facerec.recognition.ray_workers import RayDescriber, RayWorkers, describer_contract
@@ -154,15 +130,16 @@ def command(
                 contract, gpus = recognizer.contract.digest, int(device == "cuda")
                 actors = RayWorkers.connect(ray_address, workers, load, describer_contract, contract, gpus)
                 describe_many = RayDescriber(stack.enter_context(actors))
-            with photo_progress(len(plan.items), "Enrolling", quiet) as advance:
-                summary = enroll(plan, gallery, recognizer, settings, advance, describe_many)
-            details = None if isinstance(gallery_path, str) else write_skipped(gallery_path, summary.skipped)
+            advance = stack.enter_context(photo_progress(len(plan.items), "Enrolling", quiet))
+            summary = enroll(
+                plan, gallery_path, recognizer, settings=settings, progress=advance, describe_many=describe_many
+            )
     except KeyboardInterrupt:
         note(f"What was enrolled is kept in {printable(str(gallery_path))}; run the same command to go on.")
         raise
     if as_json:
         write_json(summary.as_json())
-    _say_summary(summary, gallery_path, details, device, quiet)
+    _say_summary(summary, gallery_path, device, quiet)
     if "internal_error" in summary.reasons:
         return 1
     return 3 if strict and (summary.skipped or summary.ignored) else 0
@@ -183,10 +160,9 @@ def _say_preview(preview: EnrolmentPreview, gallery: Path | str, quiet: bool) ->
     _say_ignored(preview.ignored, quiet)
 
 
-def _say_summary(
-    summary: EnrolmentSummary, gallery: Path | str, details: Path | None, device: str, quiet: bool
-) -> None:
+def _say_summary(summary: EnrolmentSummary, gallery: Path | str, device: str, quiet: bool) -> None:
     from facerec.cli.output import duration
+    from facerec.recognition.store.derived_files import SKIPPED_SUFFIX, derived_file
 
     speed = f"{summary.new / summary.seconds:.1f} photos/s, " if summary.new and summary.seconds else ""
     note(
@@ -200,7 +176,8 @@ def _say_summary(
         note(f"Known already: {known}   The same photograph twice: {summary.duplicates}", quiet)
     if summary.skipped:
         reasons = "  ".join(f"{reason} {n}" for reason, n in summary.reasons.items())
-        note(f"Skipped {len(summary.skipped)}: {reasons}   (details: {printable(str(details or '--json'))})", quiet)
+        details = "--json" if isinstance(gallery, str) else printable(str(derived_file(gallery, SKIPPED_SUFFIX)))
+        note(f"Skipped {len(summary.skipped)}: {reasons}   (details: {details})", quiet)
     for failed in [photo for photo in summary.skipped if photo.reason == "internal_error"][:_SHOWN]:
         note(f"Failed (a fault of facerec): {printable(str(failed.path))}: {printable(failed.detail)}")
     _say_ignored(summary.ignored, quiet)

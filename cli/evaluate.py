@@ -19,11 +19,10 @@ from facerec.cli.options import (
     note,
     quiet_option,
     ray_option,
-    resolve_device,
-    share_cores,
     workers_option,
     write_json,
 )
+from facerec.landmarks.device import resolve_device, share_cores
 from facerec.landmarks.models import LANDMARK_MODELS
 
 if TYPE_CHECKING:

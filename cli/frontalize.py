@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from itertools import chain, count
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from facerec.cli.options import (
-    detector_option,
-    device_option,
-    min_face_option,
-    note,
-    printable,
-    quiet_option,
-    resolve_device,
-    share_cores,
-)
-from facerec.landmarks.models import LANDMARK_MODELS
+from facerec.cli.options import format_options, note, printable, quiet_option, recognizer_options
+from facerec.landmarks.device import resolve_device, share_cores
+
+if TYPE_CHECKING:
+    from facerec.recognition.recognizer import DescribedFace, RecognizerSettings
+
+_COLUMNS = ("name", "file", "face", "yaw", "pitch", "roll", "visible_fraction")
 
 
 @click.command(
@@ -32,13 +28,9 @@ from facerec.landmarks.models import LANDMARK_MODELS
 @click.option("--mesh", default="ply", show_default=True, type=click.Choice(["ply", "obj", "glb", "none"]))
 @click.option("--size", default=224, show_default=True, type=click.IntRange(min=32, max=1024), help="Frontal view, px.")
 @click.option("--contact-sheet", is_flag=True, help="Also one picture with all of them, contact-sheet.png.")
-@click.option(
-    "--landmarks", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark model."
-)
 @click.option("--strict", is_flag=True, help="Exit with 3 when a photograph was skipped.")
-@detector_option
-@min_face_option
-@device_option
+@format_options("table", "csv", "jsonl")
+@recognizer_options(descriptor=None)
 @quiet_option
 def command(
     photos: tuple[Path, ...],
@@ -46,67 +38,81 @@ def command(
     mesh: str,
     size: int,
     contact_sheet: bool,
-    landmarks: str,
     strict: bool,
-    detector: str,
-    min_face: float,
-    device: str,
+    form: str,
+    models: RecognizerSettings,
     quiet: bool,
-) -> None:
+) -> int:
     """Turn the faces of PHOTOS to the front.
 
     For each face, NAME-N names its files, N counting the faces of a photograph from 0 (the largest):
     NAME-N.texture.png (UV chart), .mask.png (what the camera saw), .overlay.png (landmarks and mesh), .frontal.png
     and the mesh. Hidden parts of the frontal view are filled from the mirror twin; the mask tells which.
     """
-    import numpy as np
-
-    from facerec.frontalize.render import draw_overlay, frontal_view, textured_mesh, write_mesh
+    from facerec.cli.output import write_csv_row, write_line, write_table
+    from facerec.frontalize.render import textured_mesh, write_mesh
     from facerec.landmarks.errors import UnusablePhotoError
-    from facerec.landmarks.image import find_photos, read_image, write_image
+    from facerec.landmarks.image import find_photos, photo_names, write_image
     from facerec.recognition.contact_sheet import contact_row, join_rows
-    from facerec.recognition.recognizer import DescribedFace, Recognizer
+    from facerec.recognition.recognizer import UndescribedFace, load_recognizer
+    from facerec.recognition.stage_pictures import write_stages
 
-    where, files = resolve_device(device), find_photos(photos)
-    share_cores(1, where, len(files))
-    recognizer = Recognizer.load(landmarks=landmarks, device=where, detector=detector, smallest=min_face)
+    files = find_photos(photos)
+    share_cores(1, resolve_device(models.device), len(files))
+    recognizer = load_recognizer(models)
     output.mkdir(parents=True, exist_ok=True)
-    rows, skipped = [], 0
-    used: set[str] = set()
-    for photo in files:
+    strips, rows, skipped = [], [], 0
+
+    def skip(photo: Path, index: int | None, reason: str, detail: str) -> None:
+        nonlocal skipped
+        skipped += 1
+        if form == "jsonl":
+            write_line({"file": str(photo), "face": index, "reason": reason, "detail": detail})
+        place = printable(str(photo)) if index is None else f"{printable(str(photo))}, face {index}"
+        note(f"{place}: {reason}: {detail}", quiet)
+
+    if form == "csv":
+        write_csv_row(_COLUMNS)
+    for photo, stem in photo_names(files).items():
         try:
-            image = read_image(photo)
-            faces = recognizer.describe(image)
+            faces = recognizer.describe(photo)
             if not faces:
-                raise UnusablePhotoError("no_face", "no face found")
+                raise UnusablePhotoError("no_face", "no face was found")
         except UnusablePhotoError as error:
-            skipped += 1
-            note(f"{printable(str(photo))}: {error.reason}: {error.detail}", quiet)
+            skip(photo, None, error.reason, error.detail)
             continue
-        # Photographs of one name in two folders must not overwrite each other.
-        stem = next(s for s in chain([photo.stem], (f"{photo.stem}~{n}" for n in count(1))) if s not in used)
-        used.add(stem)
         for index, face in enumerate(faces):
-            if not isinstance(face, DescribedFace):
-                skipped += 1
-                note(f"{printable(str(photo))}, face {index}: {face.reason}: {face.detail}", quiet)
+            if isinstance(face, UndescribedFace):
+                skip(photo, index, face.reason, face.detail)
                 continue
             name = f"{stem}-{index}"
-            mask = np.rint(face.texture.visible * 255).astype(np.uint8)
-            overlay = draw_overlay(image, face.fitted, face.face.landmarks, recognizer.model)
-            view = frontal_view(face.texture, face.fitted, recognizer.model, size)
-            write_image(output / f"{name}.texture.png", face.texture.pixels)
-            write_image(output / f"{name}.mask.png", np.repeat(mask[..., None], 3, axis=2))
-            write_image(output / f"{name}.overlay.png", overlay)
-            write_image(output / f"{name}.frontal.png", view)
+            write_stages(face, recognizer.model, output, name, size)
             if mesh != "none":
                 write_mesh(textured_mesh(face.texture, face.fitted, recognizer.model), output / f"{name}.{mesh}")
             if contact_sheet:
-                rows.append(contact_row(face, recognizer.model))
-            yaw, pitch, roll = face.fitted.camera.angles
-            seen = float((face.texture.visible > 0).mean())
-            click.echo(f"{printable(name)}\tyaw {yaw:.0f}\tpitch {pitch:.0f}\troll {roll:.0f}\tseen {seen:.0%}")
-    if rows:
-        write_image(output / "contact-sheet.png", join_rows(rows))
-    if skipped and strict:
-        raise SystemExit(3)
+                strips.append(contact_row(face, recognizer.model))
+            record = _record(name, photo, index, face)
+            if form == "jsonl":
+                write_line(record)
+            elif form == "csv":
+                write_csv_row([record[column] for column in _COLUMNS])
+            else:
+                rows.append([record[column] for column in _COLUMNS])
+    if form == "table":
+        write_table(_COLUMNS, rows, right=_COLUMNS[2:])
+    if strips:
+        write_image(output / "contact-sheet.png", join_rows(strips))
+    return 3 if skipped and strict else 0
+
+
+def _record(name: str, photo: Path, index: int, face: DescribedFace) -> dict[str, Any]:
+    yaw, pitch, roll = (round(angle, 1) + 0.0 for angle in face.fitted.camera.angles)
+    return {
+        "name": name,
+        "file": str(photo),
+        "face": index,
+        "yaw": yaw,
+        "pitch": pitch,
+        "roll": roll,
+        "visible_fraction": round(face.texture.visible_share, 4),
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,23 +11,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from facerec.cli.options import (
-    descriptor_option,
-    detector_option,
-    device_option,
+    format_options,
     gallery_option,
     json_option,
-    min_face_option,
     note,
     printable,
     quiet_option,
-    resolve_device,
-    share_cores,
+    recognizer_options,
     workers_option,
     write_json,
 )
-from facerec.landmarks.models import LANDMARK_MODELS
+from facerec.landmarks.device import resolve_device, share_cores
 
 if TYPE_CHECKING:
+    from facerec.recognition.recognizer import RecognizerSettings
     from facerec.recognition.search import SearchMethod
     from facerec.recognition.store.protocol import GalleryStore
     from facerec.recognition.store.records import EntryRecord
@@ -312,13 +310,7 @@ def index(gallery_path: Path | str, method: SearchMethod, as_json: bool, quiet: 
 )
 @click.option("--drop-missing", is_flag=True, help="Give up entries whose photograph is not found.")
 @workers_option
-@click.option(
-    "--landmarks", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark model."
-)
-@descriptor_option("resnet")
-@detector_option
-@min_face_option
-@device_option
+@recognizer_options("the gallery's", "the gallery's", "resnet")
 @json_option
 @quiet_option
 def migrate_gallery(
@@ -326,11 +318,7 @@ def migrate_gallery(
     roots: tuple[Path, ...],
     drop_missing: bool,
     workers: int | None,
-    landmarks: str,
-    descriptor: str | None,
-    detector: str,
-    min_face: float,
-    device: str,
+    models: RecognizerSettings,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -346,18 +334,13 @@ def migrate_gallery(
     from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
     from facerec.recognition.enrolment import write_skipped
     from facerec.recognition.migration import MigrationSummary, migrate
-    from facerec.recognition.recognizer import Recognizer
+    from facerec.recognition.recognizer import load_recognizer
     from facerec.recognition.store.sqlite import Gallery
 
-    path, device = _file(gallery_path), resolve_device(device)
+    path, device = _file(gallery_path), resolve_device(models.device)
+    wanted = dataclasses.replace(models, descriptor=models.descriptor or DEFAULT_DESCRIPTOR)
     with Gallery.open(path, write=True) as gallery:
-        recognizer = Recognizer.load(
-            landmarks=landmarks,
-            descriptor=descriptor or DEFAULT_DESCRIPTOR,
-            device=device,
-            detector=detector,
-            smallest=min_face,
-        )
+        recognizer = load_recognizer(wanted, gallery.contract_json)
         before = gallery.contract_digest
         if before == recognizer.contract.digest:
             done = MigrationSummary(0, 0, (), ())
@@ -388,14 +371,7 @@ def migrate_gallery(
 
 @command.command("export")
 @gallery_option
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["jsonl", "csv", "npz"]),
-    default="jsonl",
-    show_default=True,
-    help="npz holds the signatures, too.",
-)
+@format_options("jsonl", "csv", "npz")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write (for npz).")
 @quiet_option
 def export(gallery_path: Path | str, form: str, output: Path | None, quiet: bool) -> None:

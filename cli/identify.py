@@ -9,25 +9,22 @@ from typing import TYPE_CHECKING
 import click
 
 from facerec.cli.options import (
-    descriptor_option,
-    detector_option,
-    device_option,
+    format_options,
     gallery_option,
-    json_option,
-    min_face_option,
     note,
     printable,
     quiet_option,
-    resolve_device,
-    share_cores,
+    recognizer_options,
     workers_option,
 )
-from facerec.landmarks.models import LANDMARK_MODELS
+from facerec.landmarks.device import resolve_device, share_cores
 
 if TYPE_CHECKING:
     from facerec.recognition.identification import ProbeFace
+    from facerec.recognition.recognizer import RecognizerSettings
     from facerec.recognition.search import SearchMethod
     from facerec.recognition.signature import Match
+    from facerec.recognition.threshold import Threshold
 
 _CSV_COLUMNS = (
     "file",
@@ -75,23 +72,16 @@ _CSV_COLUMNS = (
     show_default=True,
     help="How a very large gallery is searched; ivf, hnsw and pq need `facerec gallery index`.",
 )
-@click.option("--format", "form", type=click.Choice(["table", "csv", "jsonl"]), default=None, help="[default: table]")
+@format_options("table", "csv", "jsonl")
 @click.option(
     "--save-debug",
     type=click.Path(file_okay=False, path_type=Path),
     default=None,
-    help="Write landmarks, texture, mask and frontal view of each face to this folder.",
+    help="Write NAME-N.overlay.png, .texture.png, .mask.png and .frontal.png of face N to this folder.",
 )
 @workers_option
 @click.option("--strict", is_flag=True, help="Exit with 3 when a photograph had no usable face.")
-@click.option(
-    "--landmarks", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark model."
-)
-@descriptor_option("the gallery's")
-@detector_option
-@min_face_option
-@device_option
-@json_option
+@recognizer_options("the gallery's", "the gallery's", "the gallery's")
 @quiet_option
 def command(
     probes: tuple[Path, ...],
@@ -100,23 +90,18 @@ def command(
     threshold: float | None,
     far: float | None,
     method: SearchMethod,
-    form: str | None,
+    form: str,
     save_debug: Path | None,
     workers: int | None,
     strict: bool,
-    landmarks: str,
-    descriptor: str | None,
-    detector: str,
-    min_face: float,
-    device: str,
-    as_json: bool,
+    models: RecognizerSettings,
     quiet: bool,
 ) -> int:
     """Name the people on PROBES (photographs or folders) by a gallery.
 
     Each face is a match, unknown (a normal result), or abstained from when too little of it was seen in both pictures.
-    The threshold is calibrated on pictures of different people and stated with its false accept rate. --json is short
-    for --format jsonl. --device cuda searches on the GPU, too (with facerec[gpu] in place of faiss-cpu).
+    The threshold is calibrated on pictures of different people and stated with its false accept rate. The models
+    are those that made the gallery. --device cuda searches on the GPU, too (with facerec[gpu] in place of faiss-cpu).
 
     A photograph that shows no sure face is tried at 90, 180 and 270 degrees, too; "turned" says by how much it was
     turned clockwise, while box and pose stay those of the photograph.
@@ -128,53 +113,29 @@ def command(
     """
     if threshold is not None and far is not None:
         raise click.UsageError("expected --threshold or --far, not both")
-    if as_json and form not in (None, "jsonl"):
-        raise click.UsageError(f"expected --json or --format {form}, not both")
-    form = "jsonl" if as_json else form or "table"
-
-    from importlib.metadata import version
 
     from facerec.cli.output import photo_progress, write_csv_row, write_line
+    from facerec.frontalize.face_model import FaceModel
     from facerec.landmarks.errors import InvalidInputError
-    from facerec.landmarks.image import find_photos
-    from facerec.recognition.identification import IdentificationSettings, Identifier
-    from facerec.recognition.identification import save_debug as save_stages
-    from facerec.recognition.impostors import impostor_scores
-    from facerec.recognition.store.galleries import open_gallery, search_of
-    from facerec.recognition.threshold import ThresholdSettings, choose_threshold, given_threshold
+    from facerec.landmarks.image import find_photos, photo_names
+    from facerec.recognition.identification import Identifier
+    from facerec.recognition.stage_pictures import write_stages
 
     photos = find_photos(probes)
     if not photos:
         raise InvalidInputError(f"expected photographs to identify; found none in {', '.join(map(str, probes))}")
-    # The gallery is looked at before the models are loaded: a wrong path is answered at once.
-    with open_gallery(gallery_path) as gallery:
-        from facerec.recognition.recognizer import Recognizer, gallery_descriptor
-
-        where = resolve_device(device)
-        recognizer = Recognizer.load(
-            landmarks=landmarks,
-            descriptor=descriptor or gallery_descriptor(gallery.contract_json),
-            device=where,
-            detector=detector,
-            smallest=min_face,
-        )
-        gallery.check_contract(recognizer.contract)
-        scores = impostor_scores(gallery)
-        chosen = (
-            given_threshold(threshold, scores)
-            if threshold is not None
-            else choose_threshold(
-                scores, recognizer.contract.digest, ThresholdSettings() if far is None else ThresholdSettings(far=far)
-            )
-        )
-        settings = IdentificationSettings(candidates, share_cores(workers, where, len(photos)))
-        identifier = Identifier(
-            recognizer,
-            search_of(gallery, method, device),
-            chosen,
-            settings,
-        )
-        versions = {"facerec": version("facerec"), "contract": recognizer.contract.digest, "gallery": gallery.digest()}
+    workers = share_cores(workers, resolve_device(models.device), len(photos))
+    with Identifier.open(
+        gallery_path,
+        models,
+        far=far,
+        threshold=threshold,
+        search=method,
+        candidates=candidates,
+        workers=workers,
+    ) as identifier:
+        chosen = identifier.threshold
+        names, model = photo_names(photos), None
         counts: Counter[str] = Counter()
         rows: list[list[object]] = []
         unusable: set[Path] = set()
@@ -186,13 +147,14 @@ def command(
                 counts[probe.decision if probe.reason != "internal_error" else "internal_error"] += 1
                 (unusable if probe.decision == "none" else usable).add(probe.file)
                 if form == "jsonl":
-                    write_line(probe.as_json(versions))
+                    write_line(probe.as_json(identifier.versions))
                 elif form == "csv":
                     write_csv_row(_csv_row(probe))
                 else:
                     rows.append(_table_row(probe))
-                if save_debug is not None:
-                    save_stages(probe, save_debug)
+                if save_debug is not None and probe.described is not None:
+                    model = model or FaceModel.load()
+                    write_stages(probe.described, model, save_debug, f"{names[probe.file]}-{probe.face}")
     if form == "table":
         from facerec.cli.output import write_table
 
@@ -201,17 +163,21 @@ def command(
             rows,
             right=["face", "yaw", "score", "overlap"],
         )
-    faces = counts["match"] + counts["unknown"] + counts["abstain"]
-    note(
-        f"{len(photos)} photos, {faces} faces: {counts['match']} match, {counts['unknown']} unknown, "
-        f"{counts['abstain']} abstain; {len(unusable - usable)} photos without a usable face",
-        quiet,
-    )
-    shown = "none" if chosen.value is None else f"{chosen.value:.3f}"
-    note(f"Threshold {shown} ({printable(chosen.note)})", quiet)
+    _say_summary(len(photos), counts, len(unusable - usable), chosen, quiet)
     if counts["internal_error"]:
         return 1
     return 3 if strict and unusable - usable else 0
+
+
+def _say_summary(photos: int, counts: Counter[str], unusable: int, threshold: Threshold, quiet: bool) -> None:
+    faces = counts["match"] + counts["unknown"] + counts["abstain"]
+    note(
+        f"{photos} photos, {faces} faces: {counts['match']} match, {counts['unknown']} unknown, "
+        f"{counts['abstain']} abstain; {unusable} photos without a usable face",
+        quiet,
+    )
+    shown = "none" if threshold.value is None else f"{threshold.value:.3f}"
+    note(f"Threshold {shown} ({printable(threshold.note)})", quiet)
 
 
 def _table_row(probe: ProbeFace) -> list[object]:

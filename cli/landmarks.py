@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from facerec.cli.options import detector_option, device_option, min_face_option, note, quiet_option, resolve_device
+from facerec.cli.options import detector_option, device_option, format_options, min_face_option, note, quiet_option
+from facerec.landmarks.device import resolve_device
 from facerec.landmarks.models import LANDMARK_MODELS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from facerec.landmarks.types import Face
 
 EXIT_SKIPPED = 3
@@ -25,14 +24,7 @@ EXIT_SKIPPED = 3
 @click.option(
     "--model", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark network."
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["jsonl", "pts"]),
-    default="jsonl",
-    show_default=True,
-    help="jsonl: one line a face to stdout. pts: one 300-W file a face, in the folder of --output.",
-)
+@format_options("jsonl", "pts")
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for pts files.")
 @click.option(
     "--overlay", type=click.Path(file_okay=False, path_type=Path), help="Folder for photographs with points drawn in."
@@ -66,14 +58,16 @@ def command(
 ) -> int:
     """Locate the 68 landmarks of every face, and which of them the camera sees.
 
-    Coordinates are pixels of the upright photograph, the centre of the top-left pixel being (0, 0); pts files count
-    from 1, as 300-W does. A photograph that cannot be used gets a line with its reason code and never stops the others.
+    jsonl (also: --json) writes one line for each face to stdout; pts writes NAME-N.pts, the 300-W format, for face N of
+    each photograph (from 0, the largest) to the folder of --output; --overlay writes NAME.overlay.png. Coordinates are
+    pixels of the upright photograph, the centre of the top-left pixel being (0, 0); pts files count from 1, as 300-W
+    does. A photograph that cannot be used gets a line with its reason code and never stops the others.
     """
     if form == "pts" and output is None:
         raise click.UsageError("--format pts needs -o/--output DIR")
     from facerec.landmarks.errors import UnusablePhotoError
     from facerec.landmarks.finder import FaceFinder, FinderSettings
-    from facerec.landmarks.image import find_photos, read_image, write_image
+    from facerec.landmarks.image import find_photos, photo_names, read_image, write_image
     from facerec.landmarks.landmarker import LandmarkerSettings
 
     where = resolve_device(device)
@@ -83,7 +77,7 @@ def command(
     for folder in (output, overlay):
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-    names = _distinct_names(files)
+    names = photo_names(files)
     skipped = 0
     for file in files:
         try:
@@ -96,16 +90,15 @@ def command(
             if form == "jsonl":
                 _write_line({"file": str(file), "reason": error.reason, "detail": error.detail})
             else:
-                note(f"{file}: {error}")
+                note(f"{file}: {error.reason}: {error.detail}")
             continue
         for number, face in enumerate(faces):
             if form == "jsonl":
                 _write_line({"file": str(file)} | face_as_json(face, number, model))
             elif output is not None:
-                suffix = "" if number == 0 else f"_{number}"
-                (output / f"{names[file]}{suffix}.pts").write_text(pts_text(face), encoding="ascii")
+                (output / f"{names[file]}-{number}.pts").write_text(pts_text(face), encoding="ascii")
         if overlay is not None:
-            write_image(overlay / f"{names[file]}.png", overlaid(faces))
+            write_image(overlay / f"{names[file]}.overlay.png", overlaid(faces))
     note(f"{len(files) - skipped} of {len(files)} photographs with a face", quiet)
     return EXIT_SKIPPED if strict and skipped else 0
 
@@ -157,25 +150,6 @@ def overlaid(faces: list[Face]) -> Any:
             else:
                 cv2.circle(picture, center, radius, (255, 40, 40), 1, cv2.LINE_AA)
     return picture
-
-
-def _distinct_names(files: list[Path]) -> dict[Path, str]:
-    """A file name for each photograph's results: its own, with a number where another photograph has the same."""
-    taken: set[str] = set()
-    names: dict[Path, str] = {}
-    for file in files:
-        name = next(n for n in _candidates(file.stem) if n.casefold() not in taken)
-        taken.add(name.casefold())
-        names[file] = name
-    return names
-
-
-def _candidates(stem: str) -> Iterator[str]:
-    yield stem
-    number = 2
-    while True:
-        yield f"{stem}-{number}"
-        number += 1
 
 
 def _write_line(value: dict[str, Any]) -> None:

@@ -1,21 +1,25 @@
-"""What the commands share: options, the choice of the device, and text that is safe to print."""
+"""What the commands share: options, and text that is safe to print."""
 
 from __future__ import annotations
 
+import functools
 import json
-import os
 import sys
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
-from facerec.landmarks.errors import DeviceError, InvalidInputError
+from facerec.landmarks.models import LANDMARK_MODELS
 
-Device = Literal["cpu", "cuda"]
 F = TypeVar("F", bound=Callable[..., Any])
+
+_DETECTORS = (
+    "facerec, yunet:PATH.onnx, scrfd:PATH.onnx, boxes:FILE.csv (columns file,x0,y0,x1,y1) or whole (every picture is "
+    "one face)."
+)
 
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 # Cc control, Cf format (direction overrides), Cs lone surrogate (a name that is not UTF-8), Zl and Zp line separators.
@@ -35,14 +39,71 @@ def device_option(function: F) -> F:
     )(function)
 
 
-def descriptor_option(default: str) -> Callable[[F], F]:
-    """Add `--descriptor NAME` (argument `descriptor`, None when not given); `default` says what is taken then."""
-    return click.option(
-        "--descriptor",
-        metavar="NAME",
-        help="resnet, dfd, dfd-65536, dlib or onnx:PATH; photo: or frontal: before a network's name shows it only "
-        f"that.  [default: {default}]",
-    )
+def recognizer_options(
+    landmarks: str = LANDMARK_MODELS[0], detector: str = "facerec", descriptor: str | None = "resnet"
+) -> Callable[[F], F]:
+    """Add `--landmarks`, `--descriptor`, `--detector`, `--min-face` and `--device` (argument `models`).
+
+    The command gets them as one `facerec.recognition.recognizer.RecognizerSettings`, in which what was not given is
+    None.
+
+    Args:
+        landmarks, detector, descriptor: what the help says is taken when the option is not given; None for the
+            descriptor: the command makes no signature and has no such option.
+    """
+
+    def add(function: F) -> F:
+        @functools.wraps(function)
+        def command(*args: Any, min_face: float, descriptor: str | None = None, **others: Any) -> Any:
+            from facerec.recognition.recognizer import RecognizerSettings  # late: a second or more
+
+            names = {name: others.pop(name) for name in ("landmarks", "detector", "device")}
+            settings = RecognizerSettings(**names, descriptor=descriptor, smallest=min_face)
+            return function(*args, models=settings, **others)
+
+        options = [
+            click.option(
+                "--landmarks",
+                type=click.Choice(LANDMARK_MODELS),
+                help=f"Landmark model.  [default: {landmarks}]",
+            ),
+            click.option(
+                "--detector",
+                metavar="NAME",
+                help=f"{_DETECTORS}  [default: {detector}]",
+            ),
+            min_face_option,
+            device_option,
+        ]
+        if descriptor is not None:
+            shown = (
+                "resnet, dfd, dfd-65536, dlib or onnx:PATH; photo: or frontal: before a network's name shows it only "
+                f"that.  [default: {descriptor}]"
+            )
+            options.insert(1, click.option("--descriptor", metavar="NAME", help=shown))
+        wrapped: Any = command
+        for option in reversed(options):
+            wrapped = option(wrapped)
+        return cast(F, wrapped)
+
+    return add
+
+
+def format_options(*formats: str) -> Callable[[F], F]:
+    """Add `--format` (argument `form`), one of `formats`, the first by default, and `--json`, short for jsonl."""
+
+    def add(function: F) -> F:
+        @functools.wraps(function)
+        def command(*args: Any, form: str | None, as_json: bool, **others: Any) -> Any:
+            if as_json and form not in (None, "jsonl"):
+                raise click.UsageError(f"expected --json or --format {form}, not both")
+            return function(*args, form="jsonl" if as_json else form or formats[0], **others)
+
+        form = click.option("--format", "form", type=click.Choice(formats), help=f"[default: {formats[0]}]")
+        as_json = click.option("--json", "as_json", is_flag=True, help="Short for --format jsonl.")
+        return cast(F, form(as_json(command)))
+
+    return add
 
 
 class GalleryAddress(click.Path):
@@ -73,8 +134,7 @@ def detector_option(function: F) -> F:
         metavar="NAME",
         default="facerec",
         show_default=True,
-        help="facerec, yunet:PATH.onnx, scrfd:PATH.onnx, boxes:FILE.csv (columns file,x0,y0,x1,y1) or whole (every "
-        "picture is one face).",
+        help=_DETECTORS,
     )(function)
 
 
@@ -119,53 +179,6 @@ def quiet_option(function: F) -> F:
 def json_option(function: F) -> F:
     """Add `--json` (argument `as_json`): machine-readable output on stdout."""
     return click.option("--json", "as_json", is_flag=True, help="Write JSON to stdout.")(function)
-
-
-def resolve_device(requested: str) -> Device:
-    """The device the networks run on: "cpu" or "cuda".
-
-    Args:
-        requested: "auto" (the GPU when torch can use one), "cpu" or "cuda".
-
-    Raises:
-        DeviceError: "cuda" was asked for and cannot be used; says why.
-    """
-    if requested == "cpu":
-        return "cpu"
-    if requested not in ("auto", "cuda"):
-        raise InvalidInputError(f"expected the device 'auto', 'cpu' or 'cuda'; got {requested!r}")
-    import torch  # late: half a second or more
-
-    if torch.cuda.is_available():
-        return "cuda"
-    if requested == "auto":
-        return "cpu"
-    built = torch.version.cuda
-    why = "torch finds no usable GPU" if built else "this torch was built without CUDA"
-    raise DeviceError(f"expected a CUDA device for --device cuda; {why} (torch {torch.__version__}). Use --device cpu")
-
-
-def share_cores(workers: int | None, device: str, photos: int) -> int:
-    """How many photographs to work on at a time, each with its share of the cores for its networks.
-
-    The networks are small: two photographs on a core each are done sooner than one after the other on two.
-
-    Args:
-        workers: as asked for, or None.
-        device: where the networks run.
-        photos: how many there are.
-    """
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    # The fit's linear algebra is many small systems. A pool of its own for them, spinning beside torch's, doubles the
-    # time of everything else. Called before the search's library comes in, which keeps its threads.
-    threadpool_limits(1, user_api="blas")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    chosen = workers or (1 if device == "cuda" else max(1, min(cores, photos)))
-    # Never more threads than OMP_NUM_THREADS allows.
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), cores // chosen)))
-    return chosen
 
 
 def printable(text: str) -> str:

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from facerec.cli.options import (
-    device_option,
-    gallery_option,
-    note,
-    printable,
-    quiet_option,
-    resolve_device,
-    share_cores,
-    workers_option,
-)
-from facerec.landmarks.models import LANDMARK_MODELS
+from facerec.cli.options import gallery_option, note, printable, quiet_option, recognizer_options, workers_option
+from facerec.landmarks.device import resolve_device, share_cores
+
+if TYPE_CHECKING:
+    from facerec.recognition.recognizer import RecognizerSettings
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TOKEN_VARIABLE = "FACEREC_TOKEN"
@@ -33,10 +28,7 @@ TOKEN_VARIABLE = "FACEREC_TOKEN"
 @click.option("--queue", type=click.IntRange(min=0), default=16, show_default=True, help="Requests that may wait.")
 @click.option("--per-minute", type=click.IntRange(min=1), default=600, show_default=True, help="Requests of a client.")
 @click.option("--max-megabytes", type=click.IntRange(min=1), default=20, show_default=True, help="Of a request.")
-@click.option(
-    "--landmarks", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark model."
-)
-@device_option
+@recognizer_options("the gallery's", "the gallery's", "the gallery's")
 @quiet_option
 def command(
     gallery_path: Path | str,
@@ -46,8 +38,7 @@ def command(
     queue: int,
     per_minute: int,
     max_megabytes: int,
-    landmarks: str,
-    device: str,
+    models: RecognizerSettings,
     quiet: bool,
 ) -> None:
     """Answer over HTTP: identify, verify, landmarks, frontalize, enroll, and the gallery's people.
@@ -68,15 +59,14 @@ def command(
         from facerec.cli.api import ServeSettings, Service, create_app
     except ImportError as error:
         raise InvalidInputError(f"expected FastAPI for facerec serve; install facerec[serve] ({error})") from error
-    with open_gallery(gallery_path) as gallery:  # a wrong path is answered before the models are loaded
-        contract = gallery.contract_json
-    from facerec.recognition.recognizer import Recognizer, gallery_descriptor
+    from facerec.recognition.recognizer import load_recognizer
 
-    where = resolve_device(device)
-    recognizer = Recognizer.load(landmarks=landmarks, descriptor=gallery_descriptor(contract), device=where)
+    with open_gallery(gallery_path) as gallery:  # a wrong path is answered before the models are loaded
+        recognizer = load_recognizer(models, gallery.contract_json)
+    where = resolve_device(models.device)
     workers = share_cores(workers, where, queue + 1)
     settings = ServeSettings(workers, queue, per_minute, max_megabytes << 20)
-    app = create_app(Service(recognizer, gallery_path, device), settings, token, local=host in LOOPBACK)
+    app = create_app(Service(recognizer, gallery_path, models.device), settings, token, local=host in LOOPBACK)
     config = uvicorn.Config(app, host=host, port=port, log_level="warning", access_log=False, log_config=None)
     with config.bind_socket() as socket:
         shown = f"[{host}]" if ":" in host else host

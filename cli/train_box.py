@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from facerec.cli.options import device_option, note, resolve_device
+from facerec.cli.options import device_option, note
+from facerec.landmarks.device import resolve_device
 
 
 @click.command("box")

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from facerec.cli.options import device_option, note, quiet_option, resolve_device
+from facerec.cli.options import device_option, note, quiet_option
 from facerec.cli.train_godp import PackChoice
+from facerec.landmarks.device import resolve_device
 
 if TYPE_CHECKING:
     from facerec.landmarks.dssd import Detectors

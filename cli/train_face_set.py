@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from facerec.cli.options import device_option, resolve_device
+from facerec.cli.options import device_option
 
 
 @click.command("face-set")
@@ -47,6 +47,7 @@ def command(
     back. A set of 12,000 crops takes about 35 MB.
     """
     from facerec.cli.options import note
+    from facerec.landmarks.device import resolve_device
     from facerec.recognition.training.crop_fits import fit_in_processes, fits_path
     from facerec.recognition.training.crop_set import encode_crops, training_pictures
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from facerec.cli.options import device_option, note, quiet_option, resolve_device
+from facerec.cli.options import device_option, note, quiet_option
+from facerec.landmarks.device import resolve_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable

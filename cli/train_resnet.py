@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from facerec.cli.options import device_option, note, resolve_device
+from facerec.cli.options import device_option, note
+from facerec.landmarks.device import resolve_device
 
 if TYPE_CHECKING:
     from facerec.recognition.resnet import FaceResNet

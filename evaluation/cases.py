@@ -20,7 +20,7 @@ from facerec.evaluation.fits import fit_picture, open_picture
 from facerec.evaluation.landmark_errors import LandmarkResult
 from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
 from facerec.evaluation.protocols.recognition import Picture
-from facerec.evaluation.signatures import Describer
+from facerec.evaluation.signatures import StagedDescriber
 from facerec.landmarks.errors import FacerecError, UnusablePhotoError
 from facerec.landmarks.image import read_image
 from facerec.landmarks.types import Box, Image
@@ -58,7 +58,7 @@ class CasePicture:
 def recognition_cases(
     worst: Sequence[Mapping[str, Any]],
     pictures: Mapping[str, Picture],
-    recognizer: Describer,
+    recognizer: StagedDescriber,
     model: FaceModel | None,
 ) -> list[list[CasePicture]]:
     """Thumbnails for report.json's "worst" of a recognition report: probe, landmarks, frontal view, mask, mate, rival.
@@ -107,7 +107,7 @@ def landmark_cases(
 
 
 def _stages(
-    picture: Picture, recognizer: Describer, model: FaceModel | None, label: str = "photograph"
+    picture: Picture, recognizer: StagedDescriber, model: FaceModel | None, label: str = "photograph"
 ) -> list[CasePicture]:
     try:
         image = open_picture(picture)

@@ -80,7 +80,7 @@ class FitOutcome:
         assert self.landmarks is not None
         assert self.fitted is not None
         shared = {name: value for name, value in self.timings_ms.items() if name != "read"}
-        return FaceFit(Face(image, self.box, self.landmarks), self.fitted, shared)
+        return FaceFit(Face(image, self.box, self.landmarks), self.fitted, timings_ms=shared)
 
 
 class FitCache:

@@ -27,6 +27,7 @@ from facerec.evaluation.store import UNREADABLE, ResultStore
 from facerec.landmarks.errors import REASON_CODES, ContractError, ReasonCode, UnusablePhotoError
 from facerec.landmarks.image import photo_digest
 from facerec.landmarks.types import Image
+from facerec.recognition.description import Describer
 from facerec.recognition.recognizer import DescribedFace, FaceFit, LiftedFace, UndescribedFace
 from facerec.recognition.signature import Signature
 
@@ -37,30 +38,12 @@ if TYPE_CHECKING:
 _KIND = "signatures:2"
 
 
-class ContractLike(Protocol):
-    """What is needed of a recognizer's contract."""
-
-    @property
-    def digest(self) -> str:
-        """Digest of everything that shapes a signature."""
-        ...
-
-
-class Describer(Protocol):
-    """What is needed of `facerec.recognition.recognizer.Recognizer`: the path from a photograph, whole and in parts."""
-
-    @property
-    def contract(self) -> ContractLike:
-        """What shapes the signatures."""
-        ...
+class StagedDescriber(Describer, Protocol):
+    """A `Describer` whose path from a photograph can be walked in parts."""
 
     @property
     def stages(self) -> str:
         """Digest of what shapes a fit: equal for recognizers that differ only in their descriptor."""
-        ...
-
-    def describe(self, image: Image) -> Sequence[DescribedFace | UndescribedFace]:
-        """One item a face found in the picture, the largest first; none when no face was found."""
         ...
 
     def fit(self, image: Image) -> Sequence[FaceFit | UndescribedFace]:
@@ -171,7 +154,7 @@ class SignatureCache:
 
 def describe_pictures(
     pictures: Sequence[Picture],
-    recognizer: Describer,
+    recognizer: StagedDescriber,
     cache: Path | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> SignatureRun:
@@ -217,7 +200,7 @@ DescribeTasks = Callable[[Iterable[PictureTask]], Iterable[PictureAnswer]]
 
 def describe_systems(
     pictures: Sequence[Picture],
-    systems: Mapping[str, Describer],
+    systems: Mapping[str, StagedDescriber],
     cache: Path | None = None,
     advance: Callable[[int], None] | None = None,
     describe_tasks: DescribeTasks | None = None,
@@ -284,7 +267,7 @@ def describe_systems(
     return {name: SignatureRun(tuple(one[name] for one in found), tuple(digests), computed[name]) for name in systems}
 
 
-def describe_picture(systems: Mapping[str, Describer], task: PictureTask) -> PictureAnswer:
+def describe_picture(systems: Mapping[str, StagedDescriber], task: PictureTask) -> PictureAnswer:
     """The results of one task, by the recognizers of `systems`."""
     shared = _SharedStages(task)
     results: dict[str, PictureResult] = {}
@@ -299,7 +282,7 @@ def describe_picture(systems: Mapping[str, Describer], task: PictureTask) -> Pic
 
 
 @contextmanager
-def describe_in_threads(systems: Mapping[str, Describer], workers: int) -> Iterator[DescribeTasks]:
+def describe_in_threads(systems: Mapping[str, StagedDescriber], workers: int) -> Iterator[DescribeTasks]:
     """Describe `workers` pictures at a time here; the answers do not depend on how many."""
     with ThreadPoolExecutor(workers, thread_name_prefix="facerec") as pool:
 
@@ -319,7 +302,7 @@ def describe_in_threads(systems: Mapping[str, Describer], workers: int) -> Itera
             raise
 
 
-def describe_on(workers: RayWorkers[Mapping[str, Describer]]) -> DescribeTasks:
+def describe_on(workers: RayWorkers[Mapping[str, StagedDescriber]]) -> DescribeTasks:
     """Describe by Ray actors whose models are recognizers by the systems' names."""
     from facerec.recognition.ray_workers import photo_bytes
 
@@ -329,7 +312,7 @@ def describe_on(workers: RayWorkers[Mapping[str, Describer]]) -> DescribeTasks:
     return describe_tasks
 
 
-def systems_contract(systems: Mapping[str, Describer]) -> str:
+def systems_contract(systems: Mapping[str, StagedDescriber]) -> str:
     """Digest of the contracts of all systems together, by which Ray's workers are checked."""
     return hashlib.sha256("".join(f"{name}={systems[name].contract.digest};" for name in systems).encode()).hexdigest()
 
@@ -343,7 +326,7 @@ class _SharedStages:
         self._lifted: dict[str, LiftedFace | UndescribedFace] = {}
         self.new_fits: dict[str, FitOutcome] = {}
 
-    def describe(self, recognizer: Describer) -> PictureResult:
+    def describe(self, recognizer: StagedDescriber) -> PictureResult:
         """The picture's result under one system."""
         stages = recognizer.stages
         try:
@@ -385,7 +368,7 @@ class _SharedStages:
             timings_ms=timings,
         )
 
-    def _outcome(self, recognizer: Describer) -> FitOutcome:
+    def _outcome(self, recognizer: StagedDescriber) -> FitOutcome:
         stages = recognizer.stages
         known = self._task.fits.get(stages) or self.new_fits.get(stages)
         if known is None:

@@ -179,33 +179,26 @@ def fit_faces(
         For each face its fit, or the error `fit_face` would raise.
     """
     return [
-        found if isinstance(found, UnusablePhotoError) else found.fitted(model)
+        found if isinstance(found, UnusablePhotoError) else found.without_surface()
         for found in fit_surfaces(landmarks, model, settings)
     ]
 
 
-@dataclass(frozen=True, eq=False)
-class FittedSurface:
+@dataclass(frozen=True, eq=False, repr=False)
+class FittedSurface(FittedFace):
     """A stable fit with its surface and what the camera sees of it: what lifting goes on with.
 
     Attributes:
-        shape, expression, camera, residual, points: as in `FittedFace`.
         geometry: (G, G, 3) mm.
         view: what the camera sees of it.
     """
 
-    shape: Floats
-    expression: Floats
-    camera: Camera
-    residual: float
-    points: Floats
     geometry: Floats
     view: SurfaceView
 
-    def fitted(self, model: FaceModel) -> FittedFace:
-        """The fit without its surface."""
-        visible = self.view.landmarks(model, VisibilitySettings())
-        return FittedFace(self.shape, self.expression, self.camera, self.residual, self.points, visible)
+    def without_surface(self) -> FittedFace:
+        """The fit alone, which is small: what is kept of a face."""
+        return FittedFace(self.shape, self.expression, self.camera, self.residual, self.points, self.visible)
 
 
 def fit_surfaces(
@@ -244,8 +237,9 @@ def _judged(
         return error
     geometry = model.geometry(fit.shape[row], fit.expression[row])
     view = SurfaceView.of(model, geometry, camera, VisibilitySettings())
+    visible = view.landmarks(model, VisibilitySettings())
     return FittedSurface(
-        fit.shape[row], fit.expression[row], camera, float(fit.residual[row]), fit.points[row], geometry, view
+        fit.shape[row], fit.expression[row], camera, float(fit.residual[row]), fit.points[row], visible, geometry, view
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.frontalize.face_model import FaceModel
+from facerec.frontalize.fit import FittedSurface
 from facerec.frontalize.light import estimate_light, shading
 from facerec.frontalize.types import Camera, FaceTexture, FittedFace
 from facerec.frontalize.visibility import VisibilitySettings, node_visibility, surface_normals
@@ -49,6 +50,12 @@ def _shrunk(image: Image, texels_per_pixel: float) -> tuple[Image, float, float]
     small = np.asarray(cv2.resize(image, (across, down), interpolation=cv2.INTER_AREA), dtype=np.uint8)
     # Rounded to whole pixels, the two scales differ a little.
     return small, across / width, down / height
+
+
+def lift_surface(image: Image, surface: FittedSurface, size: int = TEXTURE_SIZE) -> FaceTexture:
+    """`lift_texture` of a face whose surface and view are at hand: the z-buffer is the slow part of both."""
+    visible = surface.view.nodes(VisibilitySettings())
+    return lift_geometry(image, surface.geometry, surface.camera, visible, size)
 
 
 def lift_geometry(

@@ -35,6 +35,10 @@ class Camera:
         if not (np.isfinite(self.rotation).all() and np.isfinite(self.translation).all() and self.scale > 0):
             raise InvalidInputError("expected a finite camera with a positive scale")
 
+    def __repr__(self) -> str:
+        yaw, pitch, roll = self.angles
+        return f"Camera(yaw {yaw:+.1f}, pitch {pitch:+.1f}, roll {roll:+.1f} degrees, {self.scale:.3g} px/mm)"
+
     def project(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """Project (..., 3) points, mm, to (..., 3): x, y in px and depth in px (larger is farther)."""
         turned = points @ self.rotation.T * self.scale
@@ -104,6 +108,12 @@ class FittedFace:
     points: NDArray[np.float64]
     visible: NDArray[np.bool_]
 
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({len(self.shape)} shape and {len(self.expression)} expression coefficients, "
+            f"{self.camera!r}, residual {self.residual:.2f} px)"
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class FaceTexture:
@@ -128,3 +138,18 @@ class FaceTexture:
                 f"expected pixels (T, T, 3) uint8 and visible (T, T); got {self.pixels.shape} {self.pixels.dtype}, "
                 f"{self.visible.shape}"
             )
+
+    @property
+    def visible_share(self) -> float:
+        """Share of the texels that the camera saw at all, in [0, 1]."""
+        return float((self.visible > 0).mean())
+
+    @property
+    def mask(self) -> NDArray[np.uint8]:
+        """(T, T, 3) uint8 RGB, `visible` as a grey picture: black where nothing was seen."""
+        grey = np.rint(255 * np.clip(self.visible, 0, 1)).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+
+    def __repr__(self) -> str:
+        side = len(self.visible)
+        return f"FaceTexture({side} x {side} texels, {self.visible_share:.0%} seen)"

@@ -27,9 +27,16 @@ class DeviceError(FacerecError):
 
 
 class UnusablePhotoError(FacerecError):
-    """A photograph that cannot be used, with a stable reason code. A batch goes on past it."""
+    """A photograph, or a face of it, that cannot be used, with a stable reason code. A batch goes on past it.
 
-    def __init__(self, reason: ReasonCode, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
+    Attributes:
+        reason: the code.
+        detail: one sentence for a person, without the code.
+        file: the photograph, where it is known; empty otherwise. The message begins with it.
+    """
+
+    def __init__(self, reason: ReasonCode, detail: str, file: str = "") -> None:
+        super().__init__(f"{file}: {reason}: {detail}" if file else f"{reason}: {detail}")
         self.reason: ReasonCode = reason
         self.detail = detail
+        self.file = file

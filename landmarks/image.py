@@ -13,6 +13,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
+from itertools import chain, count
 from pathlib import Path
 
 import cv2
@@ -21,7 +22,7 @@ from PIL import Image as PilImage
 from PIL import UnidentifiedImageError
 
 from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError
-from facerec.landmarks.types import Image, check_image
+from facerec.landmarks.types import Image, check_image, describe_value
 
 MAX_PIXELS = 100_000_000
 """Largest picture that is decoded, pixels: past every medium-format back of note, and 300 MB once it is RGB."""
@@ -59,6 +60,19 @@ _UPRIGHT = {
 _header_lock = threading.Lock()
 
 
+Photo = Path | str | bytes | Image
+"""A photograph as it comes: its file, the bytes of its file, or its pixels, (H, W, 3) uint8 RGB."""
+
+
+def as_image(photo: Photo) -> Image:
+    """The pixels of a photograph: `read_image` of a file or its bytes; an array is checked and returned as it is.
+
+    Raises:
+        UnusablePhotoError: as `read_image`. InvalidInputError: an array of another shape or type, or no photograph.
+    """
+    return check_image(photo) if isinstance(photo, np.ndarray) else read_image(photo)
+
+
 def read_image(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> Image:
     """Decode a photograph to (H, W, 3) uint8 RGB, upright.
 
@@ -71,8 +85,22 @@ def read_image(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> Imag
             bombs (`2 * PIL.Image.MAX_IMAGE_PIXELS`) holds as well.
 
     Raises:
-        UnusablePhotoError: "unreadable" (missing, empty, damaged, not a known format) or "too_large".
+        UnusablePhotoError: "unreadable" (missing, empty, damaged, not a known format) or "too_large"; names the file.
+        InvalidInputError: neither a path nor bytes.
     """
+    if not isinstance(source, Path | str | bytes):
+        raise InvalidInputError(
+            f"expected a photograph: its path (str or Path) or the bytes of its file; got {describe_value(source)}"
+        )
+    try:
+        return _decode(source, max_pixels)
+    except UnusablePhotoError as error:
+        if isinstance(source, bytes):
+            raise
+        raise UnusablePhotoError(error.reason, error.detail, str(source)) from error.__cause__
+
+
+def _decode(source: Path | str | bytes, max_pixels: int) -> Image:
     data = source if isinstance(source, bytes) else _read_bytes(Path(source))
     if not data:
         raise UnusablePhotoError("unreadable", "the file is empty")
@@ -113,7 +141,7 @@ def photo_digest(path: Path | str) -> str:
         with Path(path).open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise UnusablePhotoError("unreadable", _said(error)) from None
+        raise UnusablePhotoError("unreadable", _said(error), str(path)) from None
 
 
 def find_photos(paths: Iterable[Path | str]) -> list[Path]:
@@ -136,6 +164,23 @@ def find_photos(paths: Iterable[Path | str]) -> list[Path]:
         for file in files:
             found.setdefault(os.path.abspath(file), file)
     return sorted(found.values(), key=lambda file: file.parts)
+
+
+def photo_names(files: Iterable[Path]) -> dict[Path, str]:
+    """A name for the results of each photograph: its own without the ending; the second of that name gets "~2".
+
+    One rule for every command: a file that belongs to a face of a photograph is NAME-N.KIND, N counting its faces from
+    0, the largest; one that belongs to the whole photograph is NAME.KIND.
+
+    Names that differ in case alone count as the same: some file systems take them for one.
+    """
+    taken: set[str] = set()
+    names: dict[Path, str] = {}
+    for file in files:
+        own = chain([file.stem], (f"{file.stem}~{number}" for number in count(2)))
+        names[file] = next(name for name in own if name.casefold() not in taken)
+        taken.add(names[file].casefold())
+    return names
 
 
 def write_image(path: Path | str, image: Image) -> None:
@@ -255,8 +300,11 @@ __all__ = [
     "MAX_BYTES",
     "MAX_PIXELS",
     "PHOTO_EXTENSIONS",
+    "Photo",
+    "as_image",
     "find_photos",
     "photo_digest",
+    "photo_names",
     "read_image",
     "write_image",
 ]

@@ -19,9 +19,19 @@ Image = NDArray[np.uint8]
 
 def check_image(image: Image) -> Image:
     """Return `image` when it is (H, W, 3) uint8 and not empty; raise `InvalidInputError` otherwise."""
+    if not isinstance(image, np.ndarray):
+        raise InvalidInputError(
+            f"expected an image, an array of shape (H, W, 3), uint8, RGB; got {describe_value(image)}"
+        )
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise InvalidInputError(f"expected an image of shape (H, W, 3), uint8, RGB; got {image.shape}, {image.dtype}")
     return image
+
+
+def describe_value(value: object) -> str:
+    """The type and the value, short enough for a message."""
+    text = f"{type(value).__name__} {value!r}"
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +55,9 @@ class Box:
             raise InvalidInputError(f"expected a finite box with x0 < x1 and y0 < y1; got {values}")
         if not 0.0 <= self.score <= 1.0:
             raise InvalidInputError(f"expected a box score in [0, 1]; got {self.score}")
+
+    def __repr__(self) -> str:
+        return f"Box({self.x0:.1f}, {self.y0:.1f}, {self.x1:.1f}, {self.y1:.1f}, score={self.score:.2f})"
 
     @property
     def width(self) -> float:
@@ -105,6 +118,11 @@ class Landmarks:
         if not np.isfinite(self.points).all():
             raise InvalidInputError("expected finite landmark points; got NaN or infinity")
 
+    def __repr__(self) -> str:
+        n = len(self.points)
+        sure = f", mean confidence {float(self.confidence.mean()):.2f}" if n else ""
+        return f"Landmarks({n} of {self.markup}, {int(self.visible.sum())} visible{sure})"
+
 
 @dataclass(frozen=True, eq=False)
 class Face:
@@ -123,3 +141,7 @@ class Face:
     box: Box
     landmarks: Landmarks
     turned: int = 0
+
+    def __repr__(self) -> str:
+        height, width = self.image.shape[:2]
+        return f"Face({width} x {height} px, {self.box!r}, {self.landmarks!r})"

@@ -24,9 +24,9 @@ def contact_row(face: DescribedFace, model: FaceModel, tile: int = TILE) -> Imag
     photo = face.face.image
     overlay = draw_overlay(photo, face.fitted, face.face.landmarks, model)
     chart = cv2.resize(face.texture.pixels, (tile, tile), interpolation=cv2.INTER_AREA)
-    mask = cv2.resize(np.rint(face.texture.visible * 255).astype(np.uint8), (tile, tile), interpolation=cv2.INTER_AREA)
+    mask = cv2.resize(face.texture.mask, (tile, tile), interpolation=cv2.INTER_AREA)
     view = frontal_view(face.texture, face.fitted, model, tile)
-    return np.hstack([cut(photo, roi, tile), cut(overlay, roi, tile), chart, np.repeat(mask[..., None], 3, 2), view])
+    return np.hstack([cut(photo, roi, tile), cut(overlay, roi, tile), chart, mask, view])
 
 
 def join_rows(rows: Sequence[Image], columns: int | None = None) -> Image:

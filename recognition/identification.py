@@ -6,23 +6,32 @@ gallery saw too little of the same face nothing is said. A person appears at mos
 
 from __future__ import annotations
 
-import os
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
+import numpy as np
+
+from facerec.landmarks.device import cores_shared, photos_at_once, resolve_device
 from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError, UnusablePhotoError
-from facerec.landmarks.image import read_image
-from facerec.landmarks.types import Box, Image
+from facerec.landmarks.image import Photo, as_image, find_photos
+from facerec.landmarks.types import Box, check_image, describe_value
 from facerec.recognition.decision import decide_together
-from facerec.recognition.description import Describer, visible_share
-from facerec.recognition.recognizer import DescribedFace, UndescribedFace
-from facerec.recognition.search import Search, SearchSettings
+from facerec.recognition.description import Describer
+from facerec.recognition.impostors import impostor_scores
+from facerec.recognition.recognizer import DescribedFace, RecognizerSettings, UndescribedFace, load_recognizer
+from facerec.recognition.search import Search, SearchMethod, SearchSettings
 from facerec.recognition.signature import Decision, Match, Signature
-from facerec.recognition.threshold import Threshold
+from facerec.recognition.store.galleries import open_gallery, search_of
+from facerec.recognition.store.protocol import GalleryStore
+from facerec.recognition.threshold import Threshold, ThresholdSettings, choose_threshold, given_threshold
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,7 @@ class IdentificationSettings:
 
     Attributes:
         candidates: people listed for each face; five fit on a screen and are the usual rank list.
-        workers: photographs described at a time. The commands take one a core (`facerec.cli.options.share_cores`).
+        workers: photographs described at a time. The commands take one a core (`facerec.landmarks.device.share_cores`).
         batch: photographs searched together: one pass over a large gallery serves all their faces.
     """
 
@@ -83,6 +92,12 @@ class ProbeFace:
     described: DescribedFace | None = None
     turned: int = 0
 
+    def __repr__(self) -> str:
+        face = "" if self.face is None else f", face {self.face}"
+        why = self.person or (self.reason if self.decision == "none" else "")
+        best = f", best {self.candidates[0].person!r} {self.candidates[0].score:.2f}" if self.candidates else ""
+        return f"ProbeFace({self.file.name!r}{face}, {self.decision}{f' {why!r}' if why else ''}{best})"
+
     def as_json(self, versions: Mapping[str, str]) -> dict[str, Any]:
         """JSON-ready values: one line of `facerec identify --format jsonl`."""
         return {
@@ -112,6 +127,13 @@ class ProbeFace:
         }
 
 
+def gallery_address(gallery: Path | str) -> Path | str:
+    """`gallery` when it can name one; raises `InvalidInputError` otherwise."""
+    if not isinstance(gallery, Path | str):
+        raise InvalidInputError(f"expected a gallery's file (str or Path) or milvus:URI; got {describe_value(gallery)}")
+    return gallery
+
+
 def box_json(box: Box) -> dict[str, float]:
     """A box as JSON-ready values, px."""
     return {name: round(getattr(box, name), 2) for name in ("x0", "y0", "x1", "y1")} | {"score": round(box.score, 4)}
@@ -126,7 +148,10 @@ _Described = list[DescribedFace | UndescribedFace] | UnusablePhotoError | Except
 
 
 class Identifier:
-    """Identifies photographs against one gallery. Keeps no state between photographs; threads may share it."""
+    """Identifies photographs against one gallery. Keeps no state between photographs; threads may share it.
+
+    Made by `open`, or of its parts. One that was opened is a context manager, and closes its gallery when it goes.
+    """
 
     def __init__(
         self,
@@ -158,20 +183,100 @@ class Identifier:
         self._threshold = threshold
         self._settings = settings or IdentificationSettings()
         self._search_settings = search_settings or search.settings
+        self._gallery: GalleryStore | None = None
+        self._close: Callable[[], object] = lambda: None
+
+    @classmethod
+    def open(
+        cls,
+        gallery: Path | str,
+        models: RecognizerSettings | Describer | None = None,
+        *,
+        far: float | None = None,
+        threshold: float | None = None,
+        search: SearchMethod = "exact",
+        candidates: int = IdentificationSettings.candidates,
+        workers: int | None = None,
+    ) -> Identifier:
+        """Everything to identify with: a gallery, the models that made it, and a threshold.
+
+        Args:
+            gallery: a file, or milvus:URI.
+            models: which to load, or a loaded recognizer; None: those that the gallery's contract names.
+            far: false accept rate of the threshold; None: that of `ThresholdSettings`.
+            threshold: a threshold of one's own, a cosine, in place of one at `far`.
+            search: how the gallery is searched, see `galleries.search_of`.
+            candidates: people listed for each face.
+            workers: photographs described at a time; None: one per core, on a GPU one.
+
+        Raises:
+            InvalidInputError: no such gallery or model, or `far` and `threshold` together. ContractError: the gallery
+                was made with other models. DeviceError: the device is not there.
+        """
+        if far is not None and threshold is not None:
+            raise InvalidInputError(f"expected far or threshold, not both; got {far} and {threshold}")
+        with ExitStack() as stack:
+            # Before the models are loaded: a wrong path is answered at once.
+            store = stack.enter_context(open_gallery(gallery_address(gallery)))
+            asked = models if isinstance(models, RecognizerSettings) else RecognizerSettings()
+            if models is None or isinstance(models, RecognizerSettings):
+                describer: Describer = load_recognizer(asked, store.contract_json)
+            else:
+                describer = models
+            store.check_contract(describer.contract)
+            scores = impostor_scores(store)
+            if threshold is not None:
+                chosen = given_threshold(threshold, scores)
+            else:
+                wanted = ThresholdSettings() if far is None else ThresholdSettings(far=far)
+                chosen = choose_threshold(scores, describer.contract.digest, wanted)
+            at_once = photos_at_once(workers, resolve_device(asked.device), IdentificationSettings.batch)
+            settings = IdentificationSettings(candidates, at_once)
+            identifier = cls(describer, search_of(store, search, asked.device), chosen, settings)
+            identifier._gallery = store
+            identifier._close = weakref.finalize(identifier, stack.pop_all().close)
+        return identifier
+
+    def close(self) -> None:
+        """Close the gallery, when `open` opened it."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def threshold(self) -> Threshold:
+        """What scores are compared with."""
+        return self._threshold
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """What shaped the answers: the version of facerec, the contract's digest, and the gallery's, if opened here."""
+        versions = {"facerec": version("facerec"), "contract": self._describer.contract.digest}
+        return versions if self._gallery is None else {**versions, "gallery": self._gallery.digest()}
 
     def identify(
-        self, photos: Iterable[Path], progress: Callable[[int], None] = lambda photos: None
+        self, photos: Photo | Iterable[Photo], progress: Callable[[int], None] = lambda photos: None
     ) -> Iterator[ProbeFace]:
         """The faces of `photos` in their order; a photograph without a usable face gives one with decision "none".
 
         The results do not depend on the number of workers or on which photographs are given together.
+
+        Args:
+            photos: photographs (files, bytes of files, arrays (H, W, 3) uint8 RGB) and folders of them, or one alone.
+                One without a file is called "photo N" by its place, from 0.
+            progress: called with the number of photographs done since the last call.
         """
         with ThreadPoolExecutor(self._settings.workers, thread_name_prefix="facerec") as pool:
             try:
-                remaining = iter(photos)
+                remaining = _named(photos)
                 while batch := list(islice(remaining, self._settings.batch)):
-                    described = list(pool.map(self._describe, batch))
-                    yield from self._decide(batch, described)
+                    with cores_shared(self._settings.workers):
+                        described = list(pool.map(self._describe, [photo for _, photo in batch]))
+                    yield from self._decide([file for file, _ in batch], described)
                     progress(len(batch))
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -181,13 +286,9 @@ class Identifier:
         """The faces of one photograph given as the bytes of its file; `file` is what the results call it."""
         return self._decide([file], [self._describe(photo)])
 
-    def identify_image(self, image: Image, file: Path = Path()) -> list[ProbeFace]:
-        """The faces of one decoded picture; `file` is what the results call it."""
-        return self._decide([file], [self._describer.describe(image)])
-
-    def _describe(self, source: Path | bytes) -> _Described:
+    def _describe(self, photo: Photo) -> _Described:
         try:
-            return self._describer.describe(read_image(source))
+            return self._describer.describe(as_image(photo))
         except (ContractError, DeviceError):
             raise  # these would hit every photograph
         except Exception as error:  # one photograph must not end the batch; its line says what happened
@@ -247,7 +348,7 @@ class Identifier:
             face=number,
             box=face.face.box,
             pose=face.fitted.camera.angles,
-            visible_fraction=visible_share(face),
+            visible_fraction=face.texture.visible_share,
             quality=face.quality,
             decision=decision.verdict,
             reason=decision.reason,
@@ -285,44 +386,23 @@ class Identifier:
         return self._without(file, None, None, "internal_error", f"{type(error).__name__}: {error}")
 
 
-def save_debug(probe: ProbeFace, folder: Path) -> list[Path]:
-    """Write what lies between the photograph and the decision: landmarks, texture, mask, frontal view.
-
-    Args:
-        probe: a face that was described.
-        folder: where to write; made when it is not there. File names carry the photograph's name, a digest of its
-            place (two folders may each hold a 1.jpg) and the number of the face.
-
-    Returns:
-        The files written; none for a face that was not described.
-    """
-    import hashlib
-
-    import numpy as np
-
-    from facerec.frontalize.face_model import FaceModel
-    from facerec.frontalize.render import draw_overlay, frontal_view
-    from facerec.landmarks.image import write_image
-
-    if probe.described is None:
-        return []
-    face = probe.described
-    model = FaceModel.load()
-    place = hashlib.sha256(os.fsencode(os.path.abspath(probe.file))).hexdigest()[:8]
-    mask = np.rint(255 * np.clip(face.texture.visible, 0, 1)).astype(np.uint8)
-    pictures = {
-        "landmarks": draw_overlay(face.face.image, face.fitted, face.face.landmarks, model),
-        "texture": face.texture.pixels,
-        "mask": np.repeat(mask[:, :, None], 3, axis=2),
-        "frontal": frontal_view(face.texture, face.fitted, model),
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    written: list[Path] = []
-    for name, picture in pictures.items():
-        path = folder / f"{probe.file.stem}-{place}-face{probe.face}-{name}.png"
-        write_image(path, picture)
-        written.append(path)
-    return written
+def _named(photos: Photo | Iterable[Photo]) -> Iterator[tuple[Path, Photo]]:
+    """Each photograph with the file that answers call it by; folders are walked."""
+    given: Iterable[object] = photos if isinstance(photos, Iterable) else [photos]
+    if isinstance(photos, Path | str | bytes | np.ndarray):
+        given = [photos]
+    for number, photo in enumerate(given):
+        if isinstance(photo, Path | str):
+            file = Path(photo)
+            yield from ((found, found) for found in (find_photos([file]) if file.is_dir() else [file]))
+        elif isinstance(photo, bytes | np.ndarray):
+            # An array of another shape is the caller's fault, not one unusable photograph among others.
+            yield Path(f"photo {number}"), photo if isinstance(photo, bytes) else check_image(photo)
+        else:
+            raise InvalidInputError(
+                "expected photographs: paths (str or Path), the bytes of files or arrays (H, W, 3) uint8 RGB; got "
+                f"{describe_value(photo)}"
+            )
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

@@ -5,22 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.fit import LOCATED, FittedSurface, fit_surfaces
-from facerec.frontalize.frontalize import lift_surface
-from facerec.frontalize.texture import TEXTURE_SIZE, lift_texture
+from facerec.frontalize.texture import TEXTURE_SIZE, lift_surface, lift_texture
 from facerec.frontalize.types import FaceTexture, FittedFace
 from facerec.landmarks.checkpoint import weight_record
 from facerec.landmarks.detection.detectors import DEFAULT_DETECTOR, load_detector
-from facerec.landmarks.errors import ReasonCode, UnusablePhotoError
+from facerec.landmarks.device import resolve_device
+from facerec.landmarks.errors import InvalidInputError, ReasonCode, UnusablePhotoError
+from facerec.landmarks.image import Photo, as_image
+from facerec.landmarks.models import LANDMARK_MODELS
 from facerec.landmarks.types import Box, Face, Image
 from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR, Descriptor, load_descriptor
 from facerec.recognition.signature import Signature
@@ -61,9 +64,64 @@ class Contract:
         return hashlib.sha256(self.as_json().encode()).hexdigest()[:16]
 
 
-def gallery_descriptor(contract_json: str) -> str:
-    """The descriptor that a gallery's contract (`Contract.as_json`) names; the default one when it names none."""
-    return str(json.loads(contract_json).get("descriptor", DEFAULT_DESCRIPTOR))
+@dataclass(frozen=True)
+class RecognizerSettings:
+    """Which models a recognizer is loaded with. What is None is taken from a gallery's contract, or the default.
+
+    Attributes:
+        landmarks: landmark model, see `facerec.landmarks.models.LANDMARK_MODELS`.
+        descriptor: see `facerec.recognition.descriptors.DESCRIPTORS`.
+        detector: see `facerec.landmarks.detection.detectors.DETECTORS`.
+        device: "auto" (the GPU when there is one), "cpu" or "cuda".
+        smallest: smaller faces are left out, px of the box's shorter side. It shapes no signature.
+    """
+
+    landmarks: str | None = None
+    descriptor: str | None = None
+    detector: str | None = None
+    device: str = "auto"
+    smallest: float = 0.0
+
+    def of_contract(self, contract_json: str) -> RecognizerSettings:
+        """These settings, with what they leave open as a gallery's contract (`Contract.as_json`) names it."""
+        made = json.loads(contract_json)
+        return replace(
+            self,
+            landmarks=self.landmarks or made.get("landmarks"),
+            descriptor=self.descriptor or made.get("descriptor"),
+            detector=self.detector or made.get("detector"),
+        )
+
+
+def load_recognizer(settings: RecognizerSettings | None = None, contract_json: str | None = None) -> Recognizer:
+    """The recognizer of `settings`; for a gallery, with the models that its contract names where none is asked for.
+
+    Args:
+        settings: see `RecognizerSettings`.
+        contract_json: that of the gallery (`Contract.as_json`); None: there is none yet.
+
+    Raises:
+        InvalidInputError, ContractError, DeviceError: as `Recognizer.load`. Where a gallery was made with a network
+            from a file, its contract holds the file's name alone: the message then says to give the path.
+    """
+    asked = settings or RecognizerSettings()
+    chosen = asked if contract_json is None else asked.of_contract(contract_json)
+    for kind in ("detector", "descriptor"):
+        name = getattr(chosen, kind) or ""
+        file = name.rpartition(":")[2]
+        needs_file = name == "boxes" or Path(file).suffix == ".onnx"
+        if getattr(asked, kind) is None and needs_file and not Path(file).is_file():
+            raise InvalidInputError(
+                f"expected the file of the {kind} that made the gallery, {name}; its contract holds no folder: give "
+                f"--{kind} {name.removesuffix(file) or 'boxes:'}PATH"
+            )
+    return Recognizer.load(
+        landmarks=chosen.landmarks or LANDMARK_MODELS[0],
+        descriptor=chosen.descriptor or DEFAULT_DESCRIPTOR,
+        device=resolve_device(chosen.device),
+        detector=chosen.detector or DEFAULT_DETECTOR,
+        smallest=chosen.smallest,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,54 +130,50 @@ class FaceFit:
 
     Attributes:
         face: picture, box and landmarks.
-        fitted: shape, expression and camera.
-        timings_ms: milliseconds of "find" (detector and landmarks, shared by the faces of a picture) and "fit".
-        surface: the fitted surface and what the camera sees of it, where it is at hand; `lift` computes it otherwise.
+        fitted: shape, expression and camera; a `FittedSurface` where the surface is at hand: `lift` computes it
+            otherwise.
+        timings_ms: milliseconds by stage: "find" (detector and landmarks, shared by the faces of a picture) and "fit".
     """
 
     face: Face
     fitted: FittedFace
-    timings_ms: dict[str, float] = field(default_factory=dict)
-    surface: FittedSurface | None = None
+    timings_ms: dict[str, float] = field(default_factory=dict, kw_only=True)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.face.box!r}, {self.fitted.camera!r})"
 
 
 @dataclass(frozen=True, eq=False)
-class LiftedFace:
-    """A face up to its texture: what every descriptor starts from.
+class LiftedFace(FaceFit):
+    """A face up to its texture, what every descriptor starts from: a `FaceFit` and the texture.
 
     Attributes:
-        face: picture, box and landmarks.
-        fitted: shape, expression and camera.
         texture: UV texture and visibility mask.
-        timings_ms: milliseconds of "find", "fit" and "lift".
     """
 
-    face: Face
-    fitted: FittedFace
     texture: FaceTexture
-    timings_ms: dict[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.face.box!r}, {self.fitted.camera!r}, {self.texture!r})"
 
 
 @dataclass(frozen=True, eq=False)
-class DescribedFace:
-    """A face that went the whole path.
+class DescribedFace(LiftedFace):
+    """A face that went the whole path: a `LiftedFace` and its signature.
 
     Attributes:
-        face: picture, box and landmarks.
-        fitted: shape, expression and camera.
-        texture: UV texture and visibility mask.
         signature: the masked signature.
         quality: in [0, 1], visible share of the texture times the mean landmark confidence.
-        timings_ms: milliseconds by stage: "find" (detector and landmarks, shared by the faces of a picture), "fit",
-            "lift", "describe".
     """
 
-    face: Face
-    fitted: FittedFace
-    texture: FaceTexture
     signature: Signature
     quality: float
-    timings_ms: dict[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.face.box!r}, {self.fitted.camera!r}, {self.signature!r}, "
+            f"quality {self.quality:.2f})"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +194,32 @@ class UndescribedFace:
     stage: Literal["fit", "describe"] = "fit"
     turned: int = 0
 
+    @property
+    def error(self) -> UnusablePhotoError:
+        """The same as an error, to raise where no other face will do."""
+        return UnusablePhotoError(self.reason, self.detail)
+
+    @staticmethod
+    def after(
+        error: UnusablePhotoError, box: Box, stage: Literal["fit", "describe"] = "fit", turned: int = 0
+    ) -> UndescribedFace:
+        """The face at `box`, found in a picture turned by `turned` degrees, which a stage refused with `error`."""
+        return UndescribedFace(box, error.reason, error.detail, stage, turned)
+
+
+def largest_face(faces: Sequence[DescribedFace | UndescribedFace]) -> DescribedFace:
+    """The first of `faces`, which `Recognizer.describe` gives largest first.
+
+    Raises:
+        UnusablePhotoError: there is none ("no_face"), or why it was not described. A smaller face never takes its
+            place: it may be a bystander's.
+    """
+    if not faces:
+        raise UnusablePhotoError("no_face", "no face was found")
+    if isinstance(faces[0], UndescribedFace):
+        raise faces[0].error
+    return faces[0]
+
 
 class Recognizer:
     """Face finder, face model and descriptor, loaded once; `describe` keeps no state between calls."""
@@ -158,7 +238,7 @@ class Recognizer:
 
     @staticmethod
     def load(
-        landmarks: str = "godp",
+        landmarks: str = LANDMARK_MODELS[0],
         descriptor: str = DEFAULT_DESCRIPTOR,
         device: str = "cpu",
         detector: str = DEFAULT_DETECTOR,
@@ -168,7 +248,7 @@ class Recognizer:
 
         Args:
             landmarks: name of the landmark model; descriptor: name of the descriptor, see `DESCRIPTORS`.
-            device: "cpu" or "cuda".
+            device: "cpu", "cuda", or "auto": the GPU when there is one.
             detector: name of the detector, see `facerec.landmarks.detection.detectors.DETECTORS`.
             smallest: smaller faces are left out, see `FinderSettings`, px. It shapes no signature, so no contract
                 holds it.
@@ -179,6 +259,7 @@ class Recognizer:
         """
         from facerec.landmarks.finder import JUDGE, FaceFinder, FinderSettings
 
+        device = resolve_device(device)
         described = load_descriptor(descriptor, device)
         chosen = load_detector(detector, device)
         # Candidates are judged by one landmark model, whichever locates the points; named once where it does both.
@@ -214,18 +295,25 @@ class Recognizer:
         before = tuple((name, sha) for name, sha in self._contract.weights if not name.startswith("recognition/"))
         return replace(self._contract, descriptor="", weights=before).digest
 
-    def describe(self, image: Image) -> list[DescribedFace | UndescribedFace]:
+    def __repr__(self) -> str:
+        made = self._contract
+        return f"Recognizer({made.descriptor}, landmarks {made.landmarks}, detector {made.detector}, {made.digest})"
+
+    def describe(self, image: Photo) -> list[DescribedFace | UndescribedFace]:
         """Photograph -> boxes -> landmarks -> fitted faces -> textures -> signatures.
 
         Args:
-            image: (H, W, 3) uint8 RGB.
+            image: the photograph: its file, the bytes of its file, or its pixels, (H, W, 3) uint8 RGB.
 
         Returns:
             One value for each face found, the largest first; an empty list when there is none. A face that cannot be
             fitted or described is an `UndescribedFace` with its reason.
+
+        Raises:
+            UnusablePhotoError: the file cannot be read. InvalidInputError: this is no photograph.
         """
         faces: list[DescribedFace | UndescribedFace] = []
-        for fit in self.fit(image):
+        for fit in self.fit(as_image(image)):
             lifted = self.lift(fit) if isinstance(fit, FaceFit) else fit
             faces.append(self.sign(lifted) if isinstance(lifted, LiftedFace) else lifted)
         return faces
@@ -237,14 +325,13 @@ class Recognizer:
             found = self._finder.find(image)
         with _timed(timings, "fit"):
             surfaces = fit_surfaces([face.landmarks for face in found], self._model, LOCATED)
-            fitted = [s.fitted(self._model) if isinstance(s, FittedSurface) else None for s in surfaces]
         shared = {name: value / len(found) for name, value in timings.items()} if found else {}
         fits: list[FaceFit | UndescribedFace] = []
-        for face, surface, fit in zip(found, surfaces, fitted, strict=True):
+        for face, surface in zip(found, surfaces, strict=True):
             if isinstance(surface, UnusablePhotoError):
-                fits.append(UndescribedFace(face.box, surface.reason, surface.detail, turned=face.turned))
-            elif fit is not None:
-                fits.append(FaceFit(face, fit, dict(shared), surface))
+                fits.append(UndescribedFace.after(surface, face.box, turned=face.turned))
+            else:
+                fits.append(FaceFit(face, surface, timings_ms=dict(shared)))
         return fits
 
     def describe_texture(self, texture: FaceTexture) -> Signature:
@@ -254,16 +341,17 @@ class Recognizer:
 
     def lift(self, fit: FaceFit) -> LiftedFace | UndescribedFace:
         """The second part of `describe`: the face's texture; the same whatever the descriptor."""
-        timings = dict(fit.timings_ms)
+        timings, fitted = dict(fit.timings_ms), fit.fitted
         try:
             with _timed(timings, "lift"):
-                if fit.surface is not None:
-                    texture = lift_surface(fit.face.image, fit.surface)
+                if isinstance(fitted, FittedSurface):
+                    texture = lift_surface(fit.face.image, fitted)
+                    fitted = fitted.without_surface()  # of no use any more, and larger than all the rest
                 else:
-                    texture = lift_texture(fit.face.image, fit.fitted, self._model)
+                    texture = lift_texture(fit.face.image, fitted, self._model)
         except UnusablePhotoError as error:
-            return UndescribedFace(fit.face.box, error.reason, error.detail, turned=fit.face.turned)
-        return LiftedFace(fit.face, fit.fitted, texture, timings)
+            return UndescribedFace.after(error, fit.face.box, turned=fit.face.turned)
+        return LiftedFace(fit.face, fitted, texture, timings_ms=timings)
 
     def sign(self, lifted: LiftedFace) -> DescribedFace | UndescribedFace:
         """The last part of `describe`: the descriptor's own."""
@@ -275,11 +363,10 @@ class Recognizer:
             if not visible.any():
                 raise UnusablePhotoError("fit_unstable", "no part of the face's middle is visible in the fit")
         except UnusablePhotoError as error:
-            return UndescribedFace(face.box, error.reason, error.detail, "describe", face.turned)
+            return UndescribedFace.after(error, face.box, "describe", face.turned)
         signature = Signature(cells, visible, self._contract.digest)
-        seen = float((texture.visible > 0).mean())
-        quality = float(np.clip(seen * float(face.landmarks.confidence.mean()), 0.0, 1.0))
-        return DescribedFace(face, lifted.fitted, texture, signature, quality, timings)
+        quality = float(np.clip(texture.visible_share * float(face.landmarks.confidence.mean()), 0.0, 1.0))
+        return DescribedFace(face, lifted.fitted, texture, signature, quality, timings_ms=timings)
 
 
 @contextmanager

@@ -40,6 +40,10 @@ class Signature:
         if not np.allclose(norms, self.visible.astype(np.float32), atol=1e-3):
             raise InvalidInputError("expected seen cells of unit length and unseen cells of zeros")
 
+    def __repr__(self) -> str:
+        cells, dimension = self.cells.shape
+        return f"Signature({int(self.visible.sum())} of {cells} cells seen, {dimension} numbers each, {self.contract})"
+
     def score(self, other: Signature) -> tuple[float, int]:
         """Masked score S = (1/k) sum over cells seen by both of cos(E_g, E_p), and k (the overlap, in cells).
 

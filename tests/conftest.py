@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +35,26 @@ def _beside(name: str) -> ModuleType:
 def pretend() -> ModuleType:
     """tests/pretend_models.py"""
     return _beside("pretend_models")
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout."""
+    if int(importlib.metadata.version("setuptools").split(".")[0]) < 77:
+        pytest.skip("building a wheel without the network needs setuptools >= 77 in this environment")
+    root, folder = Path(__file__).parent.parent, tmp_path_factory.mktemp("wheel")
+    # From a copy: building in place would leave build/lib, and with it modules that were deleted since.
+    copy = folder / "copy"
+    copy.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
+        shutil.copy(root / name, copy)
+    for package in ("facerec", "landmarks", "frontalize", "recognition", "evaluation", "cli"):
+        shutil.copytree(root / package, copy / package, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    done = subprocess.run([*command, "-w", str(folder), str(copy)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (built,) = folder.glob("facerec-*.whl")
+    return built
 
 
 @pytest.fixture

@@ -151,7 +151,7 @@ def pose_augmented(
             geometry = model.geometry(shape, expression)
             seen = node_visibility(model, geometry, camera)
             lifted = lift_geometry(face.image, geometry, camera, seen, settings.texture)
-            if (lifted.visible > 0).mean() < 0.15:
+            if lifted.visible_share < 0.15:
                 continue
             texture = blended_texture(lifted)
             for _ in range(per_face):

@@ -379,10 +379,8 @@ class FaceDetector:
         """Boxes above the threshold, in px of `image`, seen at `scale` with an empty border of `margin` px."""
         height, width = (max(1, round(v * scale)) for v in image.shape[:2])
         if (height, width) != image.shape[:2]:
-            shrunk = scale < 1.0
-            image_at_scale = cv2.resize(
-                image, (width, height), interpolation=cv2.INTER_AREA if shrunk else cv2.INTER_LINEAR
-            )
+            how = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_LINEAR
+            image_at_scale = np.asarray(cv2.resize(image, (width, height), interpolation=how), dtype=np.uint8)
         else:
             image_at_scale = image
         scores, places = self._see(image_at_scale, margin)

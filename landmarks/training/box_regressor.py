@@ -24,6 +24,7 @@ from facerec.landmarks.markup import cfp_to_ibug68
 from facerec.landmarks.sets.cfp import cfp_names, read_cfp
 from facerec.landmarks.sets.ytf import person_of_frame, read_points_csv
 from facerec.landmarks.training.people import held_out_people, person_key
+from facerec.landmarks.training.schedule import cosine_rate
 from facerec.landmarks.types import Box, Image
 
 T = TypeVar("T")
@@ -31,6 +32,9 @@ T = TypeVar("T")
 STORED_SIZE = 192
 STORED_SCALE = 4.0
 """Faces are kept as crops of so many px, so many times their tight box: what the largest wrong box can show."""
+
+WARM_UP_STEPS = 100
+"""Steps in which the learning rate rises, see `schedule.cosine_rate`."""
 
 
 @dataclass(frozen=True)
@@ -210,8 +214,7 @@ def train_box_regressor(
     began, shown = time.monotonic(), 0.0
     network.train()
     for step in range(settings.steps):
-        # Half a cosine after a short warm-up, which keeps the fresh statistics of the normalisation from jumping.
-        share = min((step + 1) / 100, 0.5 * (1 + np.cos(np.pi * step / settings.steps)))
+        share = cosine_rate((step + 1) / settings.steps, WARM_UP_STEPS / settings.steps)
         for group in optimizer.param_groups:
             group["lr"] = settings.rate * share
         pairs = [training_crop(known[i], rng, settings) for i in rng.integers(0, len(known), settings.batch)]

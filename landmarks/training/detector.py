@@ -35,6 +35,7 @@ from facerec.landmarks.detection.detector import (
     normalize,
 )
 from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.sets.ytf import ytf_people
 from facerec.landmarks.training.detector_scenes import (
     AnnotatedPicture,
     Decoy,
@@ -47,7 +48,8 @@ from facerec.landmarks.training.detector_scenes import (
     halvings,
     read_rgb,
 )
-from facerec.landmarks.training.people import frame_people, held_out_names, plain_name, training_people
+from facerec.landmarks.training.people import held_out_people, person_key, training_people
+from facerec.landmarks.training.schedule import cosine_rate
 from facerec.landmarks.types import Box, Image
 
 Report = Callable[[str], None]
@@ -247,10 +249,10 @@ def read_training_data(
     for path in (cfp / "Data" / "list_name.txt", ytf / "landmarks68.csv", backgrounds):
         if not path.exists():
             raise InvalidInputError(f"expected {path} for training the detector; it is not there")
-    held = held_out_names(cfp, ytf)
-    names = {name for name in frame_people(ytf) if plain_name(name) not in held}
+    held = held_out_people(ytf, cfp)
+    names = {name for name in ytf_people(ytf) if person_key(name) not in held}
     pictures = [
-        *cfp_pictures(cfp, training_people(cfp, ytf), ("frontal", "profile")),
+        *cfp_pictures(cfp, training_people(ytf, cfp), ("frontal", "profile")),
         *frame_pictures(ytf, names),
     ]
     files = [path for path in background_files(backgrounds, held_out=False) if path.name not in skip]
@@ -492,13 +494,6 @@ def _optimizer(network: DetectorNetwork, settings: DetectorTraining) -> torch.op
     )
 
 
-def _rate(step: int, settings: DetectorTraining) -> float:
-    if step < settings.warm_up:
-        return settings.rate * (step + 1) / settings.warm_up
-    done = (step - settings.warm_up) / max(1, settings.steps - settings.warm_up)
-    return settings.rate * 0.5 * (1 + math.cos(math.pi * done))
-
-
 def _step(
     network: DetectorNetwork,
     mean: DetectorNetwork,
@@ -510,7 +505,7 @@ def _step(
 ) -> Tensor:
     pictures, state, boxes, points = (part.to(device) for part in batch)
     for group in optimizer.param_groups:
-        group["lr"] = _rate(step, settings)
+        group["lr"] = settings.rate * cosine_rate((step + 1) / settings.steps, settings.warm_up / settings.steps)
     network.train()
     # bfloat16 in the convolutions: twice as fast on CPUs and GPUs that have it, and the loss itself stays float32.
     with torch.autocast(torch.device(device).type, torch.bfloat16):

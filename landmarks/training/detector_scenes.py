@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.markup import CfpView, cfp_to_ibug68
-from facerec.landmarks.training.people import frame_person
+from facerec.landmarks.sets.ytf import person_of_frame
 from facerec.landmarks.types import Image
 
 Kind = Literal["profile", "frontal", "frame"]
@@ -181,7 +181,7 @@ def frame_pictures(data: Path, people: set[str]) -> Iterator[AnnotatedPicture]:
     """Annotated frames of YouTube Faces of `people` (names as in the file names), in the table's order."""
     with (data / "landmarks68.csv").open(newline="", encoding="utf-8") as stream:
         for row in list(csv.reader(stream))[1:]:
-            if frame_person(row[0]) in people:
+            if person_of_frame(Path(row[0])) in people:
                 points = np.array(row[1:137], dtype=np.float64).reshape(68, 2)
                 yield AnnotatedPicture(row[0], "frame", halvings(read_rgb(data / row[0])), points, _five(points))
 

@@ -55,6 +55,7 @@ from facerec.landmarks.training.godp_baselines import (
 )
 from facerec.landmarks.training.packs import NOT_ANNOTATED, VISIBLE, FaceDraw, LandmarkPack, PackedFace
 from facerec.landmarks.training.resume import load_checkpoint, save_checkpoint
+from facerec.landmarks.training.schedule import cosine_rate
 from facerec.landmarks.training.workers import Workers
 
 SCHEDULES = {"fast": FAST_SHARES, "published": (1 / 3, 1 / 3, 1 / 3), "last": (0.0, 0.0, 1.0)}
@@ -197,14 +198,6 @@ def stage_at(stages: Sequence[Stage], progress: float) -> int:
     return min(int(np.searchsorted(ends, progress, side="right")), len(stages) - 1)
 
 
-def rate_at(settings: TrainSettings, progress: float) -> float:
-    """Learning rate at `progress` in [0, 1]: a linear rise, then half a cosine down to a thousandth of the top."""
-    if progress < settings.warm_up:
-        return settings.learning_rate * max(progress / settings.warm_up, 1e-3)
-    x = (progress - settings.warm_up) / (1 - settings.warm_up)
-    return settings.learning_rate * max(0.5 * (1 + math.cos(math.pi * min(x, 1.0))), 1e-3)
-
-
 class Averaged:
     """Running mean of a network's weights and normalisation statistics, warm-started."""
 
@@ -307,7 +300,7 @@ def train_godp(
                 break
             batch = upcoming.result()
             upcoming = pool.submit(source.batch, (step + 1) * workers.count + workers.rank)
-            rate = rate_at(settings, share)
+            rate = settings.learning_rate * cosine_rate(share, settings.warm_up)
             stage = stage_at(stages, share)
             losses = _train_step(network, optimizer, batch, stages[stage], settings, rate, generator, device, workers)
             averaged.update(network)

@@ -1,13 +1,12 @@
 """Who is held back: the rule of who nothing may be trained on, and of whom thresholds alone may be learnt on.
 
-The detector's training (`held_out_names` and what it calls) compares names by their letters alone, everything else by
-`person_key`; both hold back CFP folds 07 and 08 and every seventh person of YouTube Faces, with their namesakes.
+Every training holds back the people of CFP folds 07 and 08 and every seventh person of YouTube Faces, with their
+namesakes in the other sets; names are compared by `person_key`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 import unicodedata
 from pathlib import Path
 
@@ -35,8 +34,9 @@ def held_out_people(ytf: Path, cfp: Path) -> frozenset[str]:
         ytf: folder with `frames/`.
         cfp: CFP's official tree.
     """
-    frames = ytf_people(ytf)
-    return frozenset(person_key(n) for n in [*frames[::7], *cfp_names(cfp)[300:400]])
+    frames, names = ytf_people(ytf), cfp_names(cfp)
+    held = names[HELD_OUT_CFP.start - 1 : HELD_OUT_CFP.stop - 1]
+    return frozenset(person_key(n) for n in [*frames[::HELD_OUT_EVERY_YTF], *held])
 
 
 def is_calibration_person(key: str) -> bool:
@@ -47,36 +47,7 @@ def is_calibration_person(key: str) -> bool:
     return hashlib.sha256(key.encode()).digest()[0] % 16 == 0
 
 
-def frame_person(file: str) -> str:
-    """Name of the person of a YouTube Faces frame: `NAME_VF.jpg`, V the video and F the frame."""
-    return re.sub(r"_\d+$", "", Path(file).stem)
-
-
-def held_out_frame_people(data: Path) -> set[str]:
-    """Every seventh name of YouTube Faces, over both folders. `data` holds `frames/training` and `frames/test`."""
-    names = sorted({frame_person(path.name) for path in data.glob("frames/*/*.jpg")})
-    return set(names[::HELD_OUT_EVERY_YTF])
-
-
-def plain_name(name: str) -> str:
-    """The letters of `name` alone, small: the two sets spell people differently."""
-    return re.sub(r"[^a-z]", "", name.lower())
-
-
-def held_out_names(cfp: Path, ytf: Path) -> set[str]:
-    """Names, letters only, of the held-out people of both sets; the same person may be in the other set too."""
-    names = (cfp / "Data" / "list_name.txt").read_text(encoding="utf-8", errors="replace").splitlines()
-    held = {plain_name(names[number - 1]) for number in HELD_OUT_CFP if number <= len(names)}
-    return held | {plain_name(name) for name in held_out_frame_people(ytf)}
-
-
-def training_people(cfp: Path, ytf: Path) -> list[int]:
-    """CFP people that may be trained on."""
-    names = (cfp / "Data" / "list_name.txt").read_text(encoding="utf-8", errors="replace").splitlines()
-    held = held_out_names(cfp, ytf)
-    return [i for i in range(1, HELD_OUT_CFP.start) if i > len(names) or plain_name(names[i - 1]) not in held]
-
-
-def frame_people(data: Path) -> set[str]:
-    """All names of YouTube Faces."""
-    return {frame_person(path.name) for path in data.glob("frames/*/*.jpg")}
+def training_people(ytf: Path, cfp: Path) -> list[int]:
+    """Numbers of CFP's people, from 1, that may be trained on. Folders as in `held_out_people`."""
+    held = held_out_people(ytf, cfp)
+    return [i for i, name in enumerate(cfp_names(cfp), start=1) if person_key(name) not in held]

@@ -47,6 +47,7 @@ from facerec.landmarks.training.apg import (
 from facerec.landmarks.training.augment import AugmentSettings, augment
 from facerec.landmarks.training.packs import NOT_ANNOTATED, VISIBLE, FaceDraw, LandmarkPack, PackedFace
 from facerec.landmarks.training.resume import load_checkpoint, save_checkpoint
+from facerec.landmarks.training.schedule import cosine_rate
 from facerec.landmarks.training.shape_errors import box_size, mean_distance, nrmse, pupil_distance
 
 NEAR = 0.1
@@ -344,14 +345,6 @@ def refinement_loss(cascade: Cascade, batch: _Prepared, stages: Sequence[int]) -
     return parts
 
 
-def rate_at(settings: DssdTrainSettings, share: float) -> float:
-    """Learning rate at `share` in [0, 1] of the steps: a linear rise, then half a cosine."""
-    if share < settings.warm_up:
-        return settings.learning_rate * max(share / settings.warm_up, 1e-3)
-    x = (share - settings.warm_up) / (1 - settings.warm_up)
-    return settings.learning_rate * max(0.5 * (1 + math.cos(math.pi * min(x, 1.0))), 1e-3)
-
-
 @dataclass(frozen=True, slots=True)
 class DssdProgress:
     """What a training reports.
@@ -454,7 +447,7 @@ def train_cascade(
                 break
             batch = ahead.result().to(device)
             ahead = pool.submit(upcoming, step + 1)
-            rate = rate_at(settings, share)
+            rate = settings.learning_rate * cosine_rate(share, settings.warm_up)
             losses = _train_step(cascade, optimizer, batch, _stages_at(settings.cascade, share), rate, settings.clip)
             step += 1
             if step % 20 == 0:

@@ -12,6 +12,10 @@ from torch.nn import functional
 
 from facerec.landmarks.detection.verifier import PATCH_SIZE, VerifierNetwork, network_input
 from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.training.schedule import cosine_rate
+
+WARM_UP_STEPS = 50
+"""Steps in which the learning rate rises, see `schedule.cosine_rate`."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def train_verifier(
         half = settings.batch // 2
         labels = torch.cat([torch.ones(half), torch.zeros(settings.batch - half)])
         for step in range(settings.steps):
-            share = min((step + 1) / 50, 0.5 * (1 + np.cos(np.pi * step / settings.steps)))
+            share = cosine_rate((step + 1) / settings.steps, WARM_UP_STEPS / settings.steps)
             for group in optimizer.param_groups:
                 group["lr"] = settings.rate * share
             drawn = [faces[i] for i in rng.integers(0, len(faces), half)]

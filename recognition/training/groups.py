@@ -67,7 +67,7 @@ def adult_pictures(extra: Path) -> list[GroupPicture]:
 def read_padded(path: Path) -> Image:
     """A tight crop with its border repeated."""
     image = read_image(path)
-    return np.asarray(cv2.copyMakeBorder(image, *[BORDER] * 4, cv2.BORDER_REPLICATE), dtype=np.uint8)
+    return np.asarray(cv2.copyMakeBorder(image, BORDER, BORDER, BORDER, BORDER, cv2.BORDER_REPLICATE), dtype=np.uint8)
 
 
 def describe_pictures(
@@ -91,7 +91,7 @@ def all_pairs(signatures: Sequence[Signature], person: Sequence[str]) -> NDArray
     first, second = np.triu_indices(len(person), 1)
     names = np.asarray(person)
     usable = (overlap[first, second] > 0) & (names[first] != names[second])
-    return scores[first, second][usable]
+    return np.asarray(scores[first, second][usable], dtype=np.float32)
 
 
 def group_scores(signatures: Sequence[Signature], group: Sequence[str]) -> dict[str, NDArray[np.float32]]:

@@ -70,7 +70,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch, pretend: ModuleType) -> None:
     monkeypatch.setattr("facerec.cli.portraits.installed_portraits", painted)
     monkeypatch.setattr("facerec.cli.portraits.altered_copies", lambda image: {"mirrored": image[:, ::-1]})
     monkeypatch.setattr("facerec.cli.portraits.turned", lambda face, model, yaw: face.face.image)
-    monkeypatch.setattr(demo, "_write_stages", lambda *_: None)
+    monkeypatch.setattr("facerec.recognition.stage_pictures.write_stages", lambda *_: None)
     monkeypatch.setattr("facerec.evaluation.cases.recognition_cases", lambda *_: [])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,47 @@ def test_enrol_identify_verify_and_migrate_pass_it_on(asked: list[dict[str, Any]
 def test_the_packages_own_detector_and_every_size_are_the_default(asked: list[dict[str, Any]]) -> None:
     assert run(["enroll", "people", "-g", "a.gallery", "--device", "cpu", "-q"]) == 0
     assert [(call["detector"], call["smallest"]) for call in asked] == [("facerec", 0.0)]
+
+
+def test_what_made_a_gallery_is_read_back_from_its_contract(
+    asked: list[dict[str, Any]], pretend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Landmark model, detector and descriptor need not be typed again; what is typed counts."""
+    made = {"descriptor": "dfd", "landmarks": "rdssd", "detector": "whole"}
+    monkeypatch.setattr(pretend.PretendContract, "as_json", lambda self: json.dumps(made))
+    first = "people/p1/1.png"
+    assert run(["enroll", "people", "-g", "a.gallery", "--landmarks", "rdssd", "--device", "cpu", "-q"]) == 0
+    assert run(["identify", first, "-g", "a.gallery", "--device", "cpu", "-q"]) == 0
+    assert run(["enroll", "people", "-g", "a.gallery", "--device", "cpu", "-q"]) == 0
+    assert run(["identify", first, "-g", "a.gallery", "--landmarks", "godp", "--device", "cpu", "-q"]) == 0
+    # A migration is for another descriptor; the way to the texture stays what it was.
+    assert run(["gallery", "migrate", "-g", "a.gallery", "--device", "cpu", "-q"]) == 0
+    read_back = [(call["landmarks"], call["detector"], call["descriptor"]) for call in asked[1:]]
+    assert read_back == [
+        ("rdssd", "whole", "dfd"),
+        ("rdssd", "whole", "dfd"),
+        ("godp", "whole", "dfd"),
+        ("rdssd", "whole", "resnet"),
+    ]
+
+
+def test_a_detector_from_a_file_is_asked_for_by_its_path(
+    asked: list[dict[str, Any]],
+    pretend: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A contract holds the file's name, not where it lies."""
+    made = {"descriptor": "onnx:net.onnx", "detector": "yunet:y.onnx"}
+    monkeypatch.setattr(pretend.PretendContract, "as_json", lambda self: json.dumps(made))
+    assert run(["enroll", "people", "-g", "a.gallery", "--device", "cpu", "-q"]) == 0
+    again = ["identify", "people/p1/1.png", "-g", "a.gallery", "--device", "cpu", "-q"]
+    assert run(again) == 2
+    assert "--detector yunet:PATH" in capsys.readouterr().err
+    assert run([*again, "--detector", "yunet:b/y.onnx"]) == 2
+    assert "--descriptor onnx:PATH" in capsys.readouterr().err
+    assert run([*again, "--detector", "yunet:b/y.onnx", "--descriptor", "onnx:b/net.onnx"]) == 0
+    assert asked[-1]["detector"] == "yunet:b/y.onnx"
 
 
 def test_an_unknown_detector_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,8 +77,8 @@ def test_pts_files_count_from_one_and_never_share_a_name(tmp_path: Path) -> None
     photos = [picture(tmp_path / "in" / "x" / "a.png"), picture(tmp_path / "in" / "y" / "a.png", width=200)]
     out = tmp_path / "out"
     assert run(["landmarks", *map(str, photos), "--format", "pts", "-o", str(out), "--device", "cpu", "-q"]) == 0
-    assert sorted(p.name for p in out.iterdir()) == ["a-2.pts", "a-2_1.pts", "a.pts"]
-    text = (out / "a.pts").read_text().splitlines()
+    assert sorted(p.name for p in out.iterdir()) == ["a-0.pts", "a~2-0.pts", "a~2-1.pts"]
+    text = (out / "a-0.pts").read_text().splitlines()
     assert text[:4] == ["version: 1", "n_points: 68", "{", "21.000 21.000"]
     assert len(text) == 3 + 68 + 1
 
@@ -86,12 +86,24 @@ def test_pts_files_count_from_one_and_never_share_a_name(tmp_path: Path) -> None
 def test_overlays_show_the_points(tmp_path: Path) -> None:
     photo = picture(tmp_path / "a.png")
     assert run(["landmarks", str(photo), "--overlay", str(tmp_path / "drawn"), "--device", "cpu", "-q"]) == 0
-    drawn = read_image(tmp_path / "drawn" / "a.png").astype(int)
+    drawn = read_image(tmp_path / "drawn" / "a.overlay.png").astype(int)
     assert drawn.shape == (100, 100, 3)
     green = (drawn[..., 1] > 200) & (drawn[..., 0] < 100)
     red = (drawn[..., 0] > 200) & (drawn[..., 1] < 100)
     assert green.sum() > 20
     assert red.sum() > 5
+
+
+def test_json_is_short_for_jsonl(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo = str(picture(tmp_path / "a.png"))
+    written = []
+    for form in (["--json"], ["--format", "jsonl"], []):
+        assert run(["landmarks", photo, *form, "--device", "cpu", "-q"]) == 0
+        written.append(capsys.readouterr().out)
+    assert written[0].startswith('{"file"')
+    assert len(set(written)) == 1
+    assert run(["landmarks", photo, "--json", "--format", "pts", "-o", str(tmp_path)]) == 2
+    assert "--json or --format pts, not both" in capsys.readouterr().err
 
 
 def test_pts_without_a_folder_is_a_usage_error(tmp_path: Path) -> None:

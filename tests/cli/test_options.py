@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from facerec.cli.options import printable, resolve_device
+from facerec.cli.options import printable
+from facerec.landmarks.device import resolve_device
 from facerec.landmarks.errors import DeviceError, InvalidInputError
 
 

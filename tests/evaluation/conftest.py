@@ -61,11 +61,11 @@ class FakeRecognizer:
             points=points.astype(np.float64),
             visible=ones.astype(bool),
         )
-        return [FaceFit(face, fitted, {"find": 4.0, "fit": 2.0})]
+        return [FaceFit(face, fitted, timings_ms={"find": 4.0, "fit": 2.0})]
 
     def lift(self, fit: FaceFit) -> LiftedFace | UndescribedFace:
         texture = FaceTexture(np.zeros((8, 8, 3), np.uint8), np.ones((8, 8), np.float32))
-        return LiftedFace(fit.face, fit.fitted, texture, fit.timings_ms | {"lift": 1.0})
+        return LiftedFace(fit.face, fit.fitted, texture, timings_ms=fit.timings_ms | {"lift": 1.0})
 
     def sign(self, lifted: LiftedFace) -> DescribedFace | UndescribedFace:
         self.calls += 1
@@ -80,7 +80,7 @@ class FakeRecognizer:
         cells = (own / np.linalg.norm(own, axis=1, keepdims=True) * visible[:, None]).astype(np.float32)
         signature = Signature(cells, visible, self.contract.digest)
         timings = lifted.timings_ms | {"describe": 3.0}
-        return DescribedFace(lifted.face, lifted.fitted, lifted.texture, signature, 0.8, timings)
+        return DescribedFace(lifted.face, lifted.fitted, lifted.texture, signature, 0.8, timings_ms=timings)
 
 
 Writer = Callable[..., Path]

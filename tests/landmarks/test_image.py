@@ -16,7 +16,7 @@ from PIL import ImageFile
 
 from facerec.landmarks import image as image_module
 from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError
-from facerec.landmarks.image import find_photos, photo_digest, read_image, write_image
+from facerec.landmarks.image import find_photos, photo_digest, photo_names, read_image, write_image
 
 
 def smooth(height: int = 40, width: int = 60) -> np.ndarray:
@@ -299,3 +299,8 @@ def test_folders_are_walked_for_photographs_only_in_a_stable_order(tmp_path: Pat
     assert find_photos([tmp_path / "a" / "x.jpg.txt"]) == [tmp_path / "a" / "x.jpg.txt"]
     with pytest.raises(InvalidInputError, match="nowhere"):
         find_photos([tmp_path / "nowhere"])
+
+
+def test_results_of_photographs_of_one_name_have_names_of_their_own() -> None:
+    files = [Path("a/door.jpg"), Path("b/door.png"), Path("b/Door.jpg"), Path("c/hall.tar.jpg")]
+    assert list(photo_names(files).values()) == ["door", "door~2", "Door~3", "hall.tar"]

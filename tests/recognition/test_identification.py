@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from facerec.landmarks.errors import ContractError
+from facerec.recognition import stage_pictures
 from facerec.recognition.description import EnrolmentSettings
 from facerec.recognition.enrolment import enroll
 from facerec.recognition.enrolment_plan import plan_enrolment
-from facerec.recognition.identification import IdentificationSettings, Identifier, save_debug
+from facerec.recognition.identification import IdentificationSettings, Identifier
 from facerec.recognition.search import MaskedSearch
 from facerec.recognition.store.sqlite import Gallery
 from facerec.recognition.threshold import given_threshold
@@ -140,20 +141,18 @@ def test_models_of_another_contract_are_refused(gallery, pretend):
 
 
 def test_stages_are_written_one_set_a_face(gallery, tmp_path, pretend, monkeypatch):
-    import facerec.frontalize.render as render
-    from facerec.frontalize.face_model import FaceModel
-
     picture = np.zeros((5, 4, 3), np.uint8)
-    monkeypatch.setattr(FaceModel, "load", staticmethod(lambda: None))
-    monkeypatch.setattr(render, "draw_overlay", lambda image, fitted, landmarks, model: picture)
-    monkeypatch.setattr(render, "frontal_view", lambda texture, fitted, model: picture)
+    monkeypatch.setattr(stage_pictures, "draw_overlay", lambda image, fitted, landmarks, model: picture)
+    monkeypatch.setattr(stage_pictures, "frontal_view", lambda texture, fitted, model, size: picture)
     group = pretend.paint(tmp_path / "Ä 김.png", (1, 6, 0), (2, 6, 0))
     empty = pretend.paint(tmp_path / "empty.png")
     written = [
         path
         for probe in identifier(gallery, pretend).identify([group, empty])
-        for path in save_debug(probe, tmp_path / "debug")
+        if probe.described is not None
+        for path in stage_pictures.write_stages(probe.described, None, tmp_path / "debug", f"Ä 김-{probe.face}")
     ]
     assert len(set(written)) == 8
-    assert all(path.is_file() and path.name.startswith("Ä 김-") for path in written)
-    assert {path.stem.rsplit("-", 1)[1] for path in written} == {"landmarks", "texture", "mask", "frontal"}
+    assert all(path.is_file() for path in written)
+    stages = ("overlay", "texture", "mask", "frontal")
+    assert {path.name for path in written} == {f"Ä 김-{n}.{stage}.png" for n in (0, 1) for stage in stages}

@@ -20,7 +20,6 @@ from facerec.landmarks.training.godp import (
     calibrate,
     export_godp,
     plain_rois,
-    rate_at,
     stage_at,
     train_godp,
 )
@@ -140,11 +139,8 @@ def test_yaw_bins_need_a_known_yaw(make_pack: Make) -> None:
     assert set(bins.tolist()) == {1}
 
 
-def test_stages_and_rate_follow_the_progress() -> None:
+def test_stages_follow_the_progress() -> None:
     assert [stage_at(FAST_STAGES, p) for p in (0.0, 0.03, 0.05, 0.19, 0.21, 1.0)] == [0, 0, 1, 1, 2, 2]
-    rates = [rate_at(TINY, p) for p in (0.0, TINY.warm_up, 0.5, 1.0)]
-    assert rates[0] < rates[2] < rates[1] == TINY.learning_rate
-    assert rates[3] == pytest.approx(TINY.learning_rate / 1000)
 
 
 def test_plain_rois_are_the_middle_of_the_pack(make_pack: Make) -> None:

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from facerec.landmarks.sets.ytf import person_of_frame
-from facerec.landmarks.training.people import held_out_people, person_key
+from facerec.landmarks.training.people import held_out_people, person_key, training_people
 
 
 def test_names_are_compared_without_case_accents_and_underscores() -> None:
@@ -22,3 +22,16 @@ def test_held_out_people_are_every_seventh_and_the_two_folds(tmp_path: Path) -> 
     held_out = held_out_people(tmp_path / "ytf", tree)
     assert {"person a", "person h", "star 301", "star 400"} <= held_out
     assert len(held_out) == 102
+
+
+def test_a_namesake_is_held_back_however_its_name_is_spelt(tmp_path: Path) -> None:
+    """The detector compared names by their plain letters, by which José and Jose were two people."""
+    frames = tmp_path / "ytf" / "frames" / "test"
+    frames.mkdir(parents=True)
+    (frames / "Jose_Serra_00.jpg").touch()  # the first of every seven is held back
+    (frames / "Zoe_Z_00.jpg").touch()
+    tree = tmp_path / "cfp"
+    (tree / "Data").mkdir(parents=True)
+    names = ["José Serra", "Zoe Z", *(f"Star {i}" for i in range(3, 401))]
+    (tree / "Data" / "list_name.txt").write_text("\n".join(names), encoding="utf-8")
+    assert training_people(tmp_path / "ytf", tree) == list(range(2, 301))

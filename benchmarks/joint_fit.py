@@ -2,11 +2,10 @@
 
 A single view leaves depth to the prior; two views from different sides do not. Each round's normal equations are an
 arrow: cameras and expressions meet only in the shape, so they are eliminated view by view (Schur's complement).
+Not part of the product: `fit.py` measures what it would bring.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +14,10 @@ from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.fit import (
     BatchFit,
     FitSettings,
-    FittedSurface,
-    fit_surfaces,
     landmark_modes,
-    landmark_weights,
     usable_points,
 )
 from facerec.frontalize.gauss_newton import PLAIN_ROUNDS, POSE_ROUNDS, initial_estimate, normal_equations
-from facerec.frontalize.types import FittedFace
-from facerec.frontalize.visibility import landmark_visibility
-from facerec.landmarks.errors import UnusablePhotoError
-from facerec.landmarks.types import Landmarks
 
 Floats = NDArray[np.float64]
 
@@ -73,41 +65,3 @@ def fit_jointly(points: Floats, weights: Floats, model: FaceModel, settings: Fit
             step[:, 6:] = 0.0
         now = now.moved(step)
     return BatchFit.of(now, points, weights, model, modes, k, shift)
-
-
-def fit_person(
-    landmarks: Sequence[Landmarks], model: FaceModel, settings: FitSettings | None = None
-) -> list[FittedFace | UnusablePhotoError]:
-    """Fit the photographs of one person together, for enrolment.
-
-    Each photograph is first fitted alone, as `fit_face` does; one that is unstable alone takes no part. One that the
-    common shape does not explain (somebody else, or landmarks that only looked right) keeps its own fit.
-
-    Args:
-        landmarks: 68 points (markup "ibug68") of the person's face in each photograph.
-        model: the face model.
-        settings: see `FitSettings`.
-
-    Returns:
-        For each photograph its fit, or the error `fit_face` would raise.
-    """
-    settings = settings or FitSettings()
-    alone = fit_surfaces(landmarks, model, settings)
-    out = [found.fitted(model) if isinstance(found, FittedSurface) else found for found in alone]
-    rows = [row for row, found in enumerate(alone) if isinstance(found, FittedSurface)]
-    if len(rows) < 2:
-        return out
-    points = np.stack([landmarks[row].points for row in rows]).astype(np.float64)
-    weights = np.stack([landmark_weights(landmarks[row], settings) for row in rows])
-    fit = fit_jointly(points, weights, model, settings)
-    for k, row in enumerate(rows):
-        camera, residual, before = fit.camera(k), float(fit.residual[k]), out[row]
-        if not isinstance(before, FittedFace) or residual > STRANGER * before.residual:
-            continue
-        visible = landmark_visibility(model, fit.shape[k], fit.expression[k], camera)
-        out[row] = FittedFace(fit.shape[k], fit.expression[k], camera, residual, fit.points[k], visible)
-    return out
-
-
-STRANGER = 1.5
-"""How much larger a photograph's residual may be under the common shape than under its own."""

@@ -1,0 +1,89 @@
+"""Where networks run, and how photographs share the cores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from facerec.landmarks.errors import DeviceError, InvalidInputError
+
+Device = Literal["cpu", "cuda"]
+
+
+def resolve_device(requested: str) -> Device:
+    """The device the networks run on: "cpu" or "cuda".
+
+    Args:
+        requested: "auto" (the GPU when torch can use one), "cpu" or "cuda".
+
+    Raises:
+        DeviceError: "cuda" was asked for and cannot be used; says why. InvalidInputError: another device.
+    """
+    if requested == "cpu":
+        return "cpu"
+    if requested not in ("auto", "cuda"):
+        raise InvalidInputError(f"expected the device 'auto', 'cpu' or 'cuda'; got {requested!r}")
+    import torch  # late: half a second or more
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if requested == "auto":
+        return "cpu"
+    built = torch.version.cuda
+    why = "torch finds no usable GPU" if built else "this torch was built without CUDA"
+    raise DeviceError(f"expected a CUDA device for 'cuda'; {why} (torch {torch.__version__}). Use --device cpu")
+
+
+def photos_at_once(workers: int | None, device: str, photos: int) -> int:
+    """How many photographs to work on at a time: `workers`, or one per core (at most `photos`), or one on a GPU."""
+    return workers or (1 if device == "cuda" else max(1, min(_cores(), photos)))
+
+
+def share_cores(workers: int | None, device: str, photos: int) -> int:
+    """How many photographs to work on at a time, each with its share of the cores for its networks.
+
+    The networks are small: two photographs on a core each are done sooner than one after the other on two. The share
+    holds for the rest of the process; `cores_shared` gives it back.
+
+    Args:
+        workers: as asked for, or None.
+        device: where the networks run.
+        photos: how many there are.
+    """
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    # The fit's linear algebra is many small systems. A pool of its own for them, spinning beside torch's, doubles the
+    # time of everything else. Called before the search's library comes in, which keeps its threads.
+    threadpool_limits(1, user_api="blas")
+    chosen = photos_at_once(workers, device, photos)
+    torch.set_num_threads(_threads_each(chosen))
+    return chosen
+
+
+@contextmanager
+def cores_shared(workers: int) -> Iterator[None]:
+    """`share_cores` among `workers` photographs, for as long as the context lasts."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    with threadpool_limits(1, user_api="blas"):
+        torch.set_num_threads(_threads_each(workers))
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _threads_each(workers: int) -> int:
+    """Threads for the networks of each of `workers` photographs; never more than OMP_NUM_THREADS allows."""
+    import torch
+
+    return max(1, min(torch.get_num_threads(), _cores() // workers))
