@@ -63,6 +63,14 @@ def effective_wilson(
     return low, high
 
 
+def numbered(people: Sequence[str]) -> Indices:
+    """A number for each name, (N,); equal names, equal numbers."""
+    if not len(people):
+        return np.empty(0, dtype=np.int64)
+    found: Indices = np.unique(np.asarray(people, dtype=object).astype(str), return_inverse=True)[1]
+    return found
+
+
 def share_interval(values: NDArray[np.generic], people: Indices) -> Interval:
     """95 % interval of the mean of `values` (N,), each 0 or 1 and of one person (N,); (0, 1) without values.
 

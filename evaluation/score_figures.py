@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.evaluation.bins import PITCH_BINS, UNKNOWN_YAW, YAW_BINS, pitch_bin, yaw_bin
+from facerec.evaluation.curves import spread_log
 from facerec.evaluation.people_intervals import (
     effective_wilson,
     pair_share_interval,
@@ -153,6 +154,7 @@ def _verification(
             }
         )
     area, equal, curve = auc(scores, same), eer(scores, same), det(scores, same)
+    keep = spread_log(curve.far, curve.frr)
     return {
         "auc": area,
         "auc_interval": list(effective_wilson(area, _spread(drawn.auc), people)),
@@ -160,7 +162,7 @@ def _verification(
         "eer_interval": list(effective_wilson(equal, _spread(drawn.eer), people)),
         "fnmr_at_fmr": points,
         "fmr_out_of_reach": [target for target in settings.fmr if target not in targets],
-        "det": {"fmr": curve.far, "fnmr": curve.frr},
+        "det": {"fmr": [float(v) for v in curve.far[keep]], "fnmr": [float(v) for v in curve.frr[keep]]},
         "by_yaw": _by_pose(one, completed, points, "yaw"),
         "by_pitch": _by_pose(one, completed, points, "pitch"),
         "by_group": _by_group(one, completed, points),
@@ -245,7 +247,7 @@ def _by_group(one: ScoreSet, completed: Completed, points: Sequence[dict[str, An
 
 
 def _between(sides: Sequence[NDArray[np.str_]], x: str, y: str) -> NDArray[np.bool_]:
-    return ((sides[0] == x) & (sides[1] == y)) | ((sides[0] == y) & (sides[1] == x))
+    return np.asarray(((sides[0] == x) & (sides[1] == y)) | ((sides[0] == y) & (sides[1] == x)))
 
 
 def differential(groups: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from facerec.evaluation.protocols.recognition import Identification, PairSet, Picture
+from facerec.evaluation.signatures import PictureResult
 from facerec.landmarks.errors import InvalidInputError
 
 Scores = NDArray[np.float64]
@@ -79,7 +81,7 @@ class ScoreSet:
     def same(self) -> NDArray[np.bool_]:
         """(N,) whether the two are one person."""
         first, second, _ = self.people()
-        return first == second
+        return np.asarray(first == second)
 
     def matrix(self) -> Scores | None:
         """(P, R) scores when every probe was compared with every reference once and each reference is another person:
@@ -101,3 +103,42 @@ def from_matrix(name: str, references: Sequence[Sample], probes: Sequence[Sample
         raise InvalidInputError(f"{name}: expected scores ({len(probes)}, {len(references)}); got {scores.shape}")
     probe, reference = np.divmod(np.arange(scores.size, dtype=np.int64), max(len(references), 1))
     return ScoreSet(name, tuple(references), tuple(probes), reference, probe, scores.ravel().astype(np.float64))
+
+
+def identification_scores(
+    pictures: Sequence[Picture],
+    one: Identification,
+    results: Sequence[PictureResult],
+    names: Sequence[str],
+    best: Scores,
+) -> ScoreSet:
+    """The scores of an identification: its probes, known and unknown, against the people `names`; `best` is (P, N)."""
+    enrolled = {pictures[i].person for i in one.gallery if results[i].signature is not None}
+    groups = {pictures[i].person: pictures[i].groups for i in one.gallery}
+    references = [Sample(name, name, name in enrolled, groups=groups[name]) for name in names]
+    probes = [_sample(pictures[i], results[i]) for i in (*one.probes, *one.unknown)]
+    return from_matrix(one.name, references, probes, best)
+
+
+def pair_scores(
+    pictures: Sequence[Picture], one: PairSet, results: Sequence[PictureResult], scores: Scores
+) -> ScoreSet:
+    """The scores of pairs: the first picture of each stands as the reference, the second as the probe."""
+    sides = []
+    for side in (one.first, one.second):
+        place = {index: number for number, index in enumerate(dict.fromkeys(side))}
+        samples = tuple(_sample(pictures[index], results[index]) for index in place)
+        sides.append((samples, np.array([place[index] for index in side], dtype=np.int64)))
+    return ScoreSet(one.name, sides[0][0], sides[1][0], sides[0][1], sides[1][1], scores)
+
+
+def _sample(picture: Picture, result: PictureResult) -> Sample:
+    return Sample(
+        name=picture.name,
+        person=picture.person,
+        acquired=result.signature is not None,
+        yaw=result.yaw if picture.yaw is None else picture.yaw,
+        pitch=result.pitch if picture.pitch is None else picture.pitch,
+        groups=picture.groups,
+        quality=result.quality,
+    )

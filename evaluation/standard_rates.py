@@ -1,10 +1,10 @@
 """Error rates as ISO/IEC 19795-1 defines them: failures to acquire and to enrol stand apart from errors of matching.
 
-FMR and FNMR are over completed comparisons. FTE is the share of people who cannot be enrolled, FTA the share of attempts
-of which no signature comes. For one attempt FAR = FMR (1 - FTA) and FRR = FTA + FNMR (1 - FTA): a failed impostor
-attempt is rejected. In identification a failed search names nobody: it is a false negative of an enrolled person and no
-false positive of a stranger. The house's strict figures, in which a failed pair is wrong whichever way, are others
-(`facerec.evaluation.verification`, `facerec.evaluation.ranks`).
+FMR and FNMR are over completed comparisons. FTE is the share of people who cannot be enrolled, FTA the share of
+attempts of which no signature comes. For one attempt FAR = FMR (1 - FTA) and FRR = FTA + FNMR (1 - FTA): a failed
+impostor attempt is rejected. In identification a failed search names nobody: it is a false negative of an enrolled
+person and no false positive of a stranger. The house's strict figures, in which a failed pair is wrong whichever way,
+are others (`facerec.evaluation.verification`, `facerec.evaluation.ranks`).
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def returned(found: Searches, rank: int, threshold: float) -> Flags:
 
 def gini(rates: Sequence[float]) -> float | None:
     """Gini coefficient of groups' error rates, bias-corrected for few groups (ISO/IEC 19795-10 names it among the
-    differential measures): 0 when all are alike, 1 when one group has all errors. None without errors or with one group.
+    differential measures): 0 when all are alike, 1 when one group has all errors. None without errors or one group.
     """
     x = np.asarray(rates, dtype=np.float64)
     n = len(x)

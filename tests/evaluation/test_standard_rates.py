@@ -19,6 +19,8 @@ from facerec.evaluation.score_set import Sample, ScoreSet, from_matrix
 from facerec.evaluation.standard_rates import (
     Rate,
     false_accept_rate,
+    false_matches,
+    false_non_matches,
     false_reject_rate,
     gini,
     threshold_at,
@@ -168,6 +170,13 @@ def test_a_known_distribution_gives_its_known_rates() -> None:
     point = standard_figures(one, np.random.default_rng(0), StandardSettings(fmr=(0.01,)))["fnmr_at_fmr"][0]
     assert point["threshold"] == pytest.approx(norm.isf(0.01), abs=0.03)
     assert point["fnmr"]["rate"] == pytest.approx(norm.cdf(norm.isf(0.01) - 2.5), abs=0.03)
+
+
+def test_fmr_and_fnmr_are_over_completed_comparisons() -> None:
+    scores = np.array([1.0, 3.0, np.nan, 1.0, 2.0, np.nan])
+    same = np.array([True, True, True, False, False, False])
+    assert false_matches(scores, same, 2.0) == Rate(1, 2)
+    assert false_non_matches(scores, same, 2.0) == Rate(1, 2)
 
 
 def test_far_and_frr_count_a_failed_attempt_as_rejected() -> None:
