@@ -22,7 +22,8 @@ from facerec.evaluation.landmark_errors import LandmarkResult
 from facerec.evaluation.landmark_figures import FaceRow, worst_faces
 from facerec.evaluation.pointers import escape_key, format_value, identification_places, resolve
 from facerec.evaluation.protocols.recognition import RecognitionProtocol
-from facerec.evaluation.recognition_figures import RecognitionFigures, worst_probes
+from facerec.evaluation.recognition_figures import RecognitionFigures
+from facerec.evaluation.rows import worst_probes
 from facerec.evaluation.side_by_side import compare_systems
 from facerec.evaluation.signatures import PictureResult
 

@@ -25,6 +25,7 @@ class Picture:
         size: (width, height) px to which the picture is brought by area down-sampling before anything else; None: as
             it is.
         box: the face that is meant, where the protocol states it (pictures of several people); None: the largest.
+        groups: (name, value) of each grouping that the protocol gives it a value in, e.g. ("age", "20-29").
     """
 
     path: Path
@@ -35,6 +36,7 @@ class Picture:
     pitch: float | None = None
     size: tuple[int, int] | None = None
     box: Box | None = None
+    groups: tuple[tuple[str, str], ...] = ()
 
     def key(self, photo_digest: str) -> str:
         """Digest of everything about the picture that shapes its results: its bytes, its size, which face is meant."""
