@@ -315,8 +315,8 @@ MUTATIONS = (
     Mutation(
         "NME over all 68 points, annotated or not",
         "evaluation/landmark_errors.py",
-        "return float(np.nanmean(point_errors(located, annotated))) / length",
-        "return float(np.nansum(point_errors(located, annotated))) / 68 / length",
+        "return float(np.nanmean(point_errors(located, annotated, sources))) / length",
+        "return float(np.nansum(point_errors(located, annotated, sources))) / 68 / length",
         "tests/evaluation/test_landmark_errors.py::test_nme_is_the_mean_over_annotated_points",
     ),
 )

@@ -292,7 +292,7 @@ def _report(
     """Write report.json, report.csv and report.html; return the JSON content."""
     import numpy as np
 
-    from facerec.cli.evaluate import command_line, write_with_heads
+    from facerec.cli.evaluate_output import command_line, write_with_heads
     from facerec.evaluation.cases import recognition_cases
     from facerec.evaluation.environment import machine, versions, weight_digests
     from facerec.evaluation.recognition_figures import recognition_figures

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.evaluation.calibration import calibration_error, cllr, cross_fitted, least_cllr, reliability, tippett
+from facerec.evaluation.people_intervals import effective_wilson, resample_verification
 from facerec.evaluation.standard_rates import FMR_TARGETS
-from facerec.evaluation.verification import det, roc, tar_at_far
+from facerec.evaluation.verification import det, roc, tar_at_far, worst_scores
 
 # A curve in a report is a drawing: 200 points are more than a screen's width shows.
 _CURVE_POINTS = 200
@@ -50,6 +51,38 @@ def curves(
         },
         "tippett": tippett(ratios, same, _CURVE_POINTS),
     }
+
+
+def add_intervals(
+    figures: dict[str, Any],
+    scores: NDArray[np.float64],
+    same: NDArray[np.bool_],
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """`figures` of the strict rule with intervals by people for AUC, EER and every TAR.
+
+    Each draw of people sets its thresholds anew.
+
+    Args:
+        figures: with `auc`, `eer` and `tar_at_far`.
+        scores, same: (N,) of the comparisons; NaN for failed ones.
+        first, second: (N,) numbers of their people.
+        rng: draws the people.
+    """
+    filled = worst_scores(scores, same)
+    targets = [point["target_far"] for point in figures["tar_at_far"]]
+    drawn = resample_verification(filled, same, first, second, targets or (0.5,), rng)
+    people = len(np.unique(np.concatenate([first, second])))
+    for name, values in (("auc", drawn.auc), ("eer", drawn.eer)):
+        spread = float(values.std(ddof=1))
+        figures[f"{name}_people_interval"] = list(effective_wilson(figures[name], spread, people))
+    for point, values in zip(figures["tar_at_far"], drawn.fnmr.T, strict=False):
+        spread = float(values.std(ddof=1))
+        interval = effective_wilson(point["tar"], spread, people, int(same.sum()))
+        point["tar_people_interval"] = list(interval)
+    return figures
 
 
 def spread(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int64]:

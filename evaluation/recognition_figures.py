@@ -15,14 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.evaluation.bins import in_order, pose_cell, yaw_bin
-from facerec.evaluation.curves import curves, histogram, spread_log
+from facerec.evaluation.curves import add_intervals, curves, histogram, spread_log
 from facerec.evaluation.intervals import wilson
 from facerec.evaluation.people_intervals import (
     effective_wilson,
     numbered,
     pair_share_interval,
     resample_fnir,
-    resample_verification,
     share_interval,
 )
 from facerec.evaluation.pooling import pooled_result
@@ -32,7 +31,7 @@ from facerec.evaluation.rows import LITTLE_OVERLAP, PairRow, PersonScores, Probe
 from facerec.evaluation.score_figures import StandardSettings, standard_figures
 from facerec.evaluation.score_set import ScoreSet, identification_scores, pair_scores
 from facerec.evaluation.signatures import PictureResult
-from facerec.evaluation.verification import auc, by_folds, det, eer, worst_scores
+from facerec.evaluation.verification import auc, by_folds, det, eer
 from facerec.recognition.search import SearchSettings
 
 _LONGEST_CMC = 50
@@ -255,38 +254,6 @@ def comparison_figures(
     second = np.tile(number[len(people) :], len(people))
     figures |= {"auc": auc(scores, same), "eer": eer(scores, same)} | curves(scores, same, folds, apart, settings.fmr)
     return add_intervals(figures, scores, same, first, second, rng)
-
-
-def add_intervals(
-    figures: dict[str, Any],
-    scores: NDArray[np.float64],
-    same: NDArray[np.bool_],
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
-    rng: np.random.Generator,
-) -> dict[str, Any]:
-    """`figures` of the strict rule with intervals by people for AUC, EER and every TAR.
-
-    Each draw of people sets its thresholds anew.
-
-    Args:
-        figures: with `auc`, `eer` and `tar_at_far`.
-        scores, same: (N,) of the comparisons; NaN for failed ones.
-        first, second: (N,) numbers of their people.
-        rng: draws the people.
-    """
-    filled = worst_scores(scores, same)
-    targets = [point["target_far"] for point in figures["tar_at_far"]]
-    drawn = resample_verification(filled, same, first, second, targets or (0.5,), rng)
-    people = len(np.unique(np.concatenate([first, second])))
-    for name, values in (("auc", drawn.auc), ("eer", drawn.eer)):
-        spread = float(values.std(ddof=1))
-        figures[f"{name}_people_interval"] = list(effective_wilson(figures[name], spread, people))
-    for point, values in zip(figures["tar_at_far"], drawn.fnmr.T, strict=False):
-        spread = float(values.std(ddof=1))
-        interval = effective_wilson(point["tar"], spread, people, int(same.sum()))
-        point["tar_people_interval"] = list(interval)
-    return figures
 
 
 def verification_figures(

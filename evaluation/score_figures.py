@@ -46,6 +46,9 @@ from facerec.landmarks.errors import InvalidInputError
 
 Indices = NDArray[np.int64]
 
+DISCARDED = tuple(round(0.05 * i, 2) for i in range(11))
+"""Shares of comparisons that are discarded by quality: beyond a half nobody would."""
+
 
 @dataclass(frozen=True)
 class StandardSettings:
@@ -166,7 +169,39 @@ def _verification(
         "by_yaw": _by_pose(one, completed, points, "yaw"),
         "by_pitch": _by_pose(one, completed, points, "pitch"),
         "by_group": _by_group(one, completed, points),
+        "discard": _discard(one, completed, points),
     }
+
+
+def _discard(one: ScoreSet, completed: Completed, points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """FNMR at each target's fixed threshold when the worst genuine comparisons by quality are discarded.
+
+    A comparison is as good as its worse side. [] where no quality is known. A good quality lets the FNMR fall at once.
+    """
+    scores, same, _, _ = completed
+    done = _done(one)
+    sides = [
+        np.array([np.inf if sample.quality is None else sample.quality for sample in samples])[index[done]]
+        for samples, index in ((one.references, one.reference), (one.probes, one.probe))
+    ]
+    quality = np.minimum(*sides)[same]
+    if not np.isfinite(quality).all():
+        return []
+    ordered = scores[same][np.argsort(quality, kind="stable")]
+    curves = []
+    for point in points:
+        missed = ordered < point["threshold"]
+        # At least one comparison stays.
+        kept = [missed[int(share * len(missed)) :] for share in DISCARDED]
+        curves.append(
+            {
+                "target_fmr": point["target_fmr"],
+                "discarded": list(DISCARDED),
+                "fnmr": [float(one.mean()) for one in kept],
+                "errors": [int(one.sum()) for one in kept],
+            }
+        )
+    return curves
 
 
 def _spread(values: NDArray[np.float64]) -> float:

@@ -115,7 +115,7 @@ class RecognitionProtocol:
     """A recognition experiment on pictures that lie on disk.
 
     Attributes:
-        name: "cfp", "csv", "synthetic", "lfw", "uhdb31", "ijb".
+        name: "cfp", "csv", "pairs", "synthetic", "lfw", "uhdb31", "ijb".
         pictures: every picture that the experiment needs, each once.
         templates: what is compared, when it is not single pictures.
         groups: named sets of poses that are reported together, e.g. the eight around the frontal one.
@@ -166,7 +166,7 @@ class RecognitionProtocol:
         if len(photo_digests) != len(self.pictures):
             raise InvalidInputError(f"expected {len(self.pictures)} digests; got {len(photo_digests)}")
         listed = [
-            [p.name, p.person, p.pose, p.yaw, p.pitch, p.key(d) if d else d]
+            [p.name, p.person, p.pose, p.yaw, p.pitch, p.key(d) if d else d, *([p.groups] if p.groups else [])]
             for p, d in zip(self.pictures, photo_digests, strict=True)
         ]
         roles = [[one.name, one.gallery, one.probes, one.unknown] for one in self.identifications]
