@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from facerec.cli.evaluate_output import finish, fold_names, landmark_tables, run_facts
-from facerec.cli.options import detector_option, device_option, json_option, quiet_option, resolve_device
+from facerec.cli.options import detector_option, device_option, json_option, quiet_option
+from facerec.landmarks.device import resolve_device
 from facerec.landmarks.models import LANDMARK_MODELS
 
 if TYPE_CHECKING:
