@@ -63,7 +63,9 @@ def page_charts(content: Mapping[str, Any], heads: Heads) -> dict[str, str]:
             )
     systems = content.get("systems", {})
     for base, name in places:
-        if grid := _rank_grid(content, base, heads) or _binned_grid(content, base):
+        if grid := _binned_grid(content, base):
+            charts[f"binned {base}"] = grid
+        if grid := _rank_grid(content, base, heads):
             charts[f"grid {base}"] = grid
             for system in systems:
                 pointer = f"/systems/{escape_key(system)}{base}"

@@ -43,7 +43,7 @@ def write_scores(folder: Path, one: ScoreSet, name: str) -> list[Path]:
         for reference, probe, score in zip(one.reference, one.probe, one.scores, strict=True):
             sample = one.probes[probe]
             words = (one.references[reference].person, sample.person, sample.name)
-            stream.write(" ".join(word.replace(" ", "_") for word in words) + f" {score:.9g}\n")
+            stream.write(" ".join(word.replace(" ", "_") for word in words) + f" {float(score)!r}\n")
     content: dict[str, Any] = {"format": np.array(FORMAT), "name": np.array(one.name), "scores": one.scores}
     content |= {"bio_ref": one.reference, "probe": one.probe}
     for side, samples in zip(_SIDES, (one.references, one.probes), strict=True):
@@ -91,7 +91,7 @@ def _write_csv(path: Path, one: ScoreSet) -> None:
         writer.writerow([*ids, *more])
         for r, p, score in zip(one.reference, one.probe, one.scores, strict=True):
             reference, probe = one.references[r], one.probes[p]
-            text = "" if math.isnan(score) else f"{score:.9g}"
+            text = "" if math.isnan(score) else repr(float(score))
             row = [probe.name, probe.person, reference.name, reference.person, text]
             writer.writerow([*row, *beside[r], *known(probe, groupings[1])])
 
