@@ -45,12 +45,8 @@ def test_four_columns_give_the_same_rates(tmp_path: Path) -> None:
     back = read_scores(tmp_path / "set.txt")
     settings = StandardSettings(fmr=(0.1,), fpir=(0.1,), ranks=(1,))
     found = [standard_figures(each, np.random.default_rng(0), settings) for each in (one, back)]
-    for key in ("fta", "fte", "auc", "eer", "comparisons"):
+    for key in ("fta", "fte", "auc", "eer", "comparisons", "fnmr_at_fmr"):
         assert found[0][key] == found[1][key]
-    # The scores are written with eight decimals, so the thresholds differ by as much.
-    for mine, theirs in zip(*(each["fnmr_at_fmr"] for each in found), strict=True):
-        assert mine.pop("threshold") == pytest.approx(theirs.pop("threshold"), abs=1e-7)
-        assert mine == theirs
     assert found[0]["identification"]["fnir"] == found[1]["identification"]["fnir"]
 
 
