@@ -61,8 +61,8 @@ def command(
 ) -> None:
     """Train on the faces in SETS (made by `facerec train face-set`) and write the weights.
 
-    A sixteenth of the people, chosen by a hash of their names, is left out: the metric, the thresholds and all choices
-    are made on them, and the figures shown before and after training are theirs.
+    A sixteenth of the people, chosen by a hash of their names, is left out: thresholds and all choices are made on
+    them, and the figures shown before and after training are theirs.
     """
     from dataclasses import replace
 
