@@ -24,12 +24,14 @@ from PIL import Image
 
 from facerec.landmarks.errors import REASON_CODES, FacerecError
 from facerec.landmarks.types import Box
-from facerec.recognition.gallery import Gallery, NewEntry, NewPhoto
 from facerec.recognition.identification import Identifier
+from facerec.recognition.impostors import impostor_scores
 from facerec.recognition.search import MaskedSearch
 from facerec.recognition.shortlist import ShortlistIndex, ShortlistSettings, shortlist_search
-from facerec.recognition.threshold import given_threshold, impostor_scores
-from facerec.recognition.vector_file import VectorFile
+from facerec.recognition.store.records import NewEntry, NewPhoto
+from facerec.recognition.store.sqlite import Gallery
+from facerec.recognition.store.vector_file import VectorFile
+from facerec.recognition.threshold import given_threshold
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "ICO")
 

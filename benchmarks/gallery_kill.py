@@ -23,9 +23,11 @@ import time
 from pathlib import Path
 from types import ModuleType
 
-from facerec.recognition.enrolment import EnrolmentSettings, enroll, plan_enrolment
-from facerec.recognition.gallery import Gallery
-from facerec.recognition.writer_lock import GalleryLockedError, GalleryWriteError
+from facerec.recognition.description import EnrolmentSettings
+from facerec.recognition.enrolment import enroll
+from facerec.recognition.enrolment_plan import plan_enrolment
+from facerec.recognition.store.sqlite import Gallery
+from facerec.recognition.store.writer_lock import GalleryLockedError, GalleryWriteError
 
 BATCH = 4
 

@@ -21,13 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.landmarks.types import Box
-from facerec.recognition.gallery import Gallery, NewEntry, NewPhoto
-from facerec.recognition.milvus_gallery import search_of
 from facerec.recognition.search import masked_scores
 from facerec.recognition.shortlist import ShortlistIndex
 from facerec.recognition.signature import Signature
-from facerec.recognition.vector_file import VectorFile
-from facerec.recognition.writer_lock import derived_file
+from facerec.recognition.store.derived_files import derived_file
+from facerec.recognition.store.galleries import search_of
+from facerec.recognition.store.records import NewEntry, NewPhoto
+from facerec.recognition.store.sqlite import Gallery
+from facerec.recognition.store.vector_file import VectorFile
 
 COSINE = 0.6
 """Of two pictures of one person, in each cell both saw."""
@@ -68,7 +69,7 @@ def pictures(rng: np.random.Generator, who: NDArray[np.float32]) -> tuple[NDArra
 
 
 def build(path: Path, n: int, shape: tuple[int, int]) -> float:
-    """Fill a gallery with `n` signatures, 1,000 a transaction; seconds spent in the gallery."""
+    """Fill a gallery with `n` signatures, 1,000 a transaction; seconds spent in it, its impostor scores included."""
     spent = 0.0
     contract = SyntheticContract()
     fresh = path.with_name(path.name + ".part")

@@ -2,7 +2,7 @@
 
     python benchmarks/scale_paper.py [--picture-s 0.32] [--far 1e-6]
 
-Nothing here is measured. The inputs are (their commands stand in benchmarks/README.md, "Gallery" and "Recognition");
+Nothing here is measured. The inputs are (their commands stand in benchmarks/results/gallery.md and recognition.md);
 what is printed follows from them, taking cost to grow in proportion to the number of entries.
 """
 

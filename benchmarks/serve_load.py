@@ -27,10 +27,11 @@ import uvicorn
 from gallery_kill import enrol, paint, pretended
 
 from facerec.cli.api import ServeSettings, Service, create_app
-from facerec.recognition.gallery import Gallery
 from facerec.recognition.identification import IdentificationSettings, Identifier
+from facerec.recognition.impostors import impostor_scores
 from facerec.recognition.search import MaskedSearch
-from facerec.recognition.threshold import choose_threshold, impostor_scores
+from facerec.recognition.store.sqlite import Gallery
+from facerec.recognition.threshold import choose_threshold
 
 
 def serve(gallery: Path, bound: socket.socket, delay: float) -> None:

@@ -136,8 +136,8 @@ def stages(paths: list[Path], gallery: Path) -> None:
     from facerec.landmarks.image import read_image
     from facerec.landmarks.landmarker import Landmarker
     from facerec.recognition.descriptors import load_descriptor
-    from facerec.recognition.milvus_gallery import open_gallery, search_of
     from facerec.recognition.recognizer import DescribedFace, Recognizer
+    from facerec.recognition.store.galleries import open_gallery, search_of
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -264,9 +264,10 @@ def soak(paths: list[Path], gallery: Path, count: int) -> None:
 
     from facerec.landmarks.device import share_cores
     from facerec.recognition.identification import IdentificationSettings, Identifier
-    from facerec.recognition.milvus_gallery import open_gallery, search_of
+    from facerec.recognition.impostors import impostor_scores
     from facerec.recognition.recognizer import Recognizer
-    from facerec.recognition.threshold import choose_threshold, impostor_scores
+    from facerec.recognition.store.galleries import open_gallery, search_of
+    from facerec.recognition.threshold import choose_threshold
 
     recognizer = Recognizer.load()
     marks, done, begun = {10, 100, 1000, *range(2000, count + 1, 2000)}, 0, time.perf_counter()

@@ -30,15 +30,18 @@ from facerec.frontalize.render import frontal_view
 from facerec.landmarks.errors import ContractError, FacerecError, UnusablePhotoError
 from facerec.landmarks.image import read_image
 from facerec.landmarks.types import Image
-from facerec.recognition.enrolment import Describer, EnrolmentSettings, describe_photo
-from facerec.recognition.gallery import Gallery, GalleryStore, NewPhoto, person_name
+from facerec.recognition.description import Describer
+from facerec.recognition.enrolment import enroll_upload
 from facerec.recognition.identification import IdentificationSettings, Identifier, ProbeFace
-from facerec.recognition.milvus_gallery import open_gallery, search_of
+from facerec.recognition.impostors import impostor_scores
 from facerec.recognition.pair import compare_photos, pair_threshold
 from facerec.recognition.recognizer import DescribedFace, largest_face
 from facerec.recognition.search import Search
-from facerec.recognition.threshold import Threshold, calibrate, choose_threshold, impostor_scores
-from facerec.recognition.writer_lock import GalleryLockedError
+from facerec.recognition.store.galleries import open_gallery, search_of
+from facerec.recognition.store.protocol import GalleryStore
+from facerec.recognition.store.records import person_name
+from facerec.recognition.store.writer_lock import GalleryLockedError
+from facerec.recognition.threshold import Threshold, choose_threshold
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -165,14 +168,8 @@ class Service:
         who, sha256 = person_name(person), hashlib.sha256(photo).hexdigest()
         if not who:
             raise ApiError(422, "bad_request", "expected a person's name; got an empty one")
-        settings = EnrolmentSettings()
-        outcome = describe_photo(photo, self.describer, settings)
-        if outcome.reason is None:
-            place = Path("uploaded") / Path(name).name
-            new = NewPhoto(who, sha256, place, place, settings.faces, "enrolled", "", outcome.entries)
-            with open_gallery(self.path, self.describer.contract, write=True, wait_s=wait_s) as gallery:
-                gallery.add([new])
-                gallery.store_calibration(calibrate(gallery).scores.to_bytes())
+        writer = functools.partial(open_gallery, self.path, self.describer.contract, write=True, wait_s=wait_s)
+        outcome = enroll_upload(photo, name, who, self.describer, writer)
         return {
             "person": who,
             "sha256": sha256,
@@ -201,31 +198,25 @@ class Service:
     def remove(self, person: str, wait_s: float) -> dict[str, Any]:
         """Remove a person for good. The service's snapshot of a file holds its old bytes, so it is closed meanwhile."""
         who = person_name(person)
-        if isinstance(self.path, str):
-            with open_gallery(self.path, self.describer.contract, write=True) as gallery:
-                gallery.remove_people([who])
-                gallery.store_calibration(calibrate(gallery).scores.to_bytes())
-            return {"removed": who, "bytes_gone": False}  # Milvus drops them when it compacts
-        with Gallery.open(self.path, self.describer.contract, write=True, wait_s=wait_s) as gallery, self._lock:
-            self._idle.wait_for(lambda: not self._current.users, wait_s)
-            if not self._current.users:
-                self._current.gallery.close()
+        gallery = open_gallery(self.path, self.describer.contract, write=True, wait_s=wait_s)
+        with self._lock:
             try:
-                gallery.remove_people([who])
-                gone = True
-            except GalleryLockedError:  # removed; the bytes go with the last reader of the old state
-                gone = False
+                with gallery:
+                    self._idle.wait_for(lambda: not self._current.users, wait_s)
+                    if not self._current.users:
+                        self._current.gallery.close()
+                    try:
+                        gallery.remove_people([who])
+                        gone = gallery.erases_at_once
+                    except GalleryLockedError:  # removed; the bytes go with the last reader of the old state
+                        gone = False
             finally:
-                gallery.store_calibration(calibrate(gallery).scores.to_bytes())
                 self._current = self._open()
         return {"removed": who, "bytes_gone": gone}
 
     def _state(self) -> str:
         """The gallery's present state."""
-        if isinstance(self.path, str):  # the connection that is open sees every change
-            return self._current.gallery.state
-        with Gallery.open(self.path) as gallery:
-            return gallery.state
+        return self._current.gallery.current_state()
 
     def _open(self) -> _Snapshot:
         gallery = open_gallery(self.path, self.describer.contract)

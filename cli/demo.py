@@ -234,9 +234,11 @@ def _identify(
     path: Path, protocol: RecognitionProtocol, results: Sequence[PictureResult], recognizer: Recognizer
 ) -> list[Said]:
     """Search every probe in the gallery file and decide."""
-    from facerec.recognition.gallery import Gallery
+    from facerec.recognition.decision import decide_together
+    from facerec.recognition.impostors import impostor_scores
     from facerec.recognition.search import MaskedSearch
-    from facerec.recognition.threshold import choose_threshold, decide_together, impostor_scores
+    from facerec.recognition.store.sqlite import Gallery
+    from facerec.recognition.threshold import choose_threshold
 
     said: list[Said] = []
     renderer = _renderer()
@@ -290,7 +292,7 @@ def _report(
     """Write report.json, report.csv and report.html; return the JSON content."""
     import numpy as np
 
-    from facerec.cli.evaluate import command_line, write_with_heads
+    from facerec.cli.evaluate_output import command_line, write_with_heads
     from facerec.evaluation.cases import recognition_cases
     from facerec.evaluation.environment import machine, versions, weight_digests
     from facerec.evaluation.recognition_figures import recognition_figures

@@ -25,9 +25,11 @@ from facerec.cli.options import (
 from facerec.landmarks.device import resolve_device, share_cores
 
 if TYPE_CHECKING:
-    from facerec.recognition.enrolment import DescribeMany, EnrolmentPreview, EnrolmentSummary
-    from facerec.recognition.gallery import FacesPolicy
+    from facerec.recognition.description import DescribeMany
+    from facerec.recognition.enrolment import EnrolmentSummary
+    from facerec.recognition.enrolment_plan import EnrolmentPreview
     from facerec.recognition.recognizer import RecognizerSettings
+    from facerec.recognition.store.records import FacesPolicy
 
 _DESCRIPTOR = "the gallery's, resnet for a new one"
 
@@ -91,8 +93,9 @@ def command(
       facerec enroll list.csv -g staff.gallery --faces one --strict
     """
     from facerec.cli.output import photo_progress
-    from facerec.recognition.enrolment import EnrolmentSettings, plan_enrolment, preview_enrolment
-    from facerec.recognition.milvus_gallery import open_gallery
+    from facerec.recognition.description import EnrolmentSettings
+    from facerec.recognition.enrolment_plan import plan_enrolment, preview_enrolment
+    from facerec.recognition.store.galleries import open_gallery
 
     plan = plan_enrolment(photos, layout)  # type: ignore[arg-type]
     if dry_run:
@@ -159,8 +162,7 @@ def _say_preview(preview: EnrolmentPreview, gallery: Path | str, quiet: bool) ->
 
 def _say_summary(summary: EnrolmentSummary, gallery: Path | str, device: str, quiet: bool) -> None:
     from facerec.cli.output import duration
-    from facerec.recognition.gallery import SKIPPED_SUFFIX
-    from facerec.recognition.writer_lock import derived_file
+    from facerec.recognition.store.derived_files import SKIPPED_SUFFIX, derived_file
 
     speed = f"{summary.new / summary.seconds:.1f} photos/s, " if summary.new and summary.seconds else ""
     note(

@@ -24,9 +24,10 @@ from facerec.cli.options import (
 from facerec.landmarks.device import resolve_device, share_cores
 
 if TYPE_CHECKING:
-    from facerec.recognition.gallery import EntryRecord, GalleryStore
     from facerec.recognition.recognizer import RecognizerSettings
     from facerec.recognition.search import SearchMethod
+    from facerec.recognition.store.protocol import GalleryStore
+    from facerec.recognition.store.records import EntryRecord
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,8 +63,9 @@ def info(gallery_path: Path | str, as_json: bool) -> None:
     """Show what a gallery holds, which models made it and at which threshold it decides."""
     import json
 
-    from facerec.recognition.milvus_gallery import open_gallery
-    from facerec.recognition.threshold import choose_threshold, impostor_scores
+    from facerec.recognition.impostors import impostor_scores
+    from facerec.recognition.store.galleries import open_gallery
+    from facerec.recognition.threshold import choose_threshold
 
     with open_gallery(gallery_path) as gallery:
         found = gallery.info()
@@ -112,7 +114,7 @@ def info(gallery_path: Path | str, as_json: bool) -> None:
 @json_option
 def verify(gallery_path: Path | str, as_json: bool) -> int:
     """Check every byte that matters: structure, references, checksums, unit length. Exit code 2 when it is damaged."""
-    from facerec.recognition.milvus_gallery import open_gallery
+    from facerec.recognition.store.galleries import open_gallery
 
     with open_gallery(gallery_path) as gallery:
         found = gallery.verify()
@@ -136,7 +138,7 @@ def verify(gallery_path: Path | str, as_json: bool) -> int:
 def list_people(gallery_path: Path | str, entries: bool, form: str | None, as_json: bool) -> None:
     """List the people, with the poses they were seen in, or the entries. --json is short for --format jsonl."""
     from facerec.cli.output import write_csv_row, write_line, write_table
-    from facerec.recognition.milvus_gallery import open_gallery
+    from facerec.recognition.store.galleries import open_gallery
 
     if as_json and form not in (None, "jsonl"):
         raise click.UsageError(f"expected --json or --format {form}, not both")
@@ -204,8 +206,8 @@ def remove(people: tuple[str, ...], gallery_path: Path | str, entries: tuple[int
 
     Names, signatures and poses leave the file, its journal and everything derived from it. Photographs are not touched.
     """
-    from facerec.recognition.gallery import person_name
-    from facerec.recognition.milvus_gallery import open_gallery
+    from facerec.recognition.store.galleries import open_gallery
+    from facerec.recognition.store.records import person_name
 
     if bool(people) == bool(entries):
         raise click.UsageError("expected the names of people, or --entry, one of the two")
@@ -217,7 +219,6 @@ def remove(people: tuple[str, ...], gallery_path: Path | str, entries: tuple[int
             what = ", ".join(map(printable, names)) or f"{len(set(entries))} entries"
             click.confirm(f"Remove {what} from {printable(str(gallery_path))} for good?", abort=True, err=True)
         removed = gallery.remove_people(names) if names else gallery.remove_entries(entries)
-        _calibrate_again(gallery)
         left = len(gallery.people())
     note(f"Removed {removed} entries from {printable(str(gallery_path))}; {left} people are left", quiet)
 
@@ -232,12 +233,11 @@ def rename(old: str, new: str, gallery_path: Path | str, quiet: bool) -> None:
 
     Photographs keep their folders: enrolling the folder called OLD again makes a second person of that name.
     """
-    from facerec.recognition.gallery import person_name
-    from facerec.recognition.milvus_gallery import open_gallery
+    from facerec.recognition.store.galleries import open_gallery
+    from facerec.recognition.store.records import person_name
 
     with open_gallery(gallery_path, write=True) as gallery:
         gallery.rename(person_name(old), person_name(new))
-        _calibrate_again(gallery)
     note(f"Renamed {printable(old)} to {printable(new)} in {printable(str(gallery_path))}", quiet)
 
 
@@ -248,12 +248,11 @@ def rename(old: str, new: str, gallery_path: Path | str, quiet: bool) -> None:
 @quiet_option
 def merge(people: tuple[str, ...], into: str, gallery_path: Path | str, quiet: bool) -> None:
     """Make several people one, who is called NAME: one person who was enrolled under several names."""
-    from facerec.recognition.gallery import person_name
-    from facerec.recognition.milvus_gallery import open_gallery
+    from facerec.recognition.store.galleries import open_gallery
+    from facerec.recognition.store.records import person_name
 
     with open_gallery(gallery_path, write=True) as gallery:
         gallery.merge([person_name(name) for name in people], person_name(into))
-        _calibrate_again(gallery)
     note(f"Merged {', '.join(map(printable, people))} into {printable(into)} in {printable(str(gallery_path))}", quiet)
 
 
@@ -261,12 +260,6 @@ def _file(gallery: Path | str) -> Path:
     if isinstance(gallery, str):
         raise click.UsageError(f"expected a gallery file; got {printable(gallery)}")
     return gallery
-
-
-def _calibrate_again(gallery: GalleryStore) -> None:
-    from facerec.recognition.threshold import calibrate
-
-    gallery.store_calibration(calibrate(gallery).scores.to_bytes())
 
 
 @command.command("index")
@@ -286,9 +279,9 @@ def index(gallery_path: Path | str, method: SearchMethod, as_json: bool, quiet: 
     They hold what the gallery holds (keep them as safe), are tested whenever they are read, and are of no use once
     people are enrolled or removed: run this again then. Below some 100,000 entries the exact search needs none of it.
     """
-    from facerec.recognition.gallery import Gallery
     from facerec.recognition.shortlist import ShortlistIndex, ShortlistSettings
-    from facerec.recognition.vector_file import VectorFile
+    from facerec.recognition.store.sqlite import Gallery
+    from facerec.recognition.store.vector_file import VectorFile
 
     path = _file(gallery_path)
     with Gallery.open(path) as gallery:
@@ -337,10 +330,12 @@ def migrate_gallery(
     The gallery keeps its old state until all is done; an interrupted migration goes on when it is run again.
     """
     from facerec.cli.output import photo_progress
+    from facerec.recognition.description import EnrolmentSettings
     from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
-    from facerec.recognition.enrolment import EnrolmentSettings, MigrationSummary, migrate, write_skipped
-    from facerec.recognition.gallery import Gallery
+    from facerec.recognition.enrolment import write_skipped
+    from facerec.recognition.migration import MigrationSummary, migrate
     from facerec.recognition.recognizer import load_recognizer
+    from facerec.recognition.store.sqlite import Gallery
 
     path, device = _file(gallery_path), resolve_device(models.device)
     wanted = dataclasses.replace(models, descriptor=models.descriptor or DEFAULT_DESCRIPTOR)
@@ -385,7 +380,7 @@ def export(gallery_path: Path | str, form: str, output: Path | None, quiet: bool
     jsonl and csv go to stdout. The arrays of the npz: entry, person, sha256, path, face, pose, quality, visible_share,
     cells (N, C, D), visible (N, C), contract.
     """
-    from facerec.recognition.milvus_gallery import open_gallery
+    from facerec.recognition.store.galleries import open_gallery
 
     if (form == "npz") != (output is not None):
         raise click.UsageError("expected -o FILE exactly with --format npz; jsonl and csv go to stdout")

@@ -49,6 +49,7 @@ _CSV_COLUMNS = (
     "threshold",
     "far",
     "pairs",
+    "turned",
 )
 
 
@@ -101,6 +102,9 @@ def command(
     Each face is a match, unknown (a normal result), or abstained from when too little of it was seen in both pictures.
     The threshold is calibrated on pictures of different people and stated with its false accept rate. The models
     are those that made the gallery. --device cuda searches on the GPU, too (with facerec[gpu] in place of faiss-cpu).
+
+    A photograph that shows no sure face is tried at 90, 180 and 270 degrees, too; "turned" says by how much it was
+    turned clockwise, while box and pose stay those of the photograph.
 
     \b
     Examples:
@@ -181,6 +185,8 @@ def _table_row(probe: ProbeFace) -> list[object]:
     # The column before it says the verdict already, and the line below the table what the threshold stands on.
     why = f"{probe.reason}: {probe.detail}" if probe.detail else probe.reason.removeprefix(f"{probe.decision}: ")
     why = why.replace(f" ({probe.threshold.note})", "")
+    if probe.turned:
+        why = f"{why}; turned by {probe.turned}"
     return [
         probe.file,
         probe.face,
@@ -215,6 +221,7 @@ def _csv_row(probe: ProbeFace) -> list[object]:
         probe.threshold.value,
         probe.threshold.far,
         probe.threshold.pairs,
+        probe.turned,
     ]
 
 

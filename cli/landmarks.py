@@ -110,6 +110,7 @@ def face_as_json(face: Face, number: int, model: str) -> dict[str, Any]:
         "face": number,
         "box": [round(float(v), 2) for v in (box.x0, box.y0, box.x1, box.y1)],
         "score": round(float(box.score), 4),
+        "turned": face.turned,
         "model": model,
         "markup": marks.markup,
         "points": [[round(float(x), 2), round(float(y), 2)] for x, y in marks.points],

@@ -51,7 +51,7 @@ def command(
     if host not in LOOPBACK and len(token) < 16:
         raise click.UsageError(f"expected a token of at least 16 characters in {TOKEN_VARIABLE} for the host {host}")
     from facerec.landmarks.errors import InvalidInputError
-    from facerec.recognition.milvus_gallery import open_gallery
+    from facerec.recognition.store.galleries import open_gallery
 
     try:
         import uvicorn

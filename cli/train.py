@@ -25,8 +25,8 @@ TRAINERS: dict[str, str] = {
     "landmark-places": "Learn where annotators and the landmark network put the 68 points on the face model.",
     "fit-verdict": "Learn when a fit of the face model cannot be trusted.",
     "dfd": "Learn the descriptor of the lifted texture.",
-    "view-set": "Make normalised views of annotated or located faces: the training set of the learnt descriptor.",
-    "resnet": "Learn the residual network that describes normalised views.",
+    "face-set": "Cut and fit the faces of annotated and extra sets: the training set of the learnt descriptor.",
+    "resnet": "Learn the residual network that describes faces from every side.",
     "impostors": "Measure impostor scores of the package's models: what thresholds are calibrated on.",
 }
 

@@ -27,7 +27,7 @@ def command(
     import numpy as np
 
     from facerec.frontalize.face_model import FaceModel
-    from facerec.frontalize.fit import FitSettings, face_size, fit_batch, landmark_weights
+    from facerec.frontalize.fit import LOCATED, face_size, fit_batch, landmark_weights
     from facerec.frontalize.fit_verdict import FitEvidence, learn_rule
     from facerec.landmarks.checkpoint import save_weights
     from facerec.landmarks.errors import InvalidInputError
@@ -71,7 +71,7 @@ def command(
         truth.append(np.full((68, 2), np.nan))
     if not marks:
         raise InvalidInputError("expected at least one picture; got none")
-    settings = FitSettings()
+    settings = LOCATED
     fit = fit_batch(
         np.stack([mark.points for mark in marks]).astype(np.float64),
         np.stack([landmark_weights(mark, settings) for mark in marks]),

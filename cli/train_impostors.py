@@ -13,50 +13,58 @@ from facerec.landmarks.device import resolve_device
 
 @click.command("impostors")
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--extra",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder that holds all-age-faces/ and utkface/train/: strangers of one group and sex, as many of each.",
+)
 @click.option("--descriptor", default=None, help="Descriptor.  [default: the recognizer's]")
 @click.option("--per-person", default=6, show_default=True, help="Pictures of a person and set at most.")
 @device_option
-def command(data: Path, descriptor: str | None, per_person: int, device: str) -> None:
-    """Describe the calibration people's pictures under DATA (ytf/, cfp-dataset/, lfw/) and keep their impostor scores.
+def command(data: Path, extra: Path | None, descriptor: str | None, per_person: int, device: str) -> None:
+    """Describe pictures of the calibration people and keep their impostor scores.
 
-    These people are in no descriptor's training set, nor among the held-back people that figures are reported on.
+    These people are in no descriptor's training set, nor among the held-back people that figures are reported on. With
+    EXTRA the pairs are of adults of one group and one sex, who are hardest to tell apart, and each of the groups counts
+    alike; without it they are all pairs of CFP's, LFW's and YouTube Faces' people under DATA.
     """
-    import numpy as np
-    from rich.console import Console
-    from rich.progress import track
-
-    from facerec.landmarks.errors import UnusablePhotoError
     from facerec.landmarks.image import read_image
     from facerec.landmarks.training.people import is_calibration_person
     from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
-    from facerec.recognition.recognizer import DescribedFace, Recognizer
+    from facerec.recognition.recognizer import Recognizer
     from facerec.recognition.threshold import SHIPPED_IMPOSTORS, ShippedImpostors
+    from facerec.recognition.training.groups import (
+        adult_pictures,
+        all_pairs,
+        balanced,
+        describe_pictures,
+        group_scores,
+        read_padded,
+    )
     from facerec.recognition.training.texture_set import located_pictures
 
     descriptor = descriptor or DEFAULT_DESCRIPTOR
     recognizer = Recognizer.load(descriptor=descriptor, device=resolve_device(device))
-    pictures = [p for p in located_pictures(data, False, per_person) if is_calibration_person(p.person)]
-    cells, visible, people = [], [], []
-    for picture in track(pictures, description="describing", console=Console(stderr=True)):
-        try:
-            faces = recognizer.describe(read_image(picture.path))
-        except UnusablePhotoError:
-            continue
-        if faces and isinstance(faces[0], DescribedFace):
-            cells.append(faces[0].signature.cells.ravel())
-            visible.append(faces[0].signature.visible)
-            people.append(picture.person)
-    vectors, seen, names = np.stack(cells), np.stack(visible).astype(np.float32), np.array(people)
-    overlap = seen @ seen.T
-    first, second = np.triu_indices(len(names), 1)
-    impostor = (names[first] != names[second]) & (overlap[first, second] > 0)
-    first, second = first[impostor], second[impostor]
-    scores = (vectors @ vectors.T)[first, second] / overlap[first, second]
-    people_count = len(set(people))
-    what = (
-        f"{len(names)} pictures of {people_count} people of CFP, LFW and YouTube Faces in no descriptor's training set"
-    )
-    shipped = ShippedImpostors.measure(scores, recognizer.contract.digest, people_count, what)
+    if extra is not None:
+        pictures = adult_pictures(extra)
+        found = [describe_pictures(recognizer, [p.path], read_padded if p.tight else read_image)[0] for p in pictures]
+        rows = [(s, p.group) for s, p in zip(found, pictures, strict=True) if s is not None]
+        by_group = group_scores([s for s, _ in rows], [group for _, group in rows])
+        scores, people = balanced(by_group), len(rows)
+        pairs = sum(len(own) for own in by_group.values())
+        what = (
+            f"pairs of adults of one group and sex, {', '.join(sorted(by_group))}, each group counted alike: "
+            f"{people} people of UTKFace and All-Age-Faces in no descriptor's training set, one picture each"
+        )
+    else:
+        known = [p for p in located_pictures(data, False, per_person) if is_calibration_person(p.person)]
+        found = describe_pictures(recognizer, [p.path for p in known], read_image)
+        named = [(s, p.person) for s, p in zip(found, known, strict=True) if s is not None]
+        scores = all_pairs([s for s, _ in named], [person for _, person in named])
+        pairs = len(scores)
+        people = len({person for _, person in named})
+        what = f"{len(named)} pictures of {people} people of CFP, LFW and YouTube Faces in no descriptor's training set"
+    shipped = ShippedImpostors.measure(scores, recognizer.contract.digest, people, what, pairs)
     target = SHIPPED_IMPOSTORS / f"impostors-{descriptor}.json"
     target.write_text(json.dumps(shipped.as_json(), indent=1) + "\n", encoding="utf-8")
     note(f"{shipped.pairs} impostor pairs of {shipped.people} people")

@@ -13,6 +13,7 @@ from html import escape
 from itertools import pairwise
 
 import numpy as np
+from scipy.special import ndtri
 
 from facerec.landmarks.errors import InvalidInputError
 
@@ -43,6 +44,7 @@ class Axis:
         percent: whether values are shares, labelled in percent.
         whole: whether only whole numbers mean anything (ranks).
         log: whether it is logarithmic; `low` > 0 then, and smaller values stand at the edge.
+        deviate: whether shares stand at their normal deviates, as in a DET: `low` > 0 and `high` < 1 then.
     """
 
     label: str
@@ -51,15 +53,22 @@ class Axis:
     percent: bool = True
     whole: bool = False
     log: bool = False
+    deviate: bool = False
 
     def place(self, value: float) -> float:
         """Where `value` stands between the ends, 0 to 1; outside of that when it is beyond them."""
+        if self.deviate:
+            least, value, most = ndtri([self.low, min(max(value, self.low), self.high), self.high])
+            return float((value - least) / (most - least))
         if self.log:
             return float(np.log(max(value, self.low) / self.low) / np.log(self.high / self.low))
         return (value - self.low) / (self.high - self.low)
 
     def ticks(self) -> list[float]:
         """Round values on the axis."""
+        if self.deviate:
+            values = [0.0001, 0.001, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95]
+            return [value for value in values if self.low <= value <= self.high]
         if self.log:
             powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             values = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
@@ -119,7 +128,7 @@ def line_chart(
         points = [
             (across(float(a)), up(float(b)))
             for a, b in zip(line.x, line.y, strict=True)
-            if x.log or x.low <= a <= x.high
+            if x.log or x.deviate or x.low <= a <= x.high
         ]
         dots = points
         if steps:

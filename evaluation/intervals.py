@@ -1,4 +1,4 @@
-"""How sure a figure is: Wilson and bootstrap intervals, and McNemar's test between two systems."""
+"""How sure a figure of independent trials is: Wilson's interval, and McNemar's test between two systems."""
 
 from __future__ import annotations
 
@@ -37,84 +37,6 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float
     low = 0.0 if successes == 0 else max(0.0, float(center - half))
     high = 1.0 if successes == trials else min(1.0, float(center + half))
     return low, high
-
-
-def bootstrap_people(
-    values: NDArray[np.floating] | Sequence[float],
-    people: Sequence[str],
-    rng: np.random.Generator,
-    resamples: int = 2000,
-    confidence: float = 0.95,
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of `values` (N,), drawing whole people with replacement.
-
-    Pictures of one person fail together, so drawing pictures (as Wilson's interval supposes) makes the interval too
-    narrow when a person has many; drawing people does not. 2000 resamples put the 2.5 % ends on the 50th value,
-    steady to about a tenth of the interval's width.
-
-    Raises:
-        InvalidInputError: when there are no values, or not as many people as values.
-    """
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or len(array) == 0 or len(people) != len(array):
-        raise InvalidInputError(f"expected as many values as people, at least one; got {array.shape} and {len(people)}")
-    _, index = np.unique(np.asarray(people, dtype=object).astype(str), return_inverse=True)
-    sums = np.bincount(index, weights=array)
-    counts = np.bincount(index)
-    drawn = rng.integers(0, len(sums), size=(resamples, len(sums)))
-    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    tail = 50 * (1 - confidence)
-    low, high = np.percentile(means, [tail, 100 - tail])
-    return float(low), float(high)
-
-
-def bootstrap_pairs(
-    values: NDArray[np.floating] | Sequence[float],
-    first: Sequence[str],
-    second: Sequence[str],
-    rng: np.random.Generator,
-    resamples: int = 2000,
-    confidence: float = 0.95,
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of `values` (N,) over pairs of pictures, drawing whole people.
-
-    A person drawn c times brings their own pairs c times; a pair of two people counts as often as the product of their
-    draws (one person of a pair not drawn: the pair is out). Resamples without any pair are left out.
-
-    Args:
-        values: one a pair.
-        first, second: the people of each pair.
-        rng: draws the people.
-
-    Raises:
-        InvalidInputError: when there are no values, or not as many people as values.
-    """
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or not len(array) == len(first) == len(second) or not len(array):
-        raise InvalidInputError(
-            f"expected as many values as people on either side, at least one; got {array.shape}, {len(first)}, "
-            f"{len(second)}"
-        )
-    everyone = np.asarray([*first, *second], dtype=object).astype(str)
-    names, index = np.unique(everyone, return_inverse=True)
-    a, b = index[: len(array)], index[len(array) :]
-    own = a == b
-    means: list[NDArray[np.float64]] = []
-    # Many resamples at once, but never more than a few megabytes of weights.
-    at_once = max(1, 1_000_000 // max(len(array), len(names)))
-    for start in range(0, resamples, at_once):
-        rows = min(at_once, resamples - start)
-        drawn = rng.integers(0, len(names), size=(rows, len(names))) + len(names) * np.arange(rows)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=rows * len(names)).reshape(rows, len(names))
-        weight = times[:, a] * np.where(own, 1, times[:, b])
-        total = weight.sum(axis=1)
-        means.append((weight @ array)[total > 0] / total[total > 0])
-    every = np.concatenate(means)
-    if not len(every):
-        return 0.0, 1.0
-    tail = 50 * (1 - confidence)
-    low, high = np.percentile(every, [tail, 100 - tail])
-    return float(low), float(high)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from facerec.evaluation.charts import LINE_COLOURS, Axis, HeatCell, Line, histogram, line_chart, pose_grid
-from facerec.evaluation.pointers import escape_key, format_value, identification_places, resolve
+from facerec.evaluation.pointers import escape_key, format_value, identification_places, resolve, standard_places
 
 _NORMALISERS = {"nme_box": "box", "nme_interocular": "outer eye corners", "nme_pupil": "pupils"}
 
 _FAR = Axis("impostor comparisons accepted, %", 0.0, 1.0)
 _TAR = Axis("genuine comparisons accepted, %", 0.0, 1.0)
-_FAR_LOG = Axis("impostor comparisons accepted, %", 0.001, 1.0, log=True)
-_FRR_LOG = Axis("genuine comparisons rejected, %", 0.001, 1.0, log=True)
+_FAR_DEVIATE = Axis("impostor comparisons accepted, %", 1e-4, 0.8, deviate=True)
+_FRR_DEVIATE = Axis("genuine comparisons rejected, %", 1e-3, 0.8, deviate=True)
+_FMR = Axis("FMR, %", 1e-4, 0.8, deviate=True)
+_FNMR = Axis("FNMR, %", 1e-3, 0.8, deviate=True)
 
 _WORST_SHADE = 0.10
 """The error by box that gets the darkest colour of a landmark grid: beyond it landmarks are of no use to the fit."""
@@ -33,7 +35,10 @@ def page_charts(content: Mapping[str, Any], heads: Heads) -> dict[str, str]:
     """
     if content["kind"] == "landmarks":
         return _landmark_charts(content, heads)
-    charts: dict[str, str] = {}
+    charts: dict[str, str] = _standard_charts(content)
+    if content["kind"] == "scores":
+        blocks = {name: one for name, one in content["scores"].items() if one.get("roc", {}).get("far")}
+        return charts | _curve_charts("", blocks)
     places = identification_places(content)
     if ranked := [Line(name or "all probes", *_cmc(resolve(content, base))) for base, name in places]:
         charts["cmc"] = _cmc_chart(ranked)
@@ -58,7 +63,7 @@ def page_charts(content: Mapping[str, Any], heads: Heads) -> dict[str, str]:
             )
     systems = content.get("systems", {})
     for base, name in places:
-        if grid := _rank_grid(content, base, heads):
+        if grid := _rank_grid(content, base, heads) or _binned_grid(content, base):
             charts[f"grid {base}"] = grid
             for system in systems:
                 pointer = f"/systems/{escape_key(system)}{base}"
@@ -72,6 +77,58 @@ def page_charts(content: Mapping[str, Any], heads: Heads) -> dict[str, str]:
             of = {system: block["verification"][name] for system, block in systems.items()}
             charts |= _curve_charts(f"systems {name} ", _drawn(of))
     return charts
+
+
+def _standard_charts(content: Mapping[str, Any]) -> dict[str, str]:
+    """DET of completed comparisons, Tippett plot and error against discarded share, a line for each set."""
+    blocks = {name: resolve(content, base) for name, base in standard_places(content)[: len(LINE_COLOURS)]}
+    charts: dict[str, str] = {}
+    curves = {name: one["standard"]["det"] for name, one in blocks.items() if "det" in one["standard"]}
+    if curves:
+        lines = [Line(name, one["fmr"], one["fnmr"]) for name, one in curves.items()]
+        charts["standard det"] = line_chart(lines, title="Detection error trade-off", x=_FMR, y=_FNMR)
+    drawn = [one.get("tippett") or one.get("scores", {}).get("tippett") for one in blocks.values()]
+    if drawn and drawn[0]:
+        first = drawn[0]
+        charts["tippett"] = line_chart(
+            [Line("one person", first["llr"], first["genuine"]), Line("two people", first["llr"], first["impostor"])],
+            title=f"Tippett plot of {next(iter(blocks))}",
+            x=Axis(
+                "log10 of the likelihood ratio", first["llr"][0], max(first["llr"][-1], first["llr"][0] + 1e-6), False
+            ),
+            y=Axis("comparisons with a larger one, %", 0.0, 1.0),
+        )
+    discards = {name: one["standard"]["discard"][-1] for name, one in blocks.items() if one["standard"].get("discard")}
+    if discards:
+        highest = max(max(one["fnmr"]) for one in discards.values())
+        charts["discard"] = line_chart(
+            [Line(name, one["discarded"], one["fnmr"]) for name, one in discards.items()],
+            title="Error against discarded share",
+            x=Axis("genuine comparisons discarded, %", 0.0, 0.5),
+            y=Axis("FNMR of the rest, %", 0.0, max(1.1 * highest, 0.01)),
+            marks=True,
+        )
+    return charts
+
+
+def _binned_grid(content: Mapping[str, Any], base: str) -> str:
+    """Heat map of rank-1 over cells of yaw and pitch, for a list whose poses are scattered; "" for fewer than four."""
+    figures: Mapping[str, Any] = resolve(content, base)
+    cells = [
+        HeatCell(
+            one["yaw"],
+            one["pitch"],
+            one["rank1"],
+            [
+                _written(content, f"{base}/by_yaw_pitch/{escape_key(name)}/rank1", "percent"),
+                _written(content, f"{base}/by_yaw_pitch/{escape_key(name)}/rank1_people_interval", "interval0"),
+            ],
+        )
+        for name, one in figures.get("by_yaw_pitch", {}).items()
+    ]
+    if len(cells) < 4:
+        return ""
+    return pose_grid(cells, title="Rank-1 (%) by yaw and pitch, with 95 % intervals", ends=("rank-1: 0 %", "100 %"))
 
 
 def grid_angles(content: Mapping[str, Any]) -> list[tuple[float, float]]:
@@ -120,8 +177,8 @@ def _curve_charts(prefix: str, blocks: Mapping[str, Mapping[str, Any]]) -> dict[
         f"{prefix}det": line_chart(
             [Line(name, one["det"]["far"], one["det"]["frr"]) for name, one in shown.items()],
             title="Detection error trade-off",
-            x=_FAR_LOG,
-            y=_FRR_LOG,
+            x=_FAR_DEVIATE,
+            y=_FRR_DEVIATE,
         ),
         f"{prefix}calibration": line_chart(
             [

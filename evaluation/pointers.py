@@ -15,6 +15,33 @@ def identification_places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(f"/identification/{escape_key(name)}", name) for name in content.get("identification", {})]
 
 
+def standard_places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(name, JSON pointer) of each block of figures that has the standard's beside its own ("standard")."""
+    if content["kind"] == "scores":
+        return [(name, f"/scores/{escape_key(name)}") for name in content["scores"]]
+    if content["kind"] != "recognition":
+        return []
+    places = [(name or "all probes", base) for base, name in identification_places(content)]
+    return places + [(name, f"/verification/{escape_key(name)}") for name in content.get("verification", {})]
+
+
+def weakest_poses(content: Mapping[str, Any], most: int = 3) -> list[tuple[str, str]]:
+    """(words, JSON pointer) of the bins of yaw with the lowest rank-1, worst first; those below the whole's alone.
+
+    Bins of fewer than ten probes say too little.
+    """
+    if content["kind"] != "recognition":
+        return []
+    found = []
+    for base, name in identification_places(content):
+        figures = resolve(content, base)
+        for bins, one in figures["by_yaw"].items():
+            if one["n"] >= 10 and one["rank1"] < figures["rank1"]:
+                words = "unknown yaw" if bins == "unknown" else f"|yaw| {bins}°"
+                found.append((one["rank1"], f"{name}, {words}" if name else words, f"{base}/by_yaw/{escape_key(bins)}"))
+    return [(words, pointer) for _, words, pointer in sorted(found)[:most]]
+
+
 def escape_key(key: str) -> str:
     """`key` as a part of a JSON pointer (RFC 6901)."""
     return key.replace("~", "~0").replace("/", "~1")
@@ -42,11 +69,15 @@ def format_value(value: Any, form: str) -> str:
     Args:
         value: from the JSON.
         form: "percent" (a share, one decimal, without the sign), "percent2" (two decimals), "interval" (two shares),
-            "interval0" (two shares without decimals), "count", "number" (three decimals), "seconds" (three significant
+            "interval0" (two shares without decimals), "rate" (a figure's
+            block: its rate in percent, "~" before it when it rests on fewer than 30 errors, or the bound when on none),
+            "count", "number" (three decimals), "seconds" (three significant
             digits), "ms" (the same, whole above 100), "p" (two), "angle" or "text".
     """
     if value is None:
         return "–"
+    if form == "rate":
+        return _rate(value)
     if form == "percent":
         return f"{100 * value:.1f}"
     if form == "percent2":
@@ -70,3 +101,11 @@ def format_value(value: Any, form: str) -> str:
     if form == "text":
         return str(value)
     raise InvalidInputError(f"expected a known form of number; got {form!r}")
+
+
+def _rate(figures: Mapping[str, Any]) -> str:
+    if figures["rate"] is None:
+        return "–"
+    if figures.get("bound") is not None:
+        return f"0 (< {100 * figures['bound']:.2g})"
+    return f"{'~' if figures['few_errors'] else ''}{100 * figures['rate']:.3g}"

@@ -20,9 +20,17 @@ import numpy as np
 
 from facerec.evaluation.landmark_errors import LandmarkResult
 from facerec.evaluation.landmark_figures import FaceRow, worst_faces
-from facerec.evaluation.pointers import escape_key, format_value, identification_places, resolve
+from facerec.evaluation.pointers import (
+    escape_key,
+    format_value,
+    identification_places,
+    resolve,
+    standard_places,
+    weakest_poses,
+)
 from facerec.evaluation.protocols.recognition import RecognitionProtocol
-from facerec.evaluation.recognition_figures import RecognitionFigures, worst_probes
+from facerec.evaluation.recognition_figures import RecognitionFigures
+from facerec.evaluation.rows import worst_probes
 from facerec.evaluation.side_by_side import compare_systems
 from facerec.evaluation.signatures import PictureResult
 
@@ -187,6 +195,20 @@ def landmark_report(
     return Report(_plain(content), {"faces.csv": rows})
 
 
+def plain_report(
+    kind: str,
+    name: str,
+    content: Mapping[str, Any],
+    facts: RunFacts,
+    rules: Sequence[str],
+    digests: Mapping[str, Any],
+) -> Report:
+    """A report of `content` with what every report says of its run, without rows and pictures."""
+    whole = _head(kind, name, False) | dict(content) | _tail(facts, rules)
+    whole["digests"] |= dict(digests)
+    return Report(_plain(whole), {})
+
+
 def write_report(folder: Path, report: Report, heads: Mapping[tuple[float, float], str] | None = None) -> list[Path]:
     """Write report.json, report.csv, report.html and the row files into `folder`; return the paths written.
 
@@ -249,6 +271,8 @@ def table_rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
         for key in ("by_yaw", "by_view", "by_part"):
             rows += [_flat("", f"landmarks {key}", row, inside) for row, inside in content.get(key, {}).items()]
         return rows
+    if content["kind"] == "scores":
+        return [_flat(name, "scores", "all", figures) for name, figures in content["scores"].items()]
     systems = content.get("systems") or {content["system"]: content}
     return [row for name, block in systems.items() for row in _system_rows(name, block)]
 
@@ -309,6 +333,8 @@ def render_html(report: Report, heads: Mapping[tuple[float, float], str] | None 
         report=content,
         places=identification_places(content),
         charts=charts,
+        standard_blocks=standard_places(content),
+        weakest=weakest_poses(content),
         pictures=report.pictures,
     )
 

@@ -27,7 +27,7 @@ from facerec.evaluation.store import UNREADABLE, ResultStore
 from facerec.landmarks.errors import REASON_CODES, ContractError, ReasonCode, UnusablePhotoError
 from facerec.landmarks.image import photo_digest
 from facerec.landmarks.types import Image
-from facerec.recognition.enrolment import Describer
+from facerec.recognition.description import Describer
 from facerec.recognition.recognizer import DescribedFace, FaceFit, LiftedFace, UndescribedFace
 from facerec.recognition.signature import Signature
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     )
     from facerec.landmarks.image import Photo, find_photos, read_image, write_image
     from facerec.landmarks.types import Box, Face, Image, Landmarks
-    from facerec.recognition.enrolment import EnrolmentSettings, EnrolmentSummary
+    from facerec.recognition.description import EnrolmentSettings
+    from facerec.recognition.enrolment import EnrolmentSummary
     from facerec.recognition.front_door import enroll, identify, verify
-    from facerec.recognition.gallery import Gallery
     from facerec.recognition.identification import Identifier, ProbeFace
     from facerec.recognition.pair import PairDecision
     from facerec.recognition.recognizer import (
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         load_recognizer,
     )
     from facerec.recognition.signature import Decision, Match, Signature
+    from facerec.recognition.store.sqlite import Gallery
     from facerec.recognition.threshold import Threshold
 
     __version__: str
@@ -51,9 +52,9 @@ _PLACES = {
     ),
     "landmarks.image": ("Photo", "find_photos", "read_image", "write_image"),
     "landmarks.types": ("Box", "Face", "Image", "Landmarks"),
-    "recognition.enrolment": ("EnrolmentSettings", "EnrolmentSummary"),
+    "recognition.description": ("EnrolmentSettings",),
+    "recognition.enrolment": ("EnrolmentSummary",),
     "recognition.front_door": ("enroll", "identify", "verify"),
-    "recognition.gallery": ("Gallery",),
     "recognition.identification": ("Identifier", "ProbeFace"),
     "recognition.pair": ("PairDecision",),
     "recognition.recognizer": (
@@ -64,6 +65,7 @@ _PLACES = {
         "load_recognizer",
     ),
     "recognition.signature": ("Decision", "Match", "Signature"),
+    "recognition.store.sqlite": ("Gallery",),
     "recognition.threshold": ("Threshold",),
 }
 """Where the public names come from; the imports above say the same to a type checker."""

@@ -62,9 +62,9 @@ class FitSettings:
 
 
 LOCATED = FitSettings(places="located")
-"""Takes off what the package's landmark network systematically does to points: the angles and shapes of turned and
-nodding heads come out truer (`benchmarks/README.md`). It changes every fit, so verdict and thresholds must be learnt
-again where it is made the default."""
+"""Subtracts what the package's landmark network systematically does to points: the angles and shapes of turned and
+nodding heads come out truer. The recognizer fits with it; the verdict on fits, the descriptors and the thresholds are
+learnt with it."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -132,14 +132,27 @@ class Landmarker(ABC):
             InvalidInputError: another form of image.
         """
         plane = grey(check_image(image))
+        return self._locate([plane] * len(boxes), boxes)
+
+    def locate_each(self, planes: Sequence[NDArray[np.uint8]], boxes: Sequence[Box]) -> list[Landmarks]:
+        """Landmarks of one face in each of many pictures, looked at together.
+
+        Args:
+            planes: grey pictures (H, W) uint8; boxes: the tight landmark box in each, px.
+        """
+        if len(planes) != len(boxes):
+            raise InvalidInputError(f"expected a box for each picture; got {len(planes)}, {len(boxes)}")
+        return self._locate(planes, boxes)
+
+    def _locate(self, planes: Sequence[NDArray[np.uint8]], boxes: Sequence[Box]) -> list[Landmarks]:
         if not boxes:
             return []
         count, size = self.settings.boxes, self.roi_size
-        rois = [roi for box in boxes for roi in self._rois(box)]
-        crops = np.stack([cut(plane, roi, size) for roi in rois])
+        pairs = [(plane, roi) for plane, box in zip(planes, boxes, strict=True) for roi in self._rois(box)]
+        crops = np.stack([cut(plane, roi, size) for plane, roi in pairs])
         looks = in_batches(self._look, crops, self.settings.batch)
         found = Looked(*(np.concatenate(parts) for parts in zip(*looks, strict=True)))
-        points = np.stack([roi.to_picture(own, size) for roi, own in zip(rois, found.places, strict=True)])
+        points = np.stack([roi.to_picture(own, size) for (_, roi), own in zip(pairs, found.places, strict=True)])
         points = np.median(points.reshape(len(boxes), count, -1, 2), axis=1).astype(np.float32)
         confidence = _median(found.confidence, count).clip(0, 1)
         visible = _median(found.visible, count) >= 0.5
@@ -184,7 +197,8 @@ class GodpLandmarker(Landmarker):
         super().__init__(settings, device)
         if network.settings.landmarks != len(IBUG68_MIRROR):
             raise InvalidInputError(f"expected a network of 68 landmarks; got {network.settings.landmarks}")
-        self._network, self._dtype = prepared(network.eval().requires_grad_(False).fuse(), self.device)
+        fused = network.eval().requires_grad_(False).fuse()
+        self._network, self._dtype = prepared(fused, self.device, (1, 1, self.roi_size, self.roi_size))
         self._decoding = decoding
         self._calibration = calibration
 

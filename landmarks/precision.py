@@ -1,7 +1,7 @@
 """In which number format the networks run.
 
 Processors with instructions for bfloat16 (AMX, AVX-512 BF16) run the networks two to three times as fast in it; on
-others it is slower than float32, so they keep that. What it costs in accuracy is in `benchmarks/README.md`. Signatures
+others it is slower than float32, so they keep that. What it costs in accuracy is in `benchmarks/results/`. Signatures
 of both formats compare with each other, so the format is no part of a gallery's contract.
 """
 

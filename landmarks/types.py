@@ -132,11 +132,15 @@ class Face:
         image: (H, W, 3) uint8 RGB, the whole photograph.
         box: the detector's box, px.
         landmarks: the located landmarks, px in `image`.
+        turned: degrees clockwise by which the photograph was turned to find the face: 0, 90, 180 or 270. `image`, box
+            and landmarks are the photograph's own, so a face that was found at 90 lies there with its forehead to the
+            left.
     """
 
     image: Image
     box: Box
     landmarks: Landmarks
+    turned: int = 0
 
     def __repr__(self) -> str:
         height, width = self.image.shape[:2]

@@ -24,6 +24,7 @@ from facerec.recognition.dfd import DFD, plain_cells
 from facerec.recognition.views import (
     ARCFACE_FRAME,
     DLIB_FRAME,
+    FACE_FRAME,
     Look,
     ViewFrame,
     filled_view,
@@ -133,6 +134,13 @@ class ViewDescriptor:
 
     The photograph is always seen, and so is the frontal view as a whole; the left and the right half, each with its
     mirror, where enough of them was seen. So a profile meets the half of a frontal picture that it shows.
+
+    Args:
+        name, weights: see `Descriptor`.
+        network: gives a vector for each view.
+        frame: where it expects the face.
+        looks: what it is shown, a cell each.
+        both_ways: whether the photograph's vector is the mean of its own and its mirror image's.
     """
 
     def __init__(
@@ -142,12 +150,14 @@ class ViewDescriptor:
         network: ViewNetwork,
         frame: ViewFrame,
         looks: tuple[Look, ...],
+        both_ways: bool = False,
     ) -> None:
         self.name = name
         self.weights = weights
         self._network = network
         self._frame = frame
         self._looks = looks
+        self._both_ways = both_ways
 
     def describe(self, image: Image | None, fitted: FittedFace | None, texture: FaceTexture) -> Described:
         """See `Descriptor.describe`; a cell a look."""
@@ -164,11 +174,24 @@ class ViewDescriptor:
                 views[look] = photo_view(image, fitted, self._frame)
         if not views:
             raise InvalidInputError(f"{self.name} describes photographs; got a texture alone")
-        vectors = self._network(np.stack(list(views.values())))
+        shown = list(views.values())
+        mirrored = self._both_ways and "photo" in views
+        if mirrored:
+            shown.append(np.ascontiguousarray(views["photo"][:, ::-1]))
+        vectors = _unit(self._network(np.stack(shown)))
+        if mirrored:
+            photo = list(views).index("photo")
+            vectors[photo] = _unit(vectors[photo] + vectors[-1])
+            vectors = vectors[:-1]
         known = np.array([look in views for look in self._looks])
         cells = np.zeros((len(self._looks), vectors.shape[1]), dtype=np.float32)
-        cells[known] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        cells[known] = vectors
         return cells, known
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.maximum(length, 1e-9), dtype=np.float32)
 
 
 def _shipped(name: str) -> tuple[str, str]:
@@ -178,8 +201,10 @@ def _shipped(name: str) -> tuple[str, str]:
 def _resnet(looks: str, device: str) -> ViewDescriptor:
     from facerec.recognition.resnet import network_of, runner
 
-    network = runner(network_of(load_weights("recognition", "resnet")), device)
-    return ViewDescriptor(_named(looks, "resnet"), (_shipped("resnet"),), network, DLIB_FRAME, HALF_LOOKS[looks])
+    arrays = load_weights("recognition", "resnet")
+    network = runner(network_of(arrays), device)
+    name, weights = _named(looks, "resnet"), (_shipped("resnet"),)
+    return ViewDescriptor(name, weights, network, FACE_FRAME, HALF_LOOKS[looks], both_ways=True)
 
 
 def _dlib(looks: str, device: str) -> ViewDescriptor:

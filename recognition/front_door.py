@@ -16,19 +16,13 @@ from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.image import Photo
 from facerec.landmarks.types import describe_value
 from facerec.recognition import enrolment
-from facerec.recognition.enrolment import (
-    DescribeMany,
-    Describer,
-    EnrolmentPlan,
-    EnrolmentSettings,
-    EnrolmentSummary,
-    plan_enrolment,
-    write_skipped,
-)
+from facerec.recognition.description import DescribeMany, Describer, EnrolmentSettings
+from facerec.recognition.enrolment import EnrolmentSummary, write_skipped
+from facerec.recognition.enrolment_plan import EnrolmentPlan, plan_enrolment
 from facerec.recognition.identification import Identifier, ProbeFace, gallery_address
-from facerec.recognition.milvus_gallery import open_gallery
 from facerec.recognition.pair import PairDecision, compare_photos, pair_threshold
 from facerec.recognition.recognizer import RecognizerSettings, load_recognizer
+from facerec.recognition.store.galleries import open_gallery
 
 Models = RecognizerSettings | Describer | None
 """Which models to load, a loaded recognizer, or None: those that the gallery names, for a new one the default."""

@@ -23,20 +23,15 @@ from facerec.landmarks.device import cores_shared, photos_at_once, resolve_devic
 from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError, UnusablePhotoError
 from facerec.landmarks.image import Photo, as_image, find_photos
 from facerec.landmarks.types import Box, check_image, describe_value
-from facerec.recognition.enrolment import Describer
-from facerec.recognition.gallery import GalleryStore
-from facerec.recognition.milvus_gallery import open_gallery, search_of
+from facerec.recognition.decision import decide_together
+from facerec.recognition.description import Describer
+from facerec.recognition.impostors import impostor_scores
 from facerec.recognition.recognizer import DescribedFace, RecognizerSettings, UndescribedFace, load_recognizer
 from facerec.recognition.search import Search, SearchMethod, SearchSettings
 from facerec.recognition.signature import Decision, Match, Signature
-from facerec.recognition.threshold import (
-    Threshold,
-    ThresholdSettings,
-    choose_threshold,
-    decide_together,
-    given_threshold,
-    impostor_scores,
-)
+from facerec.recognition.store.galleries import open_gallery, search_of
+from facerec.recognition.store.protocol import GalleryStore
+from facerec.recognition.threshold import Threshold, ThresholdSettings, choose_threshold, given_threshold
 
 
 @dataclass(frozen=True)
@@ -77,6 +72,8 @@ class ProbeFace:
         threshold: what the scores were compared with.
         timings_ms: milliseconds by stage.
         described: the face with everything in between, for inspection.
+        turned: degrees clockwise by which the photograph was turned to find the face; box and pose are the
+            photograph's own.
     """
 
     file: Path
@@ -93,6 +90,7 @@ class ProbeFace:
     threshold: Threshold
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     described: DescribedFace | None = None
+    turned: int = 0
 
     def __repr__(self) -> str:
         face = "" if self.face is None else f", face {self.face}"
@@ -107,6 +105,7 @@ class ProbeFace:
             "face": self.face,
             "box": None if self.box is None else box_json(self.box),
             "pose": None if self.pose is None else pose_json(self.pose),
+            "turned": self.turned,
             "visible_fraction": _rounded(self.visible_fraction, 4),
             "quality": _rounded(self.quality, 4),
             "decision": self.decision,
@@ -206,7 +205,7 @@ class Identifier:
             models: which to load, or a loaded recognizer; None: those that the gallery's contract names.
             far: false accept rate of the threshold; None: that of `ThresholdSettings`.
             threshold: a threshold of one's own, a cosine, in place of one at `far`.
-            search: how the gallery is searched, see `milvus_gallery.search_of`.
+            search: how the gallery is searched, see `galleries.search_of`.
             candidates: people listed for each face.
             workers: photographs described at a time; None: one per core, on a GPU one.
 
@@ -326,7 +325,7 @@ class Identifier:
             )
             for j, face in enumerate(outcome):
                 if isinstance(face, UndescribedFace):
-                    said.append(self._without(file, j, face.box, face.reason, face.detail))
+                    said.append(self._without(file, j, face.box, face.reason, face.detail, face.turned))
                 else:
                     decision, match = decisions[j]
                     said.append(self._with(file, j, face, decision, match, own[j].matches))
@@ -359,9 +358,12 @@ class Identifier:
             threshold=self._threshold,
             timings_ms=face.timings_ms,
             described=face,
+            turned=face.face.turned,
         )
 
-    def _without(self, file: Path, number: int | None, box: Box | None, reason: str, detail: str) -> ProbeFace:
+    def _without(
+        self, file: Path, number: int | None, box: Box | None, reason: str, detail: str, turned: int = 0
+    ) -> ProbeFace:
         return ProbeFace(
             file=file,
             face=number,
@@ -375,6 +377,7 @@ class Identifier:
             person=None,
             candidates=(),
             threshold=self._threshold,
+            turned=turned,
         )
 
     def _failed(self, file: Path, error: Exception) -> ProbeFace:

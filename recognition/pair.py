@@ -12,7 +12,8 @@ import numpy as np
 from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError
 from facerec.landmarks.image import Photo, as_image
 from facerec.landmarks.types import check_image, describe_value
-from facerec.recognition.enrolment import Describer
+from facerec.recognition.decision import decide_pair
+from facerec.recognition.description import Describer
 from facerec.recognition.identification import box_json, pose_json
 from facerec.recognition.recognizer import DescribedFace, largest_face
 from facerec.recognition.threshold import (
@@ -20,7 +21,6 @@ from facerec.recognition.threshold import (
     Threshold,
     ThresholdSettings,
     ThresholdUnavailableError,
-    decide_pair,
     given_threshold,
 )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from facerec.landmarks.errors import ContractError, FacerecError, InvalidInputError
-from facerec.recognition.enrolment import Describer, EnrolmentSettings, Outcome, describe_photo
+from facerec.recognition.description import Describer, EnrolmentSettings, Outcome, describe_photo
 
 Models = TypeVar("Models")
 Models_co = TypeVar("Models_co", covariant=True)
@@ -138,7 +138,7 @@ class RayWorkers(Generic[Models_co]):
 
 
 class RayDescriber:
-    """Describes photographs of an enrolment by Ray actors (see `enrolment.DescribeMany`)."""
+    """Describes photographs of an enrolment by Ray actors (see `description.DescribeMany`)."""
 
     def __init__(self, workers: RayWorkers[Describer]) -> None:
         self._workers = workers

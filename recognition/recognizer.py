@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from facerec.frontalize.face_model import FaceModel
-from facerec.frontalize.fit import FittedSurface, fit_surfaces
+from facerec.frontalize.fit import LOCATED, FittedSurface, fit_surfaces
 from facerec.frontalize.texture import TEXTURE_SIZE, lift_surface, lift_texture
 from facerec.frontalize.types import FaceTexture, FittedFace
 from facerec.landmarks.checkpoint import weight_record
@@ -31,7 +31,7 @@ from facerec.recognition.signature import Signature
 if TYPE_CHECKING:
     from facerec.landmarks.finder import FaceFinder
 
-PREPROCESSING = 2
+PREPROCESSING = 3
 """Version of everything between the pixels and the signature that no weight file pins: raise it when that changes."""
 
 
@@ -185,12 +185,14 @@ class UndescribedFace:
         reason: stable reason code, e.g. "fit_unstable".
         detail: one sentence for a person.
         stage: which part of the path gave up.
+        turned: see `facerec.landmarks.types.Face`.
     """
 
     box: Box
     reason: ReasonCode
     detail: str
     stage: Literal["fit", "describe"] = "fit"
+    turned: int = 0
 
     @property
     def error(self) -> UnusablePhotoError:
@@ -198,9 +200,11 @@ class UndescribedFace:
         return UnusablePhotoError(self.reason, self.detail)
 
     @staticmethod
-    def after(error: UnusablePhotoError, box: Box, stage: Literal["fit", "describe"] = "fit") -> UndescribedFace:
-        """The face at `box`, which a stage refused with `error`."""
-        return UndescribedFace(box, error.reason, error.detail, stage)
+    def after(
+        error: UnusablePhotoError, box: Box, stage: Literal["fit", "describe"] = "fit", turned: int = 0
+    ) -> UndescribedFace:
+        """The face at `box`, found in a picture turned by `turned` degrees, which a stage refused with `error`."""
+        return UndescribedFace(box, error.reason, error.detail, stage, turned)
 
 
 def largest_face(faces: Sequence[DescribedFace | UndescribedFace]) -> DescribedFace:
@@ -320,12 +324,12 @@ class Recognizer:
         with _timed(timings, "find"):
             found = self._finder.find(image)
         with _timed(timings, "fit"):
-            surfaces = fit_surfaces([face.landmarks for face in found], self._model)
+            surfaces = fit_surfaces([face.landmarks for face in found], self._model, LOCATED)
         shared = {name: value / len(found) for name, value in timings.items()} if found else {}
         fits: list[FaceFit | UndescribedFace] = []
         for face, surface in zip(found, surfaces, strict=True):
             if isinstance(surface, UnusablePhotoError):
-                fits.append(UndescribedFace.after(surface, face.box))
+                fits.append(UndescribedFace.after(surface, face.box, turned=face.turned))
             else:
                 fits.append(FaceFit(face, surface, timings_ms=dict(shared)))
         return fits
@@ -346,7 +350,7 @@ class Recognizer:
                 else:
                     texture = lift_texture(fit.face.image, fitted, self._model)
         except UnusablePhotoError as error:
-            return UndescribedFace.after(error, fit.face.box)
+            return UndescribedFace.after(error, fit.face.box, turned=fit.face.turned)
         return LiftedFace(fit.face, fitted, texture, timings_ms=timings)
 
     def sign(self, lifted: LiftedFace) -> DescribedFace | UndescribedFace:
@@ -359,7 +363,7 @@ class Recognizer:
             if not visible.any():
                 raise UnusablePhotoError("fit_unstable", "no part of the face's middle is visible in the fit")
         except UnusablePhotoError as error:
-            return UndescribedFace.after(error, face.box, "describe")
+            return UndescribedFace.after(error, face.box, "describe", face.turned)
         signature = Signature(cells, visible, self._contract.digest)
         quality = float(np.clip(texture.visible_share * float(face.landmarks.confidence.mean()), 0.0, 1.0))
         return DescribedFace(face, lifted.fitted, texture, signature, quality, timings_ms=timings)

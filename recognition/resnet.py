@@ -65,9 +65,14 @@ class ResidualBlock(nn.Module):
 
 
 class FaceResNet(nn.Module):
-    """(B, 3, 150, 150) of `network_input` to (B, 128), not normalised."""
+    """(B, 3, 150, 150) of `network_input` to (B, 128), not normalised.
 
-    def __init__(self) -> None:
+    Args:
+        places: whether the 4 x 4 places of the last map but one have a part of their own in the vector (dlib's network
+            takes means over places only).
+    """
+
+    def __init__(self, places: bool = True) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 32, 7, stride=2)
         channels = [32] + [outputs for outputs, _ in _BLOCKS]
@@ -79,12 +84,25 @@ class FaceResNet(nn.Module):
         )
         # The bias takes off what all faces share (dlib's strangers have a cosine of 0.85), so that cosines spread.
         self.head = nn.Linear(256, DIMENSION)
+        self.places = nn.Linear(256 * 16, DIMENSION, bias=False) if places else None
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
         x = F.max_pool2d(F.relu(self.stem(x)), 3, stride=2)
-        result: Tensor = self.head(self.blocks(x).mean(dim=(2, 3)))
+        x = self.blocks[:-1](x)
+        result: Tensor = self.head(self.blocks[-1](x).mean(dim=(2, 3)))
+        if self.places is not None:
+            result = result + self.places(x.flatten(1))
         return result
+
+    def with_places(self) -> FaceResNet:
+        """The same network with a part for the places that says nothing yet."""
+        out = FaceResNet()
+        assert out.places is not None
+        with torch.no_grad():
+            out.places.weight.zero_()
+        out.load_state_dict(self.state_dict(), strict=False)
+        return out
 
 
 def network_input(views: NDArray[np.uint8] | Tensor) -> Tensor:
@@ -99,8 +117,9 @@ def network_input(views: NDArray[np.uint8] | Tensor) -> Tensor:
 def network_of(arrays: Mapping[str, NDArray[Any]]) -> FaceResNet:
     """The network of a weight file's arrays, ready to describe."""
     with torch.device("meta"):  # no random weights, which would be thrown away
-        network = FaceResNet()
-    state = {k: torch.from_numpy(np.array(v)).float() for k, v in arrays.items() if k != "dlib_mean"}
+        network = FaceResNet("places.weight" in arrays)
+    own = {name: value for name, value in arrays.items() if name in network.state_dict()}
+    state = {name: torch.from_numpy(np.array(value)).float() for name, value in own.items()}
     network.load_state_dict(state, assign=True)
     return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
@@ -128,7 +147,7 @@ def dlib_model_file() -> Path:
 
 def runner(network: FaceResNet, device: str = "cpu") -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     """The network as a function of views (B, 150, 150, 3) uint8 that gives (B, 128) float32, on `device`."""
-    network, dtype = prepared(network, device)
+    network, dtype = prepared(network, device, (3, 3, VIEW_SIZE, VIEW_SIZE))  # a face's looks at a time
 
     def run(views: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode():
@@ -151,7 +170,7 @@ def read_dlib_network(path: Path, mean: NDArray[np.floating] | None = None) -> F
     """
     data = path.read_bytes()
     convolutions, affines, heads = (_tensors(data, kind) for kind in (b"con_4", b"affine_", b"fc_2"))
-    network = FaceResNet()
+    network = FaceResNet(places=False)
     layers = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     if not len(convolutions) == len(affines) == len(layers) or len(heads) != 1:
         raise InvalidInputError(

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from facerec.recognition.gallery import EntryIndex, GalleryStore
+from facerec.recognition.impostors import Calibration, LookAlike, sample_entries
 from facerec.recognition.search import SearchSettings, masked_scores
-from facerec.recognition.threshold import sample_entries
+from facerec.recognition.store.protocol import GalleryStore
+from facerec.recognition.store.records import EntryIndex
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,18 @@ def review(gallery: GalleryStore, threshold: float | None, settings: ReviewSetti
         found += _one_person(scores, person, index.names, threshold, settings)
         found += _odd_pictures(scores, person, called, threshold, settings)
     return found
+
+
+def stray_pictures(calibration: Calibration, threshold: float | None) -> list[LookAlike]:
+    """The entries that look more like somebody else, at `threshold` or above; none without a threshold.
+
+    A stray picture makes the one it resembles look odd, too: only the worse of the two is named.
+    """
+    odd: dict[int, LookAlike] = {}
+    for suspect in calibration.look_alikes:
+        if threshold is not None and suspect.score >= threshold and suspect.other_entry not in odd:
+            odd[suspect.entry] = suspect
+    return list(odd.values())
 
 
 def _named(index: EntryIndex, chosen: NDArray[np.int64]) -> list[tuple[int, int]]:

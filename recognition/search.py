@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError
-from facerec.recognition.gallery import EntryIndex, Gallery
 from facerec.recognition.signature import Match, Signature
-from facerec.recognition.vector_file import NoIndexError, VectorFile, Vectors
+from facerec.recognition.store.records import EntryIndex
+from facerec.recognition.store.sqlite_reading import GalleryReader
+from facerec.recognition.store.vector_file import NoIndexError, VectorFile, Vectors
 
 InnerProduct = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
 """Inner products (A, B) of rows (A, W) and (B, W)."""
@@ -219,7 +220,7 @@ class MaskedSearch:
     @classmethod
     def of(
         cls,
-        gallery: Gallery,
+        gallery: GalleryReader,
         settings: SearchSettings | None = None,
         product: Product = "faiss",
     ) -> MaskedSearch:

@@ -23,17 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.landmarks.errors import InvalidInputError
-from facerec.recognition.gallery import Gallery
 from facerec.recognition.search import IndexMethod, MaskedSearch, SearchResult, SearchSettings
-from facerec.recognition.signature import Signature
-from facerec.recognition.vector_file import VectorFile, Vectors, no_index
-from facerec.recognition.writer_lock import derived_file
+from facerec.recognition.signature import Signature, mask_group
+from facerec.recognition.store.derived_files import derived_file
+from facerec.recognition.store.sqlite_reading import GalleryReader
+from facerec.recognition.store.vector_file import VectorFile, Vectors, no_index
 
 _MAGIC = b"facerec shortlist 1\n"
 _DIGEST = 32
-MASK_GROUPS = 8
-"""Groups of entries by the share of cells that they show (see `mask_group`)."""
-"""Groups of entries by the share of cells that they show, see `mask_group`."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ class ShortlistIndex:
     groups: tuple[tuple[NDArray[np.int64], Any], ...]
 
     @staticmethod
-    def build(gallery: Gallery, method: IndexMethod, settings: ShortlistSettings | None = None) -> ShortlistIndex:
+    def build(gallery: GalleryReader, method: IndexMethod, settings: ShortlistSettings | None = None) -> ShortlistIndex:
         """Index the mapped vectors of `gallery` (see `VectorFile.build`) and write the index beside it.
 
         When even the hardest look stays below the recall asked for, that is taken and its `recall` says so.
@@ -131,7 +128,7 @@ class ShortlistIndex:
         return made
 
     @staticmethod
-    def open(gallery: Gallery, method: IndexMethod) -> ShortlistIndex:
+    def open(gallery: GalleryReader, method: IndexMethod) -> ShortlistIndex:
         """Read the index beside `gallery`.
 
         Raises:
@@ -186,12 +183,9 @@ class ShortlistIndex:
         return None
 
 
-def mask_group(visible: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Group (N,) of entries of visibility (N, C): the eighth into which their share of seen cells falls, 1 to 8."""
-    return np.asarray(np.ceil(MASK_GROUPS * visible.mean(axis=1)), dtype=np.int64)
-
-
-def shortlist_search(gallery: Gallery, method: IndexMethod, settings: SearchSettings | None = None) -> MaskedSearch:
+def shortlist_search(
+    gallery: GalleryReader, method: IndexMethod, settings: SearchSettings | None = None
+) -> MaskedSearch:
     """Search those entries of `gallery` that an index names; the gallery must stay open as long as the search is used.
 
     Args:
@@ -265,7 +259,7 @@ def _trial_probes(vectors: VectorFile, contract: str, settings: ShortlistSetting
     return [Signature((c * m[:, None]).astype(np.float32), m, contract) for c, m in zip(turned, masks, strict=True)]
 
 
-def _search(vectors: VectorFile, gallery: Gallery, shortlist: ShortlistIndex | None) -> MaskedSearch:
+def _search(vectors: VectorFile, gallery: GalleryReader, shortlist: ShortlistIndex | None) -> MaskedSearch:
     # Whatever the overlap: the trials ask for the index's answers, not for decisions.
     settings = SearchSettings(min_overlap=0.0)
     return MaskedSearch(
@@ -277,7 +271,7 @@ def _best_people(results: list[SearchResult]) -> list[str]:
     return [result.matches[0].person if result.matches else "" for result in results]
 
 
-def _write(gallery: Gallery, method: IndexMethod, header: dict[str, Any], blobs: list[bytes]) -> None:
+def _write(gallery: GalleryReader, method: IndexMethod, header: dict[str, Any], blobs: list[bytes]) -> None:
     path = derived_file(gallery.path, f".{method}")
     fresh = derived_file(path, f".new-{os.getpid()}")
     parts = [json.dumps(header).encode() + b"\n", *blobs]

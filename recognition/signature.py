@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from facerec.landmarks.errors import ContractError, InvalidInputError
 
+MASK_GROUPS = 8
+"""Groups of entries by the share of cells that they show (see `mask_group`)."""
+
 
 @dataclass(frozen=True, eq=False)
 class Signature:
@@ -105,3 +108,8 @@ class Decision:
 
     verdict: Literal["match", "unknown", "abstain"]
     reason: str
+
+
+def mask_group(visible: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Group (N,) of entries of visibility (N, C): the eighth into which their share of seen cells falls, 1 to 8."""
+    return np.asarray(np.ceil(MASK_GROUPS * visible.mean(axis=1)), dtype=np.int64)

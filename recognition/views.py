@@ -9,7 +9,7 @@ lets a network that knows whole faces look at half a one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
@@ -42,6 +42,14 @@ class ViewFrame:
     targets: tuple[tuple[float, float], ...]
     neutral: tuple[int, int, int]
 
+    def zoomed(self, factor: float) -> ViewFrame:
+        """The frame in which the face is larger by `factor`, its middle where it was."""
+        middle_x, middle_y = (sum(along) / len(self.targets) for along in zip(*self.targets, strict=True))
+        targets = tuple(
+            (middle_x + factor * (x - middle_x), middle_y + factor * (y - middle_y)) for x, y in self.targets
+        )
+        return replace(self, targets=targets)
+
 
 DLIB_FRAME = ViewFrame(
     150,
@@ -54,6 +62,9 @@ DLIB_FRAME = ViewFrame(
     (123, 117, 104),
 )  # fmt: skip
 """dlib's face network: 150 px."""
+
+FACE_FRAME = DLIB_FRAME.zoomed(1.15)
+"""The package's own network: as dlib's, the face larger by 1.15: hair and background say little about who it is."""
 
 ARCFACE_FRAME = ViewFrame(
     112,

@@ -1,15 +1,18 @@
-"""Any set of photographs, by a CSV file: path, person, role and, optionally, pose, yaw, pitch and set."""
+"""Any set of photographs, by a CSV file: path, person, role and, optionally, pose, yaw, pitch, set and groups."""
 
 from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from facerec.evaluation.protocols.recognition import Identification, Picture, PictureList, RecognitionProtocol
 from facerec.landmarks.errors import InvalidInputError
 
-EXPECTED = "expected the columns path,person,role (role: gallery or probe), and optionally pose,yaw,pitch,set"
+EXPECTED = (
+    "expected the columns path,person,role (role: gallery or probe), and optionally pose,yaw,pitch,set,group:NAME"
+)
 
 
 def read_csv(file: Path, name: str = "csv", rendered: bool = False) -> RecognitionProtocol:
@@ -50,6 +53,7 @@ def read_csv(file: Path, name: str = "csv", rendered: bool = False) -> Recogniti
                     pose=(row.get("pose") or "").strip() or None,
                     yaw=_angle(row.get("yaw"), where, "yaw"),
                     pitch=_angle(row.get("pitch"), where, "pitch"),
+                    groups=groups_of(row, "group:"),
                 )
                 into = gallery if role == "gallery" else probes
                 into.setdefault((row.get("set") or "").strip() or "all", []).append(pictures.add(picture))
@@ -80,6 +84,15 @@ def _identification(name: str, gallery: list[int], probes: list[int], pictures: 
         gallery=tuple(gallery),
         probes=tuple(i for i in probes if pictures[i].person in enrolled),
         unknown=tuple(i for i in probes if pictures[i].person not in enrolled),
+    )
+
+
+def groups_of(row: Mapping[str | None, str | None] | Mapping[str, str], head: str) -> tuple[tuple[str, str], ...]:
+    """(NAME, value) of the columns HEAD + NAME of a row that are not empty, e.g. "group:age"."""
+    return tuple(
+        (column[len(head) :], value.strip())
+        for column, value in row.items()
+        if isinstance(column, str) and column.startswith(head) and isinstance(value, str) and value.strip()
     )
 
 

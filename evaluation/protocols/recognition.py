@@ -25,6 +25,7 @@ class Picture:
         size: (width, height) px to which the picture is brought by area down-sampling before anything else; None: as
             it is.
         box: the face that is meant, where the protocol states it (pictures of several people); None: the largest.
+        groups: (name, value) of each grouping that the protocol gives it a value in, e.g. ("age", "20-29").
     """
 
     path: Path
@@ -35,6 +36,7 @@ class Picture:
     pitch: float | None = None
     size: tuple[int, int] | None = None
     box: Box | None = None
+    groups: tuple[tuple[str, str], ...] = ()
 
     def key(self, photo_digest: str) -> str:
         """Digest of everything about the picture that shapes its results: its bytes, its size, which face is meant."""
@@ -113,7 +115,7 @@ class RecognitionProtocol:
     """A recognition experiment on pictures that lie on disk.
 
     Attributes:
-        name: "cfp", "csv", "synthetic", "lfw", "uhdb31", "ijb".
+        name: "cfp", "csv", "pairs", "synthetic", "lfw", "uhdb31", "ijb".
         pictures: every picture that the experiment needs, each once.
         templates: what is compared, when it is not single pictures.
         groups: named sets of poses that are reported together, e.g. the eight around the frontal one.
@@ -164,7 +166,7 @@ class RecognitionProtocol:
         if len(photo_digests) != len(self.pictures):
             raise InvalidInputError(f"expected {len(self.pictures)} digests; got {len(photo_digests)}")
         listed = [
-            [p.name, p.person, p.pose, p.yaw, p.pitch, p.key(d) if d else d]
+            [p.name, p.person, p.pose, p.yaw, p.pitch, p.key(d) if d else d, *([p.groups] if p.groups else [])]
             for p, d in zip(self.pictures, photo_digests, strict=True)
         ]
         roles = [[one.name, one.gallery, one.probes, one.unknown] for one in self.identifications]

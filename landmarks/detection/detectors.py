@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -43,6 +43,15 @@ class Detector(Protocol):
 
     def detect(self, image: Image) -> Sequence[Box]:
         """Boxes of the faces of (H, W, 3) uint8 RGB, px."""
+        ...
+
+
+@runtime_checkable
+class DeepDetector(Detector, Protocol):
+    """A detector that can be asked for smaller faces than it usually looks for, at a price."""
+
+    def detect_down_to(self, image: Image, smallest: float) -> Sequence[Box]:
+        """As `detect`, and faces down to `smallest` px (the shorter side of their box)."""
         ...
 
 

@@ -66,7 +66,7 @@ class Verifier:
         if not networks:
             raise InvalidInputError("expected at least one network; got none")
         self.device = torch.device(device)
-        own = [prepared(network, self.device) for network in networks]
+        own = [prepared(network, self.device, (1, 3, PATCH_SIZE, PATCH_SIZE)) for network in networks]
         self._networks, self._dtype = [network for network, _ in own], own[0][1]
         self._batch = batch
 

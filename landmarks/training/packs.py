@@ -199,7 +199,7 @@ CFP_FRONTAL_OFFSET = 0.008
 
 The points of YouTube Faces and of CFP's frontals come from detectors, and all of a face's lie to one side: so say
 dlib's ERT, which learnt from other annotations, on pictures and on their mirror images alike, and any network that
-learns from mirrored pictures, which cannot take a side (`benchmarks/README.md`). CFP's hand-made profiles have no such
+learns from mirrored pictures, which cannot take a side (`benchmarks/results/`). CFP's hand-made profiles have no such
 offset."""
 
 

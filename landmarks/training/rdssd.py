@@ -4,7 +4,7 @@ in turns.
 Where this goes beyond the paper: between two turns of the solver, gradients also move the entries of P and C that it
 left other than zero, and what it finds is kept only if faces it has not seen are located better by it. With P and C
 held still the features learn for detectors that the next turn throws away; a solver that is always believed fits the
-faces it sees (`benchmarks/README.md`).
+faces it sees (`benchmarks/results/`).
 """
 
 from __future__ import annotations

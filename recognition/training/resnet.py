@@ -1,29 +1,35 @@
-"""Training the face network on normalised views: margin softmax over people, and what it knew before to give back.
-
-The network starts as dlib's, which knows faces from the front. It is taught to give the same vector for the photograph
-and for the frontal view of the same person at any pose, while it stays near what it gave for the front (the teacher).
-"""
+"""Training the face network: margin softmax over people on looks of every kind, from dlib's network on."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.training.people import is_calibration_person
+from facerec.frontalize.face_model import FaceModel
+from facerec.landmarks.checkpoint import load_weights
 from facerec.landmarks.training.resume import load_checkpoint, save_checkpoint
-from facerec.recognition.resnet import DIMENSION, FaceResNet, network_input
-from facerec.recognition.training.view_set import ViewSet
-from facerec.recognition.views import DLIB_FRAME, Look, filled_view, seen_shares
+from facerec.recognition.resnet import DIMENSION, FaceResNet, dlib_model_file, network_of, read_dlib_network
+from facerec.recognition.training.batched_views import BatchedViews
+from facerec.recognition.training.faces import Faces
+from facerec.recognition.training.figures import (
+    frontal_profile_figures,
+    group_figures,
+    pair_figures,
+    person_groups,
+)
+from facerec.recognition.training.looks import DisturbanceSettings, LookMaker, LookSettings, disturb, network_input_of
+from facerec.recognition.views import FACE_FRAME
 
 SAVE_EVERY = 180.0
 """Seconds between two checkpoints."""
@@ -34,185 +40,99 @@ class ResNetTraining:
     """Settings of the training.
 
     Attributes:
-        steps, batch: 3,000 batches of 96 show each picture about twenty times.
-        rate: top of the learning rate; the network starts trained, so a tenth of what a fresh one bears.
-        warm_up: steps over which the rate rises. decay: weight decay.
-        scale, margin: of the margin softmax; with few pictures a person a larger margin is not reached.
-        teacher_weight: of 1 - cosine to the teacher's vector.
-        own_share: a near-frontal picture's target is its own teacher vector this often, else its person's mean.
-        photo_share: how often a picture is shown as photograph; the frontal view's looks share the rest.
-        mask_share: near-frontal frontal views that get the mask of a turned face.
-        frontal: largest |yaw| of a picture whose teacher vector counts, degrees.
-        min_seen: least share of a half that makes a look.
-        averaging: decay a step of the running mean of the weights.
-        start_share: share of the starting weights in those that are returned, the rest the running mean's. Between the
-            two lies a network that keeps more of what millions of pictures taught: on people for calibration, of 0,
-            0.15, 0.3, 0.5 and 0.7, 0.3 had the largest area for frontal against profile.
+        steps, batch: 6,000 batches of 384 show each picture about thirty times.
+        rate: top of the learning rate of the network, class_rate that of the people's centres. warm_up: steps over
+            which they rise; then they fall as a cosine. decay: weight decay.
+        scale, margin: of the margin softmax (CosFace).
+        teacher_weight: of 1 - cosine to what the start network gives for a near-frontal picture's photograph or for
+            its person's mean, half and half; only for people with several pictures, whom it tells apart.
+        shares: how often the faces of each source are drawn; within a source every person as often as the root of
+            the number of their pictures, and pictures beyond 35 degrees profile_weight times as often.
+        reuse: how often a look is disturbed and shown before it is made anew; more than 1 spares a CPU.
+        averaging: decay a step of the running mean of the weights, which is the result.
     """
 
-    steps: int = 3000
-    batch: int = 96
-    rate: float = 2.5e-4
-    warm_up: int = 100
+    steps: int = 6000
+    batch: int = 384
+    rate: float = 6e-4
+    class_rate: float = 3e-3
+    warm_up: int = 150
     decay: float = 1e-2
-    scale: float = 30.0
-    margin: float = 0.2
-    teacher_weight: float = 10.0
-    own_share: float = 0.4
-    photo_share: float = 0.4
-    mask_share: float = 0.4
+    scale: float = 40.0
+    margin: float = 0.3
+    teacher_weight: float = 1.0
     frontal: float = 30.0
-    min_seen: float = 0.35
-    averaging: float = 0.997
-    start_share: float = 0.3
+    profile_weight: float = 2.5
+    shares: tuple[tuple[str, float], ...] = (
+        ("celeba", 0.40),
+        ("cfp-frontal", 0.06),
+        ("cfp-profile", 0.12),
+        ("ytf", 0.06),
+        ("lfw-colour", 0.10),
+        ("all-age-faces", 0.16),
+        ("utkface", 0.10),
+    )
+    reuse: int = 3
+    averaging: float = 0.998
+    looks: LookSettings = field(default_factory=LookSettings)
+    disturbance: DisturbanceSettings = field(default_factory=DisturbanceSettings)
     seed: int = 0
 
 
-def embed(network: FaceResNet, views: NDArray[np.uint8], batch: int = 32) -> NDArray[np.float32]:
-    """(N, 128) vectors, not normalised, of views (N, 150, 150, 3)."""
+def photo_vectors(network: FaceResNet, views: BatchedViews, faces: Faces, batch: int = 256) -> NDArray[np.float32]:
+    """(N, D) vectors, not normalised, of the photographs."""
     out = []
     with torch.inference_mode():
-        for first in range(0, len(views), batch):
-            inputs = network_input(views[first : first + batch]).contiguous(memory_format=torch.channels_last)
-            out.append(network(inputs).float().cpu().numpy())
-    return np.concatenate(out) if out else np.zeros((0, DIMENSION), dtype=np.float32)
+        for start in range(0, len(faces), batch):
+            rows = torch.arange(start, min(len(faces), start + batch), device=faces.crops.device)
+            crops = faces.crops.batch(rows)
+            out.append(network(_input(views.photo(crops, faces.fit.rows(rows)))).float().cpu())
+    return np.asarray(torch.cat(out).numpy(), dtype=np.float32)
 
 
-def centre_network(network: FaceResNet, data: ViewSet, max_yaw: float = 30.0) -> NDArray[np.float32]:
-    """Take off in `network`'s head what it gives for all near-frontal photographs alike; returns that mean (128,)."""
-    clear = (np.abs(data.yaw) < max_yaw) & ~np.char.startswith(data.source, "turned-")
-    mean = np.asarray(embed(network, data.photo[clear]).mean(axis=0), dtype=np.float32)
-    with torch.no_grad():
-        network.head.bias.sub_(torch.from_numpy(mean))
-    return mean
+def _input(looks: Tensor) -> Tensor:
+    return network_input_of(looks).contiguous(memory_format=torch.channels_last)
 
 
-def calibration_rows(data: ViewSet) -> NDArray[np.bool_]:
-    """(N,) bool: rows of people that no descriptor is trained on (thresholds are calibrated on them)."""
-    return np.array([is_calibration_person(str(name)) for name in data.person])
+def describe_faces(
+    network: FaceResNet, views: BatchedViews, faces: Faces, min_seen: float, batch: int = 128
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Cells (N, 3, D) of unit length (photograph and its mirror image, left half, right half) and which were seen."""
+    cells, known = [], []
+    with torch.inference_mode():
+        for start in range(0, len(faces), batch):
+            rows = torch.arange(start, min(len(faces), start + batch), device=faces.crops.device)
+            crops = faces.crops.batch(rows)
+            fit = faces.fit.rows(rows)
+            photo = views.photo(crops, fit)
+            geometry = views.geometry(fit.shape, fit.expression)
+            pixels, seen = views.frontal(*views.lift(crops, fit, views.surface(geometry, fit.rotation)))
+            side = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
+            looks = [photo, photo.flip(3), views.half(pixels, seen, side), views.half(pixels, seen, ~side)]
+            vectors = network(_input(torch.cat(looks))).float().view(4, len(rows), -1)
+            vectors = F.normalize(vectors, dim=2)
+            own = torch.stack([F.normalize(vectors[0] + vectors[1], dim=1), vectors[2], vectors[3]], dim=1)
+            shares = views.shares(seen) >= min_seen
+            usable = torch.cat([torch.ones_like(shares[:, :1]), shares], dim=1)
+            cells.append((own * usable[..., None]).cpu().numpy())
+            known.append(usable.cpu().numpy())
+    return np.concatenate(cells), np.concatenate(known)
 
 
-def view_figures(network: FaceResNet, data: ViewSet, min_seen: float = 0.35) -> dict[str, float]:
-    """How well frontal pictures of CFP in `data` tell whose the profiles and the other frontals are.
-
-    Returns:
-        "fp_auc_LOOKS" and "ff_auc_LOOKS", over all pairs of a frontal and a profile or another frontal picture, and
-        "fp_rank1_LOOKS", "ff_rank1_LOOKS", from each person's first frontal picture; for the photograph (p), the whole
-        frontal view (w), its halves (lr) and means of several (pw, plr, pwlr).
-    """
-    keep = np.flatnonzero(np.isin(data.source, ("cfp-frontal", "cfp-profile")))
-    _, first_copy = np.unique(data.origin[keep], return_index=True)
-    rows = keep[np.sort(first_copy)]
-    cells = np.zeros((len(rows), 4, DIMENSION), dtype=np.float32)
-    known = np.zeros((len(rows), 4), dtype=bool)
-    shares = seen_shares(data.seen[rows], DLIB_FRAME)
-    for column, look in enumerate(("photo", "whole", "left", "right")):
-        usable = np.ones(len(rows), dtype=bool)
-        if look in ("left", "right"):
-            usable = shares[:, column - 2] >= min_seen
-        views = [look_at(data, int(row), look, min_seen) for row in rows[usable]]  # type: ignore[arg-type]
-        vectors = embed(network, np.stack(views))
-        cells[usable, column] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        known[:, column] = usable
-    frontal = data.source[rows] == "cfp-frontal"
-    person = data.person[rows]
-    out = {}
-    for name, probes in (("fp", ~frontal), ("ff", frontal)):
-        similar = {}
-        for columns in ((0,), (1,), (2, 3), (0, 1), (0, 2, 3), (0, 1, 2, 3)):
-            c, k = cells[:, columns].reshape(len(rows), -1), known[:, columns].astype(np.float32)
-            similar[columns] = c[probes] @ c[frontal].T / np.maximum(k[probes] @ k[frontal].T, 1e-9)
-        same = person[probes][:, None] == person[frontal][None]
-        other = np.ones_like(same) if name == "fp" else ~np.eye(len(same), dtype=bool)
-        first = np.array([np.flatnonzero(person[frontal] == p)[0] for p in np.unique(person[frontal])])
-        for columns, score in similar.items():
-            label = "".join("pwlr"[c] for c in columns)
-            out[f"{name}_auc_{label}"] = _auc(score[same & other], score[~same])
-            gallery = score[:, first]
-            if name == "ff":
-                gallery = np.delete(gallery, first, axis=0)
-            named = person[frontal][first][gallery.argmax(axis=1)]
-            asked = person[probes] if name == "fp" else np.delete(person[frontal], first)
-            out[f"{name}_rank1_{label}"] = float((named == asked).mean())
-    return out
+def row_chances(faces: Faces, training: ResNetTraining) -> NDArray[np.float64]:
+    """(N,) chance of each face to be drawn."""
+    person = np.unique(faces.person, return_inverse=True)[1]
+    weight = 1.0 / np.sqrt(np.bincount(person)[person])
+    weight = weight * np.where(np.abs(faces.yaw) > 35, training.profile_weight, 1.0)
+    chance = np.zeros(len(faces))
+    for source, share in training.shares:
+        mine = faces.source == source
+        if mine.any():
+            chance[mine] = share * weight[mine] / weight[mine].sum()
+    return np.asarray(chance / chance.sum())
 
 
-def _auc(same: NDArray[np.floating], other: NDArray[np.floating]) -> float:
-    order = np.searchsorted(np.sort(other), same, side="left") + np.searchsorted(np.sort(other), same, side="right")
-    return float(order.mean() / (2 * len(other)))
-
-
-def look_at(data: ViewSet, row: int, look: Look, min_seen: float) -> NDArray[np.uint8]:
-    """(150, 150, 3) uint8, what the network is shown of a row."""
-    if look == "photo":
-        return np.asarray(data.photo[row])
-    return filled_view(data.frontal[row], data.seen[row], look, DLIB_FRAME)
-
-
-def draw_view(
-    data: ViewSet, row: int, turned: NDArray[np.intp], rng: np.random.Generator, training: ResNetTraining
-) -> NDArray[np.uint8]:
-    """A random look at a row: the photograph, or its frontal view, often with the mask of a turned face."""
-    if rng.random() < training.photo_share:
-        return np.asarray(data.photo[row])
-    seen = data.seen[row]
-    if len(turned) and abs(data.yaw[row]) < training.frontal and rng.random() < training.mask_share:
-        mask = data.seen[turned[rng.integers(len(turned))]]
-        mask = seen & (mask[:, ::-1] if rng.random() < 0.5 else mask)
-        if seen_shares(mask, DLIB_FRAME).max() >= training.min_seen:
-            seen = mask
-    shares = seen_shares(seen, DLIB_FRAME)
-    looks: list[Look] = ["whole"]
-    looks += [side for side, share in zip(("left", "right"), shares, strict=True) if share >= training.min_seen]  # type: ignore[misc]
-    return filled_view(data.frontal[row], seen, looks[int(rng.integers(len(looks)))], DLIB_FRAME)
-
-
-def augment(views: Tensor, generator: torch.Generator) -> Tensor:
-    """(B, 150, 150, 3) uint8 views as network input (B, 3, 150, 150), jittered.
-
-    Mirroring, placement (the fit errs by a few pixels), resolution, colour, grey pictures, gamma and a slanted light,
-    noise, a cut-out.
-    """
-    b, size = len(views), views.shape[1]
-
-    def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(*shape, generator=generator)
-
-    def happens(chance: float) -> Tensor:
-        return (torch.rand(b, generator=generator) < chance)[:, None, None, None]
-
-    x = views.permute(0, 3, 1, 2).float() / 255
-    angle, zoom = uniform(-0.08, 0.08, b), uniform(0.93, 1.07, b)
-    mirror = torch.where(torch.rand(b, generator=generator) < 0.5, -1.0, 1.0)
-    theta = torch.zeros(b, 2, 3)
-    theta[:, 0, 0], theta[:, 0, 1] = mirror * zoom * torch.cos(angle), -zoom * torch.sin(angle)
-    theta[:, 1, 0], theta[:, 1, 1] = mirror * zoom * torch.sin(angle), zoom * torch.cos(angle)
-    theta[:, 0, 2], theta[:, 1, 2] = uniform(-0.05, 0.05, b), uniform(-0.05, 0.05, b)
-    # Through a coarser picture and back: distant faces, and films.
-    coarse = int(uniform(36, 110, 1))
-    small = F.interpolate(x, size=(coarse, coarse), mode="area")
-    x = torch.where(happens(0.25), F.interpolate(small, size=(size, size), mode="bilinear", align_corners=False), x)
-    x = F.grid_sample(x, F.affine_grid(theta, [b, 3, size, size], align_corners=False), align_corners=False,
-                      padding_mode="border")  # fmt: skip
-    grey = x.mean(dim=1, keepdim=True)
-    x = torch.where(happens(0.2), grey.expand_as(x), x)
-    x = x * uniform(0.85, 1.15, b, 3, 1, 1)
-    x = x.clamp(1e-3, 1.0) ** torch.exp(uniform(-0.35, 0.35, b))[:, None, None, None]
-    line = torch.linspace(-1, 1, size)
-    across, down = uniform(-0.3, 0.3, b, 1, 1, 1), uniform(-0.2, 0.2, b, 1, 1, 1)
-    x = x * (1 + across * line + down * line[:, None])
-    x = x + uniform(0.0, 0.04, b)[:, None, None, None] * torch.randn(x.shape, generator=generator)
-    top, left = uniform(0, 0.85, b) * size, uniform(0, 0.85, b) * size
-    tall, wide = uniform(0.1, 0.35, b) * size, uniform(0.1, 0.35, b) * size
-    at = torch.arange(size)
-    hole = (at[None, :, None] >= top[:, None, None]) & (at[None, :, None] < (top + tall)[:, None, None])
-    hole = hole & (at[None, None, :] >= left[:, None, None]) & (at[None, None, :] < (left + wide)[:, None, None])
-    neutral = torch.tensor(DLIB_FRAME.neutral)[:, None, None] / 255
-    x = torch.where(hole[:, None] & happens(0.25), neutral, x)
-    return network_input((x.clamp(0, 1) * 255).permute(0, 2, 3, 1))
-
-
-class _Classes(nn.Module):
+class _Centres(nn.Module):
     """A centre for each person."""
 
     def __init__(self, centres: Tensor) -> None:
@@ -221,60 +141,52 @@ class _Classes(nn.Module):
 
 
 def train_resnet(
-    data: ViewSet,
+    faces: Faces,
     start: FaceResNet,
     training: ResNetTraining | None = None,
     checkpoint: Path | None = None,
     max_minutes: float | None = None,
-    device: str = "cpu",
     report: Callable[[int, dict[str, float], FaceResNet], None] | None = None,
-    every: int = 50,
+    every: int = 100,
 ) -> FaceResNet:
-    """Train; returns the network with averaged weights, mixed with those of `start`.
+    """Train where the faces are (CPU or GPU); returns the network with averaged weights.
 
     Args:
-        data: training views.
-        start: the network to begin with and to take the teacher's vectors from, see `centre_network`.
+        faces: who to learn from.
+        start: the network to begin with, whose vectors are the people's first centres and the teacher's.
         training: see there.
         checkpoint: file to resume from and to write every few minutes.
         max_minutes: the schedule follows the clock when this runs out before the steps do.
-        device: "cpu" or "cuda".
         report: called every `every` steps with the losses and the averaged network.
-
-    Raises:
-        InvalidInputError: no near-frontal picture to be taught from.
     """
     training = training or ResNetTraining()
-    rng = np.random.default_rng(training.seed)
-    generator = torch.Generator().manual_seed(training.seed)
-    names, person = np.unique(data.person, return_inverse=True)
-    rendered = np.char.startswith(data.source, "turned-")
-    clear = (np.abs(data.yaw) < training.frontal) & ~rendered
-    if not clear.any():
-        raise InvalidInputError(f"expected pictures within {training.frontal:g} degrees of yaw; got none")
-    taught = np.zeros((len(person), DIMENSION), dtype=np.float32)
-    taught[clear] = embed(start, data.photo[clear])
-    taught[clear] /= np.linalg.norm(taught[clear], axis=1, keepdims=True)
+    device = faces.crops.device
+    generator = torch.Generator(device=device).manual_seed(training.seed)
+    views = BatchedViews(FaceModel.load(), FACE_FRAME, device)
+    maker = LookMaker(views, training.looks, generator)
+    network = deepcopy(start)
+    network = network.train().requires_grad_(True).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    names, person = np.unique(faces.person, return_inverse=True)
+    vectors = photo_vectors(network, views, faces)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    clear = np.abs(faces.yaw) < training.frontal
     mean = np.zeros((len(names), DIMENSION), dtype=np.float32)
-    np.add.at(mean, person[clear], taught[clear])
-    has_mean = np.linalg.norm(mean, axis=1) > 0
+    np.add.at(mean, person, vectors * np.where(clear, 1.0, 0.2).astype(np.float32)[:, None])
     mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
-    # Every person as often as the root of their number of pictures; real profiles are rare, and what this is for.
-    weight = 1.0 / np.sqrt(np.bincount(person)[person])
-    weight = weight * np.where((np.abs(data.yaw) > 35) & ~rendered, 2.0, 1.0)
-    chance = weight / weight.sum()
-    turned = np.flatnonzero(np.abs(data.yaw) > 35)
-    network = FaceResNet()
-    network.load_state_dict(start.state_dict())
-    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(training.seed)
-        fresh = F.normalize(torch.randn(len(names), DIMENSION), dim=1)
-    classes = _Classes(torch.where(torch.from_numpy(has_mean)[:, None], torch.from_numpy(mean), fresh)).to(device)
+    taught, means = torch.from_numpy(vectors).to(device), torch.from_numpy(mean).to(device)
+    several = torch.from_numpy(np.bincount(person)[person] > 1).to(device)
+    labels, is_clear = torch.from_numpy(person).to(device), torch.from_numpy(clear).to(device)
+    classes = _Centres(means.clone())
     average = {k: v.detach().clone() for k, v in network.state_dict().items()}
     optimizer = torch.optim.AdamW(
-        [*network.parameters(), *classes.parameters()], lr=training.rate, weight_decay=training.decay
+        [
+            {"params": list(network.parameters()), "top": training.rate},
+            {"params": list(classes.parameters()), "top": training.class_rate, "weight_decay": 0.0},
+        ],
+        lr=training.rate,
+        weight_decay=training.decay,
     )
+    chance = row_chances(faces, training)
     step, spent = 0, 0.0
     if checkpoint is not None and checkpoint.exists():
         saved = load_checkpoint(checkpoint, training)
@@ -283,39 +195,63 @@ def train_resnet(
         optimizer.load_state_dict(saved["optimizer"])
         average = {name: value.to(device) for name, value in saved["average"].items()}
         step, spent = int(saved["step"]), float(saved["spent"])
-        generator.set_state(saved["generator"])
+        generator.set_state(saved["generator"].cpu())
 
     def averaged() -> FaceResNet:
-        copy = FaceResNet()
-        copy.load_state_dict({k: v.cpu() for k, v in average.items()})
+        copy = FaceResNet(start.places is not None)
+        copy.load_state_dict({k: v.float().cpu() for k, v in average.items()})
         return copy.eval()
 
+    def save() -> None:
+        if checkpoint is None:
+            return
+        state = {
+            "network": network.state_dict(),
+            "classes": classes.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "average": average,
+            "step": step,
+            "spent": spent + time.monotonic() - started,
+            "generator": generator.get_state(),
+        }
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(checkpoint, training, state)
+
     started = last_saved = time.monotonic()
-    totals: dict[str, float] = {}
+    totals = torch.zeros(3, device=device)
+    pool: tuple[Tensor, Tensor] | None = None
     while step < training.steps:
         minutes = (spent + time.monotonic() - started) / 60
         done = max(step / training.steps, minutes / max_minutes if max_minutes else 0.0)
         if done >= 1.0:
             break
         for group in optimizer.param_groups:
-            group["lr"] = training.rate * min(1.0, (step + 1) / training.warm_up) * 0.5 * (1 + math.cos(math.pi * done))
-        # A batch depends on seed and step alone, so a resumed training goes on as if it had not stopped.
+            group["lr"] = group["top"] * min(1.0, (step + 1) / training.warm_up) * 0.5 * (1 + math.cos(math.pi * done))
+        # Which faces a batch holds depends on seed and step alone.
         rng = np.random.default_rng([training.seed, step])
-        pick = rng.choice(len(person), training.batch, p=chance)
-        views = torch.from_numpy(np.stack([draw_view(data, int(row), turned, rng, training) for row in pick]))
-        inputs = augment(views, generator).to(device).contiguous(memory_format=torch.channels_last)
-        own = clear[pick] & (rng.random(training.batch) < training.own_share)
-        target = torch.from_numpy(np.where(own[:, None], taught[pick], mean[person[pick]])).to(device)
-        known = torch.from_numpy(own | has_mean[person[pick]]).to(device)
-        label = torch.from_numpy(person[pick]).to(device)
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
-            vectors = network(inputs)
-        direction = F.normalize(vectors.float(), dim=1)
+        with torch.no_grad():
+            fresh = training.batch if pool is None else max(1, training.batch // training.reuse)
+            rows = torch.from_numpy(rng.choice(len(faces), fresh, p=chance)).to(device)
+            looks = maker.draw(faces, rows)
+            if training.reuse > 1:
+                pool = _refreshed(pool, rows, looks, training, step)
+                drawn = torch.from_numpy(rng.choice(len(pool[0]), training.batch)).to(device)
+                rows, looks = pool[0][drawn], pool[1][drawn]
+            looks = disturb(looks, FACE_FRAME.neutral, training.disturbance, generator)
+            inputs = _input(looks)
+            own = torch.rand(len(rows), generator=generator, device=device) < 0.5
+            label = labels[rows]
+            target = torch.where((own & is_clear[rows])[:, None], taught[rows], means[label])
+        with torch.autocast(device.type, torch.bfloat16):
+            vectors_now = network(inputs)
+        direction = F.normalize(vectors_now.float(), dim=1)
         cosine = direction @ F.normalize(classes.centres, dim=1).T
-        cosine = cosine - training.margin * F.one_hot(label, len(names))
-        softmax = F.cross_entropy(training.scale * cosine, label)
-        distance = (1 - (direction * target).sum(dim=1)) * known
-        teacher = distance.sum() / known.sum().clamp(min=1)
+        scores = training.scale * cosine
+        index = torch.arange(len(label), device=device)
+        scores[index, label] = scores[index, label] - training.scale * training.margin
+        softmax = F.cross_entropy(scores, label)
+        known = several[rows].float()
+        teacher = ((1 - (direction * target).sum(dim=1)) * known).sum() / known.sum().clamp(min=1)
         loss = softmax + training.teacher_weight * teacher
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -324,33 +260,82 @@ def train_resnet(
         step += 1
         with torch.no_grad():
             keep = min(training.averaging, step / (10 + step))
-            for name, value in network.state_dict().items():
-                average[name].lerp_(value, 1 - keep)
-        for name, value in (("softmax", softmax), ("teacher", teacher)):
-            totals[name] = totals.get(name, 0.0) + float(value.detach()) / every
+            torch._foreach_lerp_([average[k] for k in average], [network.state_dict()[k] for k in average], 1 - keep)
+            right = (scores.argmax(1) == label).float().mean()
+            totals += torch.stack([softmax.detach(), teacher.detach(), right]) / every
         if step % every == 0:
             if report is not None:
-                report(step, {**totals, "minutes": minutes, "done": done}, averaged())
-            totals = {}
-        if checkpoint is not None and time.monotonic() - last_saved > SAVE_EVERY:
+                values = dict(zip(("softmax", "teacher", "right"), totals.tolist(), strict=True))
+                report(step, {**values, "minutes": minutes, "done": done}, averaged())
+            totals.zero_()
+        if time.monotonic() - last_saved > SAVE_EVERY:
             last_saved = time.monotonic()
-            state = {
-                "network": network.state_dict(),
-                "classes": classes.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "average": average,
-                "step": step,
-                "spent": spent + last_saved - started,
-                "generator": generator.get_state(),
-            }
-            checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            save_checkpoint(checkpoint, training, state)
-    return mixed(averaged(), start, training.start_share)
+            save()
+    save()
+    return averaged()
+
+
+def _refreshed(
+    pool: tuple[Tensor, Tensor] | None, rows: Tensor, looks: Tensor, training: ResNetTraining, step: int
+) -> tuple[Tensor, Tensor]:
+    """The pool of looks with the oldest replaced by new ones; it grows to eight batches."""
+    if pool is None or len(pool[0]) < 8 * training.batch:
+        return (rows, looks) if pool is None else (torch.cat([pool[0], rows]), torch.cat([pool[1], looks]))
+    first = (step * len(rows)) % (len(pool[0]) - len(rows) + 1)
+    pool[0][first : first + len(rows)] = rows
+    pool[1][first : first + len(rows)] = looks
+    return pool
 
 
 def mixed(trained: FaceResNet, start: FaceResNet, share: float) -> FaceResNet:
     """A network whose weights are `share` those of `start` and the rest those of `trained`."""
     theirs, mine = start.state_dict(), trained.state_dict()
-    out = FaceResNet()
+    out = FaceResNet(trained.places is not None)
     out.load_state_dict({name: torch.lerp(mine[name], theirs[name].to(mine[name].dtype), share) for name in mine})
     return out.eval()
+
+
+def centre(network: FaceResNet, vectors: NDArray[np.float32], clear: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Subtract in `network`'s head what it gives for all clear photographs alike; returns that mean (D,)."""
+    mean = np.asarray(vectors[clear].mean(axis=0), dtype=np.float32)
+    with torch.no_grad():
+        network.head.bias.sub_(torch.from_numpy(mean).to(network.head.bias.device))
+    return mean
+
+
+def starting_network(path: Path | None = None) -> FaceResNet:
+    """The network to begin with: that of a weight file, or the mean of dlib's and the package's weights."""
+    if path is not None:
+        with safe_open(str(path), framework="np") as file:
+            network = network_of({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    else:
+        arrays = load_weights("recognition", "resnet")
+        package = network_of(arrays)
+        network = mixed(package, read_dlib_network(dlib_model_file(), arrays["dlib_mean"]).with_places(), 0.5)
+    return (network if network.places is not None else network.with_places()).eval()
+
+
+def views_on(device: str | torch.device) -> BatchedViews:
+    """The looks of the package's own network, made on `device`."""
+    return BatchedViews(FaceModel.load(), FACE_FRAME, device)
+
+
+def network_figures(
+    network: FaceResNet, views: BatchedViews, judged: Faces, min_seen: float = 0.35
+) -> dict[str, float]:
+    """Figures of a network on people it was not trained on, those of each kind that `judged` holds enough of."""
+    if not len(judged):
+        return {}
+    network = network.to(views.device).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    cells, known = describe_faces(network, views, judged, min_seen)
+    out: dict[str, float] = {}
+    cfp = np.char.startswith(judged.source, "cfp")
+    if len(set(judged.person[cfp].tolist())) >= 6 and (judged.source == "cfp-profile").any():
+        out |= frontal_profile_figures(cells[cfp], known[cfp], judged.person[cfp], judged.source[cfp])
+    several = judged.source == "celeba"
+    if several.sum() > 200:
+        out |= pair_figures(cells[several], known[several], judged.person[several])
+    group = person_groups(judged.person, judged.group)
+    if (np.char.startswith(group, "white")).sum() > 40:
+        out |= group_figures(cells, known, group, "white")
+    return out

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.frontalize.face_model import FaceModel
-from facerec.frontalize.fit import BatchFit, FitSettings, face_size, fit_batch, fit_face
+from facerec.frontalize.fit import LOCATED, BatchFit, FitSettings, face_size, fit_batch, fit_face
 from facerec.frontalize.texture import TEXTURE_SIZE, lift_geometry, lift_texture
 from facerec.frontalize.types import FaceTexture, FittedFace
 from facerec.frontalize.visibility import landmark_visibility, node_visibility
@@ -240,7 +240,7 @@ def lift_located(pictures: Sequence[Picture], landmarks: str = "godp") -> Iterat
             continue
         largest = max(boxes, key=lambda box: box.width * box.height)
         try:
-            fitted = fit_face(landmarker.locate(image, [largest])[0], model)
+            fitted = fit_face(landmarker.locate(image, [largest])[0], model, LOCATED)
         except UnusablePhotoError:
             continue
         yield Lifted(picture, image, fitted, lift_texture(image, fitted, model))

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from facerec.cli.main import run
 from facerec.landmarks.errors import UnusablePhotoError
 from facerec.recognition import recognizer as recognizer_module
 from facerec.recognition import threshold as threshold_module
-from facerec.recognition.gallery import Gallery
+from facerec.recognition.store.sqlite import Gallery
 from facerec.recognition.threshold import ShippedImpostors
 
 NAME = "Smith, Zoë\n\x1b[31m\u202e[bold]Jr."
@@ -69,14 +70,40 @@ def test_enrol_then_identify(people, pretend, capfd):
     out, err = capfd.readouterr()
     known, stranger = lines(out)
     assert {
-        "file", "face", "box", "pose", "visible_fraction", "quality", "decision", "reason", "candidates", "threshold",
-        "timings_ms", "versions",
+        "file", "face", "box", "pose", "turned", "visible_fraction", "quality", "decision", "reason", "candidates",
+        "threshold", "timings_ms", "versions",
     } <= set(known)  # fmt: skip
     assert (known["decision"], known["person"], stranger["decision"]) == ("match", "p3", "unknown")
     assert set(known["pose"]) == {"yaw", "pitch", "roll"}
     assert set(known["candidates"][0]) == {"person", "score", "overlap", "entry"}
     assert {"value", "far", "pairs"} <= set(known["threshold"])
     assert "1 match, 1 unknown" in err
+
+
+@pytest.mark.parametrize("person", [3, 255])
+def test_every_form_says_by_how_much_the_photograph_was_turned(people, pretend, capfd, monkeypatch, person):
+    """A face that was described (3), and one that was found and not fitted (255)."""
+    assert run(["enroll", "people", "-g", "staff", "-q"]) == 0
+    probe = pretend.paint(Path("probe.png"), (person, 8, 50))
+    identify = ["identify", str(probe), "-g", "staff", "--threshold", "0.4", "-q"]
+    assert run(identify) == 0
+    assert "turned" not in capfd.readouterr().out
+    whole = pretend.PretendRecognizer.describe
+
+    def turned(self, image):
+        faces = whole(self, image)
+        return [
+            replace(one, face=replace(one.face, turned=90)) if hasattr(one, "face") else replace(one, turned=90)
+            for one in faces
+        ]
+
+    monkeypatch.setattr(pretend.PretendRecognizer, "describe", turned)
+    assert run(identify) == 0
+    assert "turned by 90" in " ".join(capfd.readouterr().out.split())
+    assert run([*identify, "--json"]) == 0
+    assert lines(capfd.readouterr().out)[0]["turned"] == 90
+    assert run([*identify, "--format", "csv"]) == 0
+    assert next(csv.DictReader(io.StringIO(capfd.readouterr().out)))["turned"] == "90"
 
 
 def test_enrol_says_what_it_skipped_and_strict_makes_it_3(people, pretend, capfd):
@@ -268,15 +295,15 @@ def subprocess_enrolment(tmp_path, delay):
         import sys
         sys.path.insert(0, {str(Path(__file__).parents[1])!r})
         import pretend_models
-        from facerec.recognition import enrolment, recognizer
+        from facerec.recognition import description, recognizer
         class Slow(pretend_models.PretendRecognizer):
             @classmethod
             def load(cls, **_):
                 return cls(delay={delay})
         recognizer.Recognizer = Slow
         # A small batch keeps the test short.
-        real = enrolment.EnrolmentSettings
-        enrolment.EnrolmentSettings = lambda **given: real(batch=2, **given)
+        real = description.EnrolmentSettings
+        description.EnrolmentSettings = lambda **given: real(batch=2, **given)
         from facerec.cli.main import main
         main()
         """

@@ -19,8 +19,8 @@ from facerec.cli import api as api_module
 from facerec.cli.api import ServeSettings, Service, create_app
 from facerec.cli.main import run
 from facerec.recognition import recognizer as recognizer_module
-from facerec.recognition.gallery import Gallery
-from facerec.recognition.milvus_gallery import open_gallery
+from facerec.recognition.store.galleries import open_gallery
+from facerec.recognition.store.sqlite import Gallery
 
 NAME = "Zoë <b>Smith</b>/Jr."
 

@@ -118,3 +118,34 @@ def test_true_ratios_are_calibrated_and_exaggerated_ones_are_not() -> None:
 def test_one_kind_alone_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="both kinds"):
         reliability(np.zeros(3), np.ones(3, bool))
+
+
+def test_min_cllr_is_that_of_isotonic_regression_and_failed_pairs_cost_a_bit() -> None:
+    from sklearn.isotonic import IsotonicRegression
+
+    from facerec.evaluation.calibration import least_cllr
+
+    rng = np.random.default_rng(0)
+    same = np.repeat([True, False], [80, 300])
+    scores = np.round(rng.normal(size=380) + 1.5 * same, 1)
+    failed = rng.random(380) < 0.2
+    weight = np.where(same, 1 / same[~failed].sum(), 1 / (~same[~failed]).sum())
+    posterior = IsotonicRegression().fit(scores[~failed], same[~failed], weight[~failed]).predict(scores[~failed])
+    posterior = np.clip(posterior, 1e-300, 1 - 1e-16)
+    ratios = np.zeros(380)
+    ratios[~failed] = np.log(posterior / (1 - posterior))
+    with_failed = np.where(failed, np.nan, scores)
+    assert least_cllr(with_failed, same) == pytest.approx(cllr(ratios, same), abs=1e-6)
+    assert least_cllr(with_failed, same) <= cllr(cross_fitted(with_failed, same, ["a"] * 380), same)
+    assert least_cllr(np.where(same, 2.0, 1.0), same) == pytest.approx(0, abs=1e-9)
+    assert least_cllr(np.full(380, np.nan), same) == pytest.approx(1)
+
+
+def test_tippett_shares_are_counts_above_each_ratio() -> None:
+    from facerec.evaluation.calibration import tippett
+
+    ratios, same = np.log(10) * np.array([2.0, 1.0, -1.0, -2.0]), np.array([True, False, True, False])
+    found = tippett(ratios, same, 5)
+    assert found["llr"] == pytest.approx([-2, -1, 0, 1, 2])
+    assert found["genuine"] == [1.0, 0.5, 0.5, 0.5, 0.0]
+    assert found["impostor"] == [0.5, 0.5, 0.5, 0.0, 0.0]

@@ -5,7 +5,7 @@ from math import comb, sqrt
 import numpy as np
 import pytest
 
-from facerec.evaluation.intervals import bootstrap_pairs, bootstrap_people, holm, mcnemar, wilson
+from facerec.evaluation.intervals import holm, mcnemar, wilson
 from facerec.landmarks.errors import InvalidInputError
 
 
@@ -38,31 +38,6 @@ def test_wilson_widens_with_confidence() -> None:
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
 
 
-def test_bootstrap_draws_people_not_pictures() -> None:
-    # Ten people with fifty equal pictures each: five hundred values, but only ten independent ones.
-    hits = np.repeat([1.0, 0.0], 250)
-    people = [str(i // 50) for i in range(500)]
-    low, high = bootstrap_people(hits, people, np.random.default_rng(0))
-    assert low == pytest.approx(0.2, abs=0.05)
-    assert high == pytest.approx(0.8, abs=0.05)
-    alone = bootstrap_people(hits, [str(i) for i in range(500)], np.random.default_rng(0))
-    assert alone[1] - alone[0] < 0.1
-
-
-def test_bootstrap_matches_a_loop_over_resamples() -> None:
-    rng = np.random.default_rng(3)
-    values = rng.random(12)
-    people = list("aabbbcddddee")
-    drawn = np.random.default_rng(7).integers(0, 5, size=(200, 5))
-    names = sorted(set(people))
-    means = []
-    for row in drawn:
-        sample = [v for i in row for v, p in zip(values, people, strict=True) if p == names[i]]
-        means.append(sum(sample) / len(sample))
-    expected = np.percentile(means, [2.5, 97.5])
-    assert bootstrap_people(values, people, np.random.default_rng(7), resamples=200) == pytest.approx(tuple(expected))
-
-
 def test_mcnemar_is_the_exact_binomial_test() -> None:
     first = np.array([True] * 8 + [False] * 2 + [True] * 5 + [False] * 3)
     second = np.array([False] * 8 + [True] * 2 + [True] * 5 + [False] * 3)
@@ -80,33 +55,6 @@ def test_mcnemar_of_equal_systems_is_no_evidence() -> None:
 def test_mcnemar_refuses_different_trials() -> None:
     with pytest.raises(InvalidInputError, match="same trials"):
         mcnemar([True], [True, False])
-
-
-def test_bootstrap_of_pairs_matches_a_loop_over_drawn_people() -> None:
-    values = np.random.default_rng(3).random(9)
-    first, second = list("aabbccdda"), list("aabccdddb")
-    rng = np.random.default_rng(7)
-    means = []
-    for _ in range(100):
-        drawn = [sorted("abcd")[i] for i in rng.integers(0, 4, size=4)]
-        total = weights = 0.0
-        for value, one, other in zip(values, first, second, strict=True):
-            times = drawn.count(one) * (1 if one == other else drawn.count(other))
-            total, weights = total + times * value, weights + times
-        if weights:
-            means.append(total / weights)
-    expected = np.percentile(means, [2.5, 97.5])
-    found = bootstrap_pairs(values, first, second, np.random.default_rng(7), resamples=100)
-    assert found == pytest.approx(tuple(expected))
-
-
-def test_people_with_many_pairs_widen_the_interval_over_pairs() -> None:
-    values = np.repeat([1.0, 0.0], 100)
-    people = [str(i // 20) for i in range(200)]
-    low, high = bootstrap_pairs(values, people, people, np.random.default_rng(0), 500)
-    assert high - low > 2 * (wilson(100, 200)[1] - wilson(100, 200)[0])
-    with pytest.raises(InvalidInputError, match="either side"):
-        bootstrap_pairs([1.0], ["a"], [], np.random.default_rng(0))
 
 
 def test_holm_adjusts_as_in_the_textbook() -> None:

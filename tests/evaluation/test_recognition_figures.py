@@ -10,7 +10,8 @@ from facerec.evaluation.bins import yaw_bin
 from facerec.evaluation.intervals import wilson
 from facerec.evaluation.protocols.cfp import read_cfp
 from facerec.evaluation.protocols.csv_protocol import read_csv
-from facerec.evaluation.recognition_figures import RecognitionFigures, recognition_figures, worst_probes
+from facerec.evaluation.recognition_figures import RecognitionFigures, recognition_figures
+from facerec.evaluation.rows import worst_probes
 from facerec.evaluation.signatures import describe_pictures
 from facerec.evaluation.verification import auc
 

@@ -117,6 +117,35 @@ def test_faces_below_the_smallest_wanted_size_are_left_out():
         FinderSettings(-1)
 
 
+class Deep(Detector):
+    """Sees one more face where it is asked for smaller ones."""
+
+    def __init__(self, usual):
+        self.usual, self.asked = usual, []
+
+    def detect(self, image):
+        self.asked.append(None)
+        return super().detect(image) if self.usual else []
+
+    def detect_down_to(self, image, smallest):
+        self.asked.append(smallest)
+        return [*(super().detect(image) if self.usual else []), Box(60, 60, 64, 65, 0.9)]
+
+
+def deep(usual, smallest=0.0):
+    detector = Deep(usual)
+    finder = FaceFinder(detector, Landmarker(), FinderRule(1.0, 0.0, 3.0), settings=FinderSettings(smallest, tiny=4.0))
+    return [face.box.width for face in finder.find(PICTURE)], detector.asked
+
+
+def test_small_faces_are_searched_for_where_none_was_found_and_wherever_a_smallest_one_is_asked_for():
+    assert deep(usual=True) == ([60, 20, 10], [None])
+    assert deep(usual=False) == ([4], [None] * 4 + [4.0])
+    assert deep(usual=True, smallest=3) == ([60, 20, 10, 4], [3])
+    assert deep(usual=True, smallest=15) == ([60, 20], [15])
+    assert deep(usual=False, smallest=5)[0] == []
+
+
 def test_evidence_is_log_odds_median_confidence_verdict_and_agreement():
     confidence = np.linspace(0, 1, 68).astype(np.float32)
     points = np.zeros((68, 2), np.float32)

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image as PilImage
 from PIL import ImageFile
 
+from facerec.landmarks import image as image_module
 from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError
 from facerec.landmarks.image import find_photos, photo_digest, photo_names, read_image, write_image
 
@@ -71,6 +72,51 @@ def test_every_exif_orientation_comes_out_upright(orientation: int, form: str) -
 def test_a_damaged_exif_block_does_not_lose_the_picture() -> None:
     data = encoded(PilImage.fromarray(smooth()), "JPEG", exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x7fgarbage")
     assert read_image(data).shape == (40, 60, 3)
+
+
+def by_pillow(data: bytes) -> np.ndarray:
+    with PilImage.open(io.BytesIO(data)) as picture:
+        return np.array(picture.convert("RGB"))
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("quality", [20, 75, 95])
+def test_a_plain_jpeg_has_the_pixels_that_pillow_gives(subsampling: int, quality: int) -> None:
+    rng = np.random.default_rng(0)
+    for height, width in ((37, 53), (64, 64), (301, 203), (2, 9)):
+        pixels = np.clip(smooth(height, width) + rng.integers(-20, 20, (height, width, 3)), 0, 255).astype(np.uint8)
+        for mode in ("RGB", "L"):
+            for progressive in (False, True):
+                data = encoded(
+                    PilImage.fromarray(pixels).convert(mode),
+                    "JPEG",
+                    quality=quality,
+                    subsampling=subsampling,
+                    progressive=progressive,
+                )
+                assert image_module._decoded_plain_jpeg(PilImage.open(io.BytesIO(data)), data) is not None
+                np.testing.assert_array_equal(read_image(data), by_pillow(data))
+
+
+def test_a_jpeg_with_damage_has_the_pixels_or_the_reason_that_pillow_gives() -> None:
+    whole = encoded(PilImage.fromarray(smooth(200, 300)), "JPEG", quality=85)
+    rng = np.random.default_rng(1)
+    outcomes = set()
+    for number in range(150):
+        data = bytearray(whole)
+        for place in rng.integers(2, len(data) - 2, 2):
+            data[place] = rng.integers(0, 256)
+        if number % 3 == 0:
+            cut = int(rng.integers(len(data) // 2, len(data) - 60))
+            del data[cut : cut + 50]
+        try:
+            expected = by_pillow(bytes(data))
+        except Exception:
+            outcomes.add(reason(bytes(data)))
+        else:
+            np.testing.assert_array_equal(read_image(bytes(data)), expected)
+            outcomes.add("read")
+    assert outcomes == {"read", "unreadable"}
 
 
 def test_cmyk_grey_two_level_and_palette_become_rgb() -> None:

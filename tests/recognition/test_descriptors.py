@@ -150,3 +150,14 @@ def test_a_file_that_is_no_such_network_is_refused(tmp_path: Path) -> None:
         load_descriptor(f"onnx:{tmp_path / 'text.onnx'}")
     with pytest.raises(InvalidInputError, match="expected an ONNX file"):
         load_descriptor("onnx:nowhere.onnx")
+
+
+def test_a_photograph_looked_at_both_ways_gives_its_mirror_image_the_same_cell() -> None:
+    both = ViewDescriptor("pretended", (("w", "0" * 64),), corner_pixels, DLIB_FRAME, ("photo", "left"), both_ways=True)
+    cells, _ = both.describe(IMAGE, fitted(), texture())
+    view = photo_view(IMAGE, fitted(), DLIB_FRAME)
+    parts = [corner_pixels(v[None])[0] for v in (view, np.ascontiguousarray(view[:, ::-1]))]
+    expected = sum(p / np.linalg.norm(p) for p in parts)
+    np.testing.assert_allclose(cells[0], expected / np.linalg.norm(expected), atol=1e-6)
+    plain, _ = described_by(("photo", "left")).describe(IMAGE, fitted(), texture())
+    np.testing.assert_array_equal(cells[1], plain[1])

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -10,114 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facerec.landmarks.errors import ContractError, InvalidInputError
+from facerec.landmarks.errors import ContractError
 from facerec.landmarks.image import write_image
-from facerec.recognition.enrolment import (
-    EnrolmentItem,
-    EnrolmentPlan,
-    EnrolmentSettings,
-    enroll,
-    lacking_views,
-    migrate,
-    plan_enrolment,
-    preview_enrolment,
-    stored_texture,
-    write_skipped,
-)
-from facerec.recognition.gallery import Gallery
-
-
-@pytest.fixture
-def people(tmp_path, pretend):
-    """people/: four persons, three pictures each, one of them turned."""
-    root = tmp_path / "people"
-    for person in range(1, 5):
-        for picture in range(3):
-            pretend.paint(root / f"p{person}" / f"{picture}.png", (person, 6 if picture else 11, picture))
-    return root
-
-
-@pytest.fixture
-def run(tmp_path, pretend):
-    """Enrol folders into a gallery with the pretended models; returns summary, digest and number of descriptions."""
-
-    def enrol(*paths, to="g", layout="auto", tag="a", **settings):
-        recognizer = pretend.PretendRecognizer(tag)
-        with Gallery.create(tmp_path / to, recognizer.contract, exist_ok=True) as gallery:
-            summary = enroll(plan_enrolment(paths, layout), gallery, recognizer, EnrolmentSettings(**settings))
-            assert gallery.verify().faults == ()
-        return summary, recognizer.described
-
-    return enrol
-
-
-def named(plan):
-    return [(item.person, item.relative_path.as_posix()) for item in plan.items]
-
-
-# ---- layouts ---------------------------------------------------------------------------------------------------------
-
-
-def test_folders_name_people_by_the_first_folder_below_the_root(tmp_path, pretend):
-    root = tmp_path / "root"
-    for place in ("bob/1.png", "bob/2019/x/2.png", "ann/1.png", "ann/notes.txt", "ann/1.png.txt", "top.png"):
-        pretend.paint(root / place) if place.endswith("png") else (root / place).write_text("notes")
-    plan = plan_enrolment([root])
-    assert plan.layout == "folders"
-    assert named(plan) == [("ann", "ann/1.png"), ("bob", "bob/1.png"), ("bob", "bob/2019/x/2.png")]
-    assert [path.name for path, _ in plan.ignored] == ["top.png"]
-
-
-def test_several_folders_are_people(tmp_path, pretend):
-    for place in ("ann/1.png", "bob/1.png"):
-        pretend.paint(tmp_path / place)
-    plan = plan_enrolment([tmp_path / "ann", tmp_path / "bob"])
-    assert named(plan) == [("ann", "ann/1.png"), ("bob", "bob/1.png")]
-
-
-def test_flat_files_name_people_without_their_counter(tmp_path, pretend):
-    names = ["ann.png", "ann_2.png", "ann-03.png", "ann (4).png", "R2D2.png", "7.png", "Ämélie 김.png"]
-    for name in names:
-        pretend.paint(tmp_path / name)
-    plan = plan_enrolment([tmp_path])
-    assert plan.layout == "flat"
-    assert sorted({person for person, _ in named(plan)}) == ["7", "R2D2", "ann", "Ämélie 김"]
-    assert sum(person == "ann" for person, _ in named(plan)) == 4
-
-
-def test_a_table_names_people_of_any_name(tmp_path, pretend):
-    for place in ("a/1.png", "2.png"):
-        pretend.paint(tmp_path / place)
-    table = tmp_path / "list.csv"
-    with table.open("w", newline="", encoding="utf-8-sig") as stream:
-        rows = csv.writer(stream)
-        rows.writerows([["person", "path"], ["Smith, Ann\nJr.", "a/1.png"], ['"Bob"', "2.png"], ["", "2.png"]])
-    plan = plan_enrolment([table])
-    assert plan.layout == "csv"
-    assert named(plan) == [('"Bob"', "2.png"), ("Smith, Ann\nJr.", "a/1.png")]
-    assert len(plan.ignored) == 1
-
-
-@pytest.mark.parametrize("content", ["a,b\n1,2\n", "", "path,person\n", 'path,person\n"open'])
-def test_a_table_that_names_nobody_is_refused(tmp_path, content):
-    table = tmp_path / "list.csv"
-    table.write_text(content)
-    with pytest.raises(InvalidInputError, match="expected"):
-        plan_enrolment([table])
-
-
-def test_composed_and_decomposed_names_are_one_person(tmp_path, pretend):
-    pretend.paint(tmp_path / "root" / "Am\u00e9lie" / "1.png", (1, 6, 0))
-    pretend.paint(tmp_path / "root" / "Ame\u0301lie" / "2.png", (1, 6, 1))
-    assert plan_enrolment([tmp_path / "root"]).people == 1
-
-
-def test_a_folder_without_photographs_is_refused(tmp_path):
-    with pytest.raises(InvalidInputError, match="found none"):
-        plan_enrolment([tmp_path])
-
-
-# ---- enrolling -------------------------------------------------------------------------------------------------------
+from facerec.recognition.description import EnrolmentSettings
+from facerec.recognition.enrolment import enroll, enroll_upload, lacking_views, write_skipped
+from facerec.recognition.enrolment_plan import EnrolmentItem, EnrolmentPlan, plan_enrolment
+from facerec.recognition.store.sqlite import Gallery
 
 
 def test_every_photograph_becomes_an_entry_with_its_pose(people, run, tmp_path):
@@ -296,20 +193,6 @@ def test_a_photograph_that_cannot_be_opened_is_skipped_and_tried_again(tmp_path,
         assert gallery.photos() == []
 
 
-def test_a_preview_counts_and_changes_nothing(people, run, tmp_path):
-    plan = plan_enrolment([people])
-    preview = preview_enrolment(plan, None, "largest")
-    assert (preview.photos, preview.known, len(preview.people)) == (12, 0, 4)
-    run(people / "p1", layout="folders")
-    before = (tmp_path / "g").read_bytes()
-    shutil.copy(people / "p1" / "0.png", people / "p3" / "9.png")
-    (people / "p3" / "8.png").symlink_to("nowhere")
-    with Gallery.open(tmp_path / "g") as gallery:
-        preview = preview_enrolment(plan_enrolment([people]), gallery, "largest")
-    assert (preview.photos, preview.known, preview.unreadable, preview.shared) == (14, 3, 1, 1)
-    assert (tmp_path / "g").read_bytes() == before
-
-
 def test_synchronising_drops_what_is_gone_or_changed_and_says_so_before(people, run, tmp_path, pretend):
     run(people)
     (people / "p1" / "0.png").unlink()
@@ -346,84 +229,44 @@ def test_near_duplicates_and_one_person_under_two_names_are_said_with_their_scor
     assert pair.endswith("over 100 pairs")
 
 
-# ---- migrating -------------------------------------------------------------------------------------------------------
+def test_an_upload_is_enrolled_as_the_file_would_be(people, run, tmp_path, pretend):
+    recognizer = pretend.PretendRecognizer()
+    Gallery.create(tmp_path / "uploaded", recognizer.contract).close()
+    opened = []
+
+    def writer():
+        opened.append(recognizer.described)
+        return Gallery.open(tmp_path / "uploaded", recognizer.contract, write=True)
+
+    for photo in sorted(people.glob("*/*.png")) * 2:  # the second time all of them are known
+        outcome = enroll_upload(photo.read_bytes(), f"../{photo.name}", photo.parent.name, recognizer, writer)
+        assert (outcome.reason, len(outcome.entries)) == (None, 1)
+    assert opened == list(range(1, 25))  # described first, so that the writer's lock is held for a commit only
+    summary, _ = run(people)
+    with Gallery.open(tmp_path / "uploaded") as uploaded, Gallery.open(tmp_path / "g") as enrolled:
+        assert uploaded.digest() == enrolled.digest() == summary.digest
+        assert uploaded.calibration() == enrolled.calibration() != b""
+        assert {photo.absolute_path.parent for photo in uploaded.photos()} == {Path("uploaded")}
 
 
-def test_a_migrated_gallery_is_the_one_the_new_models_would_have_made(people, run, tmp_path, pretend):
-    pretend.paint(people / "p1" / "7.png")
+def test_an_upload_that_cannot_be_used_is_told_and_kept_nowhere(tmp_path, pretend):
+    nobody = pretend.paint(tmp_path / "nobody.png").read_bytes()
+
+    def writer():
+        raise AssertionError("a gallery was opened for nothing")
+
+    for photo, reason in ((nobody, "no_face"), (b"no picture", "unreadable")):
+        outcome = enroll_upload(photo, "n.png", "ann", pretend.PretendRecognizer(), writer)
+        assert (outcome.reason, outcome.entries) == (reason, ())
+        assert outcome.detail
+
+
+def test_an_uploaded_photograph_of_another_person_is_a_conflict_as_a_file_would_be(people, run, tmp_path, pretend):
     run(people)
-    fresh, _ = run(people, to="fresh", tag="b")
-    new = pretend.PretendRecognizer("b")
-    with Gallery.open(tmp_path / "g", write=True) as gallery:
-        done = migrate(gallery, new)
-        assert (done.described, [s.reason for s in done.skipped], done.missing) == (12, ["no_face"], ())
-        assert gallery.digest() == fresh.digest
-        assert gallery.calibration()
-    with Gallery.open(tmp_path / "g", new.contract) as gallery:
-        assert gallery.verify().faults == ()
-    assert {file.name for file in tmp_path.iterdir()} == {"people", "g", "fresh"}
-
-
-def test_a_migration_without_the_originals_changes_nothing(people, run, tmp_path, pretend):
-    before, _ = run(people)
-    shutil.move(people, tmp_path / "moved")
-    (tmp_path / "moved" / "p1" / "0.png").write_bytes(b"changed")
-    new = pretend.PretendRecognizer("b")
-    with Gallery.open(tmp_path / "g", write=True) as gallery:
-        with pytest.raises(InvalidInputError, match="12 are not where they were"):
-            migrate(gallery, new)
-        with pytest.raises(InvalidInputError, match="1 are not where they were"):
-            migrate(gallery, new, roots=[tmp_path / "moved"])
-        assert gallery.digest() == before.digest
-        done = migrate(gallery, new, roots=[tmp_path / "moved"], drop_missing=True)
-        assert (done.described, len(done.missing)) == (11, 1)
-        assert len(gallery.entries()) == 11
-
-
-def test_kept_textures_stand_in_for_originals_that_are_gone(people, run, tmp_path, pretend):
-    fresh, _ = run(people, to="fresh", tag="b")
-    run(people, keep_textures=True)
-    shutil.rmtree(people / "p1")
-    new = pretend.PretendRecognizer("b")
-    with Gallery.open(tmp_path / "g", write=True) as gallery:
-        done = migrate(gallery, new)
-        assert (done.described, done.from_textures, new.described) == (9, 3, 9)
-        assert gallery.digest() == fresh.digest
-        assert all(gallery.texture(entry.entry) for entry in gallery.entries("p1"))
-        texture = gallery.texture(gallery.entries("p1")[0].entry)
-        assert texture in (tmp_path / "g").read_bytes()
-        gallery.remove_people(["p1"])
-        assert texture not in (tmp_path / "g").read_bytes()
-        with pytest.raises(InvalidInputError, match="damaged"):
-            stored_texture(texture[: len(texture) // 2])
-
-
-def test_textures_of_other_landmarks_are_no_substitute(people, run, tmp_path, pretend, monkeypatch):
-    run(people, keep_textures=True)
-    shutil.rmtree(people / "p1")
-    new = pretend.PretendRecognizer("b")
-    other = json.dumps(json.loads(new.contract.as_json()) | {"landmarks": "other"})
-    monkeypatch.setattr(pretend.PretendContract, "as_json", lambda self: other)
-    with (
-        Gallery.open(tmp_path / "g", write=True) as gallery,
-        pytest.raises(InvalidInputError, match="3 are not where they were"),
-    ):
-        migrate(gallery, new)
-
-
-def test_an_interrupted_migration_goes_on(people, run, tmp_path, pretend):
-    class Interrupted(pretend.PretendRecognizer):
-        def describe(self, image):
-            if self.described == 5:
-                raise KeyboardInterrupt
-            return super().describe(image)
-
-    before, _ = run(people)
-    with Gallery.open(tmp_path / "g", write=True) as gallery:
-        with pytest.raises(KeyboardInterrupt):
-            migrate(gallery, Interrupted("b"), EnrolmentSettings(batch=2))
-        assert gallery.digest() == before.digest
-        rest = pretend.PretendRecognizer("b")
-        migrate(gallery, rest, EnrolmentSettings(batch=2))
-        assert rest.described == 8
-        assert len(gallery.entries()) == 12
+    photo = (people / "p1" / "0.png").read_bytes()
+    recognizer = pretend.PretendRecognizer()
+    enroll_upload(
+        photo, "x.png", "twin", recognizer, lambda: Gallery.open(tmp_path / "g", recognizer.contract, write=True)
+    )
+    with Gallery.open(tmp_path / "g") as gallery:
+        assert gallery.shared_photos() == [("p1 (p1/0.png)", "twin (uploaded/x.png)")]

@@ -7,10 +7,12 @@ import pytest
 
 from facerec.landmarks.errors import ContractError
 from facerec.recognition import stage_pictures
-from facerec.recognition.enrolment import EnrolmentSettings, enroll, plan_enrolment
-from facerec.recognition.gallery import Gallery
+from facerec.recognition.description import EnrolmentSettings
+from facerec.recognition.enrolment import enroll
+from facerec.recognition.enrolment_plan import plan_enrolment
 from facerec.recognition.identification import IdentificationSettings, Identifier
 from facerec.recognition.search import MaskedSearch
+from facerec.recognition.store.sqlite import Gallery
 from facerec.recognition.threshold import given_threshold
 
 

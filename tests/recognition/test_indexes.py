@@ -10,11 +10,13 @@ import pytest
 
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.types import Box
-from facerec.recognition.gallery import Gallery, NewEntry, NewPhoto
 from facerec.recognition.search import MaskedSearch, SearchSettings
-from facerec.recognition.shortlist import ShortlistIndex, ShortlistSettings, mask_group, shortlist_search
-from facerec.recognition.vector_file import NoIndexError, VectorFile
-from facerec.recognition.writer_lock import derived_file
+from facerec.recognition.shortlist import ShortlistIndex, ShortlistSettings, shortlist_search
+from facerec.recognition.signature import mask_group
+from facerec.recognition.store.derived_files import derived_file
+from facerec.recognition.store.records import NewEntry, NewPhoto
+from facerec.recognition.store.sqlite import Gallery
+from facerec.recognition.store.vector_file import NoIndexError, VectorFile
 
 SMALL = ShortlistSettings(flat=40)  # so that a few hundred entries get real indexes
 

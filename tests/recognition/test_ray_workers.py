@@ -17,9 +17,11 @@ ray = pytest.importorskip("ray", reason="needs facerec[ray]")
 from facerec.evaluation.protocols.recognition import Picture
 from facerec.evaluation.signatures import describe_on, describe_systems, systems_contract
 from facerec.landmarks.errors import ContractError, InvalidInputError
-from facerec.recognition.enrolment import EnrolmentSettings, enroll, plan_enrolment
-from facerec.recognition.gallery import Gallery
+from facerec.recognition.description import EnrolmentSettings
+from facerec.recognition.enrolment import enroll
+from facerec.recognition.enrolment_plan import plan_enrolment
 from facerec.recognition.ray_workers import RayDescriber, RayError, RayWorkers, describer_contract
+from facerec.recognition.store.sqlite import Gallery
 
 pytestmark = [
     pytest.mark.slow,

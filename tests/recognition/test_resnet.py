@@ -1,11 +1,10 @@
-"""The face network: dlib's numbers, its weight file, and what training does to it."""
+"""The face network: dlib's numbers and its weight file."""
 
 from __future__ import annotations
 
 import importlib.util
 import struct
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ import pytest
 import torch
 
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.training.people import is_calibration_person
 from facerec.recognition.resnet import (
     DIMENSION,
     FaceResNet,
@@ -24,19 +22,6 @@ from facerec.recognition.resnet import (
     read_dlib_network,
     runner,
 )
-from facerec.recognition.training.resnet import (
-    ResNetTraining,
-    augment,
-    calibration_rows,
-    centre_network,
-    draw_view,
-    embed,
-    mixed,
-    train_resnet,
-    view_figures,
-)
-from facerec.recognition.training.view_set import ViewSet
-from facerec.recognition.views import DLIB_FRAME, filled_view
 
 
 @pytest.fixture(autouse=True)
@@ -50,11 +35,17 @@ def one_thread() -> Iterator[None]:
 def network(seed: int = 0) -> FaceResNet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return FaceResNet().eval()
+        return FaceResNet(places=False).eval()
 
 
 def views(n: int = 2, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (n, 150, 150, 3), dtype=np.uint8)
+
+
+def embed(net: FaceResNet, batch: np.ndarray) -> np.ndarray:
+    """(N, 128) vectors of views (N, 150, 150, 3)."""
+    with torch.inference_mode():
+        return np.asarray(net(network_input(batch).contiguous(memory_format=torch.channels_last)).numpy())
 
 
 def dlib_file(path: Path, net: FaceResNet) -> Path:
@@ -128,118 +119,15 @@ def test_a_weight_files_arrays_give_the_network_again() -> None:
     np.testing.assert_allclose(again(views()), embed(net, views()), atol=2e-3)
 
 
-def view_set(people: int = 4, pictures: int = 6) -> ViewSet:
-    """Each person a colour pattern, seen in frontals and profiles."""
-    rng = np.random.default_rng(0)
-    n = people * pictures
-    person = np.repeat(np.arange(people), pictures)
-    patterns = np.kron(rng.integers(30, 226, (people, 10, 10, 3)), np.ones((1, 15, 15, 1), int))
-    photo = np.clip(patterns[person] + rng.integers(-20, 21, (n, 150, 150, 3)), 0, 255).astype(np.uint8)
-    seen = np.ones((n, 150, 150), bool)
-    profile = np.arange(n) % 3 == 2
-    seen[profile, :, 80:] = False
-    frontal = np.where(seen[..., None], photo, 0).astype(np.uint8)
-    source = np.where(profile, "cfp-profile", "cfp-frontal")
-    yaw = np.where(profile, 70.0, 5.0).astype(np.float32)
-    return ViewSet(photo, frontal, seen, np.array([f"p{k}" for k in person]), source, yaw, np.arange(n))
+def test_a_part_for_the_places_begins_by_saying_nothing() -> None:
+    plain = FaceResNet(places=False).eval()
+    np.testing.assert_allclose(embed(plain.with_places(), views()), embed(plain, views()), atol=1e-6)
+    assert "places.weight" not in network_arrays(plain, np.zeros(128))
 
 
-def test_a_set_is_read_back_as_it_was_written_and_two_are_one(tmp_path: Path) -> None:
-    data = view_set(2, 3)
-    data.save(tmp_path / "one.npz")
-    again = ViewSet.load(tmp_path / "one.npz", tmp_path / "one.npz")
-    for name in ("photo", "frontal", "seen", "person", "source", "yaw"):
-        value = getattr(data, name)
-        np.testing.assert_array_equal(getattr(again, name), np.concatenate([value, value]))
-    # Pictures of different files stay different pictures.
-    assert len(set(again.origin.tolist())) == 2 * len(data.origin)
-
-
-def test_no_look_at_a_row_shows_what_its_mask_hides() -> None:
-    data, rng = view_set(), np.random.default_rng(0)
-    row = int(np.flatnonzero(data.yaw > 30)[0])
-    allowed = {data.photo[row].tobytes()}
-    for look in ("whole", "left"):
-        allowed.add(filled_view(data.frontal[row], data.seen[row], look, DLIB_FRAME).tobytes())
-    drawn = {draw_view(data, row, np.array([row]), rng, ResNetTraining()).tobytes() for _ in range(60)}
-    assert drawn == allowed
-
-
-def test_a_frontal_view_is_sometimes_shown_as_a_turned_face_would_be() -> None:
-    data, rng = view_set(), np.random.default_rng(0)
-    turned = np.flatnonzero(data.yaw > 30)
-    row = int(np.flatnonzero(data.yaw < 30)[0])
-    plain = filled_view(data.frontal[row], data.seen[row], "whole", DLIB_FRAME)
-    training = ResNetTraining(photo_share=0.0, mask_share=1.0)
-    drawn = [draw_view(data, row, turned, rng, training) for _ in range(20)]
-    assert all((view != plain).any() for view in drawn)
-
-
-def test_augmentation_keeps_shape_and_range_and_repeats_with_its_generator() -> None:
-    batch = torch.from_numpy(views(3))
-    one = augment(batch, torch.Generator().manual_seed(1))
-    two = augment(batch, torch.Generator().manual_seed(1))
-    assert one.shape == (3, 3, 150, 150)
-    assert float(one.abs().max()) <= 0.6
-    torch.testing.assert_close(one, two)
-    assert (one != augment(batch, torch.Generator().manual_seed(2))).any()
-
-
-def test_centring_takes_off_what_all_faces_share() -> None:
-    data, net = view_set(), network()
-    clear = np.abs(data.yaw) < 30
-    before = embed(net, data.photo[clear]).mean(axis=0)
-    mean = centre_network(net, data)
-    np.testing.assert_allclose(mean, before, atol=1e-5)
-    np.testing.assert_allclose(embed(net, data.photo[clear]).mean(axis=0), 0, atol=1e-5)
-
-
-def test_people_for_calibration_are_told_by_their_names() -> None:
-    data = view_set()
-    assert calibration_rows(data).tolist() == [is_calibration_person(str(name)) for name in data.person]
-
-
-def test_training_teaches_resumes_and_repeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data, net = view_set(), network()
-    centre_network(net, data)
-    monkeypatch.setattr("facerec.recognition.training.resnet.SAVE_EVERY", 0.0)
-    training = ResNetTraining(steps=6, batch=8, rate=1e-3, warm_up=1)
-    losses: list[float] = []
-    one = train_resnet(
-        data, net, training, tmp_path / "a.pt", report=lambda _, said, __: losses.append(said["softmax"]), every=2
-    )
-    assert losses[-1] < losses[0]
-    assert (embed(one, views()) != embed(net, views())).any()
-    again = train_resnet(data, net, training)
-    np.testing.assert_array_equal(embed(again, views()), embed(one, views()))
-    # Stopped after three steps and taken up again, with the schedule of six.
-    stopped: list[int] = []
-
-    def stop(step: int, _: dict[str, float], __: FaceResNet) -> None:
-        stopped.append(step)
-        if step == 4:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train_resnet(data, net, training, tmp_path / "b.pt", report=stop, every=1)
-    resumed = train_resnet(data, net, training, tmp_path / "b.pt")
-    np.testing.assert_array_equal(embed(resumed, views()), embed(one, views()))
-    with pytest.raises(InvalidInputError, match="same settings"):
-        train_resnet(data, net, replace(training, rate=2e-3), tmp_path / "b.pt")
-    figures = view_figures(one, data)
-    assert {"fp_auc_p", "fp_rank1_pwlr", "ff_auc_w", "ff_rank1_lr"} <= set(figures)
-    assert all(0 <= value <= 1 for value in figures.values())
-
-
-def test_mixed_weights_lie_between_two_networks() -> None:
-    one, other = network(0), network(1)
-    half = mixed(one, other, 0.25).stem.weight
-    torch.testing.assert_close(half, 0.75 * one.stem.weight + 0.25 * other.stem.weight)
-    np.testing.assert_allclose(embed(mixed(one, other, 0.0), views()), embed(one, views()), atol=1e-6)
-
-
-def test_training_needs_near_frontal_pictures() -> None:
-    data = view_set()
-    with pytest.raises(InvalidInputError, match="within 30 degrees"):
-        train_resnet(data.rows(data.yaw > 30), network(), ResNetTraining(steps=1))
+def test_the_arrays_tell_whether_the_network_has_places() -> None:
+    for places in (True, False):
+        net = FaceResNet(places).eval()
+        arrays = network_arrays(net, np.zeros(128))
+        assert (network_of(arrays).places is not None) == places
     assert DIMENSION == 128

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError
-from facerec.recognition.gallery import EntryIndex
 from facerec.recognition.search import MaskedSearch, SearchSettings, gpu_product, masked_scores, product_on
 from facerec.recognition.signature import Signature
+from facerec.recognition.store.records import EntryIndex
 
 CELLS, DIMENSION = 16, 12
 

@@ -7,20 +7,16 @@ import numpy as np
 import pytest
 
 from facerec.landmarks.errors import InvalidInputError
-from facerec.recognition.gallery import Gallery, NewEntry, NewPhoto
+from facerec.recognition.decision import decide
+from facerec.recognition.impostors import ImpostorScores
 from facerec.recognition.search import SearchResult
 from facerec.recognition.signature import Match
 from facerec.recognition.threshold import (
-    ImpostorScores,
     ShippedImpostors,
     Threshold,
     ThresholdSettings,
     ThresholdUnavailableError,
-    calibrate,
     choose_threshold,
-    decide,
-    decide_pair,
-    decide_together,
     given_threshold,
 )
 
@@ -119,119 +115,3 @@ def test_a_given_threshold_of_zero_is_honoured():
 def test_a_rate_outside_zero_to_one_is_refused(far):
     with pytest.raises(InvalidInputError, match="false accept rate"):
         ThresholdSettings(far=far)
-
-
-def test_reasons_give_the_numbers():
-    said = decide(result(("ann", 0.31)), threshold(0.38))
-    assert said.reason == "unknown: best 0.31 < 0.38 (FAR 0.1 % over 12,340 impostor pairs)"
-    said = decide(result(("ann", 0.71)), threshold(0.38))
-    assert said.verdict == "match"
-    assert "ann 0.71 >= 0.38" in said.reason
-    said = decide(result(("ann", 0.379999)), threshold(0.38))
-    assert "0.38000 < 0.38000" not in said.reason
-    said = decide(result(people=9, comparable=0), threshold(0.38))
-    assert said.verdict == "abstain"
-    said = decide(result(("ann", 0.1), comparable=7), threshold(0.38))
-    assert "2 of 9 people could not be compared" in said.reason
-    said = decide(result(people=0, comparable=0), threshold(0.38))
-    assert (said.verdict, said.reason) == ("unknown", "unknown: the gallery is empty")
-
-
-def test_a_person_is_named_once_in_a_photograph():
-    faces = [result(("ann", 0.9), ("bob", 0.2)), result(("ann", 0.8), ("bob", 0.1))]
-    (first, a), (second, b) = decide_together(faces, threshold(0.38))
-    assert (first.verdict, a.person) == ("match", "ann")
-    assert (second.verdict, b) == ("unknown", None)
-    assert "ann 0.80 is face 0" in second.reason
-
-
-def test_the_assignment_is_the_best_of_all():
-    rng = np.random.default_rng(5)
-    names = ["ann", "bob", "cy", "di"]
-    for _ in range(30):
-        scores = rng.uniform(0, 1, (3, 4))
-        faces = [
-            result(*sorted(zip(names, map(float, row), strict=True), key=lambda m: -m[1]), people=4) for row in scores
-        ]
-        decided = decide_together(faces, threshold(0.4))
-        gain = sum(match.score - 0.4 for _, match in decided if match)
-        named = [match.person for _, match in decided if match]
-        assert len(named) == len(set(named))
-        from itertools import permutations
-
-        best = max(
-            sum(max(0.0, scores[i, j] - 0.4) for i, j in enumerate(order)) for order in permutations(range(4), 3)
-        )
-        assert gain == pytest.approx(best)
-
-
-def test_two_photographs_are_the_same_from_the_threshold_on():
-    assert decide_pair(0.38, 0.5, threshold(0.38))[0] == "same"
-    assert decide_pair(0.37, 0.5, threshold(0.38))[0] == "different"
-    assert decide_pair(0.9, 0.05, threshold(0.38))[0] == "abstain"
-    assert decide_pair(0.9, 0.0, threshold(0.38))[0] == "abstain"
-
-
-@pytest.fixture
-def filled(tmp_path, pretend):
-    with Gallery.create(tmp_path / "g", pretend.PretendContract()) as gallery:
-        photos = []
-        for person in range(6):
-            for picture in range(3):
-                sig = pretend.signature(person, 0, picture)
-                entry = NewEntry(0, sig, (0, 0, 0), 1.0, 1.0, pretend.Box(0, 0, 9, 9))
-                photos.append(
-                    NewPhoto(
-                        f"p{person}", f"{person}-{picture}", Path("x"), Path("/x"), "one", "enrolled", "", (entry,)
-                    )
-                )
-        gallery.add(photos)
-        yield gallery, photos
-
-
-def test_calibration_scores_each_pair_of_different_people_once(filled):
-    gallery, photos = filled
-    scores = calibrate(gallery).scores
-    expected = [
-        a.entries[0].signature.score(b.entries[0].signature)[0]
-        for i, a in enumerate(photos)
-        for b in photos[i + 1 :]
-        if a.person != b.person
-    ]
-    assert scores.pairs == len(expected) == 15 * 9
-    for value in (-0.1, 0.0, 0.13):
-        assert scores.reaching(value) == sum(v >= value for v in expected)
-    assert len(scores.strangers) == 18
-    assert scores.stranger_rate(scores.strangers[-1]) == pytest.approx(2 / 18)  # a pair is met from both sides
-
-
-def test_calibration_takes_entries_of_as_many_people_as_possible(filled):
-    gallery, _ = filled
-    scores = calibrate(gallery, ThresholdSettings(max_entries=6)).scores
-    assert (scores.entries, scores.people, scores.pairs) == (6, 6, 15)
-
-
-def test_one_photograph_under_two_names_makes_no_impostor_pairs(filled):
-    gallery, photos = filled
-    twin = photos[0]
-    gallery.add([NewPhoto("copy", twin.sha256, Path("y"), Path("/y"), "one", "enrolled", "", twin.entries)])
-    scores = calibrate(gallery).scores
-    assert scores.pairs == 15 * 9 + 15  # the copy against everyone but p0
-    assert scores.reaching(0.5) == 0
-
-
-def test_an_odd_picture_in_a_persons_folder_is_named(filled, pretend):
-    gallery, _ = filled
-    stray = NewEntry(0, pretend.signature(4, 0, 9), (0, 0, 0), 1.0, 1.0, pretend.Box(0, 0, 9, 9))
-    gallery.add([NewPhoto("p1", "stray", Path("z"), Path("/z"), "one", "enrolled", "", (stray,))])
-    odd = [a for a in calibrate(gallery, ThresholdSettings(far=0.2)).look_alikes if a.person == "p1"]
-    assert [(a.other, a.score > a.own) for a in odd] == [("p4", True)]
-
-
-def test_calibration_survives_storing(filled):
-    gallery, _ = filled
-    scores = calibrate(gallery).scores
-    again = ImpostorScores.from_bytes(scores.to_bytes())
-    np.testing.assert_array_equal(again.counts, scores.counts)
-    np.testing.assert_array_equal(again.strangers, scores.strangers)
-    assert (again.entries, again.people) == (scores.entries, scores.people)

@@ -1,3 +1,5 @@
+import itertools
+
 import cv2
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from facerec.landmarks.detection.detector import (
     detector_arrays,
     non_maximum_suppression,
     normalize,
+    tile_edges,
 )
 from facerec.landmarks.errors import DeviceError, InvalidInputError
 from facerec.landmarks.finder import FaceFinder
@@ -168,6 +171,70 @@ def test_portrait_is_found_when_turned_in_the_plane(detector, portrait, tilt):
     boxes = detector.detect(cv2.warpAffine(portrait, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE))
     assert boxes
     assert np.hypot(boxes[0].center[0] - 263, boxes[0].center[1] - 249) < 30
+
+
+@pytest.fixture(scope="module")
+def crowd(portrait):
+    """4800 x 3600 px with the portrait at 24 to 30 px, and once large; the boxes of the small ones."""
+    image = cv2.resize(
+        np.random.default_rng(0).integers(60, 190, (72, 96, 3), dtype=np.uint8),
+        (4800, 3600),
+        interpolation=cv2.INTER_CUBIC,
+    )
+    boxes = []
+    for number in range(12):
+        scale = (24 + number % 4 * 2) / min(PORTRAIT_BOX.width, PORTRAIT_BOX.height)
+        small = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        top, left = 40 + number // 4 * 1137, 11 + number % 4 * 1483
+        left = min(left, 4800 - small.shape[1])
+        image[top : top + small.shape[0], left : left + small.shape[1]] = small
+        edges = (PORTRAIT_BOX.x0, PORTRAIT_BOX.y0, PORTRAIT_BOX.x1, PORTRAIT_BOX.y1)
+        boxes.append(Box(*(scale * v + (left, top)[k % 2] for k, v in enumerate(edges))))
+    large = cv2.resize(portrait, None, fx=1.8, fy=1.8)
+    image[1400 : 1400 + large.shape[0], 1700 : 1700 + large.shape[1]] = large
+    return image, boxes
+
+
+def seen(boxes: list[Box], truth: list[Box]) -> int:
+    return sum(any(box.iou(own) > 0.4 for box in boxes) for own in truth)
+
+
+def test_faces_of_24_pixels_are_found_in_a_large_photograph_where_they_are_asked_for(detector, crowd):
+    image, truth = crowd
+    plain, deep = detector.detect(image), detector.detect_down_to(image, 24.0)
+    assert seen(plain, truth) == 0
+    assert seen(deep, truth) == len(truth)
+    assert max(a.iou(b) for i, a in enumerate(deep) for b in deep[:i]) <= detector.settings.merge_iou
+
+
+def test_searching_for_small_faces_leaves_large_ones_as_they_are(detector, crowd):
+    image, _ = crowd
+    largest = [
+        max(boxes, key=lambda b: b.width) for boxes in (detector.detect(image), detector.detect_down_to(image, 24.0))
+    ]
+    assert largest[0].width > 300
+    assert vars(largest[0]) == vars(largest[1])
+
+
+def test_a_small_photograph_is_not_searched_twice(detector, portrait):
+    """512 px already show faces of 20 px as large as they are."""
+    assert [vars(b) for b in detector.detect_down_to(portrait, 20.0)] == [vars(b) for b in detector.detect(portrait)]
+    assert [*detector._tiled(portrait, 5.0)] == []
+
+
+def test_a_smallest_face_is_more_than_nothing(detector, portrait):
+    with pytest.raises(InvalidInputError, match="more than 0"):
+        detector.detect_down_to(portrait, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("length", "side", "overlap"), [(1, 1024, 100), (1024, 1024, 100), (1025, 1024, 160), (5000, 1024, 500)]
+)
+def test_tiles_cover_a_side_and_overlap_as_they_should(length, side, overlap):
+    edges = tile_edges(length, side, overlap)
+    assert (edges[0][0], edges[-1][1]) == (0, length)
+    assert all(0 < stop - start <= side for start, stop in edges)
+    assert all(one[1] - other[0] >= overlap for one, other in itertools.pairwise(edges))
 
 
 def test_close_up_cut_by_the_border_is_found(detector, portrait):

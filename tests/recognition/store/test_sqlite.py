@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,11 +16,14 @@ import pytest
 
 from facerec.landmarks.errors import ContractError, InvalidInputError
 from facerec.landmarks.types import Box
-from facerec.recognition import gallery as gallery_module
-from facerec.recognition.gallery import Gallery, NewEntry, NewPhoto, person_name
+from facerec.recognition.impostors import ImpostorScores, calibrate, impostor_scores
 from facerec.recognition.shortlist import ShortlistIndex
-from facerec.recognition.vector_file import VectorFile
-from facerec.recognition.writer_lock import GalleryLockedError, GalleryWriteError, derived_file
+from facerec.recognition.store import protocol, schema
+from facerec.recognition.store.derived_files import derived_file
+from facerec.recognition.store.records import NewEntry, NewPhoto, person_name
+from facerec.recognition.store.sqlite import Gallery
+from facerec.recognition.store.vector_file import VectorFile
+from facerec.recognition.store.writer_lock import GalleryLockedError, GalleryWriteError
 
 
 @pytest.fixture
@@ -150,7 +154,7 @@ def test_a_gallery_of_an_older_facerec_is_brought_up_to_date_by_a_writer(path, c
     with Gallery.create(path, contract) as gallery:
         gallery.add([photo("ann", 1)])
     step = "ALTER TABLE people ADD COLUMN note TEXT"
-    monkeypatch.setattr(gallery_module, "_MIGRATIONS", (*gallery_module._MIGRATIONS, step))
+    monkeypatch.setattr(schema, "_MIGRATIONS", (*schema._MIGRATIONS, step))
     with pytest.raises(ContractError, match="older facerec"):
         Gallery.open(path)
     Gallery.open(path, write=True).close()
@@ -308,7 +312,7 @@ def test_a_damaged_entry_is_not_given_a_new_checksum(path, contract, photo):
 
 
 def test_removal_says_when_a_reader_holds_the_old_bytes(path, contract, photo, monkeypatch):
-    monkeypatch.setattr(gallery_module, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(schema, "_BUSY_SECONDS", 0.05)
     with Gallery.create(path, contract) as gallery:
         gallery.add([photo("ann", 1), photo("bob", 2)])
         with Gallery.open(path) as reader:
@@ -405,7 +409,7 @@ def test_a_gallery_on_a_read_only_medium_is_read(path, contract, photo, monkeypa
     with Gallery.create(path, contract) as gallery:
         gallery.add([photo("ann", 1)])
     # The tests may run as root, whom file modes do not stop: what matters is which way of opening is chosen.
-    monkeypatch.setattr(gallery_module.os, "access", lambda *_: False)
+    monkeypatch.setattr(schema.os, "access", lambda *_: False)
     with Gallery.open(path) as gallery:
         assert len(gallery.people()) == 1
         assert os.listdir(path.parent) == [path.name]
@@ -423,7 +427,8 @@ def test_a_killed_writer_leaves_no_lock_and_no_half_batch(path, contract, photo)
         sys.path.insert(0, sys.argv[1])
         import pretend_models as pretend
         from pathlib import Path
-        from facerec.recognition.gallery import Gallery, NewEntry, NewPhoto
+        from facerec.recognition.store.records import NewEntry, NewPhoto
+        from facerec.recognition.store.sqlite import Gallery
         from facerec.landmarks.types import Box
         with Gallery.create(sys.argv[2], pretend.PretendContract()) as gallery:
             def photo(i):
@@ -439,7 +444,7 @@ def test_a_killed_writer_leaves_no_lock_and_no_half_batch(path, contract, photo)
             gallery.add([photo(3), photo(4)])
         """
     )
-    tests = Path(__file__).parents[1]
+    tests = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", script, str(tests), str(path)], check=False, capture_output=True)
     assert done.returncode == -9, done.stderr
     with Gallery.open(path, contract) as reader:
@@ -450,4 +455,54 @@ def test_a_killed_writer_leaves_no_lock_and_no_half_batch(path, contract, photo)
 
 
 def test_contract_differences_survive_a_contract_that_is_no_object():
-    assert gallery_module._differences("[]", json.dumps({"a": "b"})) == ""
+    assert protocol._differences("[]", json.dumps({"a": "b"})) == ""
+
+
+CHANGES = {
+    "add": lambda gallery, photo: gallery.add([photo("dee", 4)]),
+    "remove people": lambda gallery, photo: gallery.remove_people(["bob"]),
+    "remove photographs": lambda gallery, photo: gallery.remove_photos([("bob", photo("bob", 2).sha256)]),
+    "remove entries": lambda gallery, photo: gallery.remove_entries([gallery.entries("bob")[0].entry]),
+    "rename": lambda gallery, photo: gallery.rename("bob", "bea"),
+    "merge": lambda gallery, photo: gallery.merge(["bob"], "ann"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_writer_that_changed_the_gallery_leaves_its_impostor_scores(path, contract, photo, change):
+    with Gallery.create(path, contract) as gallery:
+        gallery.add([photo("ann", 1), photo("bob", 2), photo("cy", 3)])
+    with Gallery.open(path, write=True) as gallery:
+        before = gallery.calibration()
+        assert ImpostorScores.from_bytes(before).pairs == 3
+        change(gallery, photo)
+        assert gallery.calibration() == b""
+    with Gallery.open(path) as gallery:
+        assert gallery.calibration() == calibrate(gallery).scores.to_bytes() != b""
+
+
+def test_a_writer_that_was_interrupted_measures_nothing_and_a_damaged_gallery_is_closed(path, contract, photo):
+    with contextlib.suppress(KeyboardInterrupt), Gallery.create(path, contract) as gallery:
+        gallery.add([photo("ann", 1), photo("bob", 2)])
+        raise KeyboardInterrupt
+    with Gallery.open(path) as gallery:
+        assert (len(gallery.people()), gallery.calibration()) == (2, b"")
+        assert impostor_scores(gallery).pairs == 1  # measured by whoever needs them
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE entries SET cells = zeroblob(length(cells)) WHERE id = 1")
+    connection.commit()
+    connection.close()
+    with Gallery.open(path, write=True) as gallery:
+        gallery.add([photo("cy", 3)])
+    assert os.listdir(path.parent) == [path.name]
+    with Gallery.open(path) as gallery, pytest.raises(InvalidInputError, match="damaged"):
+        impostor_scores(gallery)
+
+
+def test_a_snapshot_is_told_of_the_state_that_others_see_now(path, contract, photo):
+    with Gallery.create(path, contract) as writer:
+        writer.add([photo("ann", 1)])
+        with Gallery.open(path) as reader:
+            assert reader.current_state() == reader.state
+            writer.add([photo("bob", 2)])
+            assert reader.current_state() == writer.state != reader.state

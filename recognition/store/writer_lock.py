@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from facerec.landmarks.errors import FacerecError
+from facerec.recognition.store.derived_files import derived_file
 
 _NAMELESS_SECONDS = 2.0  # how long a lock's holder may take to write down who it is
 
@@ -81,11 +82,6 @@ class WriterLock:
         with contextlib.suppress(OSError):
             self._path.unlink()
         os.close(self._descriptor)
-
-
-def derived_file(gallery: Path, suffix: str) -> Path:
-    """The file beside `gallery` with `suffix` appended to its whole name."""
-    return gallery.with_name(gallery.name + suffix)
 
 
 def utc_now() -> str:

@@ -8,11 +8,16 @@ pytest.importorskip("pymilvus", reason="needs facerec[milvus]")
 pytest.importorskip("milvus_lite", reason="needs facerec[milvus]")
 
 from facerec.landmarks.errors import ContractError, InvalidInputError
-from facerec.recognition.enrolment import EnrolmentSettings, enroll, plan_enrolment
-from facerec.recognition.gallery import Gallery
-from facerec.recognition.milvus_gallery import MilvusGallery, MilvusSearch, open_gallery
+from facerec.recognition.description import EnrolmentSettings
+from facerec.recognition.enrolment import enroll
+from facerec.recognition.enrolment_plan import plan_enrolment
+from facerec.recognition.impostors import impostor_scores
 from facerec.recognition.search import MaskedSearch
-from facerec.recognition.threshold import choose_threshold, impostor_scores
+from facerec.recognition.store.galleries import open_gallery
+from facerec.recognition.store.milvus import MilvusGallery
+from facerec.recognition.store.milvus_search import MilvusSearch
+from facerec.recognition.store.sqlite import Gallery
+from facerec.recognition.threshold import choose_threshold
 
 NAME = 'Zoë "the\n2nd" \\'
 

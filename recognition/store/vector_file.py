@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.landmarks.errors import InvalidInputError
-from facerec.recognition.gallery import VECTORS_SUFFIX, EntryIndex, Gallery
-from facerec.recognition.writer_lock import derived_file
+from facerec.recognition.store.derived_files import VECTORS_SUFFIX, derived_file
+from facerec.recognition.store.records import EntryIndex
+from facerec.recognition.store.sqlite_reading import GalleryReader
 
 Vectors = tuple[NDArray[np.float32], NDArray[np.bool_]]
 """Cells (N, C, D) float32 and visibility (N, C) of N entries."""
@@ -55,7 +56,7 @@ class VectorFile:
         self._sound = np.zeros(len(sums), dtype=np.bool_)  # rows that were tested; only ever set
 
     @staticmethod
-    def build(gallery: Gallery) -> VectorFile:
+    def build(gallery: GalleryReader) -> VectorFile:
         """Copy the vectors of `gallery` to the file beside it, replacing an older one, and open it.
 
         Raises:
@@ -106,7 +107,7 @@ class VectorFile:
         return VectorFile.open(gallery)
 
     @staticmethod
-    def open(gallery: Gallery) -> VectorFile:
+    def open(gallery: GalleryReader) -> VectorFile:
         """Map the file beside `gallery`.
 
         Raises:

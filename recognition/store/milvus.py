@@ -17,106 +17,62 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote, unquote_to_bytes
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facerec.landmarks.errors import ContractError, FacerecError, InvalidInputError
-from facerec.landmarks.types import Box
-from facerec.recognition.gallery import (
+from facerec.recognition.impostors import keep_calibrated
+from facerec.recognition.signature import MASK_GROUPS, Signature
+from facerec.recognition.store.milvus_rows import (
+    entry_record,
+    entry_row,
+    hexadecimal,
+    path_text,
+    person_key,
+    photo_key,
+    photo_record,
+    photo_row,
+    row_vectors,
+)
+from facerec.recognition.store.milvus_schema import make_collection, milvus_errors
+from facerec.recognition.store.protocol import MILVUS_PREFIX, ModelContract, contract_mismatch
+from facerec.recognition.store.records import (
     EntryIndex,
     EntryRecord,
-    Gallery,
     GalleryInfo,
-    ModelContract,
     NewEntry,
     NewPhoto,
     PersonRecord,
     PhotoRecord,
     Verification,
     content_digest,
-    contract_mismatch,
-    entry_checksum,
+    people_of,
 )
-from facerec.recognition.search import MaskedSearch, Search, SearchMethod, SearchResult, SearchSettings, product_on
-from facerec.recognition.shortlist import MASK_GROUPS, mask_group, shortlist_search
-from facerec.recognition.signature import Signature
-from facerec.recognition.writer_lock import utc_now
-
-if TYPE_CHECKING:
-    from facerec.recognition.gallery import GalleryStore
-
-PREFIX = "milvus:"
+from facerec.recognition.store.writer_lock import utc_now
 
 _SHORTLIST = 100  # entries named in each group of masks; with eight groups some 2 MB a probe
 _AT_ONCE = 500  # rows a call: far below the 64 MB that a message may have
 
 
-class MilvusError(FacerecError):
-    """Milvus cannot be reached or refused something."""
-
-
-def open_gallery(
-    address: Path | str,
-    contract: ModelContract | None = None,
-    *,
-    write: bool = False,
-    create: bool = False,
-    wait_s: float = 0.0,
-) -> GalleryStore:
-    """The gallery at `address`, a file or `milvus:URI`; with `create` made when it is not there.
-
-    Args:
-        address: where it is.
-        contract: that of the models, when they must agree.
-        write: to change it.
-        create: make it when it is not there; `contract` must be given.
-        wait_s: how long to wait for another writer of the file, seconds. Milvus has many writers and waits for none.
-
-    Raises:
-        InvalidInputError, ContractError, GalleryLockedError: as `Gallery.open`. MilvusError: Milvus does not answer.
-    """
-    text = str(address)
-    if text.startswith(PREFIX):
-        return MilvusGallery.open(text, contract, create=create)
-    if create and contract is not None:
-        return Gallery.create(Path(address), contract, exist_ok=True, wait_s=wait_s)
-    return Gallery.open(Path(address), contract, write=write, wait_s=wait_s)
-
-
-def search_of(gallery: GalleryStore, method: SearchMethod = "exact", device: str = "cpu") -> Search:
-    """The search of `gallery`; in Milvus, the server's index takes the place of `method`.
-
-    Args:
-        gallery: open, for as long as the search is used.
-        method: "exact", or the approximate index to take the shortlist from.
-        device: where the exact search multiplies (`search.product_on`); approximate indexes stay on the CPU.
-    """
-    if isinstance(gallery, MilvusGallery):
-        if method != "exact":
-            raise InvalidInputError(f"expected no --search for {gallery.address}: Milvus has an index of its own")
-        return MilvusSearch(gallery)
-    assert isinstance(gallery, Gallery)
-    if method == "exact":
-        return MaskedSearch.of(gallery, product=product_on(device))
-    return shortlist_search(gallery, method)
-
-
 class MilvusGallery:
     """An open gallery in Milvus; the methods are those of `Gallery`. Made by `open`."""
+
+    erases_at_once = False
+    """Whether the bytes of what is removed have left the disk when the removal returns: Milvus waits to compact."""
 
     def __init__(self, address: str, client: Any, name: str) -> None:
         """Use `open`."""
         self.address = address
         self._client = client
         self._name = name
+        self._content_changed = False
 
     @classmethod
     def open(cls, address: str, contract: ModelContract | None = None, *, create: bool = False) -> MilvusGallery:
         """Open the gallery at `milvus:URI[#NAME]`; with `create` (and `contract`) make it when it is not there."""
-        uri, _, name = address.removeprefix(PREFIX).partition("#")
+        uri, _, name = address.removeprefix(MILVUS_PREFIX).partition("#")
         name = name or "facerec"
         if not uri or not re.fullmatch(r"[A-Za-z_]\w{0,99}", name):
             raise InvalidInputError(
@@ -130,7 +86,7 @@ class MilvusGallery:
             raise InvalidInputError(
                 f"expected a gallery; there is no {uri}. Make one: facerec enroll PHOTOS... -g {address}"
             )
-        with _milvus_errors(address):
+        with milvus_errors(address):
             client = MilvusClient(uri, token=os.environ.get("MILVUS_TOKEN", ""), timeout=30)
             gallery = cls(address, client, name)
             try:
@@ -146,8 +102,14 @@ class MilvusGallery:
         return gallery
 
     def close(self) -> None:
-        """Close the connection."""
-        self._client.close()
+        """Close the connection; whoever changed the content first measures its impostor scores, see `Gallery.close`."""
+        try:
+            if self._content_changed:
+                self._content_changed = False
+                with contextlib.suppress(FacerecError):  # derived: whoever reads the gallery measures them again
+                    keep_calibrated(self)
+        finally:
+            self._client.close()
 
     def __enter__(self) -> Self:
         return self
@@ -155,6 +117,8 @@ class MilvusGallery:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            self._content_changed = False  # no seconds of measuring between an interruption and its end
         self.close()
 
     # ---- contract ------------------------------------------------------------------------------------------------
@@ -183,11 +147,15 @@ class MilvusGallery:
     @property
     def state(self) -> str:
         """Names the present content: another one after every change, and once its impostor scores are there."""
-        with _milvus_errors(self.address):
+        with milvus_errors(self.address):
             rows = self._client.get(self._collection("contract"), ids=[1, 2], output_fields=["id", "data"])
         data = {int(row["id"]): row["data"] for row in rows}
         revisions = [data[i]["revision"] if i in data else None for i in (1, 2)]
         return hashlib.sha256(repr((self.contract_digest, data[1]["created"], revisions)).encode()).hexdigest()
+
+    def current_state(self) -> str:
+        """`state`: a connection sees every change."""
+        return self.state
 
     def check_contract(self, contract: ModelContract) -> None:
         """Raise `ContractError` unless `contract` is the gallery's."""
@@ -219,45 +187,19 @@ class MilvusGallery:
 
     def people(self) -> list[PersonRecord]:
         """The people that have entries, by name."""
-        by_name: dict[str, list[EntryRecord]] = {}
-        for entry in self.entries():
-            by_name.setdefault(entry.person, []).append(entry)
-        return [
-            PersonRecord(
-                name,
-                len({entry.sha256 for entry in own}),
-                len(own),
-                (min(entry.pose[0] for entry in own), max(entry.pose[0] for entry in own)),
-                max(entry.visible_share for entry in own),
-            )
-            for name, own in sorted(by_name.items())
-        ]
+        return people_of(self.entries())
 
     def entries(self, person: str | None = None, sha256: str | None = None) -> list[EntryRecord]:
         """All entries, or only one person's or one photograph's, without their vectors, in the order of `index`."""
-        wanted = {"person_key": person and _key(person), "sha256": sha256 and _hexadecimal(sha256)}
+        wanted = {"person_key": person and person_key(person), "sha256": sha256 and hexadecimal(sha256)}
         condition = " and ".join(f'{field} == "{value}"' for field, value in wanted.items() if value)
         photos = {row["id"]: row["data"] for row in self._rows("photos", condition)}
         records = []
         for row in self._rows("entries", condition):
-            data, photo = row["data"], photos.get(row["photo"])
+            photo = photos.get(row["photo"])
             if photo is None:  # its photograph's record was never written: a writer was killed
                 continue
-            records.append(
-                EntryRecord(
-                    entry=int(row["id"]),
-                    person=data["person"],
-                    sha256=data["sha256"],
-                    relative_path=_path(photo["relative_path"]),
-                    absolute_path=_path(photo["absolute_path"]),
-                    face=data["face"],
-                    pose=(data["pose"][0], data["pose"][1], data["pose"][2]),
-                    visible_share=data["visible_share"],
-                    quality=data["quality"],
-                    box=Box(*data["box"]),
-                    created=data["created"],
-                )
-            )
+            records.append(entry_record(row, photo))
         return sorted(records, key=lambda r: (r.person, r.sha256, r.face))
 
     def photos(self, digests: Sequence[str] | None = None) -> list[PhotoRecord]:
@@ -267,21 +209,9 @@ class MilvusGallery:
             rows = list(self._rows("photos"))
         else:
             for start in range(0, len(digests), _AT_ONCE):
-                listed = ", ".join(f'"{_hexadecimal(digest)}"' for digest in digests[start : start + _AT_ONCE])
+                listed = ", ".join(f'"{hexadecimal(digest)}"' for digest in digests[start : start + _AT_ONCE])
                 rows += self._rows("photos", f"sha256 in [{listed}]")
-        records = [
-            PhotoRecord(
-                person=data["person"],
-                sha256=data["sha256"],
-                relative_path=_path(data["relative_path"]),
-                absolute_path=_path(data["absolute_path"]),
-                faces=data["faces"],
-                outcome=data["outcome"],
-                detail=data["detail"],
-                faces_enrolled=data["entries"],
-            )
-            for data in (row["data"] for row in rows)
-        ]
+        records = [photo_record(row["data"]) for row in rows]
         return sorted(records, key=lambda r: (r.person, r.sha256))
 
     def stored_entries(self, person: str, sha256: str) -> tuple[NewEntry, ...]:
@@ -314,13 +244,13 @@ class MilvusGallery:
         visible = np.zeros((len(wanted), shape[0]), dtype=np.bool_)
         for start in range(0, len(wanted), _AT_ONCE):
             part = wanted[start : start + _AT_ONCE]
-            with _milvus_errors(self.address):
+            with milvus_errors(self.address):
                 found = self._client.get(self._collection("entries"), ids=part, output_fields=["data", "cells"])
             rows = {int(row["id"]): row for row in found}
             for i, entry in enumerate(part, start):
                 if entry not in rows:
                     raise InvalidInputError(f"expected an entry of {self.address}; there is no entry {entry}")
-                cells[i], visible[i] = self._checked(rows[entry], shape)
+                cells[i], visible[i] = row_vectors(self.address, rows[entry], shape)
         return cells, visible
 
     def digest(self) -> str:
@@ -352,7 +282,7 @@ class MilvusGallery:
         entries: list[dict[str, Any]] = []
         records: list[dict[str, Any]] = []
         for photo in photos:
-            key = _photo_key(photo.person, photo.sha256)
+            key = photo_key(photo.person, photo.sha256)
             for entry in photo.entries:
                 if entry.signature.contract != digest:
                     raise ContractError(
@@ -361,12 +291,12 @@ class MilvusGallery:
                     )
                 if entry.texture:
                     raise InvalidInputError(f"expected no textures to keep; {self.address} holds signatures only")
-                entries.append(self._entry_row(photo, entry, key))
-            records.append(self._photo_row(photo, key))
+                entries.append(entry_row(photo, entry, key))
+            records.append(photo_row(photo, key))
         if entries:
             self._hold(photos)
         self._count_change()
-        with _milvus_errors(self.address):
+        with milvus_errors(self.address):
             for start in range(0, len(records), _AT_ONCE):
                 keys = ", ".join(f'"{row["id"]}"' for row in records[start : start + _AT_ONCE])
                 if self._client.has_collection(self._collection("entries")):
@@ -378,9 +308,9 @@ class MilvusGallery:
     def relocate(self, moved: Sequence[tuple[str, str, Path, Path]]) -> None:
         """Note new places of known photographs: (person, sha256, relative path, absolute path)."""
         for person, sha256, relative, absolute in moved:
-            for row in self._rows("photos", f'id == "{_photo_key(person, sha256)}"'):
-                data = {**row["data"], "relative_path": _text(relative), "absolute_path": _text(absolute)}
-                with _milvus_errors(self.address):
+            for row in self._rows("photos", f'id == "{photo_key(person, sha256)}"'):
+                data = {**row["data"], "relative_path": path_text(relative), "absolute_path": path_text(absolute)}
+                with milvus_errors(self.address):
                     self._client.upsert(self._collection("photos"), [{**row, "data": data, "none": [0.0, 0.0]}])
 
     def remove_people(self, names: Sequence[str]) -> int:
@@ -393,12 +323,12 @@ class MilvusGallery:
         for name in names:
             if name not in known:
                 raise InvalidInputError(f"expected a person of {self.address}; there is no {name!r}")
-        return self._delete([f'person_key == "{_key(name)}"' for name in names])
+        return self._delete([f'person_key == "{person_key(name)}"' for name in names])
 
     def remove_photos(self, photos: Sequence[tuple[str, str]]) -> int:
         """Remove photographs, each (person, sha256)."""
         return self._delete(
-            [f'person_key == "{_key(person)}" and sha256 == "{_hexadecimal(sha256)}"' for person, sha256 in photos]
+            [f'person_key == "{person_key(person)}" and sha256 == "{hexadecimal(sha256)}"' for person, sha256 in photos]
         )
 
     def remove_entries(self, ids: Sequence[int]) -> int:
@@ -408,7 +338,7 @@ class MilvusGallery:
             if entry not in records:
                 raise InvalidInputError(f"expected an entry of {self.address}; there is no entry {entry}")
         self._count_change()
-        with _milvus_errors(self.address):
+        with milvus_errors(self.address):
             self._client.delete(self._collection("entries"), ids=[int(i) for i in set(ids)])
         left = {(r.person, r.sha256) for r in records.values() if r.entry not in set(ids)}
         touched = {(records[i].person, records[i].sha256) for i in ids}
@@ -430,7 +360,7 @@ class MilvusGallery:
     def store_calibration(self, data: bytes) -> None:
         """Keep impostor scores for the present revision."""
         row = {"id": 2, "data": {"revision": self._contract()["revision"], "data": data.hex()}, "none": [0.0, 0.0]}
-        with _milvus_errors(self.address):
+        with milvus_errors(self.address):
             self._client.upsert(self._collection("contract"), [row])
 
     def calibration(self) -> bytes:
@@ -449,7 +379,7 @@ class MilvusGallery:
             return rows
         flat = list(cells.reshape(len(cells), -1))
         for group in range(1, MASK_GROUPS + 1):
-            with _milvus_errors(self.address):
+            with milvus_errors(self.address):
                 found = self._client.search(
                     self._collection("entries"),
                     data=flat,
@@ -469,7 +399,7 @@ class MilvusGallery:
         return f"{self._name}_{kind}"
 
     def _contract(self) -> dict[str, Any]:
-        with _milvus_errors(self.address):
+        with milvus_errors(self.address):
             rows = self._client.get(self._collection("contract"), ids=[1], output_fields=["data"])
         if not rows:
             raise InvalidInputError(f"{self.address} is damaged: it has lost the record of its contract")
@@ -477,18 +407,17 @@ class MilvusGallery:
 
     def _set_contract(self, **changed: Any) -> None:
         row = {"id": 1, "data": {**self._contract(), **changed}, "none": [0.0, 0.0]}
-        with _milvus_errors(self.address):
+        with milvus_errors(self.address):
             self._client.upsert(self._collection("contract"), [row])
 
     def _count_change(self) -> None:
         # Before the change, so that whatever was derived from the state before it is stale even when a kill follows.
         self._set_contract(revision=self._contract()["revision"] + 1)
+        self._content_changed = True
 
     def _make(self, contract: ModelContract) -> None:
-        from pymilvus import DataType
-
-        self._make_collection("contract", DataType.INT64, [])
-        self._make_collection("photos", DataType.VARCHAR, ["person_key", "sha256"])
+        make_collection(self._client, self._collection("contract"), "INT64", [])
+        make_collection(self._client, self._collection("photos"), "VARCHAR", ["person_key", "sha256"])
         data = {
             "digest": contract.digest,
             "json": contract.as_json(),
@@ -500,43 +429,20 @@ class MilvusGallery:
 
     def _hold(self, photos: Sequence[NewPhoto]) -> None:
         """Make room for signatures of the shape of those in `photos`, or check that theirs is the gallery's."""
-        from pymilvus import DataType
-
         shapes = {entry.signature.cells.shape for photo in photos for entry in photo.entries}
         mine = self.shape
         if mine == (0, 0) and len(shapes) == 1:
             (shape,) = shapes
-            self._make_collection("entries", DataType.INT64, ["person_key", "sha256", "photo"], shape[0] * shape[1])
+            texts, width = ["person_key", "sha256", "photo"], shape[0] * shape[1]
+            make_collection(self._client, self._collection("entries"), "INT64", texts, width)
             self._set_contract(shape=list(shape))
         elif shapes != {mine}:
             raise ContractError(f"expected signatures of shape {mine} for {self.address}; got {sorted(shapes)}")
 
-    def _make_collection(self, kind: str, key: Any, texts: Sequence[str], width: int = 0) -> None:
-        from pymilvus import DataType
-
-        name = self._collection(kind)
-        if self._client.has_collection(name):
-            return
-        schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
-        schema.add_field("id", key, is_primary=True, **({"max_length": 160} if key == DataType.VARCHAR else {}))
-        for text in texts:
-            schema.add_field(text, DataType.VARCHAR, max_length=160)
-        schema.add_field("data", DataType.JSON)
-        index = self._client.prepare_index_params()
-        if width:
-            schema.add_field("seen", DataType.INT8)
-            schema.add_field("cells", DataType.FLOAT_VECTOR, dim=width)
-            # AUTOINDEX: exact on Lite, a graph chosen by the server on a cluster.
-            index.add_index("cells", index_type="AUTOINDEX", metric_type="IP")
-        else:
-            schema.add_field("none", DataType.FLOAT_VECTOR, dim=2)  # Milvus wants a vector in every collection
-            index.add_index("none", index_type="FLAT", metric_type="L2")
-        self._client.create_collection(name, schema=schema, index_params=index, consistency_level="Strong")
-
     def _rows(self, kind: str, condition: str = "") -> Iterator[dict[str, Any]]:
         """Rows of a collection that meet `condition`, without their vectors."""
         fields = {"contract": [], "photos": ["person_key", "sha256"], "entries": ["photo"]}[kind]
-        with _milvus_errors(self.address):
+        with milvus_errors(self.address):
             if kind == "entries" and not self._client.has_collection(self._collection(kind)):
                 return
             rows = self._client.query_iterator(
@@ -556,7 +462,7 @@ class MilvusGallery:
         self._count_change()
         for condition in conditions:
             removed += sum(1 for _ in self._rows("entries", condition))
-            with _milvus_errors(self.address):
+            with milvus_errors(self.address):
                 for kind in ("photos", "entries"):
                     if self._client.has_collection(self._collection(kind)):
                         self._client.delete(self._collection(kind), filter=condition)
@@ -585,136 +491,4 @@ class MilvusGallery:
             ]
             self.add(given)
             mine |= {photo.sha256 for photo in given if photo.outcome == "enrolled"}
-            self._delete([f'person_key == "{_key(name)}"'])
-
-    def _entry_row(self, photo: NewPhoto, entry: NewEntry, key: str) -> dict[str, Any]:
-        cells = np.ascontiguousarray(entry.signature.cells, dtype="<f4")
-        seen = np.packbits(entry.signature.visible).tobytes()
-        box = entry.box
-        return {
-            "id": _entry_number(key, entry.face),
-            "person_key": _key(photo.person),
-            "sha256": photo.sha256,
-            "photo": key,
-            "seen": int(mask_group(entry.signature.visible[None])[0]),
-            "cells": cells.ravel(),
-            "data": {
-                "person": photo.person,
-                "sha256": photo.sha256,
-                "face": entry.face,
-                "pose": [float(angle) for angle in entry.pose],
-                "visible_share": float(entry.visible_share),
-                "quality": float(entry.quality),
-                "box": [float(v) for v in (box.x0, box.y0, box.x1, box.y1, box.score)],
-                "created": utc_now(),
-                "visible": seen.hex(),
-                "checksum": entry_checksum(photo.person, photo.sha256, entry.face, seen, cells.tobytes()).hex(),
-            },
-        }
-
-    def _photo_row(self, photo: NewPhoto, key: str) -> dict[str, Any]:
-        return {
-            "id": key,
-            "person_key": _key(photo.person),
-            "sha256": _hexadecimal(photo.sha256),
-            "none": [0.0, 0.0],
-            "data": {
-                "person": photo.person,
-                "sha256": photo.sha256,
-                "relative_path": _text(photo.relative_path),
-                "absolute_path": _text(photo.absolute_path),
-                "faces": photo.faces,
-                "outcome": photo.outcome,
-                "detail": photo.detail.encode("utf-8", "backslashreplace").decode(),
-                "entries": len(photo.entries),
-            },
-        }
-
-    def _checked(self, row: dict[str, Any], shape: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Cells (C, D) and visibility (C,) of an entry's row; `InvalidInputError` unless they are what was stored."""
-        data = row["data"]
-        cells = np.asarray(row["cells"], dtype="<f4").reshape(shape)
-        seen = bytes.fromhex(data["visible"])
-        checksum = entry_checksum(data["person"], data["sha256"], data["face"], seen, cells.tobytes())
-        if checksum.hex() != data["checksum"]:
-            raise InvalidInputError(f"{self.address} is damaged: entry {row['id']} is not what was stored")
-        return cells, np.unpackbits(np.frombuffer(seen, dtype=np.uint8), count=shape[0]).astype(np.bool_)
-
-
-class MilvusSearch:
-    """Searches a Milvus gallery: Milvus names entries, the exact masked score ranks them (see `search.Search`)."""
-
-    def __init__(self, gallery: MilvusGallery, settings: SearchSettings | None = None) -> None:
-        self.settings = settings or SearchSettings()
-        self.contract = gallery.contract_digest
-        self._gallery = gallery
-
-    def search(self, probes: Sequence[Signature], k: int = 5) -> list[SearchResult]:
-        """The `k` best people for each probe; `SearchResult.people` are those that were looked at."""
-        shape = self._gallery.shape
-        for probe in probes:
-            if probe.contract != self.contract:
-                raise ContractError(
-                    f"expected probes of the gallery's contract {self.contract[:12]}; got {probe.contract[:12]}"
-                )
-        if not probes:
-            return []
-        return [
-            self._ranked(probe, sorted(rows, key=_order), shape, k)
-            for probe, rows in zip(probes, self._gallery.named(np.stack([p.cells for p in probes])), strict=True)
-        ]
-
-    def _ranked(self, probe: Signature, rows: list[dict[str, Any]], shape: tuple[int, int], k: int) -> SearchResult:
-        index = EntryIndex.of([(int(r["id"]), r["data"]["person"], r["data"]["sha256"]) for r in rows])
-        read = [self._gallery._checked(row, shape) for row in rows]
-        cells = np.stack([c for c, _ in read]) if read else np.zeros((0, *shape), dtype=np.float32)
-        visible = np.stack([v for _, v in read]) if read else np.zeros((0, shape[0]), dtype=np.bool_)
-        search = MaskedSearch(index, shape, self.contract, lambda at: (cells[at], visible[at]), self.settings, "numpy")
-        (found,) = search.search([probe], k)
-        return SearchResult(found.matches, found.people, None, found.largest_overlap)
-
-
-def _order(row: dict[str, Any]) -> tuple[str, str, int]:
-    data = row["data"]
-    return data["person"], data["sha256"], data["face"]
-
-
-def _key(person: str) -> str:
-    """A name as it may stand in a condition: nothing a user typed does."""
-    return hashlib.blake2b(person.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
-def _hexadecimal(sha256: str) -> str:
-    if not re.fullmatch(r"[0-9a-f]{1,128}", sha256):
-        raise InvalidInputError(f"expected a digest in hexadecimal; got {sha256!r}")
-    return sha256
-
-
-def _photo_key(person: str, sha256: str) -> str:
-    return f"{_key(person)}-{_hexadecimal(sha256)}"
-
-
-def _entry_number(photo_key: str, face: int) -> int:
-    """Identifier of an entry, the same in every process: 63 bits, of which two among 10^9 entries are the same
-    in one such gallery of twenty, and among 10^8 in one of two thousand."""
-    total = hashlib.blake2b(f"{photo_key}/{face}".encode(), digest_size=8).digest()
-    return int.from_bytes(total, "big") >> 1
-
-
-def _text(path: Path) -> str:
-    return quote(os.fsencode(path))  # file names need not be valid Unicode
-
-
-def _path(text: str) -> Path:
-    return Path(os.fsdecode(unquote_to_bytes(text)))
-
-
-@contextlib.contextmanager
-def _milvus_errors(address: str) -> Iterator[None]:
-    """Say in the words of this project what Milvus ran into."""
-    from pymilvus.exceptions import MilvusException
-
-    try:
-        yield
-    except MilvusException as error:
-        raise MilvusError(f"{address}: Milvus says: {error.message or error}") from error
+            self._delete([f'person_key == "{person_key(name)}"'])

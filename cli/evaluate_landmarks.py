@@ -1,0 +1,207 @@
+"""`facerec evaluate landmarks`: errors of located landmarks on annotated pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from facerec.cli.evaluate_output import finish, fold_names, landmark_tables, run_facts
+from facerec.cli.options import detector_option, device_option, json_option, quiet_option
+from facerec.landmarks.device import resolve_device
+from facerec.landmarks.models import LANDMARK_MODELS
+
+if TYPE_CHECKING:
+    from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
+    from facerec.landmarks.sets.aflw import AflwPart
+    from facerec.landmarks.sets.public import W300Part
+
+_LANDMARK_SETS = ("points", "cfp", "synthetic", "300w", "aflw", "aflw-pifa", "afw", "uhdb31")
+
+
+@click.command("landmarks")
+@click.argument("dataset", type=click.Choice(_LANDMARK_SETS))
+@click.argument("data", type=click.Path(exists=True, path_type=Path))
+@click.option("--folds", default=None, help="Folds of cfp, e.g. 7,8.  [default: all]")
+@click.option(
+    "--view", type=click.Choice(["frontal", "profile"]), default=None, help="View of cfp.  [default: profile]"
+)
+@click.option(
+    "--part",
+    type=click.Choice(["common", "challenging", "full", "train", "test", "frontal"]),
+    default=None,
+    help="Part of 300w (common, challenging, full, train) or aflw (test, frontal, train).  [default: full, test]",
+)
+@click.option("--rows", default=None, help="Of aflw-pifa: which of its 34 points, from 0, are AFLW's 1 to 21.")
+@click.option(
+    "--boxes",
+    type=click.Choice(["detected", "annotated"]),
+    default="detected",
+    show_default=True,
+    help="Find the faces, or feed the annotated boxes to the landmark model.",
+)
+@click.option("--box-noise", is_flag=True, help="Also from annotated boxes whose size or place is off by 5 to 20 %.")
+@click.option("--model", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark model.")
+@click.option("--report", "folder", type=click.Path(file_okay=False, path_type=Path), help="Write the report here.")
+@click.option("--worst", type=click.IntRange(min=0), default=12, show_default=True, help="Worst errors listed.")
+@click.option("--no-photos", is_flag=True, help="No thumbnails of photographs in the report.")
+@detector_option
+@device_option
+@json_option
+@quiet_option
+@click.pass_context
+def landmarks(
+    ctx: click.Context,
+    dataset: str,
+    data: Path,
+    folds: str | None,
+    view: str | None,
+    part: str | None,
+    rows: str | None,
+    boxes: str,
+    box_noise: bool,
+    model: str,
+    folder: Path | None,
+    worst: int,
+    no_photos: bool,
+    detector: str,
+    device: str,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Errors of located landmarks on DATASET's annotated pictures.
+
+    \b
+    points     a CSV with file,x0,y0,...,x67,y67 (and optionally pose,yaw,pitch); pictures lie relative to it
+    cfp        CFP's official tree with its 30 fiducials a picture
+    synthetic  a folder made by `facerec synth`: rendered people in 21 views, with exact points
+    300w       a folder with lfpw/, helen/, afw/ and ibug/, a .pts file beside each picture
+    aflw       AFLWinfo_release.mat and AFLW's pictures: 19 points (AFLW-Full; --part frontal: AFLW-F)
+    aflw-pifa  BoundingBox.mat, Landmark.mat and TestImages/; --rows names AFLW's 21 of its 34 points
+    afw        anno.mat and the pictures of AFW: 6 points
+    uhdb31     {subject}d31{pose}.bmp with nine points in a .pts file beside each
+
+    A set of another markup than the 68 points is compared with what its points are among them.
+    """
+    if dataset != "cfp" and (folds is not None or view is not None):
+        raise click.UsageError("--folds and --view are for cfp only")
+    if dataset not in ("300w", "aflw") and part is not None:
+        raise click.UsageError("--part is for 300w and aflw only")
+    if (dataset == "aflw-pifa") != (rows is not None):
+        raise click.UsageError("--rows is for aflw-pifa, which needs it")
+    if dataset == "300w":
+        from facerec.evaluation.protocols.w300 import read_300w_landmarks
+
+        portion = cast("W300Part", part or "full")
+        annotated, settings = read_300w_landmarks(data, portion), {"part": portion}
+    elif dataset in ("aflw", "aflw-pifa", "afw", "uhdb31"):
+        annotated, settings = _read_godp_set(dataset, data, part or "test", rows)
+    else:
+        annotated, settings = _read_landmark_set(dataset, data, fold_names(folds, dataset), view or "profile")
+
+    from facerec.cli.output import photo_progress
+    from facerec.evaluation.landmark_errors import locate_landmarks, yaw_of_points
+    from facerec.evaluation.landmark_figures import landmark_figures
+    from facerec.evaluation.report import RunFacts, landmark_report
+    from facerec.frontalize.face_model import FaceModel
+    from facerec.landmarks.detection.detectors import load_detector
+    from facerec.landmarks.landmarker import Landmarker
+
+    where = resolve_device(device)
+    landmarker = Landmarker.load(model, device=where)
+    chosen = load_detector(detector, where) if boxes == "detected" else None
+    with photo_progress(len(annotated), "Locating", quiet) as advance:
+        results = locate_landmarks(annotated, landmarker, chosen.detector if chosen else None, advance)
+    mean_face = FaceModel.load().landmarks()
+    yaws = [one.yaw if one.yaw is not None else yaw_of_points(one.as_ibug68(), mean_face) for one in annotated]
+    figures, faces = landmark_figures(annotated, results, yaws, mean_face)
+    if box_noise:
+        from facerec.evaluation.box_noise import box_noise_figures
+
+        with photo_progress(len(annotated), "Boxes with noise", quiet) as advance:
+            figures["box_noise"] = box_noise_figures(annotated, landmarker, advance=advance)
+    facts = RunFacts(
+        settings={"landmarks": model, "boxes": boxes, "detector": chosen.name if chosen else "none"},
+        **run_facts(ctx, where),
+    )
+    report = landmark_report(
+        dataset,
+        settings,
+        figures,
+        faces,
+        results,
+        _set_digest(annotated),
+        facts,
+        worst,
+        rendered=dataset == "synthetic",
+    )
+    if folder is not None and not no_photos:
+        from dataclasses import replace
+
+        from facerec.evaluation.cases import landmark_cases
+
+        # A picture may hold several annotated faces, so rows are found by themselves, not by their file.
+        from facerec.evaluation.landmark_figures import worst_faces
+
+        place = {id(face): number for number, face in enumerate(faces)}
+        places = [place[id(face)] for face in worst_faces(faces, worst)]
+        report = replace(report, pictures=landmark_cases(annotated, results, places))
+    finish(report, folder, as_json, quiet, landmark_tables(report.json))
+
+
+def _read_landmark_set(
+    name: str, data: Path, folds: Sequence[str] | None, view: str
+) -> tuple[list[AnnotatedPicture], dict[str, Any]]:
+    if name == "points":
+        from facerec.evaluation.protocols.landmark_sets import read_points
+
+        return read_points(data), {"file": data.name}
+    if name == "synthetic":
+        from facerec.evaluation.protocols.synthetic import read_synthetic_points
+
+        return read_synthetic_points(data), {"file": data.name}
+    from facerec.evaluation.protocols.cfp import read_cfp_landmarks
+
+    annotated = read_cfp_landmarks(data, folds, "frontal" if view == "frontal" else "profile")
+    return annotated, {"folds": list(folds or ("all",)), "view": view, "points": 30}
+
+
+def _read_godp_set(name: str, data: Path, part: str, rows: str | None) -> tuple[list[AnnotatedPicture], dict[str, Any]]:
+    from facerec.evaluation.protocols.aflw import (
+        read_aflw_landmarks,
+        read_afw_landmarks,
+        read_pifa_landmarks,
+        read_uhdb31_landmarks,
+    )
+
+    if name == "aflw":
+        return read_aflw_landmarks(data, cast("AflwPart", part)), {"part": part, "points": 19}
+    if name == "afw":
+        return read_afw_landmarks(data), {"points": 6}
+    if name == "uhdb31":
+        return read_uhdb31_landmarks(data), {"points": 9}
+    try:
+        wanted = [int(row) for row in (rows or "").split(",")]
+    except ValueError:
+        raise click.UsageError(f"expected --rows 0,1,...; got {rows!r}") from None
+    return read_pifa_landmarks(data, wanted), {"points": 19, "rows": wanted}
+
+
+def _set_digest(annotated: Sequence[AnnotatedPicture]) -> str:
+    """SHA-256 over names, contents and annotations of the faces."""
+    import hashlib
+
+    from facerec.landmarks.errors import UnusablePhotoError
+    from facerec.landmarks.image import photo_digest
+
+    digest = hashlib.sha256()
+    for one in annotated:
+        try:
+            content = photo_digest(one.path)
+        except UnusablePhotoError:
+            content = ""
+        digest.update(f"{one.name}\0{content}\0".encode())
+        digest.update(one.points.tobytes())
+    return digest.hexdigest()

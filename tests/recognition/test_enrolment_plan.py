@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import csv
+import shutil
+
+import pytest
+
+from facerec.landmarks.errors import InvalidInputError
+from facerec.recognition.enrolment_plan import plan_enrolment, preview_enrolment
+from facerec.recognition.store.sqlite import Gallery
+
+
+def named(plan):
+    return [(item.person, item.relative_path.as_posix()) for item in plan.items]
+
+
+def test_folders_name_people_by_the_first_folder_below_the_root(tmp_path, pretend):
+    root = tmp_path / "root"
+    for place in ("bob/1.png", "bob/2019/x/2.png", "ann/1.png", "ann/notes.txt", "ann/1.png.txt", "top.png"):
+        pretend.paint(root / place) if place.endswith("png") else (root / place).write_text("notes")
+    plan = plan_enrolment([root])
+    assert plan.layout == "folders"
+    assert named(plan) == [("ann", "ann/1.png"), ("bob", "bob/1.png"), ("bob", "bob/2019/x/2.png")]
+    assert [path.name for path, _ in plan.ignored] == ["top.png"]
+
+
+def test_several_folders_are_people(tmp_path, pretend):
+    for place in ("ann/1.png", "bob/1.png"):
+        pretend.paint(tmp_path / place)
+    plan = plan_enrolment([tmp_path / "ann", tmp_path / "bob"])
+    assert named(plan) == [("ann", "ann/1.png"), ("bob", "bob/1.png")]
+
+
+def test_flat_files_name_people_without_their_counter(tmp_path, pretend):
+    names = ["ann.png", "ann_2.png", "ann-03.png", "ann (4).png", "R2D2.png", "7.png", "Ämélie 김.png"]
+    for name in names:
+        pretend.paint(tmp_path / name)
+    plan = plan_enrolment([tmp_path])
+    assert plan.layout == "flat"
+    assert sorted({person for person, _ in named(plan)}) == ["7", "R2D2", "ann", "Ämélie 김"]
+    assert sum(person == "ann" for person, _ in named(plan)) == 4
+
+
+def test_a_table_names_people_of_any_name(tmp_path, pretend):
+    for place in ("a/1.png", "2.png"):
+        pretend.paint(tmp_path / place)
+    table = tmp_path / "list.csv"
+    with table.open("w", newline="", encoding="utf-8-sig") as stream:
+        rows = csv.writer(stream)
+        rows.writerows([["person", "path"], ["Smith, Ann\nJr.", "a/1.png"], ['"Bob"', "2.png"], ["", "2.png"]])
+    plan = plan_enrolment([table])
+    assert plan.layout == "csv"
+    assert named(plan) == [('"Bob"', "2.png"), ("Smith, Ann\nJr.", "a/1.png")]
+    assert len(plan.ignored) == 1
+
+
+@pytest.mark.parametrize("content", ["a,b\n1,2\n", "", "path,person\n", 'path,person\n"open'])
+def test_a_table_that_names_nobody_is_refused(tmp_path, content):
+    table = tmp_path / "list.csv"
+    table.write_text(content)
+    with pytest.raises(InvalidInputError, match="expected"):
+        plan_enrolment([table])
+
+
+def test_composed_and_decomposed_names_are_one_person(tmp_path, pretend):
+    pretend.paint(tmp_path / "root" / "Am\u00e9lie" / "1.png", (1, 6, 0))
+    pretend.paint(tmp_path / "root" / "Ame\u0301lie" / "2.png", (1, 6, 1))
+    assert plan_enrolment([tmp_path / "root"]).people == 1
+
+
+def test_a_folder_without_photographs_is_refused(tmp_path):
+    with pytest.raises(InvalidInputError, match="found none"):
+        plan_enrolment([tmp_path])
+
+
+def test_a_preview_counts_and_changes_nothing(people, run, tmp_path):
+    plan = plan_enrolment([people])
+    preview = preview_enrolment(plan, None, "largest")
+    assert (preview.photos, preview.known, len(preview.people)) == (12, 0, 4)
+    run(people / "p1", layout="folders")
+    before = (tmp_path / "g").read_bytes()
+    shutil.copy(people / "p1" / "0.png", people / "p3" / "9.png")
+    (people / "p3" / "8.png").symlink_to("nowhere")
+    with Gallery.open(tmp_path / "g") as gallery:
+        preview = preview_enrolment(plan_enrolment([people]), gallery, "largest")
+    assert (preview.photos, preview.known, preview.unreadable, preview.shared) == (14, 3, 1, 1)
+    assert (tmp_path / "g").read_bytes() == before

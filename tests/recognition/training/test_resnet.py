@@ -1,0 +1,123 @@
+"""Training the face network: it teaches, resumes and repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from facerec.frontalize.face_model import FaceModel
+from facerec.landmarks.errors import InvalidInputError
+from facerec.recognition.resnet import FaceResNet, network_input
+from facerec.recognition.training.batched_views import BatchedViews
+from facerec.recognition.training.faces import Faces, load_faces
+from facerec.recognition.training.resnet import (
+    ResNetTraining,
+    centre,
+    describe_faces,
+    mixed,
+    network_figures,
+    photo_vectors,
+    row_chances,
+    train_resnet,
+)
+from facerec.recognition.views import FACE_FRAME
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def faces(face_set) -> Faces:  # type: ignore[no-untyped-def]
+    return load_faces([face_set(6, 3)], size=96)
+
+
+def network(seed: int = 0) -> FaceResNet:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return FaceResNet().eval()
+
+
+def embed(net: FaceResNet) -> np.ndarray:
+    views = np.random.default_rng(0).integers(0, 256, (2, 150, 150, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        return np.asarray(net(network_input(views)).numpy())
+
+
+def looked_at() -> BatchedViews:
+    return BatchedViews(FaceModel.load(), FACE_FRAME, texels=64)
+
+
+def test_training_teaches_resumes_and_repeats(faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = network()
+    monkeypatch.setattr("facerec.recognition.training.resnet.SAVE_EVERY", 0.0)
+    training = ResNetTraining(steps=4, batch=6, rate=1e-3, warm_up=1, reuse=1, margin=0.0)
+    losses: list[float] = []
+    one = train_resnet(
+        faces, net, training, tmp_path / "a.pt", report=lambda _, said, __: losses.append(said["softmax"]), every=1
+    )
+    assert min(losses[1:]) < losses[0]
+    assert (embed(one) != embed(net)).any()
+    stopped: list[int] = []
+
+    def stop(step: int, _: dict[str, float], __: FaceResNet) -> None:
+        stopped.append(step)
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_resnet(faces, net, training, tmp_path / "b.pt", report=stop, every=1)
+    # Taken up again after the last saved step, with the schedule of four: as if it had not stopped.
+    resumed = train_resnet(faces, net, training, tmp_path / "b.pt")
+    np.testing.assert_array_equal(embed(resumed), embed(one))
+    with pytest.raises(InvalidInputError, match="same settings"):
+        train_resnet(faces, net, replace(training, rate=2e-3), tmp_path / "b.pt")
+
+
+def test_looks_may_be_shown_several_times(faces: Faces) -> None:
+    net = network()
+    training = ResNetTraining(steps=3, batch=6, warm_up=1, reuse=3)
+    assert (embed(train_resnet(faces, net, training)) != embed(net)).any()
+
+
+def test_sources_are_drawn_by_their_shares_and_profiles_more_often(faces: Faces) -> None:
+    training = ResNetTraining(shares=(("cfp-frontal", 0.25), ("cfp-profile", 0.75)))
+    chance = row_chances(faces, training)
+    assert chance.sum() == pytest.approx(1)
+    assert chance[faces.source == "cfp-profile"].sum() == pytest.approx(0.75)
+
+
+def test_centring_subtracts_what_all_faces_share(faces: Faces) -> None:
+    net, views = network(), looked_at()
+    before = photo_vectors(net, views, faces)
+    clear = np.abs(faces.yaw) < 30
+    mean = centre(net, before, clear)
+    np.testing.assert_allclose(mean, before[clear].mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(photo_vectors(net, views, faces)[clear].mean(axis=0), 0, atol=1e-4)
+
+
+def test_cells_have_unit_length_where_enough_was_seen(faces: Faces) -> None:
+    cells, known = describe_faces(network(), looked_at(), faces, 0.35)
+    np.testing.assert_allclose(np.linalg.norm(cells, axis=2), known.astype(float), atol=1e-4)
+    profile = faces.source == "cfp-profile"
+    assert known[:, 0].all()
+    assert (known[profile, 1:].sum(axis=1) == 1).all()
+    figures = network_figures(network(), looked_at(), faces)
+    assert {"fp_rank1", "ff_auc"} <= set(figures)
+    assert all(0 <= value <= 1 for value in figures.values())
+
+
+def test_mixed_weights_lie_between_two_networks() -> None:
+    one, other = network(0), network(1)
+    half = mixed(one, other, 0.25).stem.weight
+    torch.testing.assert_close(half, 0.75 * one.stem.weight + 0.25 * other.stem.weight)
+    np.testing.assert_allclose(embed(mixed(one, other, 0.0)), embed(one), atol=1e-6)
