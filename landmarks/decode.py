@@ -178,7 +178,7 @@ def _decoded(picture: PilImage.Image, data: bytes) -> DecodedPhoto:
         # Of 16-bit colours Pillow keeps the upper half, and nothing of 12-bit values is in it.
         deep = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
         if deep is not None and deep.dtype == np.uint16 and deep.shape == pixels.shape:
-            pixels = _stretched(deep[..., ::-1], notes)
+            pixels = _stretched(np.asarray(deep[..., ::-1], dtype=np.uint16), notes)
     rgb = _as_srgb(PilImage.fromarray(pixels), picture, notes)
     if orientation in _UPRIGHT:
         rgb = rgb.transpose(_UPRIGHT[orientation])
