@@ -105,8 +105,9 @@ def plan_enrolment(paths: Sequence[Path], layout: Layout | Literal["auto"] = "au
     if not paths:
         raise InvalidInputError("expected at least one folder, photograph or table to enrol")
     chosen = _detect_layout(paths) if layout == "auto" else layout
+    passed_over: _Ignored = []
     if chosen == "csv":
-        named, ignored, passed_over = *read_person_tables(paths), []
+        named, ignored = read_person_tables(paths)
     elif chosen == "folders":
         named, ignored, passed_over = _from_folders(paths)
     else:
