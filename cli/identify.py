@@ -53,6 +53,7 @@ _CSV_COLUMNS = (
     "far",
     "pairs",
     "turned",
+    "notes",
 )
 
 
@@ -189,6 +190,8 @@ def _table_row(probe: ProbeFace) -> list[object]:
     why = why.replace(f" ({probe.threshold.note})", "")
     if probe.turned:
         why = f"{why}; turned by {probe.turned}"
+    for remark in probe.notes:
+        why = f"{why}; {remark}"
     return [
         probe.file,
         probe.face,
@@ -224,6 +227,7 @@ def _csv_row(probe: ProbeFace) -> list[object]:
         probe.threshold.far,
         probe.threshold.pairs,
         probe.turned,
+        "; ".join(probe.notes),
     ]
 
 

@@ -72,7 +72,7 @@ def photos_argument(name: str = "photos", metavar: str = "[PHOTO]...") -> Callab
     return add
 
 
-class PhotoPath(click.ParamType[Any]):
+class PhotoPath(click.ParamType[Path, Any]):
     """One photograph: a file, or - for standard input."""
 
     name = "photo"
