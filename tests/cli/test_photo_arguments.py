@@ -78,7 +78,7 @@ def test_a_list_of_files_comes_from_a_file_or_on_standard_input(staff, capfd, mo
 
 @pytest.mark.parametrize("command", ["enroll", "identify", "landmarks", "frontalize", "verify"])
 def test_an_address_is_refused_with_the_reason(capfd, command):
-    address = "http://localhost/a.jpg"
+    address = "http://127.0.0.1/a.jpg"
     rest = {"enroll": ["-g", "x"], "identify": ["-g", "x"], "frontalize": ["-o", "x"], "verify": [address]}
     assert run([command, address, *rest.get(command, [])]) == 2
     assert f"{address} is an address; facerec downloads nothing" in capfd.readouterr().err
