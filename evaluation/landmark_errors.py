@@ -268,7 +268,8 @@ def rotation_of_points(annotated: Points, mean_face: Points) -> Points | None:
     turned = scale[:, None, None] * (model @ rotation.transpose(0, 2, 1))[:, :, :2]
     best = ((turned - target) ** 2).sum(axis=(1, 2)).argmin(keepdims=True)
     rotation, _ = _pose_in_turns(model, target, rotation[best], scale[best], turns=500)
-    return rotation[0]
+    found: Points = rotation[0]
+    return found
 
 
 def _pose_in_turns(model: Points, target: Points, rotation: Points, scale: Points, turns: int) -> tuple[Points, Points]:
