@@ -220,7 +220,9 @@ def _set_digest(annotated: Sequence[AnnotatedPicture]) -> str:
     digest = hashlib.sha256()
     for one in annotated:
         try:
-            content = photo_digest(one.path) if one.picture is None else hashlib.sha256(one.picture).hexdigest()
+            content = (
+                photo_digest(one.path) if one.picture is None else hashlib.sha256(one.picture.tobytes()).hexdigest()
+            )
         except UnusablePhotoError:
             content = ""
         digest.update(f"{one.name}\0{content}\0".encode())
