@@ -49,6 +49,7 @@ _CSV_COLUMNS = (
     "far",
     "pairs",
     "turned",
+    "notes",
     "margin",
     "known_stranger",
 )
@@ -190,6 +191,8 @@ def _table_row(probe: ProbeFace) -> list[object]:
     why = why.replace(f" ({probe.threshold.note})", "")
     if probe.turned:
         why = f"{why}; turned by {probe.turned}"
+    for remark in probe.notes:
+        why = f"{why}; {remark}"
     return [
         probe.file,
         probe.face,
@@ -225,6 +228,7 @@ def _csv_row(probe: ProbeFace) -> list[object]:
         probe.threshold.far,
         probe.threshold.pairs,
         probe.turned,
+        "; ".join(probe.notes),
         None if probe.margin is None else f"{probe.margin:.6f}",
         probe.known_stranger,
     ]
