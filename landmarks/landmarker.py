@@ -14,7 +14,7 @@ from torch import Tensor
 
 from facerec.landmarks.batches import in_batches
 from facerec.landmarks.checkpoint import load_weights, weight_records
-from facerec.landmarks.crop import ROI_SCALE, ROI_SIZE, Roi, cut, grey
+from facerec.landmarks.crop import ROI_SCALE, ROI_SIZE, Roi, cut_grey
 from facerec.landmarks.dssd_weights import cascade_from_arrays
 from facerec.landmarks.errors import DeviceError, InvalidInputError
 from facerec.landmarks.godp import SCORE_STRIDES, Godp, normalize_roi
@@ -131,12 +131,12 @@ class Landmarker(ABC):
         Raises:
             InvalidInputError: another form of image.
         """
-        plane = grey(check_image(image))
+        check_image(image)
         if not boxes:
             return []
         count, size = self.settings.boxes, self.roi_size
         rois = [roi for box in boxes for roi in self._rois(box)]
-        crops = np.stack([cut(plane, roi, size) for roi in rois])
+        crops = np.stack([cut_grey(image, roi, size) for roi in rois])
         looks = in_batches(self._look, crops, self.settings.batch)
         found = Looked(*(np.concatenate(parts) for parts in zip(*looks, strict=True)))
         points = np.stack([roi.to_picture(own, size) for roi, own in zip(rois, found.places, strict=True)])
