@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 import click
 
 from facerec.cli.options import (
+    count,
     format_options,
     gallery_option,
     note,
     printable,
     quiet_option,
     recognizer_options,
+    threshold_option,
     workers_option,
 )
+from facerec.cli.photos import given_photos, photos_argument, say_passed_over
 from facerec.landmarks.device import resolve_device, share_cores
 
 if TYPE_CHECKING:
@@ -55,10 +58,10 @@ _CSV_COLUMNS = (
 
 
 @click.command("identify")
-@click.argument("probes", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@photos_argument("probes", "[PROBE]...")
 @gallery_option
 @click.option("-k", "candidates", type=click.IntRange(min=1), default=5, show_default=True, help="Candidates listed.")
-@click.option("--threshold", type=float, default=None, help="Least score of a match (a cosine in [-1, 1]; inclusive).")
+@threshold_option("a match")
 @click.option(
     "--far",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -98,7 +101,7 @@ def command(
     models: RecognizerSettings,
     quiet: bool,
 ) -> int:
-    """Name the people on PROBES (photographs or folders) by a gallery.
+    """Name the people on PROBEs (photographs, folders or - for standard input) by a gallery, in the order given.
 
     Each face is a match, unknown (a normal result), or abstained from when too little of it was seen in both pictures.
     The threshold is calibrated on pictures of different people and stated with its false accept rate. The models
@@ -117,14 +120,13 @@ def command(
 
     from facerec.cli.output import photo_progress, write_csv_row, write_line
     from facerec.frontalize.face_model import FaceModel
-    from facerec.landmarks.errors import InvalidInputError
-    from facerec.landmarks.image import find_photos, photo_names
+    from facerec.landmarks.photo_files import photo_names
     from facerec.recognition.identification import Identifier
     from facerec.recognition.stage_pictures import write_stages
 
-    photos = find_photos(probes)
-    if not photos:
-        raise InvalidInputError(f"expected photographs to identify; found none in {', '.join(map(str, probes))}")
+    given = given_photos(probes)
+    say_passed_over(given.passed_over, quiet)
+    photos = given.files
     workers = share_cores(workers, resolve_device(models.device), len(photos))
     with Identifier.open(
         gallery_path,
@@ -144,7 +146,7 @@ def command(
         if form == "csv":
             write_csv_row(_CSV_COLUMNS)
         with photo_progress(len(photos), "Identifying", quiet) as advance:
-            for probe in identifier.identify(photos, advance):
+            for probe in identifier.identify([(file, given.source(file)) for file in photos], advance):
                 counts[probe.decision if probe.reason != "internal_error" else "internal_error"] += 1
                 (unusable if probe.decision == "none" else usable).add(probe.file)
                 if form == "jsonl":
@@ -173,8 +175,8 @@ def command(
 def _say_summary(photos: int, counts: Counter[str], unusable: int, threshold: Threshold, quiet: bool) -> None:
     faces = counts["match"] + counts["unknown"] + counts["abstain"]
     note(
-        f"{photos} photos, {faces} faces: {counts['match']} match, {counts['unknown']} unknown, "
-        f"{counts['abstain']} abstain; {unusable} photos without a usable face",
+        f"{count(photos, 'photo')}, {count(faces, 'face')}: {counts['match']} match, {counts['unknown']} unknown, "
+        f"{counts['abstain']} abstain; {count(unusable, 'photo')} without a usable face",
         quiet,
     )
     shown = "none" if threshold.value is None else f"{threshold.value:.3f}"

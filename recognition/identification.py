@@ -21,7 +21,8 @@ import numpy as np
 
 from facerec.landmarks.device import cores_shared, photos_at_once, resolve_device
 from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError, UnusablePhotoError
-from facerec.landmarks.image import Photo, as_photo, find_photos
+from facerec.landmarks.image import Photo, as_photo
+from facerec.landmarks.photo_files import find_photos
 from facerec.landmarks.types import Box, check_image, describe_value
 from facerec.recognition.decision import decide_together
 from facerec.recognition.description import Describer
@@ -147,6 +148,9 @@ def pose_json(pose: tuple[float, float, float]) -> dict[str, float]:
     return dict(zip(("yaw", "pitch", "roll"), (round(angle, 2) + 0.0 for angle in pose), strict=True))
 
 
+NamedPhoto = tuple[Path, Photo]
+"""A photograph with what answers call it."""
+
 _Described = list[DescribedFace | UndescribedFace] | UnusablePhotoError | Exception
 _Photo = tuple[_Described, tuple[str, ...]]
 """What became of a photograph, and the notes of its reading."""
@@ -264,7 +268,7 @@ class Identifier:
         return versions if self._gallery is None else {**versions, "gallery": self._gallery.digest()}
 
     def identify(
-        self, photos: Photo | Iterable[Photo], progress: Callable[[int], None] = lambda photos: None
+        self, photos: Photo | Iterable[Photo | NamedPhoto], progress: Callable[[int], None] = lambda photos: None
     ) -> Iterator[ProbeFace]:
         """The faces of `photos` in their order; a photograph without a usable face gives one with decision "none".
 
@@ -272,7 +276,7 @@ class Identifier:
 
         Args:
             photos: photographs (files, bytes of files, arrays (H, W, 3) uint8 RGB) and folders of them, or one alone.
-                One without a file is called "photo N" by its place, from 0.
+                One without a file is called "photo N" by its place, from 0; a pair (name, photograph) by its name.
             progress: called with the number of photographs done since the last call.
         """
         with ThreadPoolExecutor(self._settings.workers, thread_name_prefix="facerec") as pool:
@@ -399,13 +403,15 @@ class Identifier:
         return self._without(file, None, None, "internal_error", f"{type(error).__name__}: {error}")
 
 
-def _named(photos: Photo | Iterable[Photo]) -> Iterator[tuple[Path, Photo]]:
+def _named(photos: Photo | Iterable[Photo | NamedPhoto]) -> Iterator[tuple[Path, Photo]]:
     """Each photograph with the file that answers call it by; folders are walked."""
     given: Iterable[object] = photos if isinstance(photos, Iterable) else [photos]
     if isinstance(photos, Path | str | bytes | np.ndarray):
         given = [photos]
     for number, photo in enumerate(given):
-        if isinstance(photo, Path | str):
+        if isinstance(photo, tuple) and len(photo) == 2 and isinstance(photo[0], Path):
+            yield photo[0], photo[1]
+        elif isinstance(photo, Path | str):
             file = Path(photo)
             yield from ((found, found) for found in (find_photos([file]) if file.is_dir() else [file]))
         elif isinstance(photo, bytes | np.ndarray):
