@@ -242,12 +242,13 @@ def recognition(
     if folder is not None and not no_photos:
         from dataclasses import replace
 
-        from facerec.evaluation.cases import recognition_cases
+        from facerec.evaluation.cases import failed_cases, recognition_cases
         from facerec.frontalize.face_model import FaceModel
 
         compared = {picture.name: picture for picture in chosen.compared}
         shots = recognition_cases(report.json["worst"], compared, recognizers[first], FaceModel.load())
-        report = replace(report, pictures=shots)
+        failed = failed_cases(report.json["failed_pictures"], {picture.name: picture for picture in chosen.pictures})
+        report = replace(report, pictures=shots, failed=failed)
     finish(report, folder, as_json, quiet, recognition_tables(report.json))
     if kept is not None and not quiet:
         note(f"The fits and signatures in {kept} are biometric data; delete the folder when you no longer need it.")

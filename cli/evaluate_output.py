@@ -135,7 +135,8 @@ def standard_tables(blocks: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Tab
         failed = (_rate(one["fta"]), _rate(one["fte"]))
         for point in one.get("fnmr_at_fmr", ()):
             fnmr = point["fnmr"]
-            cells = (f"{100 * point['target_fmr']:g}", _rate(point["fmr"]), _rate(fnmr), _shares(fnmr["interval"]))
+            cells = (f"{100 * point['target_fmr']:g}", _rate(point["fmr"]), _rate(fnmr))
+            cells += (_shares(fnmr["interval"]) if fnmr["trials"] else "–",)
             matching.append((name, *failed, *cells, _percent(point["far"]), _percent(point["frr"])))
         for point in one.get("identification", {}).get("fnir_at_fpir", ()):
             fnir = point["fnir"]["1"]
