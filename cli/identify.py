@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from facerec.recognition.identification import ProbeFace
     from facerec.recognition.recognizer import RecognizerSettings
     from facerec.recognition.search import SearchMethod
-    from facerec.recognition.signature import Match
     from facerec.recognition.threshold import Threshold
 
 _CSV_COLUMNS = (
@@ -54,6 +53,8 @@ _CSV_COLUMNS = (
     "pairs",
     "turned",
     "notes",
+    "margin",
+    "known_stranger",
 )
 
 
@@ -104,6 +105,8 @@ def command(
     """Name the people on PROBEs (photographs, folders or - for standard input) by a gallery, in the order given.
 
     Each face is a match, unknown (a normal result), or abstained from when too little of it was seen in both pictures.
+    An unknown face comes with its best candidate and how far that is below the threshold ("margin", the score less the
+    threshold). A person is named once in a photograph: a second face that looks most like them stays unknown.
     The threshold is calibrated on pictures of different people and stated with its false accept rate. The models
     are those that made the gallery. --device cuda searches on the GPU, too (with facerec[gpu] in place of faiss-cpu).
 
@@ -186,7 +189,7 @@ def _say_summary(photos: int, counts: Counter[str], unusable: int, threshold: Th
 
 
 def _table_row(probe: ProbeFace) -> list[object]:
-    best = _shown(probe)
+    best = next(iter(probe.candidates), None)
     # The column before it says the verdict already, and the line below the table what the threshold stands on.
     why = f"{probe.reason}: {probe.detail}" if probe.detail else probe.reason.removeprefix(f"{probe.decision}: ")
     why = why.replace(f" ({probe.threshold.note})", "")
@@ -207,7 +210,7 @@ def _table_row(probe: ProbeFace) -> list[object]:
 
 
 def _csv_row(probe: ProbeFace) -> list[object]:
-    best = _shown(probe)
+    best = next(iter(probe.candidates), None)
     box = [None] * 4 if probe.box is None else [f"{v:.2f}" for v in _edges(probe)]
     pose = [None] * 3 if probe.pose is None else [f"{angle:.2f}" for angle in probe.pose]
     return [
@@ -230,15 +233,11 @@ def _csv_row(probe: ProbeFace) -> list[object]:
         probe.threshold.pairs,
         probe.turned,
         "; ".join(probe.notes),
+        None if probe.margin is None else f"{probe.margin:.6f}",
+        probe.known_stranger,
     ]
 
 
 def _edges(probe: ProbeFace) -> tuple[float, float, float, float]:
     assert probe.box is not None
     return probe.box.x0, probe.box.y0, probe.box.x1, probe.box.y1
-
-
-def _shown(probe: ProbeFace) -> Match | None:
-    """The candidate a line shows: the one that is named, otherwise the best."""
-    named = [match for match in probe.candidates if match.person == probe.person]
-    return next(iter(named or probe.candidates), None)

@@ -75,7 +75,7 @@ def test_enrol_then_identify(people, pretend, capfd):
     } <= set(known)  # fmt: skip
     assert (known["decision"], known["person"], stranger["decision"]) == ("match", "p3", "unknown")
     assert set(known["pose"]) == {"yaw", "pitch", "roll"}
-    assert set(known["candidates"][0]) == {"person", "score", "overlap", "entry"}
+    assert set(known["candidates"][0]) == {"person", "score", "overlap", "entry", "nobody"}
     assert {"value", "far", "pairs"} <= set(known["threshold"])
     assert "1 match, 1 unknown" in err
 
