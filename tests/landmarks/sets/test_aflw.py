@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as PilImage
 from scipy.io import savemat
 
 from facerec.evaluation.protocols.aflw import (
@@ -136,7 +137,7 @@ def test_uhdb31_s_points_may_lie_in_a_folder_of_their_own(tmp_path: Path, ending
     (tmp_path / "points").mkdir()
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (306 * 2, 256 * 2, 3), dtype=np.uint8)
-    write_image(tmp_path / "pictures" / "90001" / "90001d3111.bmp", image)
+    PilImage.fromarray(image).save(tmp_path / "pictures" / "90001" / "90001d3111.bmp")
     points = rng.uniform(100, 500, (9, 2)).round(2)
     text = "\n".join(f"{x + 1}{gap}{y + 1}" for x, y in points)
     (tmp_path / "points" / f"90001d3111.{ending}").write_text(text)
