@@ -119,6 +119,7 @@ class ProbeFace:
                 {
                     "person": match.person,
                     "score": round(match.score, 6),
+                    "cosine": round(match.cosine, 6),
                     "overlap": round(match.overlap, 4),
                     "entry": match.entry,
                 }

@@ -12,17 +12,13 @@ import numpy as np
 from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError
 from facerec.landmarks.image import Photo, as_image
 from facerec.landmarks.types import check_image, describe_value
+from facerec.recognition.cohort import normalised_score
 from facerec.recognition.decision import decide_pair
 from facerec.recognition.description import Describer
 from facerec.recognition.identification import box_json, pose_json
 from facerec.recognition.recognizer import DescribedFace, largest_face
-from facerec.recognition.threshold import (
-    ShippedImpostors,
-    Threshold,
-    ThresholdSettings,
-    ThresholdUnavailableError,
-    given_threshold,
-)
+from facerec.recognition.shipped_impostors import ShippedImpostors, ThresholdUnavailableError
+from facerec.recognition.threshold import Threshold, ThresholdSettings, given_threshold, shipped_threshold
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +62,11 @@ class PairDecision:
         decision: "same", "different" or "abstain" (too little of the face was seen in both); "none" when a photograph
             could not be used.
         reason: one sentence with the numbers; for "none" the reason code of the first photograph that failed.
-        score: masked cosine in [-1, 1]; None for "none".
+        score: see `Match.score`; None for "none".
         overlap: share of the cells that both saw, in [0, 1]; None for "none".
         threshold: what the score was compared with.
         photos: the two photographs.
+        level: see `Match.level`.
     """
 
     decision: Literal["same", "different", "abstain", "none"]
@@ -78,6 +75,7 @@ class PairDecision:
     overlap: float | None
     threshold: Threshold
     photos: tuple[ComparedPhoto, ComparedPhoto]
+    level: float = 0.0
 
     def __repr__(self) -> str:
         said = self.reason if self.decision != "none" else f"none: {self.reason}"
@@ -93,6 +91,7 @@ class PairDecision:
         return {
             "photos": [photo.as_json() for photo in self.photos],
             "score": None if self.score is None else round(self.score, 6),
+            "cosine": None if self.score is None else round(self.score + self.level, 6),
             "overlap": None if self.overlap is None else round(self.overlap, 4),
             "decision": self.decision,
             "reason": self.reason,
@@ -111,7 +110,8 @@ def pair_threshold(contract: str, far: float | None = None, threshold: float | N
     if threshold is not None:
         return given_threshold(threshold)
     try:
-        return ShippedImpostors.load(contract).threshold(ThresholdSettings().far if far is None else far)
+        settings = ThresholdSettings() if far is None else ThresholdSettings(far=far)
+        return shipped_threshold(ShippedImpostors.load(contract), settings)
     except ThresholdUnavailableError as error:
         return Threshold(None, None, 0, "none", f"{error}; give a threshold")
 
@@ -132,10 +132,9 @@ def compare_photos(
     if a.described is None or b.described is None:
         failed = next(photo.failure for photo in (a, b) if photo.failure is not None)
         return PairDecision("none", failed.reason, None, None, threshold, (a, b))
-    score, cells = a.described.signature.score(b.described.signature)
-    overlap = cells / len(b.described.signature.visible)
-    decision, reason = decide_pair(score, overlap, threshold)
-    return PairDecision(decision, reason, score, overlap, threshold, (a, b))
+    match = normalised_score(a.described.signature, b.described.signature)
+    decision, reason = decide_pair(match.score, match.overlap, threshold)
+    return PairDecision(decision, reason, match.score, match.overlap, threshold, (a, b), match.level)
 
 
 def _compared(describer: Describer, photo: Photo, name: str) -> ComparedPhoto:
