@@ -234,16 +234,15 @@ def _identify(
     path: Path, protocol: RecognitionProtocol, results: Sequence[PictureResult], recognizer: Recognizer
 ) -> list[Said]:
     """Search every probe in the gallery file and decide."""
-    from facerec.recognition.decision import decide_together
-    from facerec.recognition.impostors import impostor_scores
+    from facerec.recognition.decision import FaceResult, decide_together
     from facerec.recognition.search import MaskedSearch
     from facerec.recognition.store.sqlite import Gallery
-    from facerec.recognition.threshold import choose_threshold
+    from facerec.recognition.threshold import threshold_of
 
     said: list[Said] = []
     renderer = _renderer()
     with Gallery.open(path, recognizer.contract) as gallery:
-        threshold = choose_threshold(impostor_scores(gallery), recognizer.contract.digest)
+        threshold = threshold_of(gallery)
         search = MaskedSearch.of(gallery)
         for one in protocol.identifications:
             for i in one.probes:
@@ -253,7 +252,8 @@ def _identify(
                 if result.signature is None:
                     decision, named, reason = result.reason or "unreadable", "", result.detail
                 else:
-                    [(decided, match)] = decide_together(search.search([result.signature]), threshold)
+                    (found,) = search.search([result.signature])
+                    [(decided, match)] = decide_together([FaceResult(found)], threshold)
                     decision, named, reason = decided.verdict, match.person if match else "", decided.reason
                 outcome = "not named" if not named else "right" if named == picture.person else "wrong person"
                 said.append(

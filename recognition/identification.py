@@ -21,17 +21,18 @@ import numpy as np
 
 from facerec.landmarks.device import cores_shared, photos_at_once, resolve_device
 from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError, UnusablePhotoError
-from facerec.landmarks.image import Photo, as_photo, find_photos
+from facerec.landmarks.image import Photo, as_photo
+from facerec.landmarks.photo_files import find_photos
 from facerec.landmarks.types import Box, check_image, describe_value
-from facerec.recognition.decision import decide_together
+from facerec.recognition.decision import FaceResult, decide_together
 from facerec.recognition.description import Describer
-from facerec.recognition.impostors import impostor_scores
 from facerec.recognition.recognizer import DescribedFace, RecognizerSettings, UndescribedFace, load_recognizer
 from facerec.recognition.search import Search, SearchMethod, SearchSettings
+from facerec.recognition.shipped_impostors import same_person_probability
 from facerec.recognition.signature import Decision, Match, Signature
 from facerec.recognition.store.galleries import open_gallery, search_of
 from facerec.recognition.store.protocol import GalleryStore
-from facerec.recognition.threshold import Threshold, ThresholdSettings, choose_threshold, given_threshold
+from facerec.recognition.threshold import Threshold, threshold_of
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class ProbeFace:
         turned: degrees clockwise by which the photograph was turned to find the face; box and pose are the
             photograph's own.
         notes: one sentence each on what had to be made up for to read the photograph (see `image.read_photo`).
+        known_stranger: which known stranger of the gallery the face is (`Decision.known_stranger`); not a name.
     """
 
     file: Path
@@ -93,6 +95,14 @@ class ProbeFace:
     described: DescribedFace | None = None
     turned: int = 0
     notes: tuple[str, ...] = ()
+    known_stranger: str | None = None
+
+    @property
+    def margin(self) -> float | None:
+        """How far the best candidate's score is above the threshold, below 0 where it misses it; None without both."""
+        if not self.candidates or self.threshold.value is None:
+            return None
+        return self.candidates[0].score - self.threshold.value
 
     def __repr__(self) -> str:
         face = "" if self.face is None else f", face {self.face}"
@@ -112,6 +122,7 @@ class ProbeFace:
             "quality": _rounded(self.quality, 4),
             "decision": self.decision,
             "person": self.person,
+            "known_stranger": self.known_stranger,
             "reason": self.reason,
             "detail": self.detail,
             "notes": list(self.notes),
@@ -120,11 +131,14 @@ class ProbeFace:
                     "person": match.person,
                     "score": round(match.score, 6),
                     "cosine": round(match.cosine, 6),
+                    "p_same": _rounded(same_person_probability(versions.get("contract", ""), match.score), 4),
                     "overlap": round(match.overlap, 4),
                     "entry": match.entry,
+                    "nobody": match.nobody,
                 }
                 for match in self.candidates
             ],
+            "margin": _rounded(self.margin, 6),
             "threshold": self.threshold.as_json(),
             "timings_ms": {stage: round(value, 2) for stage, value in self.timings_ms.items()},
             "versions": dict(versions),
@@ -147,6 +161,9 @@ def pose_json(pose: tuple[float, float, float]) -> dict[str, float]:
     """Yaw, pitch and roll as JSON-ready values, degrees."""
     return dict(zip(("yaw", "pitch", "roll"), (round(angle, 2) + 0.0 for angle in pose), strict=True))
 
+
+NamedPhoto = tuple[Path, Photo]
+"""A photograph with what answers call it."""
 
 _Described = list[DescribedFace | UndescribedFace] | UnusablePhotoError | Exception
 _Photo = tuple[_Described, tuple[str, ...]]
@@ -172,7 +189,7 @@ class Identifier:
         Args:
             describer: the models; their contract must be that of the gallery.
             search: the gallery's search.
-            threshold: see `threshold.choose_threshold`.
+            threshold: see `threshold.threshold_of`.
             settings: see `IdentificationSettings`.
             search_settings: those of `search`, by default.
 
@@ -198,6 +215,7 @@ class Identifier:
         gallery: Path | str,
         models: RecognizerSettings | Describer | None = None,
         *,
+        fpir: float | None = None,
         far: float | None = None,
         threshold: float | None = None,
         search: SearchMethod = "exact",
@@ -209,18 +227,17 @@ class Identifier:
         Args:
             gallery: a file, or milvus:URI.
             models: which to load, or a loaded recognizer; None: those that the gallery's contract names.
-            far: false accept rate of the threshold; None: that of `ThresholdSettings`.
-            threshold: a threshold of one's own, a cosine, in place of one at `far`.
+            fpir: share of strangers for whom anybody may be named, in a gallery of this size; None: 0.01.
+            far: in place of `fpir`, share of impostor pairs that may reach the threshold.
+            threshold: in place of both, a threshold of one's own, on the scale of `Match.score`.
             search: how the gallery is searched, see `galleries.search_of`.
             candidates: people listed for each face.
             workers: photographs described at a time; None: one per core, on a GPU one.
 
         Raises:
-            InvalidInputError: no such gallery or model, or `far` and `threshold` together. ContractError: the gallery
-                was made with other models. DeviceError: the device is not there.
+            InvalidInputError: no such gallery or model, or more than one of `fpir`, `far` and `threshold`.
+            ContractError: the gallery was made with other models. DeviceError: the device is not there.
         """
-        if far is not None and threshold is not None:
-            raise InvalidInputError(f"expected far or threshold, not both; got {far} and {threshold}")
         with ExitStack() as stack:
             # Before the models are loaded: a wrong path is answered at once.
             store = stack.enter_context(open_gallery(gallery_address(gallery)))
@@ -230,12 +247,7 @@ class Identifier:
             else:
                 describer = models
             store.check_contract(describer.contract)
-            scores = impostor_scores(store)
-            if threshold is not None:
-                chosen = given_threshold(threshold, scores)
-            else:
-                wanted = ThresholdSettings() if far is None else ThresholdSettings(far=far)
-                chosen = choose_threshold(scores, describer.contract.digest, wanted)
+            chosen = threshold_of(store, fpir=fpir, far=far, value=threshold)
             at_once = photos_at_once(workers, resolve_device(asked.device), IdentificationSettings.batch)
             settings = IdentificationSettings(candidates, at_once)
             identifier = cls(describer, search_of(store, search, asked.device), chosen, settings)
@@ -265,7 +277,7 @@ class Identifier:
         return versions if self._gallery is None else {**versions, "gallery": self._gallery.digest()}
 
     def identify(
-        self, photos: Photo | Iterable[Photo], progress: Callable[[int], None] = lambda photos: None
+        self, photos: Photo | Iterable[Photo | NamedPhoto], progress: Callable[[int], None] = lambda photos: None
     ) -> Iterator[ProbeFace]:
         """The faces of `photos` in their order; a photograph without a usable face gives one with decision "none".
 
@@ -273,7 +285,7 @@ class Identifier:
 
         Args:
             photos: photographs (files, bytes of files, arrays (H, W, 3) uint8 RGB) and folders of them, or one alone.
-                One without a file is called "photo N" by its place, from 0.
+                One without a file is called "photo N" by its place, from 0; a pair (name, photograph) by its name.
             progress: called with the number of photographs done since the last call.
         """
         with ThreadPoolExecutor(self._settings.workers, thread_name_prefix="facerec") as pool:
@@ -317,9 +329,7 @@ class Identifier:
                 if isinstance(face, DescribedFace):
                     where[i, j] = len(signatures)
                     signatures.append(face.signature)
-        # A face may be given at worst its F-th best person when the others of F faces take the better ones.
-        most_faces = max((len(found) for found in faces.values()), default=0)
-        results = self._search.search(signatures, max(self._settings.candidates, most_faces)) if signatures else []
+        results = self._search.search(signatures, self._settings.candidates) if signatures else []
         said: list[ProbeFace] = []
         for i, (file, outcome) in enumerate(zip(files, described, strict=True)):
             if not isinstance(outcome, list):
@@ -327,22 +337,14 @@ class Identifier:
                 continue
             if not outcome:
                 said.append(self._without(file, None, None, "no_face", "no face was found"))
-            # Cut to what this photograph needs by itself, so that others of the batch cannot change a tie.
-            needed = max(self._settings.candidates, len(outcome))
-            own = {
-                j: replace(results[where[i, j]], matches=results[where[i, j]].matches[:needed])
-                for j in range(len(outcome))
-                if (i, j) in where
-            }
-            decisions = dict(
-                zip(own, decide_together(list(own.values()), self._threshold, self._search_settings), strict=True)
-            )
+            own = [FaceResult(results[where[i, j]], j) for j in range(len(outcome)) if (i, j) in where]
+            said_of = decide_together(own, self._threshold, self._search_settings)
+            decisions = {one.face: (*said, one.result.matches) for one, said in zip(own, said_of, strict=True)}
             for j, face in enumerate(outcome):
                 if isinstance(face, UndescribedFace):
                     said.append(self._without(file, j, face.box, face.reason, face.detail, face.turned))
                 else:
-                    decision, match = decisions[j]
-                    said.append(self._with(file, j, face, decision, match, own[j].matches))
+                    said.append(self._with(file, j, face, *decisions[j]))
         return said
 
     def _with(
@@ -354,9 +356,6 @@ class Identifier:
         match: Match | None,
         matches: Sequence[Match],
     ) -> ProbeFace:
-        candidates = list(matches[: self._settings.candidates])
-        if match is not None and match not in candidates:
-            candidates.append(match)  # pushed down by the other faces of the photograph, but named
         return ProbeFace(
             file=file,
             face=number,
@@ -368,11 +367,12 @@ class Identifier:
             reason=decision.reason,
             detail="",
             person=match.person if match else None,
-            candidates=tuple(candidates),
+            candidates=tuple(matches),
             threshold=self._threshold,
             timings_ms=face.timings_ms,
             described=face,
             turned=face.face.turned,
+            known_stranger=decision.known_stranger,
         )
 
     def _without(
@@ -400,13 +400,15 @@ class Identifier:
         return self._without(file, None, None, "internal_error", f"{type(error).__name__}: {error}")
 
 
-def _named(photos: Photo | Iterable[Photo]) -> Iterator[tuple[Path, Photo]]:
+def _named(photos: Photo | Iterable[Photo | NamedPhoto]) -> Iterator[tuple[Path, Photo]]:
     """Each photograph with the file that answers call it by; folders are walked."""
     given: Iterable[object] = photos if isinstance(photos, Iterable) else [photos]
     if isinstance(photos, Path | str | bytes | np.ndarray):
         given = [photos]
     for number, photo in enumerate(given):
-        if isinstance(photo, Path | str):
+        if isinstance(photo, tuple) and len(photo) == 2 and isinstance(photo[0], Path):
+            yield photo[0], photo[1]
+        elif isinstance(photo, Path | str):
             file = Path(photo)
             yield from ((found, found) for found in (find_photos([file]) if file.is_dir() else [file]))
         elif isinstance(photo, bytes | np.ndarray):

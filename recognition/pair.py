@@ -17,7 +17,11 @@ from facerec.recognition.decision import decide_pair
 from facerec.recognition.description import Describer
 from facerec.recognition.identification import box_json, pose_json
 from facerec.recognition.recognizer import DescribedFace, largest_face
-from facerec.recognition.shipped_impostors import ShippedImpostors, ThresholdUnavailableError
+from facerec.recognition.shipped_impostors import (
+    ShippedImpostors,
+    ThresholdUnavailableError,
+    same_person_probability,
+)
 from facerec.recognition.threshold import Threshold, ThresholdSettings, given_threshold, shipped_threshold
 
 
@@ -67,6 +71,7 @@ class PairDecision:
         threshold: what the score was compared with.
         photos: the two photographs.
         level: see `Match.level`.
+        p_same: probability that the two show one person when one pair in two does; None where it was not measured.
     """
 
     decision: Literal["same", "different", "abstain", "none"]
@@ -76,6 +81,7 @@ class PairDecision:
     threshold: Threshold
     photos: tuple[ComparedPhoto, ComparedPhoto]
     level: float = 0.0
+    p_same: float | None = None
 
     def __repr__(self) -> str:
         said = self.reason if self.decision != "none" else f"none: {self.reason}"
@@ -91,6 +97,7 @@ class PairDecision:
         return {
             "photos": [photo.as_json() for photo in self.photos],
             "score": None if self.score is None else round(self.score, 6),
+            "p_same": None if self.p_same is None else round(self.p_same, 4),
             "cosine": None if self.score is None else round(self.score + self.level, 6),
             "overlap": None if self.overlap is None else round(self.overlap, 4),
             "decision": self.decision,
@@ -133,8 +140,9 @@ def compare_photos(
         failed = next(photo.failure for photo in (a, b) if photo.failure is not None)
         return PairDecision("none", failed.reason, None, None, threshold, (a, b))
     match = normalised_score(a.described.signature, b.described.signature)
+    p_same = same_person_probability(describer.contract.digest, match.score)
     decision, reason = decide_pair(match.score, match.overlap, threshold)
-    return PairDecision(decision, reason, match.score, match.overlap, threshold, (a, b), match.level)
+    return PairDecision(decision, reason, match.score, match.overlap, threshold, (a, b), match.level, p_same)
 
 
 def _compared(describer: Describer, photo: Photo, name: str) -> ComparedPhoto:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,26 @@ class ShippedImpostors:
                 f"one {cohort_digest(contract)[:12] or 'none'}"
             )
         return shipped
+
+
+def expected_mates(contract: str, score: float) -> dict[str, float]:
+    """Share of a person's own pictures that reach `score`, by |yaw|, as measured with the package; {} if it was not."""
+    shipped = _shipped(contract)
+    return {} if shipped is None else shipped.mates_reaching(score)
+
+
+def same_person_probability(contract: str, score: float) -> float | None:
+    """See `ShippedImpostors.same_person`; None where nothing was measured under `contract`."""
+    shipped = _shipped(contract)
+    return None if shipped is None else shipped.same_person(score)
+
+
+@lru_cache(maxsize=8)
+def _shipped(contract: str) -> ShippedImpostors | None:
+    try:
+        return ShippedImpostors.load(contract)
+    except ThresholdUnavailableError:
+        return None
 
 
 def _curve_json(curve: ImpostorCurve) -> dict[str, Any]:

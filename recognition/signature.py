@@ -89,6 +89,7 @@ class Match:
         overlap: share of the signature's cells that both pictures saw, in [0, 1].
         entry: identifier of the gallery entry that scored.
         level: what strangers score against the two (see `cohort`); 0 where the descriptor has no cohort.
+        nobody: whether `person` is a known stranger, whom the gallery holds so that they are taken for nobody else.
     """
 
     person: str
@@ -96,6 +97,7 @@ class Match:
     overlap: float
     entry: int
     level: float = 0.0
+    nobody: bool = False
 
     @property
     def cosine(self) -> float:
@@ -111,10 +113,13 @@ class Decision:
         verdict: "match" (a known person), "unknown" (nobody enrolled, a normal result) or "abstain" (too little of
             the face was seen by both pictures to say).
         reason: one sentence that gives the numbers behind the verdict.
+        known_stranger: which known stranger (`Match.nobody`) the face is; None when it is none. The verdict is then
+            "unknown".
     """
 
     verdict: Literal["match", "unknown", "abstain"]
     reason: str
+    known_stranger: str | None = None
 
 
 def mask_group(visible: NDArray[np.bool_]) -> NDArray[np.int64]:

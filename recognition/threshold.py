@@ -21,8 +21,9 @@ from typing import Any, Literal
 
 from facerec.landmarks.errors import InvalidInputError
 from facerec.recognition.impostor_curve import ImpostorCurve
-from facerec.recognition.impostors import ImpostorScores
+from facerec.recognition.impostors import ImpostorScores, impostor_scores
 from facerec.recognition.shipped_impostors import ShippedImpostors, ThresholdUnavailableError
+from facerec.recognition.store.protocol import GalleryStore
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,7 @@ def choose_gallery_threshold(
     entries = max(1, entries)
     rate = -math.expm1(math.log1p(-settings.fpir) / entries)
     own = scores.curve(settings.least_accepts)
+    source: Literal["gallery", "shipped"]
     try:
         measured: ImpostorCurve | None = ShippedImpostors.load(contract, shipped).gallery_curve()
     except ThresholdUnavailableError as error:
@@ -202,7 +204,8 @@ def choose_gallery_threshold(
         if own is None:
             why = f"the gallery has no pictures of two people that could be compared, and {missing}; give a threshold"
             return Threshold(None, None, 0, "none", why)
-        value, source, pairs, of = own.score_at(rate), "gallery", own.pairs, "impostor pairs of the gallery"
+        value, pairs, of = own.score_at(rate), own.pairs, "impostor pairs of the gallery"
+        source = "gallery"
     else:
         value, source, pairs = measured.score_at(rate), "shipped", measured.pairs
         of = "pairs of strangers that come with facerec"
@@ -214,6 +217,34 @@ def choose_gallery_threshold(
                 source, pairs, of = "gallery", own.pairs, "impostor pairs of the gallery"
     note = f"FPIR {percent(settings.fpir)} among {counted(entries, 'picture')}, from {pairs:,} {of}"
     return Threshold(round(value, 6), rate, pairs, source, note, settings.fpir, entries)
+
+
+def threshold_of(
+    gallery: GalleryStore, *, fpir: float | None = None, far: float | None = None, value: float | None = None
+) -> Threshold:
+    """The threshold that faces are identified at in `gallery`, which is open.
+
+    Args:
+        gallery: its size and its impostor scores count.
+        fpir: share of strangers for whom anybody may be named (see `choose_gallery_threshold`); None: that of
+            `GalleryThresholdSettings`.
+        far: in place of `fpir`, share of impostor pairs that may reach it (see `choose_threshold`).
+        value: in place of both, the score itself.
+
+    Raises:
+        InvalidInputError: more than one of the three.
+    """
+    given = {name: v for name, v in (("fpir", fpir), ("far", far), ("threshold", value)) if v is not None}
+    if len(given) > 1:
+        shown = ", ".join(f"{name}={v}" for name, v in given.items())
+        raise InvalidInputError(f"expected one of fpir, far and threshold; got {shown}")
+    scores, contract = impostor_scores(gallery), gallery.contract_digest
+    if value is not None:
+        return given_threshold(value, scores)
+    if far is not None:
+        return choose_threshold(scores, contract, ThresholdSettings(far=far))
+    settings = GalleryThresholdSettings() if fpir is None else GalleryThresholdSettings(fpir=fpir)
+    return choose_gallery_threshold(scores, contract, len(gallery.index().ids), settings)
 
 
 def given_threshold(value: float, scores: ImpostorScores | None = None) -> Threshold:
