@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +17,9 @@ from facerec.landmarks.errors import InvalidInputError
 class ImpostorCurve:
     """Rates of impostor pairs and the scores that they reach.
 
-    Between two listed rates the score is linear in the logarithm of the rate. Beyond the lowest one it rises on by as
-    much per decade as over the last decade listed: the tail of an exponential distribution, to which the tails of
-    score distributions belong (the Gumbel domain). Their slope falls a little from decade to decade, so that thresholds
-    so continued are rather too strict than too loose.
+    Scores are linear in the normal deviate of the rate, the axis of a DET curve: between two listed rates, and beyond
+    the lowest one with the slope of the last decade listed. The scores of normalised pairs are nearly straight on that
+    axis from 1e-2 to 1e-5 (docs/thresholds.md).
 
     Attributes:
         far: rates, descending. score: what that share of the pairs reaches, ascending.
@@ -60,21 +61,37 @@ class ImpostorCurve:
         """The score that a share `rate` of impostor pairs reaches."""
         if not 0 < rate < 1:
             raise InvalidInputError(f"expected a rate between 0 and 1; got {rate}")
-        decades = np.log10(self.far)
-        at = math.log10(rate)
-        if at >= decades[-1] or len(self.far) == 1:
-            return float(np.interp(-at, -decades, self.score))
-        return self.score[-1] + self._slope() * (float(decades[-1]) - at)
+        at, known = _deviate(rate), _deviates(self.far)
+        if at <= known[-1] or len(self.far) == 1:
+            return float(np.interp(at, known, self.score))
+        return self.score[-1] + self._slope() * (at - float(known[-1]))
 
     def rate_at(self, score: float) -> float:
         """The share of impostor pairs that reach `score`; of a low score, the highest rate listed."""
+        known = _deviates(self.far)
         if score <= self.score[-1] or len(self.far) == 1:
-            return float(10 ** np.interp(score, self.score, np.log10(self.far)))
-        return float(10 ** (math.log10(self.far[-1]) - (score - self.score[-1]) / self._slope()))
+            return _rate(float(np.interp(score, self.score, known)))
+        return _rate(float(known[-1]) + (score - self.score[-1]) / self._slope())
 
     def _slope(self) -> float:
-        """Rise of the score per decade over the last decade listed."""
-        last = math.log10(self.far[-1])
-        before = min(last + 1, math.log10(self.far[0]))
-        rise = self.score[-1] - float(np.interp(-before, -np.log10(self.far), self.score))
-        return max(rise / max(before - last, 1e-9), 1e-6)
+        """Rise of the score per normal deviate over the last decade listed."""
+        known = _deviates(self.far)
+        before = max(_deviate(min(10 * self.far[-1], 0.5)), float(known[0]))
+        rise = self.score[-1] - float(np.interp(before, known, self.score))
+        return max(rise / max(float(known[-1]) - before, 1e-9), 1e-6)
+
+
+def _deviates(rates: Sequence[float]) -> NDArray[np.float64]:
+    return np.array([_deviate(rate) for rate in rates])
+
+
+def _deviate(rate: float) -> float:
+    """The normal deviate that a share `rate` exceeds."""
+    return -_NORMAL.inv_cdf(min(max(rate, 1e-300), 1 - 1e-16))
+
+
+def _rate(deviate: float) -> float:
+    return 0.5 * math.erfc(deviate / math.sqrt(2))
+
+
+_NORMAL = NormalDist()
