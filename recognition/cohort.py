@@ -154,7 +154,7 @@ def normalised_score(first: Signature, second: Signature) -> Match:
     if cohort is not None:
         own, other = (cohort.levels(s.cells[None], s.visible[None]) for s in (first, second))
         level = float(own.against(other)[0, 0])
-    return Match("", cosine - level, cells / len(first.visible), 0, level)
+    return Match("", cosine - level, cells / len(first.visible), 0, level=level)
 
 
 def normalised_scores(

@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.landmarks.errors import ContractError, InvalidInputError
-from facerec.recognition.cohort import shipped_cohort
 from facerec.recognition.byte_index import ByteIndex
+from facerec.recognition.cohort import shipped_cohort
 from facerec.recognition.masked_score import Overlap, Product, Vectors, masked_scores
 from facerec.recognition.signature import Match, Signature
 from facerec.recognition.store.records import EntryIndex

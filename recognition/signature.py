@@ -88,16 +88,16 @@ class Match:
         score: how alike the two are: their masked cosine less `level`; not a probability.
         overlap: share of the signature's cells that both pictures saw, in [0, 1].
         entry: identifier of the gallery entry that scored.
-        level: what strangers score against the two (see `cohort`); 0 where the descriptor has no cohort.
         nobody: whether `person` is a known stranger, whom the gallery holds so that they are taken for nobody else.
+        level: what strangers score against the two (see `cohort`); 0 where the descriptor has no cohort.
     """
 
     person: str
     score: float
     overlap: float
     entry: int
-    level: float = 0.0
     nobody: bool = False
+    level: float = 0.0
 
     @property
     def cosine(self) -> float:

@@ -15,7 +15,7 @@ has too few of.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -198,9 +198,11 @@ def choose_gallery_threshold(
         measured: ImpostorCurve | None = ShippedImpostors.load(contract, shipped).gallery_curve()
     except ThresholdUnavailableError as error:
         measured, missing = None, str(error)
-    if measured is None and own is None:
-        own = scores.curve(1)
     if measured is None:
+        if own is None and (above := gallery_threshold(scores)) is not None:
+            bound = -math.expm1(entries * math.log1p(-min(above.far or 1.0, 1 - 1e-12)))
+            note = f"FPIR below {percent(bound)} among {counted(entries, 'picture')}: {above.note}"
+            return replace(above, note=note, fpir=bound, entries=entries)
         if own is None:
             why = f"the gallery has no pictures of two people that could be compared, and {missing}; give a threshold"
             return Threshold(None, None, 0, "none", why)

@@ -76,7 +76,7 @@ def test_enrol_then_identify(people, pretend, capfd):
     } <= set(known)  # fmt: skip
     assert (known["decision"], known["person"], stranger["decision"]) == ("match", "p3", "unknown")
     assert set(known["pose"]) == {"yaw", "pitch", "roll"}
-    assert set(known["candidates"][0]) == {"person", "score", "overlap", "entry", "nobody"}
+    assert set(known["candidates"][0]) == {"person", "score", "cosine", "p_same", "overlap", "entry", "nobody"}
     assert {"value", "far", "pairs"} <= set(known["threshold"])
     assert "1 match, 1 unknown" in err
 
@@ -209,6 +209,8 @@ def test_a_small_gallery_says_what_its_pairs_support(gallery, capfd):
     threshold = lines(out)[0]["threshold"]
     assert (threshold["pairs"], threshold["source"]) == (24, "gallery")
     assert threshold["far"] == pytest.approx(3 / 24, rel=0.1)
+    assert threshold["entries"] == 8
+    assert threshold["fpir"] == pytest.approx(1 - (1 - threshold["far"]) ** 8, rel=1e-6)
     assert "0 of 24 impostor pairs" in err
 
 
