@@ -35,7 +35,7 @@ YAWS = ((0, 15), (15, 30), (30, 60), (60, 100))
 
 @dataclass(frozen=True, eq=False)
 class Described:
-    """Signatures (N, C, D), visibility (N, C), |yaw| (N,), people and groups of the pictures that could be described."""
+    """Signatures (N, C, D), visibility (N, C), |yaw| (N,), people and groups of the pictures that were described."""
 
     cells: NDArray[np.float32]
     visible: NDArray[np.bool_]
@@ -185,6 +185,43 @@ def main() -> None:
             share = 100 * (named >= threshold.value).mean()
             rule = "FAR 0.1 % of pairs" if threshold.fpir is None else "FPIR 1 %"
             print(f"| {len(gallery.person)} | {threshold.value:.3f} ({rule}) | {share:.2f} | {found} |")
+
+    larger_galleries(lfw, [cfp, utk], contract)
+    growing_galleries(lfw, cfp, contract, rng)
+
+
+def larger_galleries(lfw: Described, strangers, contract: str) -> None:
+    """FPIR of galleries that are larger than any at hand, from the pairs of all strangers with all of LFW's people."""
+    pairs = np.concatenate([normalised_scores(s.vectors, lfw.vectors, contract)[0].ravel() for s in strangers])
+    own = own_scores(lfw, contract)
+    print(f"\nSimulated, from {len(pairs):,} pairs (strangers' comparisons taken as independent):\n")
+    print("| N | target | threshold | pairs that reach it | FPIR % |\n| --- | --- | --- | --- | --- |")
+    for size, target in ((10_000, 0.1), (10_000, 0.01), (100_000, 0.1), (100_000, 0.01), (1_000_000, 0.1)):
+        value = choose_gallery_threshold(own, contract, size, GalleryThresholdSettings(fpir=target)).value
+        reached = int((pairs >= value).sum())
+        print(
+            f"| {size:,} | {target:g} | {value:.3f} | {reached} | {100 * (1 - (1 - reached / len(pairs)) ** size):.2f} |"
+        )
+
+
+def growing_galleries(lfw: Described, cfp: Described, contract: str, rng: np.random.Generator) -> None:
+    """How many decisions change while a gallery grows by one picture after the other, though the best one stays."""
+    print("\nWhile a gallery grows, decisions that change for the same best candidate:\n")
+    print("| from | to | probes | changed | largest step of the threshold |\n| --- | --- | --- | --- | --- |")
+    frontal = np.flatnonzero(cfp.group == "frontal")
+    first = frontal[np.unique(cfp.person[frontal], return_index=True)[1]][:90]
+    order = rng.permutation(len(lfw.person))
+    for low, high in ((95, 105), (190, 210)):
+        before, steps, changed = None, [], 0
+        for size in range(low, high + 1):
+            gallery = Described.joined([cfp.rows(first), lfw.rows(order[: size - len(first)])])
+            value = choose_gallery_threshold(own_scores(gallery, contract), contract, size).value
+            score, who = best(cfp, gallery, contract)
+            if before is not None:
+                steps.append(abs(value - before[0]))
+                changed += int(((score >= value) != before[1])[who == before[2]].sum())
+            before = value, score >= value, who
+        print(f"| {low} | {high} | {len(cfp.person)} | {changed} | {max(steps):.4f} |")
 
 
 if __name__ == "__main__":
