@@ -199,9 +199,8 @@ def larger_galleries(lfw: Described, strangers, contract: str) -> None:
     for size, target in ((10_000, 0.1), (10_000, 0.01), (100_000, 0.1), (100_000, 0.01), (1_000_000, 0.1)):
         value = choose_gallery_threshold(own, contract, size, GalleryThresholdSettings(fpir=target)).value
         reached = int((pairs >= value).sum())
-        print(
-            f"| {size:,} | {target:g} | {value:.3f} | {reached} | {100 * (1 - (1 - reached / len(pairs)) ** size):.2f} |"
-        )
+        fpir = 1 - (1 - reached / len(pairs)) ** size
+        print(f"| {size:,} | {target:g} | {value:.3f} | {reached} | {100 * fpir:.2f} |")
 
 
 def growing_galleries(lfw: Described, cfp: Described, contract: str, rng: np.random.Generator) -> None:
