@@ -172,7 +172,8 @@ def _group_charts(content: Mapping[str, Any], members: Sequence[tuple[str, str]]
 def _mark(group: Mapping[str, Any] | None, rate: str) -> SpreadMark | None:
     if group is None or group[rate]["rate"] is None:
         return None
-    return SpreadMark(group[rate]["rate"], *group[rate]["interval"], group[rate]["few_errors"])
+    low, high = group[rate]["interval"]
+    return SpreadMark(group[rate]["rate"], low, high, group[rate]["few_errors"])
 
 
 def _binned_grid(content: Mapping[str, Any], base: str) -> str:

@@ -152,17 +152,17 @@ def _scores(content: Mapping[str, Any]) -> Summary:
                     words = f"{system}, {weak.words}" if of else weak.words
                     weakest[name] = ratio, replace(weak, words=words)
     pictures = [f"{chart} {of}".strip() for chart in ("standard det", "groups") for of in sets]
-    weak = [one for _, one in sorted(weakest.values(), key=lambda one: -one[0])[:3]]
+    listed = [one for _, one in sorted(weakest.values(), key=lambda one: -one[0])[:3]]
     if "" in sets:
         shown = [replace(one, name=f"{one.name}, {system}") for (system, _), one in headlines.items()]
-        return Summary(measured, shown[:6], weak, pictures)
+        return Summary(measured, shown[:6], listed, pictures)
     systems = dict.fromkeys(system for members in sets.values() for system, _ in members)
     names = {of: next((one.name for (_, set_name), one in headlines.items() if set_name == of), "") for of in sets}
     rows: list[tuple[str, Sequence[Cell]]] = []
     for system in systems:
         cells = [headlines.get((system, of)) for of in sets]
         rows.append((system, [None if one is None else (one.figure, one.interval) for one in cells]))
-    return Summary(measured, [], weak, pictures, SystemTable([f"{of}: {name}" for of, name in names.items()], rows))
+    return Summary(measured, [], listed, pictures, SystemTable([f"{of}: {name}" for of, name in names.items()], rows))
 
 
 def _weak_cells(standard: Mapping[str, Any], base: str, at: int, of: str) -> list[tuple[float, Weakness]]:
