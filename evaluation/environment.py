@@ -9,7 +9,17 @@ from typing import Any
 
 from facerec.landmarks.checkpoint import weight_records
 
-_PACKAGES = ("facerec", "numpy", "scipy", "torch", "opencv-python-headless", "faiss-cpu", "scikit-learn", "pillow")
+_PACKAGES = (
+    "facerec",
+    "numpy",
+    "scipy",
+    "torch",
+    "onnxruntime",
+    "opencv-python-headless",
+    "faiss-cpu",
+    "scikit-learn",
+    "pillow",
+)
 
 
 def versions() -> dict[str, str]:
