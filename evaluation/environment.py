@@ -10,16 +10,8 @@ from typing import Any
 from facerec.landmarks.checkpoint import weight_records
 
 _PACKAGES = (
-    "facerec",
-    "numpy",
-    "scipy",
-    "torch",
-    "onnxruntime",
-    "opencv-python-headless",
-    "faiss-cpu",
-    "scikit-learn",
-    "pillow",
-)
+    "facerec", "numpy", "scipy", "torch", "onnxruntime", "opencv-python-headless", "faiss-cpu", "scikit-learn", "pillow"
+)  # fmt: skip
 
 
 def versions() -> dict[str, str]:
