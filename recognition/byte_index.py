@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.landmarks.onnx_graph import OnnxGraph, session_of
-from facerec.recognition.store.vector_file import Vectors
+from facerec.recognition.masked_score import Vectors
 
 MOST_PATTERNS: Final = 32
 """More groups than this would each be small, and a signature of many cells has thousands: it is searched as floats."""

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image as PilImage
 
 from facerec.landmarks.errors import ContractError
 from facerec.recognition import stage_pictures
@@ -47,7 +48,10 @@ def test_the_enrolled_are_named_and_strangers_are_not(gallery, tmp_path, pretend
     assert (known.decision, known.person, len(known.candidates)) == ("match", "p3", 3)
     assert known.pose[0] == pytest.approx(45)
     assert (stranger.decision, stranger.person) == ("unknown", None)
-    assert stranger.reason.startswith("unknown: best ")
+    best = stranger.candidates[0]
+    assert stranger.reason.startswith(f"unknown: best {best.person} {best.score:.2f}, ")
+    assert stranger.margin == pytest.approx(best.score - 0.4)
+    assert stranger.as_json({})["margin"] == pytest.approx(stranger.margin, abs=1e-6)
 
 
 def test_a_photograph_without_a_usable_face_gives_one_line_with_its_reason(gallery, tmp_path, pretend):
@@ -69,7 +73,11 @@ def test_a_person_is_named_once_in_a_group(gallery, tmp_path, pretend):
     group = pretend.paint(tmp_path / "group.png", (5, 6, 40), (5, 6, 41), (6, 6, 42), (98, 6, 0))
     found = list(identifier(gallery, pretend, candidates=1).identify([group]))
     assert sorted(p.person for p in found if p.person) == ["p5", "p6"]
-    assert "a person appears once" in next(p.reason for p in found if p.face in (0, 1) and p.decision == "unknown")
+    (holder,) = (p.face for p in found if p.person == "p5")
+    other = next(p for p in found if p.face == 1 - holder)
+    assert other.decision == "unknown"
+    assert other.reason.startswith("unknown: p5 0.")
+    assert other.reason.endswith(f"is already face {holder} of this photograph")
     assert all(len(p.candidates) == 1 for p in found)
 
 
@@ -156,3 +164,22 @@ def test_stages_are_written_one_set_a_face(gallery, tmp_path, pretend, monkeypat
     assert all(path.is_file() for path in written)
     stages = ("overlay", "texture", "mask", "frontal")
     assert {path.name for path in written} == {f"Ä 김-{n}.{stage}.png" for n in (0, 1) for stage in stages}
+
+
+def test_what_had_to_be_made_up_for_to_read_a_photograph_stands_beside_its_faces(gallery, tmp_path, pretend):
+    plain = pretend.paint(tmp_path / "probe" / "plain.png", (3, 6, 77), (4, 6, 9))
+    odd = tmp_path / "probe" / "odd.png"
+    PilImage.open(plain).save(odd, icc_profile=b"no profile" * 20)
+    first, second, *others = identifier(gallery, pretend).identify([odd, plain])
+    assert first.notes == second.notes == ("its colour profile cannot be applied; the colours are taken for sRGB",)
+    assert json.loads(json.dumps(first.as_json({})))["notes"] == list(first.notes)
+    assert [face.notes for face in others] == [(), ()]
+
+
+def test_an_enrolment_says_which_photographs_had_to_be_made_up_for(tmp_path, pretend, run):
+    plain = pretend.paint(tmp_path / "new" / "p1" / "plain.png", (1, 6, 1))
+    PilImage.open(pretend.paint(tmp_path / "x.png", (2, 6, 1))).save(
+        plain.with_name("odd.png"), icc_profile=b"no profile" * 20
+    )
+    summary, _ = run(tmp_path / "new", to="other")
+    assert [note.split(": ")[0] for note in summary.as_json()["notes"]] == [str(plain.with_name("odd.png"))]
