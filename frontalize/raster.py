@@ -76,13 +76,13 @@ def rasterize(
     owner = best[hit] % count
     triangle = np.full(height * width, -1, dtype=np.int64)
     weights = np.zeros((height * width, 3))
-    depth = np.full(height * width, np.inf)
+    nearest = np.full(height * width, np.inf)
     triangle[hit] = owner
     row = np.searchsorted(mesh.drawn, owner)
     w1, w2 = mesh.barycentric(row, hit % width, hit // width)
     weights[hit] = np.stack([1 - w1 - w2, w1, w2], axis=-1)
-    depth[hit] = mesh.depth(row, w1, w2)
-    return Raster(triangle.reshape(height, width), weights.reshape(height, width, 3), depth.reshape(height, width))
+    nearest[hit] = mesh.depth(row, w1, w2)
+    return Raster(triangle.reshape(height, width), weights.reshape(height, width, 3), nearest.reshape(height, width))
 
 
 def depth_buffers(

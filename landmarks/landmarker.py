@@ -33,6 +33,9 @@ from facerec.landmarks.types import Box, Image, Landmarks, check_image
 if TYPE_CHECKING:
     from facerec.landmarks.rdssd import Cascade
 
+Maps = NDArray[np.float32]
+"""Score maps of one ROI (KL + 1, S, S), or what is read off them."""
+
 
 @dataclass(frozen=True, slots=True)
 class LandmarkerSettings:
@@ -216,19 +219,17 @@ class GodpLandmarker(Landmarker):
         mirrored = self._network(np.ascontiguousarray(x[..., ::-1])) if self.settings.mirrored else None
         # One ROI after the other: its maps fit into a core's cache.
         read = [
-            self._read(*(maps[i] for maps in scores), None if mirrored is None else [maps[i] for maps in mirrored])
+            self._read([maps[i] for maps in scores], None if mirrored is None else [maps[i] for maps in mirrored])
             for i in range(len(x))
         ]
         return Looked(*(np.stack(parts) for parts in zip(*read, strict=True)))
 
-    def _read(
-        self, final: NDArray[np.float32], proposal: NDArray[np.float32], mirrored: Sequence[NDArray[np.float32]] | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    def _read(self, scores: Sequence[Maps], mirrored: Sequence[Maps] | None) -> tuple[Maps, Maps, Maps]:
         """Places, confidence and visibility off the maps of one ROI, averaged with those of its mirror image."""
-        odds = [landmark_log_odds(maps, len(IBUG68_MIRROR)) for maps in (final, proposal)]
+        odds = [landmark_log_odds(maps, len(IBUG68_MIRROR)) for maps in scores]
         if mirrored is not None:
             twins = [landmark_log_odds(maps, len(IBUG68_MIRROR))[IBUG68_MIRROR, :, ::-1] for maps in mirrored]
-            odds = [(own + twin) / 2 for own, twin in zip(odds, twins, strict=True)]
+            odds = [np.float32(0.5) * (own + twin) for own, twin in zip(odds, twins, strict=True)]
         places = decode(odds[0], self._decoding)
         sure = self._calibration.confidence(peak_share_log_odds(odds[0], places))
         seen = self._calibration.visibility(peak_log_odds(odds[1], places))

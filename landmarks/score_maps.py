@@ -90,10 +90,12 @@ def decode(odds: Floats, settings: DecodeSettings | None = None) -> Floats:
         weights = np.exp(near - near.max(axis=(1, 2), keepdims=True))
         weights /= weights.sum(axis=(1, 2), keepdims=True)
         offsets = np.arange(-r, r + 1, dtype=np.float32)
-        return places + np.stack([weights.sum(axis=1) @ offsets, weights.sum(axis=2) @ offsets], axis=1)
+        moved = np.stack([weights.sum(axis=1) @ offsets, weights.sum(axis=2) @ offsets], axis=1)
+        return np.asarray(places + moved, dtype=np.float32)
     near = _window(odds, peak, 1, np.nan)
     pairs = ((near[:, 1, 0], near[:, 1, 2]), (near[:, 0, 1], near[:, 2, 1]))
-    return places + np.stack([_vertex(before, near[:, 1, 1], after) for before, after in pairs], axis=1)
+    moved = np.stack([_vertex(before, near[:, 1, 1], after) for before, after in pairs], axis=1)
+    return np.asarray(places + moved, dtype=np.float32)
 
 
 def _vertex(before: Floats, middle: Floats, after: Floats) -> Floats:
@@ -102,7 +104,8 @@ def _vertex(before: Floats, middle: Floats, after: Floats) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         shift = (before - after) / (2 * bend)
         # Flat tops and the edge of the map (NaN) have no vertex: stay on the pixel.
-        return np.clip(np.nan_to_num(np.where(bend < -1e-6, shift, np.float32(0))), -0.5, 0.5)
+        found = np.nan_to_num(np.where(bend < -1e-6, shift, np.float32(0)))
+        return np.asarray(np.clip(found, -0.5, 0.5), dtype=np.float32)
 
 
 def peak_log_odds(odds: Floats, places: Floats, radius: int = 2) -> Floats:
@@ -143,6 +146,6 @@ def _window(maps: Floats, centers: NDArray[np.int64], radius: int, fill: float) 
     outside_rows, outside_columns = (rows < 0) | (rows >= height), (columns < 0) | (columns >= width)
     at = np.clip(rows, 0, height - 1)[:, :, None] * width + np.clip(columns, 0, width - 1)[:, None, :]
     own = (np.arange(len(maps)) * (height * width))[:, None, None]
-    taken = maps.reshape(-1).take(at + own)
+    taken: Floats = maps.reshape(-1).take(at + own)
     taken[outside_rows[:, :, None] | outside_columns[:, None, :]] = fill
     return taken
