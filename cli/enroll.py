@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from facerec.cli.enroll_clusters import from_clusters_option
 from facerec.cli.options import (
     count,
     gallery_option,
@@ -40,6 +41,7 @@ _SHOWN = 5
 
 
 @click.command("enroll")
+@from_clusters_option
 @photos_argument()
 @gallery_option
 @click.option(
@@ -96,6 +98,7 @@ def command(
     Examples:
       facerec enroll people/ -g staff.gallery
       facerec enroll list.csv -g staff.gallery --faces one --strict
+      facerec enroll --from-clusters people/clusters.json -g family.gallery
     """
     from facerec.cli.output import photo_progress
     from facerec.recognition.description import EnrolmentSettings
