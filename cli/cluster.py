@@ -46,7 +46,7 @@ _KEEP_EVERY = 1024
     show_default=True,
     help="Folder for clusters.json, index.html, sheet.jpg and the faces.",
 )
-@click.option("--cut", type=float, help="Join groups down to this score.  [default: that of 5 % of impostor pairs]")
+@click.option("--cut", type=float, help="Join groups down to this score.  [default: that of 3 % of impostor pairs]")
 @threshold_option("a known person")
 @workers_option
 @recognizer_options("the gallery's, or godp", "the gallery's, or facerec", "the gallery's, or resnet")

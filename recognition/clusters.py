@@ -5,9 +5,10 @@ Two groups are as alike as the mean cosine over all pairs of their faces and all
     S(A, B) = sum_c <sum_{a in A} E_a,c , sum_{b in B} E_b,c> / sum_c n_A,c n_B,c,
 
 n the number of a group's faces that saw cell c. It is the mean of the masked scores of all pairs, weighted by their
-overlap, and costs one inner product, whatever the size of the groups, because a group keeps its sums. The pair of
-groups that are most alike is joined until none reaches the cut. A group completes itself on the way: one that holds a
-left and a right profile meets what shows either.
+overlap, and costs one inner product, whatever the size of the groups, because a group keeps its sums. Where a cohort
+normalises scores (`facerec.recognition.cohort`), the mean over all pairs of what strangers score is taken off, by sums
+as well. The pair of groups that are most alike is joined until none reaches the cut. A group completes itself on the
+way: one that holds a left and a right profile meets what shows either.
 
 Who appears on one photograph twice is two people, and two names are two people: such groups are never joined.
 """
@@ -22,10 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.landmarks.errors import ContractError, InvalidInputError
+from facerec.recognition.cohort import Levels, shipped_cohort
 from facerec.recognition.masked_score import masked_scores
 from facerec.recognition.search import SearchSettings
+from facerec.recognition.shipped_impostors import ShippedImpostors
 from facerec.recognition.signature import Signature
-from facerec.recognition.threshold import ShippedImpostors, ThresholdUnavailableError
 
 Vectors = tuple[NDArray[np.float32], NDArray[np.bool_]]
 """Cells (N, C, D) and visibility (N, C)."""
@@ -44,7 +46,7 @@ class ClusterSettings:
         block: faces scored at a time against all others.
     """
 
-    far: float = 5e-2
+    far: float = 0.03
     reach: float = 0.15
     neighbours: int = 60
     block: int = 512
@@ -61,10 +63,7 @@ def cluster_cut(contract: str, settings: ClusterSettings | None = None) -> float
         ThresholdUnavailableError: no impostor scores were measured for these models; a cut must be given.
     """
     settings = settings or ClusterSettings()
-    cut = ShippedImpostors.load(contract).threshold(settings.far).value
-    if cut is None:
-        raise ThresholdUnavailableError("the impostor scores that come with facerec give no cut")
-    return cut
+    return ShippedImpostors.load(contract).alike.score_at(settings.far)
 
 
 def cluster(
@@ -101,19 +100,25 @@ def cluster(
     if len({signature.contract for signature in signatures}) > 1:
         raise ContractError("signatures of different contracts cannot be grouped")
     vectors = np.stack([s.cells for s in signatures]), np.stack([s.visible for s in signatures])
-    groups = _Groups(vectors, photos, names)
-    for one, other in _close_pairs(vectors, cut - settings.reach, settings):
+    cohort = shipped_cohort(signatures[0].contract)
+    levels = None if cohort is None else cohort.levels(*vectors)
+    groups = _Groups(vectors, photos, names, levels)
+    for one, other in _close_pairs(vectors, levels, cut - settings.reach, settings):
         groups.meet(one, other)
     return groups.joined(cut)
 
 
-def _close_pairs(vectors: Vectors, least: float, settings: ClusterSettings) -> Iterator[tuple[int, int]]:
+def _close_pairs(
+    vectors: Vectors, levels: Levels | None, least: float, settings: ClusterSettings
+) -> Iterator[tuple[int, int]]:
     """Pairs of faces with a masked score of at least `least`: of each face the `neighbours` best, block by block."""
     cells, visible = vectors
     enough = SearchSettings().least_cells(cells.shape[1])
     for start in range(0, len(cells), settings.block):
         rows = slice(start, start + settings.block)
         scores, overlap = masked_scores((cells[rows], visible[rows]), vectors)
+        if levels is not None:
+            scores -= levels.rows(rows).against(levels)
         scores[overlap < enough] = -np.inf
         scores[np.arange(len(scores)), start + np.arange(len(scores))] = -np.inf
         kept = min(settings.neighbours, scores.shape[1])
@@ -127,8 +132,14 @@ def _close_pairs(vectors: Vectors, least: float, settings: ClusterSettings) -> I
 class _Groups:
     """The groups so far; those that are joined live on under the lower number of the two."""
 
-    def __init__(self, vectors: Vectors, photos: Sequence[int], names: Sequence[str | None]) -> None:
+    def __init__(
+        self, vectors: Vectors, photos: Sequence[int], names: Sequence[str | None], levels: Levels | None
+    ) -> None:
         cells, visible = vectors
+        values = np.zeros((len(cells), 1), dtype=np.float32) if levels is None else levels.values
+        pattern = np.zeros(len(cells), dtype=np.int64) if levels is None else levels.pattern
+        self._levels = values.astype(np.float64)
+        self._patterns = np.eye(values.shape[1])[pattern]
         self._sums = cells.astype(np.float64)
         self._counts = visible.astype(np.float64)
         self._photos: list[set[int]] = [{photo} for photo in photos]
@@ -186,6 +197,8 @@ class _Groups:
         self._home[b] = a
         self._sums[a] += self._sums[b]
         self._counts[a] += self._counts[b]
+        self._levels[a] += self._levels[b]
+        self._patterns[a] += self._patterns[b]
         self._photos[a] |= self._photos[b]
         self._names[a] = self._names[a] or self._names[b]
         for other in self._near[b]:
@@ -202,4 +215,6 @@ class _Groups:
         own, places = self._sums[a].reshape(-1), list(others)
         sums = self._sums[places].reshape(len(places), -1) @ own
         pairs = self._counts[places] @ self._counts[a]
-        return np.where(pairs > 0, sums / np.maximum(pairs, 1.0), -1.0)
+        strangers = self._patterns[places] @ self._levels[a] + self._levels[places] @ self._patterns[a]
+        faces = self._patterns[places].sum(axis=1) * self._patterns[a].sum()
+        return np.where(pairs > 0, sums / np.maximum(pairs, 1.0) - strangers / (2 * faces), -2.0)
