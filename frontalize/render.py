@@ -65,7 +65,7 @@ def push_pull(
 
 
 @cache
-def _skull_chart(model: FaceModel) -> Floats:
+def skull_chart(model: FaceModel) -> Floats:
     """(S, 2) chart positions the rest of the head borrows its colour from: the nearest node of the chart's border."""
     g = model.size
     border = np.zeros((g, g), dtype=bool)
@@ -112,7 +112,7 @@ def render_head(
         rest_triangles = model.skull_triangles
         triangles = np.concatenate([triangles, rest_triangles + offset])
         points = np.concatenate([points, rest])
-        chart = np.concatenate([chart, _skull_chart(model)])
+        chart = np.concatenate([chart, skull_chart(model)])
         normals = np.concatenate([normals, _vertex_normals(rest, rest_triangles)])
     projected = camera.project(points)
     k = supersample

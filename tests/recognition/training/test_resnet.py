@@ -89,6 +89,18 @@ def test_looks_may_be_shown_several_times(faces: Faces) -> None:
     assert (embed(train_resnet(faces, net, training)) != embed(net)).any()
 
 
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_layers_run_in_the_format_that_the_processor_is_fast_in(
+    faces: Faces, monkeypatch: pytest.MonkeyPatch, precision: str, dtype: torch.dtype
+) -> None:
+    net = network()
+    formats: list[torch.dtype] = []
+    net.stem.register_forward_hook(lambda _module, _inputs, output: formats.append(output.dtype))
+    monkeypatch.setenv("FACEREC_PRECISION", precision)
+    train_resnet(faces, net, ResNetTraining(steps=1, batch=4, reuse=1))
+    assert formats[-1] == dtype
+
+
 def test_sources_are_drawn_by_their_shares_and_profiles_more_often(faces: Faces) -> None:
     training = ResNetTraining(shares=(("cfp-frontal", 0.25), ("cfp-profile", 0.75)))
     chance = row_chances(faces, training)
