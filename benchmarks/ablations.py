@@ -30,16 +30,9 @@ from facerec.landmarks.heatmaps import DecodeSettings
 from facerec.landmarks.markup import AFLW19_SOURCES, read_as
 from facerec.landmarks.training.augment import AugmentSettings
 from facerec.landmarks.training.dsl import SpatialSettings
-from facerec.landmarks.training.godp import (
-    LandmarkNetwork,
-    TrainSettings,
-    as_batch,
-    forward,
-    located,
-    plain_rois,
-    train_godp,
-)
-from facerec.landmarks.training.godp_baselines import Coordinates
+from facerec.landmarks.training.godp import TrainSettings, as_batch, train_godp
+from facerec.landmarks.training.godp_baselines import Coordinates, LandmarkNetwork
+from facerec.landmarks.training.godp_errors import forward, located, plain_rois
 from facerec.landmarks.training.packs import HIDDEN, NOT_ANNOTATED, VISIBLE, LandmarkPack, packed_face
 from facerec.landmarks.training.resume import TrainingRun
 

@@ -31,7 +31,8 @@ from facerec.landmarks.godp_weights import godp_from_arrays
 from facerec.landmarks.heatmaps import decode, landmark_log_odds, peak_log_odds
 from facerec.landmarks.image import read_image
 from facerec.landmarks.landmarker import Landmarker, LandmarkerSettings
-from facerec.landmarks.training.godp import as_batch, forward, plain_rois
+from facerec.landmarks.training.godp import as_batch
+from facerec.landmarks.training.godp_errors import forward, plain_rois
 from facerec.landmarks.training.packs import VISIBLE, LandmarkPack, packed_face
 from facerec.landmarks.types import Box
 

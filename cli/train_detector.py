@@ -63,7 +63,12 @@ def command(
     import torch
 
     from facerec.landmarks.errors import DeviceError
-    from facerec.landmarks.training.detector import DetectorTraining, read_training_data, train_detector
+    from facerec.landmarks.training.detector import (
+        DetectorTraining,
+        export_detector,
+        read_training_data,
+        train_detector,
+    )
 
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise DeviceError(f"the device {device} was asked for, but torch sees no CUDA device")
@@ -88,13 +93,13 @@ def command(
         max_minutes=math.inf if max_minutes is None else max_minutes,
         loaders=loaders,
         report=report,
-        export=export,
-        command=(
+    )
+    if result.network is None or result.threshold is None:
+        report(f"stopped at step {result.step}; run the same command to go on")
+    elif export:
+        given = (
             f"facerec train detector DATA{' --skip FILE' if skip else ''} --steps {settings.steps} "
             f"--batch {settings.batch} --seed {seed}"
-        ),
-    )
-    if not result.finished:
-        report(f"stopped at step {result.step}; run the same command to go on")
-    elif result.record is not None:
-        print(f"{result.record.file} {result.record.bytes} bytes sha256 {result.record.sha256}")
+        )
+        record = export_detector(result.network, result.threshold, settings, given)
+        print(f"{record.file} {record.bytes} bytes sha256 {record.sha256}")

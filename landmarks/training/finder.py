@@ -26,7 +26,7 @@ from facerec.landmarks.markup import cfp_to_ibug68
 from facerec.landmarks.sets.cfp import cfp_full_box, cfp_names, read_cfp
 from facerec.landmarks.sets.ytf import person_of_frame, read_points_csv
 from facerec.landmarks.training.detector import DetectorTraining
-from facerec.landmarks.training.detector_scenes import background_files
+from facerec.landmarks.training.detector_pictures import background_files
 from facerec.landmarks.training.people import held_out_people, person_key
 from facerec.landmarks.training.verifier import VerifierTraining, train_verifier
 from facerec.landmarks.types import Box, Image

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from facerec.landmarks.crop import ROI_SIZE
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.godp import Backbone, ConvUnit, GodpSettings
+from facerec.landmarks.godp import Backbone, ConvUnit, Decisions, Godp, GodpSettings
 from facerec.landmarks.heatmaps import Targets
 
 
@@ -142,3 +142,19 @@ def coordinate_loss(
 def places_of(found: Coordinates) -> Tensor:
     """(N, L, 2) float32 px of the ROI."""
     return found.points.float() * ROI_SIZE + (ROI_SIZE - 1) / 2
+
+
+LandmarkNetwork = Godp | DeconvNet | CoordinateNet
+"""What the trainer trains; an Hourglass is a DeconvNet."""
+
+Outputs = Decisions | Maps | Coordinates
+"""What such a network answers."""
+
+
+def build_network(settings: GodpSettings, seed: int) -> LandmarkNetwork:
+    """A network of `settings.architecture` with seeded random weights; the global generator is left as it was."""
+    networks = {"godp": Godp, "deconvnet": DeconvNet, "hourglass": Hourglass, "coordinates": CoordinateNet}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network: LandmarkNetwork = networks[settings.architecture](settings)
+        return network

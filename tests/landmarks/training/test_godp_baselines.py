@@ -10,14 +10,16 @@ from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.godp import Architecture, Godp, GodpSettings, normalize_roi
 from facerec.landmarks.heatmaps import Targets
 from facerec.landmarks.training.dsl import LOSSES, PUBLISHED_STAGES
-from facerec.landmarks.training.godp import TrainSettings, build_network, located, pack_errors, train_godp
+from facerec.landmarks.training.godp import TrainSettings, train_godp
 from facerec.landmarks.training.godp_baselines import (
     CoordinateLossSettings,
     Coordinates,
     Maps,
+    build_network,
     coordinate_loss,
     places_of,
 )
+from facerec.landmarks.training.godp_errors import located, pack_errors
 from facerec.landmarks.training.packs import LandmarkPack
 from facerec.landmarks.training.resume import TrainingRun
 

@@ -18,22 +18,13 @@ from facerec.landmarks.initial_shapes import InitialShapeSettings, normalised
 from facerec.landmarks.landmarker import CascadeLandmarker, Landmarker, LandmarkerSettings
 from facerec.landmarks.models import LANDMARK_MODELS
 from facerec.landmarks.rdssd import CROP_SCALE, CROP_SIZE, RDSSD, VARIANTS, Cascade, CascadeSettings, Learning, pyramid
-from facerec.landmarks.training import rdssd as rdssd_training
+from facerec.landmarks.training import rdssd_solver
 from facerec.landmarks.training.apg import SharableDetectors
 from facerec.landmarks.training.augment import AugmentSettings
 from facerec.landmarks.training.packs import LandmarkPack
-from facerec.landmarks.training.rdssd import (
-    CropSource,
-    DssdTrainSettings,
-    _decay_groups,
-    _prepare,
-    _train_step,
-    locate_pack,
-    pack_errors,
-    plain_crops,
-    refinement_loss,
-    train_cascade,
-)
+from facerec.landmarks.training.rdssd import _decay_groups, _train_step, refinement_loss, train_cascade
+from facerec.landmarks.training.rdssd_errors import locate_pack, pack_errors, plain_crops
+from facerec.landmarks.training.rdssd_faces import CropSource, DssdTrainSettings, prepare
 from facerec.landmarks.training.resume import TrainingRun
 from facerec.landmarks.types import Box
 
@@ -148,7 +139,7 @@ def test_gradients_move_what_the_solver_chose_and_leave_its_zeros(make_pack: Mak
     optimizer = torch.optim.AdamW(_decay_groups(one.networks, 0.1), lr=1e-3)
     source = CropSource([(make_pack(5), 1.0)], TRAIN)
     for step in range(2):
-        batch = _prepare(one, source.faces(step, 4), np.random.default_rng(step))
+        batch = prepare(one, source.faces(step, 4), np.random.default_rng(step))
         _train_step(one, optimizer, batch, [0, 1], 1e-3, 1.0)
     for part, old in zip(network.detectors(), before, strict=True):
         assert torch.equal(part == 0, old == 0)
@@ -172,10 +163,10 @@ def test_detectors_that_spoil_unseen_faces_are_not_kept(
 
     if not spoilt:
         network.set_detectors(before[0].numpy() * 100, before[1].numpy())
-    monkeypatch.setattr(rdssd_training, "solve_detectors", solve)
+    monkeypatch.setattr(rdssd_solver, "solve_detectors", solve)
     said: list[str] = []
     source, settings = CropSource([(make_pack(5), 1.0)], TRAIN), replace(TRAIN, solver_faces=40)
-    kept = rdssd_training._solve(one, source, settings, torch.device("cpu"), 1, said.append, first=False)
+    kept = rdssd_solver.solve_round(one, source, settings, 1, said.append, first=False)
     assert len(kept) == (0 if spoilt else 1)
     assert ("not kept" in said[0]) == spoilt
     assert all(torch.equal(part, old) for part, old in zip(network.detectors(), before, strict=True))
@@ -224,7 +215,7 @@ def test_joint_training_carries_a_late_error_to_the_first_stage_and_sequential_d
     settings = replace(TRAIN, cascade=replace(SMALL, learning="joint"), samples=4, rounds=1)
     one = train(make_pack, tmp_path, settings)
     one.networks.requires_grad_(True)
-    batch = _prepare(one, CropSource([(make_pack(5), 1.0)], settings).faces(0, 4), np.random.default_rng(0))
+    batch = prepare(one, CropSource([(make_pack(5), 1.0)], settings).faces(0, 4), np.random.default_rng(0))
     first = dict(one.networks[0].named_parameters())["reweight.weight"]
     refinement_loss(one, batch, [0, 1])["stage_2"].backward()  # type: ignore[no-untyped-call]
     assert first.grad is not None
