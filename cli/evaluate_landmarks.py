@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -91,20 +92,12 @@ def landmarks(
         raise click.UsageError("--part is for 300w and aflw only")
     if (dataset == "aflw-pifa") != (rows is not None):
         raise click.UsageError("--rows is for aflw-pifa, which needs it")
-    if dataset == "300w":
-        from facerec.evaluation.protocols.w300 import read_300w_landmarks
-
-        portion = cast("W300Part", part or "full")
-        annotated, settings = read_300w_landmarks(data, portion), {"part": portion}
-    elif dataset in ("aflw", "aflw-pifa", "afw", "uhdb31"):
-        annotated, settings = _read_godp_set(dataset, data, part or "test", rows)
-    else:
-        annotated, settings = _read_landmark_set(dataset, data, fold_names(folds, dataset), view or "profile")
+    annotated, settings = _read_set(dataset, data, part, rows, fold_names(folds, dataset), view)
 
     from facerec.cli.output import photo_progress
     from facerec.evaluation.landmark_errors import locate_landmarks, yaw_of_points
     from facerec.evaluation.landmark_figures import landmark_figures
-    from facerec.evaluation.report import RunFacts, landmark_report
+    from facerec.evaluation.report import LandmarkSet, RunFacts, landmark_report
     from facerec.frontalize.face_model import FaceModel
     from facerec.landmarks.detection.detectors import load_detector
     from facerec.landmarks.landmarker import Landmarker
@@ -126,29 +119,31 @@ def landmarks(
         settings={"landmarks": model, "boxes": boxes, "detector": chosen.name if chosen else "none"},
         **run_facts(ctx, where),
     )
-    report = landmark_report(
-        dataset,
-        settings,
-        figures,
-        faces,
-        results,
-        _set_digest(annotated),
-        facts,
-        worst,
-        rendered=dataset == "synthetic",
-    )
+    chosen_set = LandmarkSet(dataset, settings, _set_digest(annotated), rendered=dataset == "synthetic")
+    report = landmark_report(chosen_set, figures, faces, results, facts, worst)
     if folder is not None and not no_photos:
-        from dataclasses import replace
-
         from facerec.evaluation.cases import landmark_cases
-
-        # A picture may hold several annotated faces, so rows are found by themselves, not by their file.
         from facerec.evaluation.landmark_figures import worst_faces
 
+        # A picture may hold several annotated faces, so rows are found by themselves, not by their file.
         place = {id(face): number for number, face in enumerate(faces)}
         places = [place[id(face)] for face in worst_faces(faces, worst)]
         report = replace(report, pictures=landmark_cases(annotated, results, places))
     finish(report, folder, as_json, quiet, landmark_tables(report.json))
+
+
+def _read_set(
+    name: str, data: Path, part: str | None, rows: str | None, folds: Sequence[str] | None, view: str | None
+) -> tuple[list[AnnotatedPicture], dict[str, Any]]:
+    """Annotated pictures and what the report says of them."""
+    if name == "300w":
+        from facerec.evaluation.protocols.w300 import read_300w_landmarks
+
+        portion = cast("W300Part", part or "full")
+        return read_300w_landmarks(data, portion), {"part": portion}
+    if name in ("aflw", "aflw-pifa", "afw", "uhdb31"):
+        return _read_godp_set(name, data, part or "test", rows)
+    return _read_landmark_set(name, data, folds, view or "profile")
 
 
 def _read_landmark_set(

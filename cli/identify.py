@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from facerec.recognition.signature import Match
     from facerec.recognition.threshold import Threshold
 
+_TABLE_COLUMNS = ("file", "face", "yaw", "decision", "person", "score", "overlap", "why")
 _CSV_COLUMNS = (
     "file",
     "face",
@@ -115,7 +116,7 @@ def command(
     if threshold is not None and far is not None:
         raise click.UsageError("expected --threshold or --far, not both")
 
-    from facerec.cli.output import photo_progress, write_csv_row, write_line
+    from facerec.cli.output import photo_progress, write_csv_row, write_line, write_table
     from facerec.frontalize.face_model import FaceModel
     from facerec.landmarks.errors import InvalidInputError
     from facerec.landmarks.image import find_photos, photo_names
@@ -157,13 +158,7 @@ def command(
                     model = model or FaceModel.load()
                     write_stages(probe.described, model, save_debug, f"{names[probe.file]}-{probe.face}")
     if form == "table":
-        from facerec.cli.output import write_table
-
-        write_table(
-            ["file", "face", "yaw", "decision", "person", "score", "overlap", "why"],
-            rows,
-            right=["face", "yaw", "score", "overlap"],
-        )
+        write_table(_TABLE_COLUMNS, rows, right=["face", "yaw", "score", "overlap"])
     _say_summary(len(photos), counts, len(unusable - usable), chosen, quiet)
     if counts["internal_error"]:
         return 1

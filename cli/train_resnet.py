@@ -13,9 +13,6 @@ from facerec.cli.recorded_command import recorded_command
 from facerec.landmarks.device import resolve_device
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from facerec.recognition.resnet import FaceResNet
     from facerec.recognition.training.batched_views import BatchedViews
     from facerec.recognition.training.faces import Faces
@@ -81,11 +78,9 @@ def command(
     them, and the figures shown before and after training are theirs.
     """
     import cv2
-    import numpy as np
     import torch
 
     from facerec.landmarks.checkpoint import load_weights, save_weights
-    from facerec.landmarks.training.people import is_calibration_person
     from facerec.recognition.resnet import network_arrays
     from facerec.recognition.training.faces import load_faces, set_names
     from facerec.recognition.training.resnet import (
@@ -110,12 +105,8 @@ def command(
     )
     faces = load_faces(sets, where, threads=max(threads, 8))
     network, views = starting_network(start).to(where), views_on(where)
-    keep, faces = _clean(faces, network, views, training.frontal)
-    left_out = np.array([is_calibration_person(str(name)) for name in faces.person])
-    judged = faces.rows(left_out)
-    if hold_out is not None:
-        left_out |= np.isin(faces.person, hold_out.read_text(encoding="utf-8").splitlines())
-    faces = _of_people(faces.rows(keep & ~left_out), people, seed)
+    faces, judged = _split(faces, network, views, training.frontal, hold_out)
+    faces = _of_people(faces, people, seed)
     note(f"{len(faces)} faces of {len(set(faces.person.tolist()))} people")
 
     note(f"before  {_listed(network_figures(network, views, judged))}")
@@ -145,10 +136,13 @@ def command(
     click.echo(f"{record.file}: {record.bytes / 1e6:.1f} MB")
 
 
-def _clean(faces: Faces, network: FaceResNet, views: BatchedViews, frontal: float) -> tuple[NDArray[np.bool_], Faces]:
-    """Which faces to keep, and the faces with one name a person; centres `network` on the near-frontal ones."""
+def _split(
+    faces: Faces, network: FaceResNet, views: BatchedViews, frontal: float, hold_out: Path | None
+) -> tuple[Faces, Faces]:
+    """Faces to learn from and faces to judge by, under one name a person; centres `network` on near-frontal ones."""
     import numpy as np
 
+    from facerec.landmarks.training.people import is_calibration_person
     from facerec.recognition.training.faces import Cleaning, clean_people
     from facerec.recognition.training.resnet import centre, photo_vectors
 
@@ -156,7 +150,12 @@ def _clean(faces: Faces, network: FaceResNet, views: BatchedViews, frontal: floa
     vectors -= centre(network, vectors, np.abs(faces.yaw) < frontal)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
     keep, names = clean_people(faces, vectors, Cleaning())
-    return keep, faces.with_people(names)
+    faces = faces.with_people(names)
+    judged = np.array([is_calibration_person(str(name)) for name in faces.person])
+    left_out = judged.copy()
+    if hold_out is not None:
+        left_out |= np.isin(faces.person, hold_out.read_text(encoding="utf-8").splitlines())
+    return faces.rows(keep & ~left_out), faces.rows(judged)
 
 
 def _of_people(faces: Faces, count: int | None, seed: int) -> Faces:

@@ -268,40 +268,27 @@ def verification_figures(
     settings = settings or StandardSettings()
     n = len(pair_set.first)
     same = np.asarray(pair_set.same, dtype=bool)
-    scores, overlaps = np.full(n, np.nan), np.full(n, np.nan)
-    least = SearchSettings(min_overlap=MIN_OVERLAP)
-    for i, (a, b) in enumerate(zip(pair_set.first, pair_set.second, strict=True)):
-        one, other = results[a].signature, results[b].signature
-        if one is not None and other is not None:
-            score, cells = one.score(other)
-            overlaps[i] = cells / len(one.visible)
-            scores[i] = score if cells >= least.least_cells(len(one.visible)) else np.nan
-    found = np.array(
-        [results[a].found and results[b].found for a, b in zip(pair_set.first, pair_set.second, strict=True)]
-    )
+    scores, overlaps = _pair_scores(pair_set, results)
     folds = by_folds(scores, same, pair_set.fold)
     threshold = {fold.fold: fold.threshold for fold in folds}
-    rows: list[PairRow] = []
-    for i in range(n):
-        limit = threshold[pair_set.fold[i]]
-        scored = not np.isnan(scores[i])
-        rows.append(
-            PairRow(
-                system=system,
-                set=pair_set.name,
-                fold=pair_set.fold[i],
-                first=pictures[pair_set.first[i]].name,
-                second=pictures[pair_set.second[i]].name,
-                same=bool(same[i]),
-                found=bool(found[i]),
-                described=not np.isnan(overlaps[i]),
-                failed_at=_earlier(results[pair_set.first[i]].failed_at, results[pair_set.second[i]].failed_at),
-                score=float(scores[i]) if scored else None,
-                overlap=None if np.isnan(overlaps[i]) else float(overlaps[i]),
-                threshold=limit,
-                right=scored and not np.isnan(limit) and bool((scores[i] >= limit) == same[i]),
-            )
+    rows = [
+        PairRow(
+            system=system,
+            set=pair_set.name,
+            fold=fold,
+            first=pictures[a].name,
+            second=pictures[b].name,
+            same=bool(same[i]),
+            found=results[a].found and results[b].found,
+            described=not np.isnan(overlaps[i]),
+            failed_at=_earlier(results[a].failed_at, results[b].failed_at),
+            score=None if np.isnan(scores[i]) else float(scores[i]),
+            overlap=None if np.isnan(overlaps[i]) else float(overlaps[i]),
+            threshold=threshold[fold],
+            right=_decided_rightly(scores[i], threshold[fold], bool(same[i])),
         )
+        for i, (a, b, fold) in enumerate(zip(pair_set.first, pair_set.second, pair_set.fold, strict=True))
+    ]
     right = sum(row.right for row in rows)
     shares = [fold.accuracy for fold in folds]
     number = numbered([pictures[i].person for i in (*pair_set.first, *pair_set.second)])
@@ -310,7 +297,7 @@ def verification_figures(
     figures: dict[str, Any] = {
         "n": n,
         "genuine": int(np.count_nonzero(same)),
-        "found": _share(int(found.sum()), n),
+        "found": _share(sum(row.found for row in rows), n),
         "described": _share(sum(row.described for row in rows), n),
         **_failed_stages([row.failed_at for row in rows]),
         "auc": auc(scores, same),
@@ -343,6 +330,26 @@ def verification_figures(
         figures |= curves(scores, same, pair_set.fold, figures["threshold_from"], settings.fmr)
         figures = add_intervals(figures, scores, same, first, second, rng)
     return figures, rows
+
+
+def _pair_scores(
+    pair_set: PairSet, results: Sequence[PictureResult]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Scores (N,) and overlaps (N,), shares of the cells; NaN where a side has no signature or too little is common."""
+    scores, overlaps = (np.full(len(pair_set.first), np.nan) for _ in range(2))
+    least = SearchSettings(min_overlap=MIN_OVERLAP)
+    for i, (a, b) in enumerate(zip(pair_set.first, pair_set.second, strict=True)):
+        one, other = results[a].signature, results[b].signature
+        if one is not None and other is not None:
+            score, cells = one.score(other)
+            overlaps[i] = cells / len(one.visible)
+            scores[i] = score if cells >= least.least_cells(len(one.visible)) else np.nan
+    return scores, overlaps
+
+
+def _decided_rightly(score: float, threshold: float, same: bool) -> bool:
+    """Whether the threshold says what is true; a pair without score or threshold is wrong."""
+    return not np.isnan(score) and not np.isnan(threshold) and bool((score >= threshold) == same)
 
 
 def _ranks(rows: Sequence[ProbeRow]) -> NDArray[np.float64]:
