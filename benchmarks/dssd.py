@@ -184,7 +184,7 @@ def print_speed(cascades: dict[str, Cascade], packs: dict[str, LandmarkPack]) ->
     box = Box(32, 32, 160, 160)
     models: dict[str, Landmarker] = {name: CascadeLandmarker(cascade) for name, cascade in cascades.items()}
     models["GoDP"] = Landmarker.load("godp")
-    print("\n| model | ms a face (least of 20) |\n| --- | --- |")
+    print("\n| model | ms per face (least of 20) |\n| --- | --- |")
     for name, model in models.items():
         times = []
         for _ in range(20):

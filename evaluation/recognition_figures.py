@@ -69,7 +69,7 @@ def recognition_figures(
 
     Args:
         protocol: who is compared with whom.
-        results: one a picture, in the order of `protocol.pictures`.
+        results: one per picture, in the order of `protocol.pictures`.
         rng: draws the people of the intervals.
         system: name of the system that gave the results, for the rows.
         settings: target rates and gallery sizes.

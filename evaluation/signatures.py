@@ -101,7 +101,7 @@ class SignatureRun:
     """The results of loop 1 for one system.
 
     Attributes:
-        results: one a picture, in the pictures' order.
+        results: one per picture, in the pictures' order.
         digests: content digest of each picture ("" where the file could not be read).
         computed: how many were described in this run; the rest came from the cache.
     """

@@ -221,7 +221,7 @@ class SilhouetteSettings:
     middle: float = 0.06  # half width of the strip about the middle column in which it is looked for; eyes lie outside
     rim: float = 1 / 128  # always cut there: a fit is off by a pixel or two
     reach: float = 0.035  # how far from the rim: 9 of 256 texels; farther in, nostrils and lips would go as well
-    spread: float = 0.025  # the neighbourhood inside that tells how the face looks there
+    spread: float = 0.025  # the neighbourhood inside that shows how the face looks there
     levels: float = 40.0  # grey levels from it in some channel; shading over that distance stays below
 
 

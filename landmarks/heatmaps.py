@@ -24,7 +24,7 @@ class DecodeSettings:
         radius: half side of the window of "local", map px. Where the network is unsure (jaws, hidden points) its peaks
             are wide, and the mean over 8 px lies closer to the truth than the tip does: on held-out profiles 4.7 %
             against 4.9 % by arg-max and 4.8 % with a radius of 3. Less than the way to any like-looking part.
-        temperature: the log-odds are divided by it before "local" weighs places; 1 takes them as taught.
+        temperature: the log-odds are divided by it before "local" weighs places; 1 takes them as they were trained.
     """
 
     method: Decoding = "local"
@@ -120,7 +120,7 @@ def decode(odds: Tensor, settings: DecodeSettings | None = None) -> Tensor:
 def peak_log_odds(odds: Tensor, places: Tensor, radius: int = 2) -> Tensor:
     """Log of the summed odds in a window of each map around its place: the evidence that the landmark is there.
 
-    Summing makes it tell nothing about how the peak falls between pixels.
+    Because it sums, it does not depend on how the peak falls between pixels.
 
     Args:
         odds: (N, L, S, S).
@@ -224,6 +224,6 @@ class Targets:
         """(N, L, 2) px of a score map whose pixels are `stride` input px wide."""
         return (self.points - (stride - 1) / 2) / stride
 
-    def taught(self, which: Literal["visible", "all"]) -> Tensor:
+    def counted(self, which: Literal["visible", "all"]) -> Tensor:
         """(N, L) bool: the points that count as key-points."""
         return self.visible & self.annotated if which == "visible" else self.annotated

@@ -88,7 +88,7 @@ def photo_digest(path: Path | str) -> str:
         with Path(path).open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise UnusablePhotoError("unreadable", _said(error), str(path)) from None
+        raise UnusablePhotoError("unreadable", _describe_error(error), str(path)) from None
 
 
 def find_photos(paths: Iterable[Path | str]) -> list[Path]:
@@ -161,10 +161,10 @@ def _read_bytes(path: Path) -> bytes:
                 raise UnusablePhotoError("too_large", f"a file of {size} bytes; at most {MAX_BYTES} bytes are read")
             return stream.read()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise UnusablePhotoError("unreadable", _said(error)) from None
+        raise UnusablePhotoError("unreadable", _describe_error(error)) from None
 
 
-def _said(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     return f"cannot be opened: {error.strerror if isinstance(error, OSError) and error.strerror else error}"
 
 

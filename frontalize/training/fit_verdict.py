@@ -26,7 +26,7 @@ from facerec.landmarks.types import Box, Landmarks
 
 GOOD, BAD = 0.12, 0.2
 """Mean distance of the fitted from the annotated points, share of the face's size, below which a fit is good and above
-which it is bad; those between teach nothing."""
+which it is bad; those between are left out."""
 
 MISPLACED = (((0.0, 0.08), 0.08), ((0.1, 0.4), 0.3), ((0.4, 0.9), 0.8))
 """How far off a box is, shares of its side, and by how much it is zoomed: as detectors find it, as they misplace it,

@@ -269,7 +269,7 @@ class FaceDetector:
         device: str | torch.device = "cpu",
     ) -> None:
         self.settings = settings or DetectorSettings()
-        self.device = _checked_device(device)
+        self.device = _check_device(device)
         self.score_threshold = (
             score_threshold if self.settings.score_threshold is None else self.settings.score_threshold
         )
@@ -468,7 +468,7 @@ def _box(edges: NDArray[np.float32], score: float) -> Box:
     return Box(x0, y0, x1, y1, score)
 
 
-def _checked_device(device: str | torch.device) -> torch.device:
+def _check_device(device: str | torch.device) -> torch.device:
     wanted = torch.device(device)
     if wanted.type == "cuda" and not torch.cuda.is_available():
         raise DeviceError(f"the device {wanted} was asked for, but torch sees no CUDA device")

@@ -22,7 +22,7 @@ from facerec.landmarks.packed import prepared
 from facerec.landmarks.types import Box, Image
 
 PATCH_SIZE = 64
-"""Side of a patch, px: eyes are told from buttons there."""
+"""Side of a patch, px: large enough to tell eyes from buttons."""
 
 PATCH_SCALE = 1.6
 """Side of a patch over the longer side of its box: hair, ears and neck are evidence, too."""

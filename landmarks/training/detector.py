@@ -56,7 +56,7 @@ class DetectorTraining:
         seed: of the network's first weights and of every scene.
         steps: steps in all; the learning rate follows them. 2,600 steps of 32 are three quarters of an hour on 2 cores
             that others use too.
-        batch: scenes a step.
+        batch: scenes per step.
         rate: peak learning rate of AdamW, reached after `warm_up` steps, then a half cosine down to nothing.
         decay: weight decay.
         mining: after these shares of the steps the backgrounds are searched for false faces, and the frames for faces
@@ -179,7 +179,7 @@ def _mine(network: DetectorNetwork, data: TrainingData, device: str, rng: np.ran
     false, unannotated = [], []
     for number, image in enumerate(data.backgrounds):
         for scale in (1.0, math.exp(rng.uniform(math.log(0.5), math.log(1.6)))):
-            for box in detector.detect(_scaled(image, scale))[:4]:
+            for box in detector.detect(_rescale(image, scale))[:4]:
                 false.append([number, *(np.array([box.x0, box.y0, box.x1, box.y1]) / scale)])
     for i, picture in enumerate(data.pictures):
         if picture.kind == "frame" and rng.random() < 1 / 3:
@@ -190,7 +190,7 @@ def _mine(network: DetectorNetwork, data: TrainingData, device: str, rng: np.ran
     return _Mined(np.array(false).reshape(-1, 5), np.array(unannotated).reshape(-1, 5))
 
 
-def _scaled(image: Image, scale: float) -> Image:
+def _rescale(image: Image, scale: float) -> Image:
     if scale == 1.0:
         return image
     height, width = (max(1, round(v * scale)) for v in image.shape[:2])
@@ -218,7 +218,7 @@ def calibrate(network: DetectorNetwork, images: Sequence[Image], false_share: fl
     detector = FaceDetector(network.fused(), floor, DetectorSettings(score_threshold=floor), device)
     best = []
     for image in images:
-        for look in (image, np.ascontiguousarray(image[:, ::-1]), _scaled(image, 1.5), _scaled(image, 0.7)):
+        for look in (image, np.ascontiguousarray(image[:, ::-1]), _rescale(image, 1.5), _rescale(image, 0.7)):
             found = detector.detect(look)
             best.append(found[0].score if found else 0.0)
     ordered = np.sort(best)[::-1]

@@ -1,7 +1,7 @@
 """Training pictures for the detector, made on the fly: annotated faces placed in photographs without faces.
 
 Two kinds of scene. "Pasted": faces cut out of their picture, at any size and angle, on a photograph. "Tiled": whole
-real pictures, enlarged, shrunk, turned and cut, side by side, so that a pasting edge never tells where a face is.
+real pictures, enlarged, shrunk, turned and cut, side by side, so that the edge of a pasted face gives nothing away.
 A scene is a function of the seed and its number alone.
 """
 
@@ -87,7 +87,7 @@ class Scene:
     ignored: Floats
 
 
-def _about(
+def _placement(
     box: Floats, center: Floats, size: float, tilt: float, stretch: tuple[float, float], mirrored: bool
 ) -> Floats:
     """(2, 3) matrix that takes `box` to `center`, of `size` px (square root of the area); mirrors, stretches, turns."""
@@ -99,7 +99,7 @@ def _about(
     return np.concatenate([linear, (center - linear @ ((box[:2] + box[2:]) / 2))[:, None]], axis=1)
 
 
-def _moved(points: Floats, matrix: Floats) -> Floats:
+def _transform(points: Floats, matrix: Floats) -> Floats:
     return points @ matrix[:, :2].T + matrix[:, 2]
 
 
@@ -115,11 +115,11 @@ def _area(box: Floats) -> float:
     return max(0.0, float(box[2] - box[0])) * max(0.0, float(box[3] - box[1]))
 
 
-def _common(a: Floats, b: Floats) -> Floats:
+def _intersection(a: Floats, b: Floats) -> Floats:
     return np.concatenate([np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])])
 
 
-def _between(rng: np.random.Generator, low: float, high: float) -> float:
+def _draw_size(rng: np.random.Generator, low: float, high: float) -> float:
     """Log-uniform: every octave of size as often."""
     return math.exp(rng.uniform(math.log(low), math.log(max(high, low * 1.001))))
 
@@ -138,7 +138,7 @@ def _draw(
     `oval` draws the ellipse inscribed in the region; `feather` is the soft edge's width, px of the canvas.
     """
     x0, y0, x1, y1 = clip
-    spread = _bounds(_moved(_corners(region), matrix))
+    spread = _bounds(_transform(_corners(region), matrix))
     x0, y0 = max(x0, math.floor(spread[0])), max(y0, math.floor(spread[1]))
     x1, y1 = min(x1, math.ceil(spread[2]) + 1), min(y1, math.ceil(spread[3]) + 1)
     if x1 <= x0 or y1 <= y0:
@@ -254,7 +254,7 @@ class _SceneInTheMaking:
         """Something was drawn over the box `by`: less of the faces beneath is in view."""
         covered = []
         for box, five, seen in self.faces:
-            covered.append((box, five, seen - _area(_common(box, by)) / _area(box)))
+            covered.append((box, five, seen - _area(_intersection(box, by)) / _area(box)))
         self.faces = covered
 
     def _background(self, clip: tuple[int, int, int, int]) -> None:
@@ -266,7 +266,7 @@ class _SceneInTheMaking:
         levels = self.maker.backgrounds[int(rng.integers(len(self.maker.backgrounds)))]
         height, width = levels[0].shape[:2]
         # From the whole photograph down to a third of it fills the place.
-        scale = max((x1 - x0) / width, (y1 - y0) / height) * _between(rng, 1.0, 3.0)
+        scale = max((x1 - x0) / width, (y1 - y0) / height) * _draw_size(rng, 1.0, 3.0)
         tilt = math.radians(rng.normal(0.0, 10.0)) if rng.random() < 0.3 else 0.0
         mirror = -1.0 if rng.random() < 0.5 else 1.0
         linear = scale * np.array([[math.cos(tilt), -math.sin(tilt)], [math.sin(tilt), math.cos(tilt)]])
@@ -298,17 +298,17 @@ class _SceneInTheMaking:
         rng = self.rng
         decoy = self.maker.decoys[int(rng.integers(len(self.maker.decoys)))]
         x0, y0, x1, y1 = clip
-        size = _between(rng, self.settings.sizes[0], 0.8 * min(x1 - x0, y1 - y0))
+        size = _draw_size(rng, self.settings.sizes[0], 0.8 * min(x1 - x0, y1 - y0))
         center = rng.uniform((x0, y0), (x1, y1))
         tilt = rng.uniform(-20.0, 20.0) if rng.random() < 0.5 else 0.0
-        matrix = _about(decoy.box, center, size, tilt, (1.0, 1.0), bool(rng.random() < 0.5))
+        matrix = _placement(decoy.box, center, size, tilt, (1.0, 1.0), bool(rng.random() < 0.5))
         if whole:
             self._fill(clip, decoy.levels, matrix)
             return
         half = (decoy.box[2:] - decoy.box[:2]) / 2 * rng.uniform(1.1, 2.0)
         middle = (decoy.box[2:] + decoy.box[:2]) / 2
         region = np.concatenate([middle - half, middle + half])
-        self._cover(_bounds(_moved(_corners(region), matrix)))
+        self._cover(_bounds(_transform(_corners(region), matrix)))
         _draw(self.canvas, clip, decoy.levels, matrix, region, bool(rng.random() < 0.5), rng.uniform(1, 12))
 
     def _matrix(self, picture: AnnotatedPicture, center: Floats, size: float) -> tuple[Floats, bool]:
@@ -317,17 +317,17 @@ class _SceneInTheMaking:
         squeeze = 0.12 if picture.kind == "profile" else 0.07
         stretch = (math.exp(rng.normal(0, squeeze)), math.exp(rng.normal(0, 0.05)))
         mirrored = bool(rng.random() < 0.5)
-        return _about(picture.box, center, size, tilt, stretch, mirrored), mirrored
+        return _placement(picture.box, center, size, tilt, stretch, mirrored), mirrored
 
     def _label(self, picture: AnnotatedPicture, matrix: Floats, mirrored: bool, view: Floats) -> None:
         """Note the face of `picture` drawn through `matrix` and seen within the box `view`."""
-        box = _bounds(_moved(picture.outline, matrix))
-        five = _moved(picture.five, matrix)
+        box = _bounds(_transform(picture.outline, matrix))
+        five = _transform(picture.five, matrix)
         if mirrored:
             five = five[[1, 0, 2, 4, 3]]
-        self.faces.append((box, five, _area(_common(box, view)) / _area(box)))
+        self.faces.append((box, five, _area(_intersection(box, view)) / _area(box)))
         for other in picture.ignored:
-            self.ignored.append(_bounds(_moved(_corners(other), matrix)))
+            self.ignored.append(_bounds(_transform(_corners(other), matrix)))
 
     def _tint(self, levels: tuple[Image, ...]) -> tuple[Image, ...]:
         """Another exposure and colour: faces come from other cameras than their background."""
@@ -342,7 +342,7 @@ class _SceneInTheMaking:
         picture = self.maker.picture(rng)
         # Later faces are smaller, so that a scene holds several.
         largest = self.settings.sizes[1] * (0.75 if not self.faces else 0.35)
-        size = _between(rng, self.settings.sizes[0], largest)
+        size = _draw_size(rng, self.settings.sizes[0], largest)
         center = rng.uniform(-0.1 * size, side + 0.1 * size, 2)
         matrix, mirrored = self._matrix(picture, center, size)
         box, shape = picture.box, picture.levels[0].shape
@@ -354,15 +354,15 @@ class _SceneInTheMaking:
         else:
             margin = rng.uniform(1.05, 2.6, 4)
             region = np.concatenate([middle - half * margin[:2], middle + half * margin[2:]])
-        region = _common(region, np.array([0.0, 0.0, shape[1] - 1.0, shape[0] - 1.0]))
+        region = _intersection(region, np.array([0.0, 0.0, shape[1] - 1.0, shape[0] - 1.0]))
         if region[2] - region[0] < 4 or region[3] - region[1] < 4:
             return
         feather = rng.uniform(0.02, 0.25) * size if rng.random() < 0.6 else 1.0
-        drawn = _bounds(_moved(_corners(region), matrix))
-        new = _bounds(_moved(picture.outline, matrix))
+        drawn = _bounds(_transform(_corners(region), matrix))
+        new = _bounds(_transform(picture.outline, matrix))
         for old, _, seen in self.faces:
-            # A face that would hide most of another is not drawn: half-seen faces teach little.
-            if seen > self.settings.seen and _area(_common(drawn, old)) > 0.45 * _area(old):
+            # A face that would hide most of another is not drawn: there is little to learn from half-hidden faces.
+            if seen > self.settings.seen and _area(_intersection(drawn, old)) > 0.45 * _area(old):
                 return
         self._cover(drawn)
         _draw(self.canvas, (0, 0, side, side), self._tint(picture.levels), matrix, region, oval, feather)
@@ -415,7 +415,7 @@ class _SceneInTheMaking:
         side = min(x1 - x0, y1 - y0)
         # One in twelve is a part of a face, much larger than the tile: an eye or a cheek alone is no face.
         part = rng.random() < 0.08
-        size = side * rng.uniform(2.2, 5.0) if part else _between(rng, self.settings.sizes[0], 1.15 * side)
+        size = side * rng.uniform(2.2, 5.0) if part else _draw_size(rng, self.settings.sizes[0], 1.15 * side)
         corner = np.array([x0, y0], dtype=np.float64)
         extent = np.array([x1 - x0, y1 - y0], dtype=np.float64)
         if rng.random() < 0.3:

@@ -171,7 +171,7 @@ def learn_finder(
         own = [one.patch for one in data.faces if one.half == half]
         false = [one.patch for picture in [*data.others, *data.looks] for one in picture if one.half == half]
         trained = replace(settings.verifier, seed=settings.verifier.seed + half)
-        networks.append(train_verifier(_stacked(own), _stacked(false), trained))
+        networks.append(train_verifier(_stack(own), _stack(false), trained))
         report(f"verifier network {half + 1} of {NETWORKS}: {len(own)} faces, {len(false)} others")
     judges = [Verifier([network]) for network in reversed(networks)]
 
@@ -234,5 +234,5 @@ def _look(image: Image, factor: float, mirrored: bool) -> Image:
     return np.ascontiguousarray(image[:, ::-1]) if mirrored else image
 
 
-def _stacked(patches: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+def _stack(patches: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return np.stack(patches) if patches else np.zeros((0, STORED_PATCH, STORED_PATCH, 3), dtype=np.uint8)

@@ -57,7 +57,7 @@ class TrainSettings:
     Attributes:
         samples: faces seen, augmented ones counted each. The paper's three days of SGD are out of reach; 100,000
             faces with AdamW and one cycle of the learning rate are an hour on two CPU cores at quarter width.
-        batch: faces a step; 16 keep batch normalisation steady and still give 6,000 steps.
+        batch: faces per step; 16 keep batch normalisation steady and still give 6,000 steps.
         learning_rate: top of the cycle.
         warm_up: share of the training over which the rate rises.
         weight_decay: AdamW's.
@@ -162,7 +162,7 @@ def godp_loss(
 def network_loss(
     outputs: Outputs, targets: Targets, stage: Stage, spatial: SpatialSettings, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """`godp_loss`, or what a baseline is taught by in that stage: its one map takes the loss of the initial maps."""
+    """`godp_loss`, or what a baseline learns from in that stage: its one map takes the loss of the initial maps."""
     if isinstance(outputs, Decisions):
         return godp_loss(outputs, targets, stage, spatial, generator)
     settings = stage.initial
@@ -227,7 +227,7 @@ def train_godp(
     """Train and return the averaged network, in evaluation mode, not fused.
 
     Resumes from `checkpoint.pt` in the folder of `run` when it is there; curves go to `curve.csv` and `errors.jsonl`.
-    Several processes (`facerec.landmarks.training.workers`) see `settings.batch` faces a step each; the first one
+    Several processes (`facerec.landmarks.training.workers`) see `settings.batch` faces per step each; the first one
     writes.
 
     Args:

@@ -116,12 +116,12 @@ def coordinate_loss(
     points: Literal["visible", "all"],
     settings: CoordinateLossSettings | None = None,
 ) -> dict[str, Tensor]:
-    """HyperFace's losses: squared distance over the taught points, cross-entropy of visibility over the annotated ones.
+    """HyperFace's losses: squared distance over the points that count, cross-entropy of visibility over annotated ones.
 
     Args:
         found: of the network.
         targets: of the batch.
-        points: whether hidden points are taught.
+        points: whether hidden points count.
         settings: weights, which are in the result.
 
     Returns:
@@ -129,12 +129,12 @@ def coordinate_loss(
     """
     settings = settings or CoordinateLossSettings()
     truth = (targets.points - (ROI_SIZE - 1) / 2) / ROI_SIZE
-    taught = targets.taught(points)
+    counted = targets.counted(points)
     squared = (found.points.float() - truth).square().sum(dim=2) / 2
     seen = functional.binary_cross_entropy_with_logits(found.visible.float(), targets.visible.float(), reduction="none")
     known = targets.annotated
     return {
-        "points": settings.points * (squared * taught).sum() / taught.sum().clamp_min(1),
+        "points": settings.points * (squared * counted).sum() / counted.sum().clamp_min(1),
         "visibility": settings.visible * (seen * known).sum() / known.sum().clamp_min(1),
     }
 

@@ -54,7 +54,7 @@ class FacePicture:
         path: the file.
         person: key of the person (`person_key`, or the set's name and number).
         source: name of the set.
-        group: "asian", "black", ... where the set tells, else "".
+        group: "asian", "black", ... where the set says so, else "".
         box: tight landmark box, px.
     """
 

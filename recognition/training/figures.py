@@ -100,7 +100,7 @@ def group_figures(
 
 
 def person_groups(person: NDArray[np.str_], group: NDArray[np.str_]) -> NDArray[np.str_]:
-    """(N,) "asian woman", ... of people of UTKFace and All-Age-Faces, whose names tell; "" for others."""
+    """(N,) "asian woman", ... of people of UTKFace and All-Age-Faces, whose names say so; "" for others."""
     out = []
     for name, kind in zip(person.tolist(), group.tolist(), strict=True):
         sex = ""

@@ -285,7 +285,7 @@ class _Looks:
         rows = torch.from_numpy(rng.choice(len(self.faces), fresh, p=self.chance)).to(device)
         looks = self.maker.draw(self.faces, rows)
         if training.reuse > 1:
-            self.pool = _refreshed(self.pool, rows, looks, training, step)
+            self.pool = _refresh(self.pool, rows, looks, training, step)
             drawn = torch.from_numpy(rng.choice(len(self.pool[0]), training.batch)).to(device)
             rows, looks = self.pool[0][drawn], self.pool[1][drawn]
         return rows, _input(disturb(looks, FACE_FRAME.neutral, training.disturbance, self.generator))
@@ -342,7 +342,7 @@ def train_resnet(
     return learner.averaged()
 
 
-def _refreshed(
+def _refresh(
     pool: tuple[Tensor, Tensor] | None, rows: Tensor, looks: Tensor, training: ResNetTraining, step: int
 ) -> tuple[Tensor, Tensor]:
     """The pool of looks with the oldest replaced by new ones; it grows to eight batches."""

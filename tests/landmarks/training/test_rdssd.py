@@ -184,11 +184,11 @@ def test_detectors_that_spoil_unseen_faces_are_not_kept(
     if not spoilt:
         network.set_detectors(before[0].numpy() * 100, before[1].numpy())
     monkeypatch.setattr(rdssd_solver, "solve_detectors", solve)
-    said: list[str] = []
+    lines: list[str] = []
     source, settings = CropSource([(make_pack(5), 1.0)], TRAIN), replace(TRAIN, solver_faces=40)
-    kept = rdssd_solver.solve_round(one, source, settings, 1, said.append, first=False)
+    kept = rdssd_solver.solve_round(one, source, settings, 1, lines.append, first=False)
     assert len(kept) == (0 if spoilt else 1)
-    assert ("not kept" in said[0]) == spoilt
+    assert ("not kept" in lines[0]) == spoilt
     assert all(torch.equal(part, old) for part, old in zip(network.detectors(), before, strict=True))
 
 
@@ -218,7 +218,7 @@ def test_an_interrupted_training_ends_like_one_in_a_piece(cascade: Cascade, trai
 
 
 @pytest.mark.parametrize("learning", ["joint", "sequential"])
-def test_other_learning_strategies_have_a_network_a_stage(
+def test_other_learning_strategies_have_one_network_per_stage(
     learning: Learning, train_fine: Callable[..., Cascade]
 ) -> None:
     settings = replace(TRAIN, cascade=replace(SMALL, learning=learning), samples=8, rounds=1)
@@ -246,10 +246,10 @@ def test_joint_training_carries_a_late_error_to_the_first_stage_and_sequential_d
 
 def test_plain_detectors_train_without_the_solver(make_pack: Make, train_fine: Callable[..., Cascade]) -> None:
     network = replace(SMALL.network, detectors="plain")
-    said: list[str] = []
+    lines: list[str] = []
     settings = replace(TRAIN, cascade=replace(SMALL, network=network), samples=8, rounds=1)
-    one = train_fine(settings, say=said.append)
-    assert not any("zeros in P" in line for line in said)
+    one = train_fine(settings, say=lines.append)
+    assert not any("zeros in P" in line for line in lines)
     assert np.isfinite(locate_pack(one, make_pack(3), np.arange(3))[0]).all()
 
 

@@ -1,4 +1,4 @@
-"""Training the face network: it teaches, resumes and repeats."""
+"""Training the face network: the loss falls, an interrupted run goes on, a seed repeats."""
 
 from __future__ import annotations
 
@@ -57,13 +57,15 @@ def looked_at() -> BatchedViews:
     return BatchedViews(FaceModel.load(), FACE_FRAME, texels=64)
 
 
-def test_training_teaches_resumes_and_repeats(faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_lowers_the_loss_resumes_and_repeats(
+    faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     net = network()
     monkeypatch.setattr("facerec.recognition.training.resnet.SAVE_EVERY", 0.0)
     training = ResNetTraining(steps=4, batch=6, rate=1e-3, warm_up=1, reuse=1, margin=0.0)
     losses: list[float] = []
     one = train_resnet(
-        faces, net, training, tmp_path / "a.pt", report=lambda _, said, __: losses.append(said["softmax"]), every=1
+        faces, net, training, tmp_path / "a.pt", report=lambda _, values, __: losses.append(values["softmax"]), every=1
     )
     assert min(losses[1:]) < losses[0]
     assert (embed(one) != embed(net)).any()
