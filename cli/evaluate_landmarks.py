@@ -76,7 +76,7 @@ def landmarks(
 
     \b
     points     a CSV with file,x0,y0,...,x67,y67 (and optionally pose,yaw,pitch); pictures lie relative to it
-    cfp        CFP's official tree with its 30 fiducials a picture
+    cfp        CFP's official tree with its 30 fiducials per picture
     synthetic  a folder made by `facerec synth`: rendered people in 21 views, with exact points
     300w       a folder with lfpw/, helen/, afw/ and ibug/, a .pts file beside each picture
     aflw       AFLWinfo_release.mat and AFLW's pictures: 19 points (AFLW-Full; --part frontal: AFLW-F)

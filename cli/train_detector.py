@@ -21,10 +21,10 @@ import click
     "--skip",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     default=None,
-    help="Text file naming, one a line, backgrounds that show a face after all.",
+    help="Text file naming, one per line, backgrounds that show a face after all.",
 )
 @click.option("--steps", type=click.IntRange(min=1), default=None, help="Steps in all.  [default: the trainer's]")
-@click.option("--batch", type=click.IntRange(min=1), default=None, help="Scenes a step.  [default: the trainer's]")
+@click.option("--batch", type=click.IntRange(min=1), default=None, help="Scenes per step.  [default: the trainer's]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the first weights and of every scene.")
 @click.option(
     "--max-minutes",

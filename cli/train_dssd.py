@@ -199,7 +199,7 @@ def train_variant(model: str, variant: str, chosen: CascadeChoice) -> None:
 
 
 class _Reporter:
-    """Progress on stderr: a line a minute, and one after each round that was measured."""
+    """Progress on stderr: one line per minute, and one after each round that was measured."""
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet

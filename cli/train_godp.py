@@ -69,7 +69,7 @@ class PackChoice(click.ParamType[tuple[Path, float]]):
     help="Begin with the network of this checkpoint (of the same width) instead of random weights.",
 )
 @click.option("--samples", type=click.IntRange(min=16), help="Faces to see.  [default: the trainer's]")
-@click.option("--batch", type=click.IntRange(min=2), help="Faces a step.  [default: the trainer's]")
+@click.option("--batch", type=click.IntRange(min=2), help="Faces per step.  [default: the trainer's]")
 @click.option(
     "--rate", type=click.FloatRange(min=0, min_open=True), help="Top learning rate.  [default: the trainer's]"
 )
@@ -142,7 +142,7 @@ def command(
     device: str,
     quiet: bool,
 ) -> None:
-    """Learn GoDP from landmark packs (npz) and write its weights.
+    """Train GoDP on landmark packs (npz) and write its weights.
 
     An interrupted training goes on where its last checkpoint was when the same command is given again. On several GPUs:
     torchrun --nproc-per-node N -m facerec.cli.main train godp ...
@@ -222,7 +222,7 @@ def _settings(schedule: str, losses: str, seed: int, *, spatial: float | None, *
 
 
 class _reporter:  # noqa: N801 - used like a function
-    """Progress on stderr: a bar on a terminal, a line a minute elsewhere."""
+    """Progress on stderr: a bar on a terminal, one line per minute elsewhere."""
 
     def __init__(self, quiet: bool) -> None:
         from rich.console import Console

@@ -42,7 +42,7 @@ SPLIT = (
     help="Checkpoint's folder; an unfinished training there is continued.",
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Batches.  [default: the trainer's]")
-@click.option("--batch", type=click.IntRange(min=2), help="Looks a batch.  [default: the trainer's]")
+@click.option("--batch", type=click.IntRange(min=2), help="Looks per batch.  [default: the trainer's]")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Learning rate.  [default: the trainer's]")
 @click.option("--reuse", type=click.IntRange(min=1), help="Batches a look is shown in.  [default: 3; 8 on a CPU]")
 @click.option("--start-share", default=0.0, show_default=True, help="Share of the starting weights in the result.")
@@ -125,7 +125,7 @@ def command(
         "recognition",
         "resnet",
         network_arrays(trained, load_weights("recognition", "resnet")["dlib_mean"]),
-        what="face network for the photograph's and the frontal view's looks, 128 numbers a look",
+        what="face network for the photograph's and the frontal view's looks, 128 numbers per look",
         training_sets=[*set_names(faces), START],
         split=SPLIT,
         metric={name: round(value, 4) for name, value in measured.items()},

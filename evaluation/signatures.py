@@ -47,7 +47,7 @@ class StagedDescriber(Describer, Protocol):
         ...
 
     def fit(self, image: Image) -> Sequence[FaceFit | UndescribedFace]:
-        """The first part of `describe`, one item a face."""
+        """The first part of `describe`, one item per face."""
         ...
 
     def lift(self, fit: FaceFit) -> LiftedFace | UndescribedFace:
@@ -112,7 +112,7 @@ class SignatureRun:
 
 
 class SignatureCache:
-    """Results of loop 1 on disk, one file a picture, for one contract.
+    """Results of loop 1 on disk, one file per picture, for one contract.
 
     The files hold biometric data; delete the folder to delete them. A damaged file reads as absent.
     """

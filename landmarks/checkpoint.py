@@ -1,6 +1,6 @@
 """Weight files and their records: what was learnt, from which data, under which licence; and are the bytes the same.
 
-Each stage keeps its weights in `<folder>/weights/NAME.safetensors` (or `.npz`) and one record a file in
+Each stage keeps its weights in `<folder>/weights/NAME.safetensors` (or `.npz`) and one record per file in
 `<folder>/weights/weights.json`. A file is read only when its SHA-256 is the recorded one. No pickle anywhere.
 """
 

@@ -89,7 +89,7 @@ class Identification:
 
 @dataclass(frozen=True)
 class PairSet:
-    """Pairs to verify, as indices into the protocol's pictures (or templates); all tuples have one item a pair.
+    """Pairs to verify, as indices into the protocol's pictures (or templates); all tuples have one item per pair.
 
     Attributes:
         name: e.g. "FP".

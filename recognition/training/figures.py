@@ -83,7 +83,7 @@ def group_figures(
     """False match rates within groups, "fmr_GROUP", at the threshold that `rate` of the pairs of `reference` reach.
 
     Args:
-        cells, known: one face a person.
+        cells, known: one face per person.
         group: (N,) the group of each; "" belongs to none.
         reference: start of the names of the groups whose pairs set the threshold.
         rate: see above.
