@@ -24,10 +24,12 @@ from facerec.cli.evaluate_output import (
 )
 from facerec.cli.evaluate_scores import scores
 from facerec.cli.options import (
+    count,
     detector_option,
     device_option,
     json_option,
     note,
+    printable,
     quiet_option,
     ray_option,
     workers_option,
@@ -168,6 +170,7 @@ def recognition(
     if resolution is not None and protocol not in ("uhdb31", "synthetic"):
         raise click.UsageError("--resolution is for uhdb31 and synthetic only")
     chosen = read_protocol(protocol, data, fold_names(folds, protocol), pictures)
+    _note_missing(chosen, quiet)
     if resolution is not None:
         from facerec.evaluation.protocols.resolution import at_resolution
 
@@ -196,6 +199,12 @@ def recognition(
     finish(report, folder, as_json, quiet, recognition_tables(report.json))
     if kept is not None and not quiet:
         note(f"The fits and signatures in {kept} are biometric data; delete the folder when you no longer need it.")
+
+
+def _note_missing(protocol: RecognitionProtocol, quiet: bool) -> None:
+    if missing := [picture.path for picture in protocol.pictures if not picture.path.is_file()]:
+        number = f"{count(len(missing), 'picture')} of {len(protocol.pictures)}"
+        note(f"{number} cannot be found and count as failures, e.g. {printable(str(missing[0]))}", quiet)
 
 
 def _cache_of(folder: Path | None, device: str, detector: str) -> Path | None:
