@@ -189,8 +189,7 @@ def recognition(
         runs = _describe(chosen, recognizers, kept, describe_tasks, quiet)
     measured = _measure(chosen, asked, recognizers, runs, seed, settings)
     if scores_folder is not None:
-        _write_scores(scores_folder, measured)
-        note(f"Wrote the scores to {scores_folder}", quiet)
+        _write_scores(scores_folder, measured, quiet)
     first = asked[0].name
     facts = RunFacts(settings={"seed": seed, "standard": asdict(settings)}, **run_facts(ctx, where))
     report = recognition_report(chosen, measured, runs[first].digests, facts, worst)
@@ -290,12 +289,13 @@ def _measure(
     return measured
 
 
-def _write_scores(folder: Path, measured: Mapping[str, SystemRun]) -> None:
+def _write_scores(folder: Path, measured: Mapping[str, SystemRun], quiet: bool) -> None:
     from facerec.evaluation.score_files import file_name, write_scores
 
     for name, run in measured.items():
         for one_set in run.figures.score_sets:
             write_scores(folder, one_set, file_name(name, one_set.name))
+    note(f"Wrote the scores to {folder}", quiet)
 
 
 def _with_cases(report: Report, protocol: RecognitionProtocol, recognizer: Recognizer) -> Report:
