@@ -37,7 +37,6 @@ _THRESHOLD = "score_threshold"
 _USUAL = ((1, 3, 256, 256), (1, 3, 512, 640))
 """Inputs it mostly gets, (N, C, H, W): thumbnails and small photographs, and photographs of 4 to 3."""
 
-
 _CONTEXT = 32
 """What tiles overlap by beyond the largest face they answer for, px: a face is seen by its surroundings, too."""
 
@@ -284,10 +283,8 @@ class FaceDetector:
     def load(cls, device: str | torch.device = "cpu", settings: DetectorSettings | None = None) -> FaceDetector:
         """The detector that comes with the package.
 
-        Raises:
-            InvalidInputError: the weights are not installed.
-            ContractError: the weight file is not the recorded one.
-            DeviceError: `device` is not there.
+        Raises `InvalidInputError` when its weights are not installed, `ContractError` when the weight file is not the
+        recorded one, and `DeviceError` when `device` is not there.
         """
         return cls.from_arrays(load_weights("landmarks", "detector"), device, settings)
 
@@ -485,16 +482,14 @@ def non_maximum_suppression(
 
 def detector_arrays(network: DetectorNetwork, score_threshold: float) -> dict[str, NDArray[Any]]:
     """Arrays to save: the fused network in float16 and its threshold; `FaceDetector.from_arrays` reads them."""
-    arrays: dict[str, NDArray[Any]] = {
-        key: value.detach().cpu().numpy().astype(np.float16) for key, value in network.fused().state_dict().items()
-    }
+    fused = network.fused().state_dict()
+    arrays: dict[str, NDArray[Any]] = {k: v.detach().cpu().numpy().astype(np.float16) for k, v in fused.items()}
     arrays[_THRESHOLD] = np.array(score_threshold, dtype=np.float32)
     return arrays
 
 
 def _box(edges: NDArray[np.float32], score: float) -> Box:
-    x0, y0, x1, y1 = edges.tolist()
-    return Box(x0, y0, x1, y1, score)
+    return Box(*edges.tolist(), score)
 
 
 def _check_device(device: str | torch.device) -> torch.device:

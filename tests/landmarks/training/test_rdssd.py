@@ -276,7 +276,8 @@ def test_packs_of_other_markups_train_too(make_pack: Make, tmp_path: Path) -> No
     pack = make_pack(20)
     rows = np.r_[0:68, 20:40]
     other = LandmarkPack(pack.images, pack.points[:, rows], pack.state[:, rows], pack.yaw, pack.source)
-    settings = replace(TRAIN, cascade=replace(SMALL, network=replace(SMALL.network, landmarks=88)), samples=8, rounds=1)
+    cascade = replace(SMALL, network=replace(SMALL.network, landmarks=88))
+    settings = replace(TRAIN, cascade=cascade, samples=8, rounds=1, coarse_faces=40, solver_faces=8)
     one = train_cascade([(other, 1.0)], settings, TrainingRun(tmp_path))
     crops, truth = plain_crops(other, np.arange(4))
     assert one.locate(crops).points.shape == truth.shape == (4, 88, 2)
