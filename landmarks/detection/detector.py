@@ -489,7 +489,8 @@ def detector_arrays(network: DetectorNetwork, score_threshold: float) -> dict[st
 
 
 def _box(edges: NDArray[np.float32], score: float) -> Box:
-    return Box(*edges.tolist(), score)
+    x0, y0, x1, y1 = edges.tolist()
+    return Box(x0, y0, x1, y1, score)
 
 
 def _check_device(device: str | torch.device) -> torch.device:
