@@ -178,10 +178,9 @@ def recognition(
 
     from facerec.evaluation.report import RunFacts, recognition_report
     from facerec.evaluation.systems import load_systems, parse_systems
-    from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
 
     where = resolve_device(device)
-    asked = parse_systems(systems or (f"{landmarks}+{descriptor or DEFAULT_DESCRIPTOR}",), landmarks)
+    asked = parse_systems(systems or (_lone_system(landmarks, descriptor),), landmarks)
     load = functools.partial(load_systems, asked, where, detector)
     recognizers = load()
     kept = None if no_cache else _cache_of(cache or (folder and folder / "signatures"), where, detector)
@@ -198,6 +197,14 @@ def recognition(
     finish(report, folder, as_json, quiet, recognition_tables(report.json))
     if kept is not None and not quiet:
         note(f"The fits and signatures in {kept} are biometric data; delete the folder when you no longer need it.")
+
+
+def _lone_system(landmarks: str, descriptor: str | None) -> str:
+    """One system alone is called as it would be in a list, so that `compare` finds it there."""
+    from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
+
+    alone = descriptor or DEFAULT_DESCRIPTOR
+    return alone if landmarks == LANDMARK_MODELS[0] else f"{landmarks}+{alone}"
 
 
 def _note_missing(protocol: RecognitionProtocol, quiet: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,8 @@ _CSV_COLUMNS = (
     "threshold",
     "far",
     "pairs",
+    "fpir",
+    "entries",
     "turned",
     "notes",
     "margin",
@@ -65,10 +68,16 @@ _CSV_COLUMNS = (
 @click.option("-k", "candidates", type=click.IntRange(min=1), default=5, show_default=True, help="Candidates listed.")
 @threshold_option("a match")
 @click.option(
+    "--fpir",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=None,
+    help="Share of strangers for whom anybody may be named, in a gallery of this size.  [default: 0.01]",
+)
+@click.option(
     "--far",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=None,
-    help="Take the threshold at this false accept rate.  [default: 0.001]",
+    help="Take the threshold at this false accept rate of single pairs instead, whatever the gallery's size.",
 )
 @click.option(
     "--search",
@@ -94,6 +103,7 @@ def command(
     gallery_path: Path | str,
     candidates: int,
     threshold: float | None,
+    fpir: float | None,
     far: float | None,
     method: SearchMethod,
     form: str,
@@ -108,8 +118,9 @@ def command(
     Each face is a match, unknown (a normal result), or abstained from when too little of it was seen in both pictures.
     An unknown face comes with its best candidate and how far that is below the threshold ("margin", the score less the
     threshold). A person is named once in a photograph: a second face that looks most like them stays unknown.
-    The threshold is calibrated on pictures of different people and stated with its false accept rate. The models
-    are those that made the gallery. --device cuda searches on the GPU, too (with facerec[gpu] in place of faiss-cpu).
+    The threshold is chosen so that one stranger in a hundred (--fpir) is named at most in a gallery of this size. The
+    score is the cosine of two faces less what strangers score against them. The models are those that made the gallery.
+    --device cuda searches on the GPU, too (with facerec[gpu] in place of faiss-cpu).
 
     A photograph that shows no sure face is tried at 90, 180 and 270 degrees, too; "turned" says by how much it was
     turned clockwise, while box and pose stay those of the photograph.
@@ -117,12 +128,12 @@ def command(
     \b
     Examples:
       facerec identify door.jpg -g staff.gallery
-      facerec identify door/ -g staff.gallery --format jsonl --far 1e-4
+      facerec identify door/ -g staff.gallery --format jsonl --fpir 0.001
     """
-    if threshold is not None and far is not None:
-        raise click.UsageError("expected --threshold or --far, not both")
+    if sum(given is not None for given in (threshold, fpir, far)) > 1:
+        raise click.UsageError("expected one of --threshold, --fpir and --far")
 
-    from facerec.cli.output import photo_progress, write_csv_row, write_line, write_table
+    from facerec.cli.output import photo_progress, spinner
     from facerec.frontalize.face_model import FaceModel
     from facerec.landmarks.photo_files import photo_names
     from facerec.recognition.identification import Identifier
@@ -132,42 +143,71 @@ def command(
     say_passed_over(given.passed_over, quiet)
     photos = given.files
     workers = share_cores(workers, resolve_device(models.device), len(photos))
-    with Identifier.open(
-        gallery_path,
-        models,
-        far=far,
-        threshold=threshold,
-        search=method,
-        candidates=candidates,
-        workers=workers,
-    ) as identifier:
-        chosen = identifier.threshold
+    with spinner("Loading the models and the gallery", quiet):
+        opened = Identifier.open(
+            gallery_path,
+            models,
+            fpir=fpir,
+            far=far,
+            threshold=threshold,
+            search=method,
+            candidates=candidates,
+            workers=workers,
+        )
+    with opened as identifier:
         names, model = photo_names(photos), None
-        counts: Counter[str] = Counter()
-        rows: list[list[object]] = []
-        unusable: set[Path] = set()
-        usable: set[Path] = set()
-        if form == "csv":
-            write_csv_row(_CSV_COLUMNS)
+        results = _Results(form, identifier.versions)
         with photo_progress(len(photos), "Identifying", quiet) as advance:
             for probe in identifier.identify([(file, given.source(file)) for file in photos], advance):
-                counts[probe.decision if probe.reason != "internal_error" else "internal_error"] += 1
-                (unusable if probe.decision == "none" else usable).add(probe.file)
-                if form == "jsonl":
-                    write_line(probe.as_json(identifier.versions))
-                elif form == "csv":
-                    write_csv_row(_csv_row(probe))
-                else:
-                    rows.append(_table_row(probe))
+                results.take(probe)
                 if save_debug is not None and probe.described is not None:
                     model = model or FaceModel.load()
                     write_stages(probe.described, model, save_debug, f"{names[probe.file]}-{probe.face}")
-    if form == "table":
-        write_table(_TABLE_COLUMNS, rows, right=["face", "yaw", "score", "overlap"])
-    _say_summary(len(photos), counts, len(unusable - usable), chosen, quiet)
-    if counts["internal_error"]:
+        results.finish()
+        _say_summary(len(photos), results.counts, len(results.unusable), identifier.threshold, quiet)
+    if results.counts["internal_error"]:
         return 1
-    return 3 if strict and unusable - usable else 0
+    return 3 if strict and results.unusable else 0
+
+
+class _Results:
+    """Writes faces as they come, a table at the end, and counts what became of them."""
+
+    def __init__(self, form: str, versions: Mapping[str, str]) -> None:
+        from facerec.cli.output import write_csv_row
+
+        self.form, self.versions = form, versions
+        self.counts: Counter[str] = Counter()
+        self._refused: set[Path] = set()
+        self._used: set[Path] = set()
+        self._rows: list[list[object]] = []
+        if form == "csv":
+            write_csv_row(_CSV_COLUMNS)
+
+    @property
+    def unusable(self) -> set[Path]:
+        """Photographs without a usable face."""
+        return self._refused - self._used
+
+    def take(self, probe: ProbeFace) -> None:
+        """Count a face and write it."""
+        from facerec.cli.output import write_csv_row, write_line
+
+        self.counts[probe.decision if probe.reason != "internal_error" else "internal_error"] += 1
+        (self._refused if probe.decision == "none" else self._used).add(probe.file)
+        if self.form == "jsonl":
+            write_line(probe.as_json(self.versions))
+        elif self.form == "csv":
+            write_csv_row(_csv_row(probe))
+        else:
+            self._rows.append(_table_row(probe))
+
+    def finish(self) -> None:
+        """Write the table, when that is the form."""
+        from facerec.cli.output import write_table
+
+        if self.form == "table":
+            write_table(_TABLE_COLUMNS, self._rows, right=["face", "yaw", "score", "overlap"])
 
 
 def _say_summary(photos: int, counts: Counter[str], unusable: int, threshold: Threshold, quiet: bool) -> None:
@@ -224,6 +264,8 @@ def _csv_row(probe: ProbeFace) -> list[object]:
         probe.threshold.value,
         probe.threshold.far,
         probe.threshold.pairs,
+        probe.threshold.fpir,
+        probe.threshold.entries,
         probe.turned,
         "; ".join(probe.notes),
         None if probe.margin is None else f"{probe.margin:.6f}",

@@ -126,7 +126,7 @@ def command(
         "resnet",
         network_arrays(trained, load_weights("recognition", "resnet")["dlib_mean"]),
         what="face network for the photograph's and the frontal view's looks, 128 numbers per look",
-        training_sets=[*set_names(faces), START],
+        training_sets=[*set_names(faces.source), START],
         split=SPLIT,
         metric={name: round(value, 4) for name, value in measured.items()},
         licence="research use only: learnt from collections gathered for non-commercial research",
