@@ -16,7 +16,7 @@ from facerec.landmarks.device import resolve_device
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from facerec.landmarks.godp import Architecture, GodpSettings
+    from facerec.landmarks.godp_graph import Architecture, GodpSettings
     from facerec.landmarks.training.godp import Progress, TrainSettings
 
 LOSS_NAMES = ("godp-a", "godp", "godp-a-dsl", "godp-dsl", "p-dsl", "r-dsl", "sl", "sl-a")
@@ -200,7 +200,7 @@ def command(
 
 
 def _network_settings(width: float | None, architecture: Architecture, yaw_edges: str) -> GodpSettings:
-    from facerec.landmarks.godp import GodpSettings
+    from facerec.landmarks.godp_graph import GodpSettings
 
     try:
         edges = tuple(float(edge) for edge in yaw_edges.split(",") if edge.strip())

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from facerec.landmarks.detection.detector import STRIDES, cell_centers, decode
+from facerec.landmarks.detection.detector_graph import STRIDES
+from facerec.landmarks.detection.detector_network import cell_centers, decode
 from facerec.landmarks.training.detector_scenes import Scene
 
 LEVEL_SIZES = ((0.0, 48.0), (40.0, 96.0), (80.0, 192.0), (160.0, math.inf))

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from facerec.landmarks.crop import ROI_SIZE
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.godp import Decisions, GodpSettings, normalize_roi
+from facerec.landmarks.godp import Decisions, normalize_roi
+from facerec.landmarks.godp_graph import GodpSettings
 from facerec.landmarks.heatmaps import Targets
 from facerec.landmarks.precision import training_autocast
 from facerec.landmarks.training.augment import AugmentSettings, augment

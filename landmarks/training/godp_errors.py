@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facerec.landmarks.crop import PACK_SIZE, ROI_SIZE
-from facerec.landmarks.godp import SCORE_STRIDES, Decisions, normalize_roi
-from facerec.landmarks.heatmaps import DecodeSettings, decode, landmark_log_odds
+from facerec.landmarks.godp import Decisions, normalize_roi
+from facerec.landmarks.godp_graph import SCORE_STRIDES
+from facerec.landmarks.heatmaps import decode, landmark_log_odds
 from facerec.landmarks.markup import IBUG68_MIRROR, IBUG68_OUTER_EYE_CORNERS
+from facerec.landmarks.score_maps import DecodeSettings
 from facerec.landmarks.training.godp_baselines import Coordinates, LandmarkNetwork, Outputs, places_of
 from facerec.landmarks.training.packs import LandmarkPack
 

@@ -9,9 +9,10 @@ import torch
 
 from facerec.landmarks.checkpoint import WeightRecord, save_weights
 from facerec.landmarks.crop import ROI_SIZE
-from facerec.landmarks.godp import SCORE_STRIDES, Godp
-from facerec.landmarks.godp_weights import Calibration, godp_arrays
-from facerec.landmarks.heatmaps import Logistic, decode, landmark_log_odds, peak_log_odds, peak_share_log_odds
+from facerec.landmarks.godp import Godp
+from facerec.landmarks.godp_graph import SCORE_STRIDES, Calibration
+from facerec.landmarks.godp_weights import godp_arrays
+from facerec.landmarks.heatmaps import decode, fit_logistic, landmark_log_odds, peak_log_odds, peak_share_log_odds
 from facerec.landmarks.training.godp import FaceSource, TrainSettings
 from facerec.landmarks.training.packs import LandmarkPack
 
@@ -48,7 +49,7 @@ def calibrate(
         evidence.append(peak_log_odds(proposals, places).cpu()[known])
         seen.append(batch.targets.visible[known])
     return Calibration(
-        Logistic.fit(torch.cat(share), torch.cat(right)), Logistic.fit(torch.cat(evidence), torch.cat(seen))
+        fit_logistic(torch.cat(share), torch.cat(right)), fit_logistic(torch.cat(evidence), torch.cat(seen))
     )
 
 
