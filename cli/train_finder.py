@@ -25,7 +25,7 @@ from facerec.cli.options import note
 @click.option(
     "--skip",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Names of backgrounds in which there is a face after all, one a line.",
+    help="Names of backgrounds in which there is a face after all, one per line.",
 )
 def command(
     data: Path,
@@ -48,7 +48,7 @@ def command(
     import torch
 
     from facerec.landmarks.checkpoint import save_weights
-    from facerec.landmarks.detection.verifier import verifier_arrays
+    from facerec.landmarks.detection.verifier_network import verifier_arrays
     from facerec.landmarks.training.finder import FinderTraining, collect, learn_finder
 
     plain = FinderTraining()

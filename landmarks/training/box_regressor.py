@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from facerec.landmarks.crop import Roi, apply_matrix, cut, grey, warp_matrix
-from facerec.landmarks.detection.box_regressor import CROP_SCALE, CROP_SIZE, BoxNetwork, encoded
+from facerec.landmarks.detection.box_network import BoxNetwork
+from facerec.landmarks.detection.box_regressor import CROP_SCALE, encoded
 from facerec.landmarks.detection.boxes import aflw_box, completed_by_mirror
+from facerec.landmarks.detection.patch_graphs import CROP_SIZE
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.godp import normalize_roi
 from facerec.landmarks.image import read_image
@@ -44,7 +46,7 @@ class BoxTraining:
     Attributes:
         seed: of the first weights and of every crop.
         steps: of `batch` crops; the learning rate follows them in a half cosine. 3,000 take four minutes on one core.
-        batch: crops a step.
+        batch: crops per step.
         rate: peak learning rate of AdamW.
         near: share of boxes that are off as the own detector's are; the others are off as foreign conventions are.
         near_shift, near_scale: standard deviations of such a box's place (shares of its size) and of the logarithms

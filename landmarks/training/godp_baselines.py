@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from facerec.landmarks.crop import ROI_SIZE
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.godp import Backbone, ConvUnit, GodpSettings
+from facerec.landmarks.godp import Backbone, ConvUnit, Decisions, Godp
+from facerec.landmarks.godp_graph import GodpSettings
 from facerec.landmarks.heatmaps import Targets
 
 
@@ -31,7 +32,7 @@ class DeconvNet(Backbone):
 
     def __init__(self, settings: GodpSettings) -> None:
         super().__init__(settings)
-        self.converter = nn.Conv2d(self.width_of(64), settings.channels, 1)
+        self.converter = nn.Conv2d(settings.width_of(64), settings.channels, 1)
 
     def forward(self, roi: Tensor) -> Maps:
         """Score maps of ROIs (N, 1, H, W), H and W multiples of 32."""
@@ -69,7 +70,7 @@ class CoordinateNet(nn.Module):
         self.settings = settings
         whole = Backbone(settings)
         self.encoder = nn.ModuleList([whole.g1, whole.g2, whole.g3, whole.g4, whole.g5, whole.g6])
-        c, self._count = whole.width_of, settings.landmarks
+        c, self._count = settings.width_of, settings.landmarks
         self.reduce = nn.ModuleList(
             [
                 nn.Sequential(nn.Conv2d(c(128), c(256), 4, stride=4), nn.Conv2d(c(256), c(256), 4, stride=4)),
@@ -116,12 +117,12 @@ def coordinate_loss(
     points: Literal["visible", "all"],
     settings: CoordinateLossSettings | None = None,
 ) -> dict[str, Tensor]:
-    """HyperFace's losses: squared distance over the taught points, cross-entropy of visibility over the annotated ones.
+    """HyperFace's losses: squared distance over the points that count, cross-entropy of visibility over annotated ones.
 
     Args:
         found: of the network.
         targets: of the batch.
-        points: whether hidden points are taught.
+        points: whether hidden points count.
         settings: weights, which are in the result.
 
     Returns:
@@ -129,12 +130,12 @@ def coordinate_loss(
     """
     settings = settings or CoordinateLossSettings()
     truth = (targets.points - (ROI_SIZE - 1) / 2) / ROI_SIZE
-    taught = targets.taught(points)
+    counted = targets.counted(points)
     squared = (found.points.float() - truth).square().sum(dim=2) / 2
     seen = functional.binary_cross_entropy_with_logits(found.visible.float(), targets.visible.float(), reduction="none")
     known = targets.annotated
     return {
-        "points": settings.points * (squared * taught).sum() / taught.sum().clamp_min(1),
+        "points": settings.points * (squared * counted).sum() / counted.sum().clamp_min(1),
         "visibility": settings.visible * (seen * known).sum() / known.sum().clamp_min(1),
     }
 
@@ -142,3 +143,19 @@ def coordinate_loss(
 def places_of(found: Coordinates) -> Tensor:
     """(N, L, 2) float32 px of the ROI."""
     return found.points.float() * ROI_SIZE + (ROI_SIZE - 1) / 2
+
+
+LandmarkNetwork = Godp | DeconvNet | CoordinateNet
+"""What the trainer trains; an Hourglass is a DeconvNet."""
+
+Outputs = Decisions | Maps | Coordinates
+"""What such a network answers."""
+
+
+def build_network(settings: GodpSettings, seed: int) -> LandmarkNetwork:
+    """A network of `settings.architecture` with seeded random weights; the global generator is left as it was."""
+    networks = {"godp": Godp, "deconvnet": DeconvNet, "hourglass": Hourglass, "coordinates": CoordinateNet}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network: LandmarkNetwork = networks[settings.architecture](settings)
+        return network

@@ -8,21 +8,20 @@ import pytest
 import torch
 
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.godp import GodpSettings
-from facerec.landmarks.godp_weights import Calibration, godp_arrays, godp_from_arrays
+from facerec.landmarks.godp_graph import Calibration, GodpSettings
+from facerec.landmarks.godp_weights import godp_arrays, godp_from_arrays
 from facerec.landmarks.landmarker import GodpLandmarker
 from facerec.landmarks.training.augment import AugmentSettings
 from facerec.landmarks.training.dsl import FAST_STAGES
 from facerec.landmarks.training.godp import (
     FaceSource,
     TrainSettings,
-    build_network,
-    calibrate,
-    export_godp,
-    plain_rois,
     stage_at,
     train_godp,
 )
+from facerec.landmarks.training.godp_baselines import build_network
+from facerec.landmarks.training.godp_errors import plain_rois
+from facerec.landmarks.training.godp_export import calibrate, export_godp
 from facerec.landmarks.training.packs import LandmarkPack
 from facerec.landmarks.training.resume import TrainingRun
 
