@@ -30,6 +30,7 @@ EXIT_INTERRUPTED = 130
 COMMANDS: dict[str, str] = {
     "enroll": "Enrol photographs of known people in a gallery.",
     "identify": "Name the people in photographs, or say that they are unknown.",
+    "cluster": "Group unknown faces in photographs into people.",
     "verify": "Say whether two photographs show the same person.",
     "gallery": "Inspect, check, list, change, index, migrate or export a gallery.",
     "serve": "Answer over HTTP with the same verbs and JSON, and one web page (facerec[serve]).",
@@ -45,7 +46,7 @@ COMMANDS: dict[str, str] = {
 
 EXAMPLES = """\b
 Examples:
-  facerec enroll people/ -g staff.gallery     one folder a person
+  facerec enroll people/ -g staff.gallery     one folder per person
   facerec identify door/*.jpg -g staff.gallery
   facerec verify a.jpg b.jpg
   facerec frontalize profile.jpg -o out/
