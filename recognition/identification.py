@@ -41,7 +41,7 @@ class IdentificationSettings:
 
     Attributes:
         candidates: people listed for each face; five fit on a screen and are the usual rank list.
-        workers: photographs described at a time. The commands take one per core (`facerec.landmarks.device.share_cores`).
+        workers: photographs described at a time. Commands take one per core (`facerec.landmarks.device.share_cores`).
         batch: photographs searched together: one pass over a large gallery serves all their faces.
     """
 
