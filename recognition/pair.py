@@ -12,7 +12,7 @@ import numpy as np
 from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError
 from facerec.landmarks.image import Photo, as_image
 from facerec.landmarks.types import check_image, describe_value
-from facerec.recognition.decision import decide_pair
+from facerec.recognition.decision import Shared, decide_pair, little_seen
 from facerec.recognition.description import Describer
 from facerec.recognition.identification import box_json, pose_json
 from facerec.recognition.recognizer import DescribedFace, largest_face
@@ -67,7 +67,7 @@ class PairDecision:
             could not be used.
         reason: one sentence with the numbers; for "none" the reason code of the first photograph that failed.
         score: masked cosine in [-1, 1]; None for "none".
-        overlap: share of the cells that both saw, in [0, 1]; None for "none".
+        overlap: share of the face's texture that both saw, in [0, 1]; None for "none".
         threshold: what the score was compared with.
         photos: the two photographs.
     """
@@ -133,8 +133,10 @@ def compare_photos(
         failed = next(photo.failure for photo in (a, b) if photo.failure is not None)
         return PairDecision("none", failed.reason, None, None, threshold, (a, b))
     score, cells = a.described.signature.score(b.described.signature)
-    overlap = cells / len(b.described.signature.visible)
-    decision, reason = decide_pair(score, overlap, threshold)
+    overlap = a.described.signature.overlap(b.described.signature)
+    little = little_seen(a.described) or little_seen(b.described)
+    shared = Shared(cells / len(b.described.signature.visible), overlap, little)
+    decision, reason = decide_pair(score, shared, threshold)
     return PairDecision(decision, reason, score, overlap, threshold, (a, b))
 
 

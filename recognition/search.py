@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from facerec.landmarks.errors import ContractError, InvalidInputError
 from facerec.recognition.masked_score import Overlap, Product, Vectors, masked_scores
-from facerec.recognition.signature import Match, Signature
+from facerec.recognition.signature import Match, Signature, shared_regions
 from facerec.recognition.store.records import EntryIndex
 from facerec.recognition.store.sqlite_reading import GalleryReader
 from facerec.recognition.store.vector_file import NoIndexError, VectorFile
@@ -261,14 +261,16 @@ class MaskedSearch:
         cells, visible = self._rows(places)
         best: dict[int, Match] = {}
         for place, entry_cells, entry_visible in zip(places, cells, visible, strict=True):
-            score, overlap = probe.score(Signature(entry_cells, entry_visible, self.contract))
+            score, _ = probe.score(Signature(entry_cells, entry_visible, self.contract))
             person = int(self.index.person[place])
             if person not in best or score > best[person].score:
+                name = self.index.names[person]
                 best[person] = Match(
-                    person=self.index.names[person],
+                    person=name,
                     score=score,
-                    overlap=overlap / self._shape[0],
+                    overlap=shared_regions(probe.regions, self.index.seen(int(place))),
                     entry=int(self.index.ids[place]),
+                    nobody=name in self.index.nobodies,
                 )
         return sorted(best.values(), key=lambda match: (-match.score, match.person))
 
