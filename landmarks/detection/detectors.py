@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 DETECTORS: dict[str, str] = {
     "facerec": "the package's own, from frontal to profile",
-    "yunet:PATH.onnx": "a network of the YuNet kind (extra onnx)",
-    "scrfd:PATH.onnx": "a network of the SCRFD kind (extra onnx)",
+    "yunet:PATH.onnx": "a network of the YuNet kind",
+    "scrfd:PATH.onnx": "a network of the SCRFD kind",
     "boxes:FILE.csv": "a table with the columns file,x0,y0,x1,y1 and optionally score",
     "whole": "every picture is one face",
 }
@@ -154,8 +154,8 @@ def load_detector(name: str = DEFAULT_DETECTOR, device: str = "cpu") -> ChosenDe
         device: "cpu" or "cuda", where networks run.
 
     Raises:
-        InvalidInputError: no such detector (the message names the known ones), a file that does not hold what it
-            should, or the extra `onnx` is missing.
+        InvalidInputError: no such detector (the message names the known ones), or a file that does not hold what
+            it should.
         ContractError: a weight file of the package is not the recorded one.
         DeviceError: the device is not there.
     """
