@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -87,3 +88,19 @@ def _threads_each(workers: int) -> int:
     import torch
 
     return max(1, min(torch.get_num_threads(), _cores() // workers))
+
+
+def _one_thread_each() -> None:
+    """Let the numerical libraries of a forked child work without the threads of their pools.
+
+    Those threads are not copied by a fork, and a library that hands work to them waits for ever. One thread each is
+    what a pool of processes wants anyway.
+    """
+    if "torch" in sys.modules or "faiss" in sys.modules:
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_one_thread_each)

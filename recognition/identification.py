@@ -20,7 +20,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from facerec.landmarks.device import cores_shared, photos_at_once, resolve_device
-from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError, UnusablePhotoError
+from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError, UnusablePhotoError, no_face
 from facerec.landmarks.image import Photo, as_photo
 from facerec.landmarks.photo_files import find_photos
 from facerec.landmarks.types import Box, check_image, describe_value
@@ -316,7 +316,7 @@ class Identifier:
         try:
             decoded = as_photo(photo)
             notes = decoded.notes
-            return self._describer.describe(decoded.pixels), notes
+            return self._describer.describe(decoded.pixels) or no_face(*decoded.pixels.shape[:2]), notes
         except (ContractError, DeviceError):
             raise  # these would hit every photograph
         except Exception as error:  # one photograph must not end the batch; its line says what happened
@@ -342,8 +342,6 @@ class Identifier:
             if not isinstance(outcome, list):
                 said.append(self._failed(file, outcome))
                 continue
-            if not outcome:
-                said.append(self._without(file, None, None, "no_face", "no face was found"))
             own = [
                 FaceResult(results[where[i, j]], j, little_seen(face))
                 for j, face in enumerate(outcome)
