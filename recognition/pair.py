@@ -145,6 +145,8 @@ def compare_photos(
     cells = float((first_face.signature.visible & second_face.signature.visible).mean())
     shared = Shared(cells, match.overlap, little_seen(first_face) or little_seen(second_face))
     decision, reason = decide_pair(match.score, shared, threshold)
+    if p_same is not None and decision != "abstain":
+        reason += f"; {p_same:.3f} is the probability of one person when one pair in two shows one"
     return PairDecision(decision, reason, match.score, match.overlap, threshold, (a, b), match.level, p_same)
 
 
