@@ -336,7 +336,7 @@ def test_an_enrolment_killed_in_the_middle_is_resumed(people, tmp_path, capfd):
     process = subprocess_enrolment(tmp_path, delay=0.2)
     try:
         wait_for_entries(process, 2)
-        # A second writer meanwhile is refused and told by whom; readers are served.
+        # A second writer meanwhile is refused with the name of the first; readers are served.
         assert run(["enroll", "people", "-g", "staff"]) == 2
         assert f"is being written by process {process.pid}" in capfd.readouterr().err
         assert run(["gallery", "list", "-g", "staff"]) == 0
