@@ -105,12 +105,12 @@ def decide_pair(
         return "abstain", f"abstain: score {score:.2f}, but {threshold.note}"
     needed = threshold.value + SeenSettings().margin
     if shared.little_seen and score < needed:
-        return "abstain", f"abstain: {shared.little_seen}; score {_below(score, needed)} that such a face needs"
+        return "abstain", f"abstain: {shared.little_seen}; score {_format_below(score, needed)} that such a face needs"
     same = score >= threshold.value
-    shown, value, _ = _apart(score, threshold.value)
+    shown, value, _ = _round_apart(score, threshold.value)
     return "same" if same else "different", (
         f"{'same' if same else 'different'}: {shown} {'>=' if same else '<'} {value} ({threshold.note}); "
-        f"{_overlap_said(shared.overlap)}"
+        f"{_format_overlap(shared.overlap)}"
     )
 
 
@@ -135,10 +135,10 @@ def decide_together(
                 holder = holders.setdefault(best.person, one)
                 if best.score > holder.result.matches[0].score:
                     holders[best.person] = one
-    return [_said(one, holders, threshold, settings) for one in faces]
+    return [_explain(one, holders, threshold, settings) for one in faces]
 
 
-def _needed(one: FaceResult, value: float) -> float:
+def _raise_threshold(one: FaceResult, value: float) -> float:
     """The score that `one` needs at the threshold `value`."""
     return value + SeenSettings().margin if one.little_seen else value
 
@@ -146,26 +146,26 @@ def _needed(one: FaceResult, value: float) -> float:
 def _reached(one: FaceResult, value: float) -> Match | None:
     """The best match, when it reaches what `one` needs at the threshold `value`."""
     best = one.result.matches[0] if one.result.matches else None
-    return best if best is not None and best.score >= _needed(one, value) else None
+    return best if best is not None and best.score >= _raise_threshold(one, value) else None
 
 
-def _said(
+def _explain(
     one: FaceResult, holders: Mapping[str, FaceResult], threshold: Threshold, settings: SearchSettings
 ) -> tuple[Decision, Match | None]:
     result = one.result
     if threshold.value is None or not result.matches:
         return _undecided(result, threshold, settings), None
     best = result.matches[0]
-    needed = _needed(one, threshold.value)
+    needed = _raise_threshold(one, threshold.value)
     if one.little_seen and best.score < needed:
         reason = (
-            f"abstain: {one.little_seen}; best {best.person} {_below(best.score, needed)} that such a face needs "
+            f"abstain: {one.little_seen}; best {best.person} {_format_below(best.score, needed)} that such a face needs "
             f"({threshold.note})"
         )
         return Decision("abstain", reason, code="too_little_seen"), None
-    score, value, _ = _apart(best.score, threshold.value)
+    score, value, _ = _round_apart(best.score, threshold.value)
     if best.score >= threshold.value:
-        numbers = f"{best.person} {score} >= {value} ({threshold.note}); {_overlap_said(best.overlap)}"
+        numbers = f"{best.person} {score} >= {value} ({threshold.note}); {_format_overlap(best.overlap)}"
         if best.nobody:
             return Decision("unknown", f"known stranger: {numbers}", known_stranger=best.person), None
         holder = holders[best.person]
@@ -173,7 +173,7 @@ def _said(
             return Decision("match", f"match: {numbers}"), best
         reason = f"unknown: {best.person} {score} is already face {holder.face} of this photograph"
     else:
-        reason = f"unknown: best {best.person} {_below(best.score, threshold.value)} ({threshold.note})"
+        reason = f"unknown: best {best.person} {_format_below(best.score, threshold.value)} ({threshold.note})"
     if result.comparable is not None and result.comparable < result.people:
         reason += f"; {result.people - result.comparable} of {result.people} people could not be compared"
     return Decision("unknown", reason), None
@@ -195,18 +195,18 @@ def _undecided(result: SearchResult, threshold: Threshold, settings: SearchSetti
     )
 
 
-def _overlap_said(overlap: float | None) -> str:
+def _format_overlap(overlap: float | None) -> str:
     if overlap is None:
         return "how much of the face both pictures show is not known, an older facerec enrolled one"
     return f"{percent(overlap)} of the face seen in both pictures"
 
 
-def _below(score: float, value: float) -> str:
-    shown, bound, apart = _apart(score, value)
+def _format_below(score: float, value: float) -> str:
+    shown, bound, apart = _round_apart(score, value)
     return f"{shown}, {apart} below {bound}"
 
 
-def _apart(score: float, value: float) -> tuple[str, str, str]:
+def _round_apart(score: float, value: float) -> tuple[str, str, str]:
     """Both and their distance with two decimals, or with as many as show that they differ."""
     digits = 2
     while f"{score:.{digits}f}" == f"{value:.{digits}f}" and score != value and digits < 9:
