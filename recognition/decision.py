@@ -159,8 +159,8 @@ def _explain(
     needed = _raise_threshold(one, threshold.value)
     if one.little_seen and best.score < needed:
         reason = (
-            f"abstain: {one.little_seen}; best {best.person} {_format_below(best.score, needed)} that such a face needs "
-            f"({threshold.note})"
+            f"abstain: {one.little_seen}; best {best.person} {_format_below(best.score, needed)} that such a face "
+            f"needs ({threshold.note})"
         )
         return Decision("abstain", reason, code="too_little_seen"), None
     score, value, _ = _round_apart(best.score, threshold.value)
