@@ -205,11 +205,8 @@ class Service:
                     self._idle.wait_for(lambda: not self._current.users, wait_s)
                     if not self._current.users:
                         self._current.gallery.close()
-                    try:
-                        gallery.remove_people([who])
-                        gone = gallery.erases_at_once
-                    except GalleryLockedError:  # removed; the bytes go with the last reader of the old state
-                        gone = False
+                    gallery.remove_people([who])
+                    gone = gallery.erased
             finally:
                 self._current = self._open()
         return {"removed": who, "bytes_gone": gone}

@@ -220,6 +220,7 @@ def remove(people: tuple[str, ...], gallery_path: Path | str, entries: tuple[int
             click.confirm(f"Remove {what} from {printable(str(gallery_path))} for good?", abort=True, err=True)
         removed = gallery.remove_people(names) if names else gallery.remove_entries(entries)
         left = len(gallery.people())
+    _warn_of_readers(gallery, gallery_path)
     note(f"Removed {removed} entries from {printable(str(gallery_path))}; {left} people are left", quiet)
 
 
@@ -238,6 +239,7 @@ def rename(old: str, new: str, gallery_path: Path | str, quiet: bool) -> None:
 
     with open_gallery(gallery_path, write=True) as gallery:
         gallery.rename(person_name(old), person_name(new))
+    _warn_of_readers(gallery, gallery_path)
     note(f"Renamed {printable(old)} to {printable(new)} in {printable(str(gallery_path))}", quiet)
 
 
@@ -253,7 +255,22 @@ def merge(people: tuple[str, ...], into: str, gallery_path: Path | str, quiet: b
 
     with open_gallery(gallery_path, write=True) as gallery:
         gallery.merge([person_name(name) for name in people], person_name(into))
+    _warn_of_readers(gallery, gallery_path)
     note(f"Merged {', '.join(map(printable, people))} into {printable(into)} in {printable(str(gallery_path))}", quiet)
+
+
+def _warn_of_readers(gallery: GalleryStore, path: Path | str) -> None:
+    """Say when bytes of what was removed are still on the disk; it is done all the same."""
+    if gallery.erased:
+        return
+    if isinstance(path, str):
+        why = "Milvus erases the bytes of what was removed when it compacts its files"
+    else:
+        why = (
+            f"another process still reads the state before of {printable(str(path))}; the bytes of what was removed "
+            f"leave the disk when it ends or moves on"
+        )
+    note(f"warning: {why}")
 
 
 def _file(gallery: Path | str) -> Path:

@@ -6,7 +6,6 @@ command has `--strict`), 130 interrupted.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import traceback
@@ -86,8 +85,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = bool(os.environ.get("FACEREC_DEBUG")) or "--debug" in _before_command(given)
-    # Says at every read of a Milvus Lite gallery that Lite keeps no time of its own; nobody can do anything about it.
-    logging.getLogger("pymilvus.client.iterator.query_iterator").setLevel(logging.ERROR)
     try:
         result: Any = facerec.main(args=given, prog_name="facerec", standalone_mode=False)
     except (KeyboardInterrupt, click.Abort):

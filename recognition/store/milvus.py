@@ -25,6 +25,12 @@ from numpy.typing import NDArray
 from facerec.landmarks.errors import ContractError, FacerecError, InvalidInputError
 from facerec.recognition.impostors import keep_calibrated
 from facerec.recognition.signature import MASK_GROUPS, Signature
+from facerec.recognition.store.faults import (
+    DamagedGalleryError,
+    NameTakenError,
+    NoGalleryError,
+    UnknownPersonError,
+)
 from facerec.recognition.store.milvus_rows import (
     entry_record,
     entry_row,
@@ -36,7 +42,7 @@ from facerec.recognition.store.milvus_rows import (
     photo_row,
     row_vectors,
 )
-from facerec.recognition.store.milvus_schema import make_collection, milvus_errors
+from facerec.recognition.store.milvus_schema import make_collection, milvus_errors, silence_client
 from facerec.recognition.store.protocol import MILVUS_PREFIX, ModelContract, contract_mismatch
 from facerec.recognition.store.records import (
     EntryIndex,
@@ -59,8 +65,8 @@ _AT_ONCE = 500  # rows a call: far below the 64 MB that a message may have
 class MilvusGallery:
     """An open gallery in Milvus; the methods are those of `Gallery`. Made by `open`."""
 
-    erases_at_once = False
-    """Whether the bytes of what is removed have left the disk when the removal returns: Milvus waits to compact."""
+    erased = False
+    """Whether the bytes of what was removed have left the disk: Milvus compacts on its own time."""
 
     def __init__(self, address: str, client: Any, name: str) -> None:
         """Use `open`."""
@@ -83,17 +89,23 @@ class MilvusGallery:
         except ImportError as error:
             raise InvalidInputError(f"expected pymilvus for {address}; install facerec[milvus] ({error})") from error
         if "://" not in uri and not create and not Path(uri).exists():
-            raise InvalidInputError(
+            raise NoGalleryError(
                 f"expected a gallery; there is no {uri}. Make one: facerec enroll PHOTOS... -g {address}"
             )
+        silence_client()
         with milvus_errors(address):
             client = MilvusClient(uri, token=os.environ.get("MILVUS_TOKEN", ""), timeout=30)
             gallery = cls(address, client, name)
             try:
                 if not client.has_collection(gallery._collection("contract")):
                     if not create or contract is None:
-                        raise InvalidInputError(f"expected a gallery at {address}; Milvus has none of that name")
+                        raise NoGalleryError(f"expected a gallery at {address}; Milvus has none of that name")
                     gallery._make(contract)
+                # A new process finds the collections of Lite as they lie on the disk, and a server may have let go of
+                # them: they answer once they are loaded.
+                for kind in ("contract", "photos", "entries"):
+                    if client.has_collection(gallery._collection(kind)):
+                        client.load_collection(gallery._collection(kind))
                 if contract is not None:
                     gallery.check_contract(contract)
             except BaseException:
@@ -322,7 +334,7 @@ class MilvusGallery:
         known = {photo.person for photo in self.photos()}
         for name in names:
             if name not in known:
-                raise InvalidInputError(f"expected a person of {self.address}; there is no {name!r}")
+                raise UnknownPersonError(f"expected a person of {self.address}; there is no {name!r}")
         return self._delete([f'person_key == "{person_key(name)}"' for name in names])
 
     def remove_photos(self, photos: Sequence[tuple[str, str]]) -> int:
@@ -348,13 +360,13 @@ class MilvusGallery:
     def rename(self, old: str, new: str) -> None:
         """Call the person `old` `new` from now on."""
         if any(photo.person == new for photo in self.photos()):
-            raise InvalidInputError(f"expected a name that is not in {self.address}; {new!r} is")
+            raise NameTakenError(f"expected a name that is not in {self.address}; {new!r} is")
         self._give_to([old], new)
 
     def merge(self, names: Sequence[str], into: str) -> None:
         """Make the people `names` and `into` one person, called `into`."""
         if not any(photo.person == into for photo in self.photos()):
-            raise InvalidInputError(f"expected a person of {self.address}; there is no {into!r}")
+            raise UnknownPersonError(f"expected a person of {self.address}; there is no {into!r}")
         self._give_to([name for name in names if name != into], into)
 
     def store_calibration(self, data: bytes) -> None:
@@ -402,7 +414,7 @@ class MilvusGallery:
         with milvus_errors(self.address):
             rows = self._client.get(self._collection("contract"), ids=[1], output_fields=["data"])
         if not rows:
-            raise InvalidInputError(f"{self.address} is damaged: it has lost the record of its contract")
+            raise DamagedGalleryError(f"{self.address} is damaged: it has lost the record of its contract")
         return dict(rows[0]["data"])
 
     def _set_contract(self, **changed: Any) -> None:
@@ -474,7 +486,7 @@ class MilvusGallery:
         for name in names:
             known = [photo for photo in self.photos() if photo.person == name]
             if not known:
-                raise InvalidInputError(f"expected a person of {self.address}; there is no {name!r}")
+                raise UnknownPersonError(f"expected a person of {self.address}; there is no {name!r}")
             given = [
                 NewPhoto(
                     into,

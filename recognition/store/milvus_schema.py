@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -44,6 +45,15 @@ def make_collection(
         schema.add_field("none", DataType.FLOAT_VECTOR, dim=2)  # Milvus wants a vector in every collection
         index.add_index("none", index_type="FLAT", metric_type="L2")
     client.create_collection(name, schema=schema, index_params=index, consistency_level="Strong")
+
+
+def silence_client() -> None:
+    """Keep the client's own log lines and tracebacks off the terminal: its errors come as exceptions, too."""
+    import pymilvus  # noqa: F401  # sets its loggers up when it is imported
+
+    parts = [name for name in logging.root.manager.loggerDict if name.startswith("pymilvus.")]
+    for name in ("pymilvus", "milvus_lite", *parts):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 @contextlib.contextmanager
