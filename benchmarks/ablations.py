@@ -41,6 +41,7 @@ from facerec.landmarks.training.godp import (
 )
 from facerec.landmarks.training.godp_baselines import Coordinates
 from facerec.landmarks.training.packs import HIDDEN, NOT_ANNOTATED, VISIBLE, LandmarkPack, packed_face
+from facerec.landmarks.training.resume import TrainingRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +199,7 @@ def main() -> None:
             results[name] = json.loads(file.read_text())
             continue
         started = time.process_time()
-        network = train_godp(train, settings, device=torch.device("cpu"), run_folder=folder)
+        network = train_godp(train, settings, TrainingRun(folder))
         minutes = (time.process_time() - started) / 60
         errors = {k: v for pack in tests for k, v in measured(network, pack, arguments.most).items()}
         results[name] = {"minutes": minutes, "samples": settings.samples, "errors": errors}

@@ -31,7 +31,7 @@ from facerec.landmarks.sets.public import cofw_from_ibug68
 from facerec.landmarks.training.apg import SharableSettings
 from facerec.landmarks.training.packs import LandmarkPack
 from facerec.landmarks.training.rdssd import DssdTrainSettings, locate_pack, plain_crops, train_cascade
-from facerec.landmarks.training.resume import settings_json
+from facerec.landmarks.training.resume import TrainingRun, settings_json
 from facerec.landmarks.training.shape_errors import mean_distance, nrmse, pupil_distance
 
 Errors = NDArray[np.float64]
@@ -80,9 +80,7 @@ def trained(name: str, settings: DssdTrainSettings, packs: list[LandmarkPack], w
     if shared.exists() and not (folder / "coarse.npz").exists():
         shutil.copy(shared, folder / "coarse.npz")
     started = time.monotonic()
-    cascade = train_cascade(
-        [(pack, 1.0) for pack in packs], settings, device=torch.device("cpu"), run_folder=folder, say=lambda _: None
-    )
+    cascade = train_cascade([(pack, 1.0) for pack in packs], settings, TrainingRun(folder), say=lambda _: None)
     if not shared.exists():
         shutil.copy(folder / "coarse.npz", shared)
     print(f"{name}: {(time.monotonic() - started) / 60:.1f} min", flush=True)

@@ -181,6 +181,10 @@ def _say_summary(summary: EnrolmentSummary, gallery: Path | str, device: str, qu
     for failed in [photo for photo in summary.skipped if photo.reason == "internal_error"][:_SHOWN]:
         note(f"Failed (a fault of facerec): {printable(str(failed.path))}: {printable(failed.detail)}")
     _say_ignored(summary.ignored, quiet)
+    for remark in summary.notes[:_SHOWN]:
+        note(f"Note: {printable(remark)}", quiet)
+    if len(summary.notes) > _SHOWN:
+        note(f"  and {len(summary.notes) - _SHOWN} more notes (--json lists all)", quiet)
     if summary.people:
         note(
             f"Pose coverage: {summary.frontal_only} people frontal only; {summary.with_profile} have a profile view",

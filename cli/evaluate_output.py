@@ -136,7 +136,7 @@ def standard_tables(blocks: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Tab
         for point in one.get("fnmr_at_fmr", ()):
             fnmr = point["fnmr"]
             cells = (f"{100 * point['target_fmr']:g}", _rate(point["fmr"]), _rate(fnmr), _shares(fnmr["interval"]))
-            matching.append((name, *failed, *cells, f"{100 * point['far']:.3g}", f"{100 * point['frr']:.3g}"))
+            matching.append((name, *failed, *cells, _percent(point["far"]), _percent(point["frr"])))
         for point in one.get("identification", {}).get("fnir_at_fpir", ()):
             fnir = point["fnir"]["1"]
             size = str(one["identification"]["gallery_size"])
@@ -157,6 +157,10 @@ def _rate(figures: Mapping[str, Any]) -> str:
     from facerec.evaluation.pointers import format_value
 
     return format_value(figures, "rate")
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.3g}"
 
 
 def _shares(interval: Sequence[float]) -> str:

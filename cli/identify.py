@@ -50,6 +50,7 @@ _CSV_COLUMNS = (
     "far",
     "pairs",
     "turned",
+    "notes",
 )
 
 
@@ -187,6 +188,8 @@ def _table_row(probe: ProbeFace) -> list[object]:
     why = why.replace(f" ({probe.threshold.note})", "")
     if probe.turned:
         why = f"{why}; turned by {probe.turned}"
+    for remark in probe.notes:
+        why = f"{why}; {remark}"
     return [
         probe.file,
         probe.face,
@@ -222,6 +225,7 @@ def _csv_row(probe: ProbeFace) -> list[object]:
         probe.threshold.far,
         probe.threshold.pairs,
         probe.turned,
+        "; ".join(probe.notes),
     ]
 
 

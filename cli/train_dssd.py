@@ -134,6 +134,7 @@ def train_variant(
     from facerec.landmarks.rdssd import VARIANTS
     from facerec.landmarks.training.packs import LandmarkPack
     from facerec.landmarks.training.rdssd import DssdTrainSettings, export_cascade, pack_errors, train_cascade
+    from facerec.landmarks.training.resume import TrainingRun
 
     # The process is this command's own, so its thread counts may be set here and nowhere deeper.
     torch.set_num_threads(threads)
@@ -167,11 +168,8 @@ def train_variant(
     cascade = train_cascade(
         loaded,
         settings,
-        device=where,
-        run_folder=run or Path("work") / model,
-        start=start,
+        TrainingRun(run or Path("work") / model, where, start, max_minutes),
         test=held_out,
-        max_minutes=max_minutes,
         on_progress=_Reporter(quiet),
         say=lambda line: note(line, quiet),
     )

@@ -154,6 +154,7 @@ def command(
     from facerec.landmarks.training.dsl import SpatialSettings
     from facerec.landmarks.training.godp import TrainSettings, calibrate, export_godp, pack_errors, train_godp
     from facerec.landmarks.training.packs import LandmarkPack
+    from facerec.landmarks.training.resume import TrainingRun
     from facerec.landmarks.training.workers import Workers, started_workers
 
     try:
@@ -188,11 +189,8 @@ def command(
         network = train_godp(
             loaded,
             settings,
-            device=where,
-            run_folder=run,
-            start=start,
+            TrainingRun(run, where, start, max_minutes),
             test=held_out,
-            max_minutes=max_minutes,
             on_progress=report,
         )
     if not first:

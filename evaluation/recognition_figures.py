@@ -303,6 +303,8 @@ def verification_figures(
             )
         )
     right = sum(row.right for row in rows)
+    # A threshold that only has to shut out strangers, or to let everybody in, makes no accuracy.
+    both = bool(same.any() and not same.all())
     shares = [fold.accuracy for fold in folds]
     number = numbered([pictures[i].person for i in (*pair_set.first, *pair_set.second)])
     first, second = number[:n], number[n:]
@@ -315,10 +317,10 @@ def verification_figures(
         **_failed_stages([row.failed_at for row in rows]),
         "auc": auc(scores, same),
         # The folds' mean, as the protocols define it; with folds of one size it is `right` / n.
-        "accuracy": float(np.mean(shares)),
-        "accuracy_std": float(np.std(shares, ddof=1)) if len(shares) > 1 else None,
-        "accuracy_interval": list(wilson(right, n)),
-        "accuracy_people_interval": list(pair_share_interval(decided, first, second)),
+        "accuracy": float(np.mean(shares)) if both else None,
+        "accuracy_std": float(np.std(shares, ddof=1)) if both and len(shares) > 1 else None,
+        "accuracy_interval": list(wilson(right, n)) if both else None,
+        "accuracy_people_interval": list(pair_share_interval(decided, first, second)) if both else None,
         "eer": None,
         "threshold_from": "other folds" if len(folds) > 1 else "the same fold (one fold only: flatters)",
         "failures": _pair_failures(pair_set, results, scores),
@@ -338,7 +340,7 @@ def verification_figures(
         "histogram": histogram(scores, same),
         "calibration": None,
     }
-    if same.any() and not same.all():
+    if both:
         figures["eer"] = eer(scores, same)
         figures |= curves(scores, same, pair_set.fold, figures["threshold_from"], settings.fmr)
         figures = add_intervals(figures, scores, same, first, second, rng)

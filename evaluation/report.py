@@ -295,7 +295,7 @@ def _system_rows(system: str, block: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _flat(system: str, table: str, row: str, figures: Mapping[str, Any]) -> dict[str, Any]:
     flat = {name: figures[name] for name in COLUMNS[3:] if name in figures and name != "failures"}
     for name in ("rank1", "accuracy"):
-        if name in figures and f"{name}_interval" in figures:
+        if figures.get(name) is not None and figures.get(f"{name}_interval") is not None:
             flat[f"{name}_low"], flat[f"{name}_high"] = figures[f"{name}_interval"]
     failures = figures.get("failures") or {}
     flat["failures"] = " ".join(f"{reason}={count}" for reason, count in failures.items())

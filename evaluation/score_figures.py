@@ -97,10 +97,10 @@ def standard_figures(
     done = ~np.isnan(one.scores)
     figures = _acquisition(one, same, done) | {"people": people}
     scores, kind, a, b = one.scores[done], same[done], first[done], second[done]
-    if kind.any() and not kind.all():
+    if not kind.all():
         figures |= _verification(one, (scores, kind, a, b), figures["fta"]["rate"] or 0.0, rng, settings)
     best = one.matrix()
-    if best is not None and (figures.get("fnmr_at_fmr") is not None):
+    if best is not None and kind.any() and not kind.all():
         figures["identification"] = _identification(one, best, rng, settings)
     return figures
 
@@ -135,37 +135,40 @@ Completed = tuple[NDArray[np.float64], NDArray[np.bool_], Indices, Indices]
 def _verification(
     one: ScoreSet, completed: Completed, fta: float, rng: np.random.Generator, settings: StandardSettings
 ) -> dict[str, Any]:
-    """FMR, FNMR, FAR, FRR at the target FMRs; AUC, EER and DET of completed comparisons; bins and groups."""
+    """FMR, FNMR, FAR, FRR at the target FMRs; AUC, EER and DET of completed comparisons; bins and groups.
+
+    Without genuine comparisons (one picture of each person) there are FMRs alone.
+    """
     scores, same, a, b = completed
-    impostor = int((~same).sum())
+    impostor, genuine = int((~same).sum()), int(same.sum())
     people = len(np.unique(np.concatenate([a, b])))
     targets = tuple(target for target in settings.fmr if target * impostor >= 1 - 1e-9)
-    drawn = resample_verification(scores, same, a, b, targets or (0.5,), rng)
     points = []
-    for j, target in enumerate(targets):
+    for target in targets:
         threshold = threshold_at(scores[~same], target)
         point = _at_threshold(completed, threshold)
-        fnmr = point["fnmr"]
-        # The threshold is drawn with the strangers here, and held fixed in the interval of the FMR.
-        fnmr["interval"] = list(effective_wilson(fnmr["rate"], _spread(drawn.fnmr[:, j]), people, fnmr["trials"]))
-        points.append(
-            {"target_fmr": target, "threshold": threshold}
-            | point
-            | {
-                "far": false_accept_rate(point["fmr"]["rate"], fta),
-                "frr": false_reject_rate(fnmr["rate"], fta),
-            }
-        )
-    area, equal, curve = auc(scores, same), eer(scores, same), det(scores, same)
-    keep = spread_log(curve.far, curve.frr)
-    return {
-        "auc": area,
-        "auc_interval": list(effective_wilson(area, _spread(drawn.auc), people)),
-        "eer": equal,
-        "eer_interval": list(effective_wilson(equal, _spread(drawn.eer), people)),
+        far, fnmr = false_accept_rate(point["fmr"]["rate"], fta), point["fnmr"]["rate"]
+        frr = None if fnmr is None else false_reject_rate(fnmr, fta)
+        points.append({"target_fmr": target, "threshold": threshold} | point | {"far": far, "frr": frr})
+    figures: dict[str, Any] = {}
+    if genuine:
+        drawn = resample_verification(scores, same, a, b, targets or (0.5,), rng)
+        for j, point in enumerate(points):
+            # The threshold is drawn with the strangers here, and held fixed in the interval of the FMR.
+            spread = _spread(drawn.fnmr[:, j])
+            point["fnmr"]["interval"] = list(effective_wilson(point["fnmr"]["rate"], spread, people, genuine))
+        area, equal, curve = auc(scores, same), eer(scores, same), det(scores, same)
+        keep = spread_log(curve.far, curve.frr)
+        figures = {
+            "auc": area,
+            "auc_interval": list(effective_wilson(area, _spread(drawn.auc), people)),
+            "eer": equal,
+            "eer_interval": list(effective_wilson(equal, _spread(drawn.eer), people)),
+            "det": {"fmr": [float(v) for v in curve.far[keep]], "fnmr": [float(v) for v in curve.frr[keep]]},
+        }
+    return figures | {
         "fnmr_at_fmr": points,
         "fmr_out_of_reach": [target for target in settings.fmr if target not in targets],
-        "det": {"fmr": [float(v) for v in curve.far[keep]], "fnmr": [float(v) for v in curve.frr[keep]]},
         "by_yaw": _by_pose(one, completed, points, "yaw"),
         "by_pitch": _by_pose(one, completed, points, "pitch"),
         "by_group": _by_group(one, completed, points),
@@ -185,7 +188,7 @@ def _discard(one: ScoreSet, completed: Completed, points: Sequence[dict[str, Any
         for samples, index in ((one.references, one.reference), (one.probes, one.probe))
     ]
     quality = np.minimum(*sides)[same]
-    if not np.isfinite(quality).all():
+    if not len(quality) or not np.isfinite(quality).all():
         return []
     ordered = scores[same][np.argsort(quality, kind="stable")]
     curves = []

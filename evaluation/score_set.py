@@ -124,11 +124,16 @@ def pair_scores(
     pictures: Sequence[Picture], one: PairSet, results: Sequence[PictureResult], scores: Scores
 ) -> ScoreSet:
     """The scores of pairs: the first picture of each stands as the reference, the second as the probe."""
+    return score_pairs(one, [_sample(*known) for known in zip(pictures, results, strict=True)], scores)
+
+
+def score_pairs(one: PairSet, samples: Sequence[Sample], scores: Scores) -> ScoreSet:
+    """As `pair_scores`, of samples that are known: one for each of the protocol's pictures."""
     sides = []
     for side in (one.first, one.second):
         place = {index: number for number, index in enumerate(dict.fromkeys(side))}
-        samples = tuple(_sample(pictures[index], results[index]) for index in place)
-        sides.append((samples, np.array([place[index] for index in side], dtype=np.int64)))
+        taken = tuple(samples[index] for index in place)
+        sides.append((taken, np.array([place[index] for index in side], dtype=np.int64)))
     return ScoreSet(one.name, sides[0][0], sides[1][0], sides[0][1], sides[1][1], scores)
 
 

@@ -1,4 +1,4 @@
-"""From a file to pixels: the one place where photographs are read and written.
+"""From a file to pixels: the one place where photographs are read and written (`decode` makes pixels of the bytes).
 
 Every way in goes through `read_image`, so a phone picture is upright, a transparent one stands on white and a file that
 is no picture gets a reason code, wherever it enters.
@@ -6,59 +6,29 @@ is no picture gets a reason code, wherever it enters.
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import io
 import os
-import threading
-import warnings
 from collections.abc import Iterable, Iterator
 from itertools import chain, count
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image as PilImage
-from PIL import UnidentifiedImageError
 
+from facerec.landmarks.decode import MAX_PIXELS, DecodedPhoto, decode
 from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError
 from facerec.landmarks.types import Image, check_image, describe_value
-
-MAX_PIXELS = 100_000_000
-"""Largest picture that is decoded, pixels: past every medium-format back of note, and 300 MB once it is RGB."""
 
 MAX_BYTES = 1 << 30
 """Largest file that is read, bytes: an uncompressed 16-bit RGB picture of `MAX_PIXELS` has 600 MB."""
 
 PHOTO_EXTENSIONS: frozenset[str] = frozenset(
     {".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".jp2", ".avif"}
-    # Not decodable here, but listed: a folder of a phone's pictures must be answered with a reason, not with silence.
-    | {".heic", ".heif"}
+    # Listed without their libraries, too: a folder of a phone's pictures is answered with a reason, not with silence.
+    | {".heic", ".heif", ".jxl"}
 )
 """Lower-case endings that `find_photos` takes for photographs when it walks a folder."""
-
-# Named one by one: Pillow would otherwise also start Ghostscript for EPS and read formats nobody keeps portraits in.
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
-
-_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
-
-_END_OF_JPEG = b"\xff\xd9"
-
-_ORIENTATION = 0x0112
-_UPRIGHT = {
-    2: PilImage.Transpose.FLIP_LEFT_RIGHT,
-    3: PilImage.Transpose.ROTATE_180,
-    4: PilImage.Transpose.FLIP_TOP_BOTTOM,
-    5: PilImage.Transpose.TRANSPOSE,
-    6: PilImage.Transpose.ROTATE_270,
-    7: PilImage.Transpose.TRANSVERSE,
-    8: PilImage.Transpose.ROTATE_90,
-}
-
-# `warnings.catch_warnings` is not safe between threads. Headers are parsed one at a time (well under a millisecond);
-# the decoding itself, which does not warn, runs outside the lock.
-_header_lock = threading.Lock()
-
 
 Photo = Path | str | bytes | Image
 """A photograph as it comes: its file, the bytes of its file, or its pixels, (H, W, 3) uint8 RGB."""
@@ -70,14 +40,26 @@ def as_image(photo: Photo) -> Image:
     Raises:
         UnusablePhotoError: as `read_image`. InvalidInputError: an array of another shape or type, or no photograph.
     """
-    return check_image(photo) if isinstance(photo, np.ndarray) else read_image(photo)
+    return as_photo(photo).pixels
+
+
+def as_photo(photo: Photo) -> DecodedPhoto:
+    """As `as_image`, with the notes of `read_photo`; an array has none."""
+    return DecodedPhoto(check_image(photo)) if isinstance(photo, np.ndarray) else read_photo(photo)
 
 
 def read_image(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> Image:
-    """Decode a photograph to (H, W, 3) uint8 RGB, upright.
+    """Decode a photograph to (H, W, 3) uint8 RGB, upright: the pixels of `read_photo`, with its errors."""
+    return read_photo(source, max_pixels).pixels
 
-    EXIF orientation is applied, transparency is laid on white, 16-bit grey is scaled to 8 bits, and of an animation
-    or a multi-page file the first picture is taken.
+
+def read_photo(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> DecodedPhoto:
+    """Decode a photograph to upright sRGB pixels, with a note on each thing that had to be made up for.
+
+    EXIF orientation is applied, a colour profile is converted to sRGB, transparency is laid on white, 16-bit values
+    are scaled to 8 bits (12-bit values in a 16-bit file by their own white, with a note), of an animation, a
+    multi-page file, a photograph with a film or a gain map behind it the first picture is taken, and a JPEG that lacks
+    its end is read as far as it goes, with a note. docs/inputs.md lists what each kind of file gives.
 
     Args:
         source: a path, or the bytes of an encoded picture.
@@ -93,46 +75,11 @@ def read_image(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> Imag
             f"expected a photograph: its path (str or Path) or the bytes of its file; got {describe_value(source)}"
         )
     try:
-        return _decode(source, max_pixels)
+        return decode(source if isinstance(source, bytes) else _read_bytes(Path(source)), max_pixels)
     except UnusablePhotoError as error:
         if isinstance(source, bytes):
             raise
         raise UnusablePhotoError(error.reason, error.detail, str(source)) from error.__cause__
-
-
-def _decode(source: Path | str | bytes, max_pixels: int) -> Image:
-    data = source if isinstance(source, bytes) else _read_bytes(Path(source))
-    if not data:
-        raise UnusablePhotoError("unreadable", "the file is empty")
-    try:
-        with _open(data) as picture:
-            width, height = picture.size
-            if width * height > max_pixels:
-                raise UnusablePhotoError(
-                    "too_large", f"{width} x {height} pixels; at most {max_pixels} pixels are decoded"
-                )
-            plain = _decoded_plain_jpeg(picture, data)
-            if plain is not None:
-                return plain
-            picture.load()
-            orientation = _orientation(picture)
-            rgb = _as_rgb(picture)
-            if orientation in _UPRIGHT:
-                rgb = rgb.transpose(_UPRIGHT[orientation])
-            pixels = np.array(rgb, dtype=np.uint8)
-    except UnusablePhotoError:
-        raise
-    except PilImage.DecompressionBombError:
-        raise UnusablePhotoError("too_large", f"far more than {max_pixels} pixels") from None
-    except UnidentifiedImageError:
-        raise UnusablePhotoError("unreadable", _what_it_is_not(data)) from None
-    except MemoryError:
-        raise UnusablePhotoError("too_large", "not enough memory to decode it") from None
-    except (
-        Exception
-    ) as error:  # decoders answer damaged data with almost any exception: OSError, SyntaxError, IndexError
-        raise UnusablePhotoError("unreadable", f"damaged picture: {error}") from error
-    return check_image(pixels)
 
 
 def photo_digest(path: Path | str) -> str:
@@ -221,67 +168,6 @@ def _said(error: Exception) -> str:
     return f"cannot be opened: {error.strerror if isinstance(error, OSError) and error.strerror else error}"
 
 
-def _open(data: bytes) -> PilImage.Image:
-    with _header_lock, warnings.catch_warnings():
-        # Pillow reports damaged metadata and large sizes as warnings of its own modules; both are answered here.
-        warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
-        PilImage.init()
-        formats = [name for name in _FORMATS if name in PilImage.OPEN]
-        return PilImage.open(io.BytesIO(data), formats=formats)
-
-
-def _decoded_plain_jpeg(picture: PilImage.Image, data: bytes) -> Image | None:
-    """The same pixels as Pillow gives, of a JPEG without peculiarities; OpenCV hands them over without copies.
-
-    None for everything else: other colours than RGB and grey, a turn, and files that may be damaged. What does not end
-    as it should and what cannot be decoded to its end, OpenCV fills up with one grey in silence.
-    """
-    plain = picture.format == "JPEG" and picture.mode in ("RGB", "L") and picture.info.get("adobe_transform", 1) == 1
-    if not plain or not data.endswith(_END_OF_JPEG) or _orientation(picture) in _UPRIGHT:
-        return None
-    pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if pixels is None or (pixels.shape[1], pixels.shape[0]) != picture.size or (pixels[-1] == pixels[-1, 0]).all():
-        return None
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels), dtype=np.uint8)
-
-
-def _orientation(picture: PilImage.Image) -> int:
-    with _header_lock, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
-        try:
-            return int(picture.getexif().get(_ORIENTATION, 1))
-        except Exception:  # a damaged EXIF block does not spoil the pixels
-            return 1
-
-
-def _as_rgb(picture: PilImage.Image) -> PilImage.Image:
-    if picture.mode == "F":
-        raise UnusablePhotoError("unreadable", "floating-point pixels have no agreed white; save it with 8 or 16 bits")
-    if picture.mode == "I" or picture.mode.startswith("I;16"):
-        grey = np.asarray(picture).astype(np.int64)
-        return PilImage.fromarray((np.clip(grey, 0, 65535) >> 8).astype(np.uint8)).convert("RGB")
-    if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
-        ground = PilImage.new("RGBA", layer.size, "white")
-        ground.alpha_composite(layer)
-        return ground.convert("RGB")
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
-
-
-def _what_it_is_not(data: bytes) -> str:
-    head = data[:512]
-    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
-        return "HEIC/HEIF pictures are not read; convert it to JPEG or PNG first"
-    try:
-        # Not final: a character cut in two at the end of the head does not count against it.
-        text = codecs.getincrementaldecoder("utf-8")().decode(head)
-    except UnicodeDecodeError:
-        text = ""
-    if text and all(character.isprintable() or character in "\t\r\n\f" for character in text):
-        return "not a picture: the file holds text"
-    return "not a picture of a known format (" + ", ".join(_FORMATS) + "), or its header is damaged"
-
-
 def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
     state = folder.stat()
     if (state.st_dev, state.st_ino) in seen:  # a link that leads back to a folder above it
@@ -300,11 +186,14 @@ __all__ = [
     "MAX_BYTES",
     "MAX_PIXELS",
     "PHOTO_EXTENSIONS",
+    "DecodedPhoto",
     "Photo",
     "as_image",
+    "as_photo",
     "find_photos",
     "photo_digest",
     "photo_names",
     "read_image",
+    "read_photo",
     "write_image",
 ]

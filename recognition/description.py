@@ -14,7 +14,7 @@ import numpy as np
 
 from facerec.frontalize.types import FaceTexture
 from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError, ReasonCode, UnusablePhotoError
-from facerec.landmarks.image import read_image
+from facerec.landmarks.image import read_photo
 from facerec.landmarks.types import Image
 from facerec.recognition.recognizer import DescribedFace, UndescribedFace
 from facerec.recognition.signature import Signature
@@ -73,11 +73,12 @@ class EnrolmentSettings:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of the bytes of one photograph, whoever is on it."""
+    """What became of the bytes of one photograph, whoever is on it; `notes` are those of `image.read_photo`."""
 
     reason: ReasonCode | Literal["internal_error"] | None
     detail: str = ""
     entries: tuple[NewEntry, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class DescribeMany(Protocol):
@@ -146,11 +147,14 @@ def choose_faces(
 
 def describe_photo(source: Path | bytes, describer: Describer, settings: EnrolmentSettings) -> Outcome:
     """What becomes of one photograph, a file or its bytes."""
+    notes: tuple[str, ...] = ()
     try:
-        faces = describer.describe(read_image(source))
-        return Outcome(None, entries=tuple(choose_faces(faces, settings.faces, settings.keep_textures)))
+        photo = read_photo(source)
+        notes = photo.notes
+        faces = describer.describe(photo.pixels)
+        return Outcome(None, entries=tuple(choose_faces(faces, settings.faces, settings.keep_textures)), notes=notes)
     except UnusablePhotoError as error:
-        return Outcome(error.reason, error.detail)
+        return Outcome(error.reason, error.detail, notes=notes)
     except (ContractError, DeviceError):
         raise  # these would hit every photograph
     except Exception as error:  # one photograph must not end hours of work; the summary names it

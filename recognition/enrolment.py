@@ -79,6 +79,7 @@ class EnrolmentSummary:
         duplicates: photographs whose very bytes the same person has under another name of file.
         skipped: photographs without an entry, also those a former run skipped for the same reason.
         ignored: files that name no person.
+        notes: on photographs described in this run, what had to be made up for to read them (see `image.read_photo`).
         gone: photographs of the gallery that are no longer in the folders, or have changed there.
         removed: of these, how many were removed from the gallery (`EnrolmentSettings.sync`).
         conflicts: sentences, with scores, on photographs that speak for two people, near-duplicates, people who may be
@@ -103,6 +104,7 @@ class EnrolmentSummary:
     duplicates: int = 0
     skipped: list[SkippedPhoto] = field(default_factory=list)
     ignored: tuple[tuple[Path, str], ...] = ()
+    notes: list[str] = field(default_factory=list)
     gone: int = 0
     removed: int = 0
     conflicts: list[str] = field(default_factory=list)
@@ -131,6 +133,7 @@ class EnrolmentSummary:
             "skipped": self.reasons,
             "skipped_photos": [s.as_json() for s in self.skipped],
             "ignored": [{"file": str(path), "detail": why} for path, why in self.ignored],
+            "notes": self.notes,
             "gone": self.gone,
             "removed": self.removed,
             "conflicts": self.conflicts,
@@ -363,6 +366,7 @@ def enroll_batch(
     new = {digest: item.path for item, digest in reversed(read) if digest not in known}
     paths = [new[digest] for digest in sorted(new)]
     outcomes = dict(zip(sorted(new), describe_many(paths, settings), strict=True)) if paths else {}
+    summary.notes += [f"{new[digest]}: {note}" for digest, outcome in outcomes.items() for note in outcome.notes]
     lacking = {digest for item, digest in read if item.person not in known.get(digest, {})}
     for digest, records in known.items():
         outcomes[digest] = _remembered(gallery, records, entries=digest in lacking)

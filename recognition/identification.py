@@ -21,7 +21,7 @@ import numpy as np
 
 from facerec.landmarks.device import cores_shared, photos_at_once, resolve_device
 from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError, UnusablePhotoError
-from facerec.landmarks.image import Photo, as_image, find_photos
+from facerec.landmarks.image import Photo, as_photo, find_photos
 from facerec.landmarks.types import Box, check_image, describe_value
 from facerec.recognition.decision import decide_together
 from facerec.recognition.description import Describer
@@ -74,6 +74,7 @@ class ProbeFace:
         described: the face with everything in between, for inspection.
         turned: degrees clockwise by which the photograph was turned to find the face; box and pose are the
             photograph's own.
+        notes: one sentence each on what had to be made up for to read the photograph (see `image.read_photo`).
     """
 
     file: Path
@@ -91,6 +92,7 @@ class ProbeFace:
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     described: DescribedFace | None = None
     turned: int = 0
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         face = "" if self.face is None else f", face {self.face}"
@@ -112,6 +114,7 @@ class ProbeFace:
             "person": self.person,
             "reason": self.reason,
             "detail": self.detail,
+            "notes": list(self.notes),
             "candidates": [
                 {
                     "person": match.person,
@@ -145,6 +148,8 @@ def pose_json(pose: tuple[float, float, float]) -> dict[str, float]:
 
 
 _Described = list[DescribedFace | UndescribedFace] | UnusablePhotoError | Exception
+_Photo = tuple[_Described, tuple[str, ...]]
+"""What became of a photograph, and the notes of its reading."""
 
 
 class Identifier:
@@ -276,7 +281,7 @@ class Identifier:
                 while batch := list(islice(remaining, self._settings.batch)):
                     with cores_shared(self._settings.workers):
                         described = list(pool.map(self._describe, [photo for _, photo in batch]))
-                    yield from self._decide([file for file, _ in batch], described)
+                    yield from self._answers([file for file, _ in batch], described)
                     progress(len(batch))
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -284,15 +289,23 @@ class Identifier:
 
     def identify_bytes(self, photo: bytes, file: Path = Path()) -> list[ProbeFace]:
         """The faces of one photograph given as the bytes of its file; `file` is what the results call it."""
-        return self._decide([file], [self._describe(photo)])
+        return self._answers([file], [self._describe(photo)])
 
-    def _describe(self, photo: Photo) -> _Described:
+    def _describe(self, photo: Photo) -> _Photo:
+        notes: tuple[str, ...] = ()
         try:
-            return self._describer.describe(as_image(photo))
+            decoded = as_photo(photo)
+            notes = decoded.notes
+            return self._describer.describe(decoded.pixels), notes
         except (ContractError, DeviceError):
             raise  # these would hit every photograph
         except Exception as error:  # one photograph must not end the batch; its line says what happened
-            return error
+            return error, notes
+
+    def _answers(self, files: Sequence[Path], photos: Sequence[_Photo]) -> list[ProbeFace]:
+        notes = {file: said for file, (_, said) in zip(files, photos, strict=True) if said}
+        answers = self._decide(files, [outcome for outcome, _ in photos])
+        return [replace(one, notes=notes[one.file]) if one.file in notes else one for one in answers]
 
     def _decide(self, files: Sequence[Path], described: Sequence[_Described]) -> list[ProbeFace]:
         faces = {i: found for i, found in enumerate(described) if isinstance(found, list)}

@@ -54,7 +54,7 @@ from facerec.landmarks.training.godp_baselines import (
     places_of,
 )
 from facerec.landmarks.training.packs import NOT_ANNOTATED, VISIBLE, FaceDraw, LandmarkPack, PackedFace
-from facerec.landmarks.training.resume import load_checkpoint, save_checkpoint
+from facerec.landmarks.training.resume import TrainingRun, load_checkpoint, save_checkpoint
 from facerec.landmarks.training.schedule import cosine_rate
 from facerec.landmarks.training.workers import Workers
 
@@ -237,49 +237,39 @@ class Progress:
 def train_godp(
     packs: Sequence[tuple[LandmarkPack, float]],
     settings: TrainSettings,
+    run: TrainingRun,
     *,
-    device: torch.device,
-    run_folder: Path,
-    start: Path | None = None,
     test: LandmarkPack | None = None,
-    max_minutes: float | None = None,
-    checkpoint_minutes: float = 3.0,
-    evaluate_minutes: float = 5.0,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> LandmarkNetwork:
     """Train and return the averaged network, in evaluation mode, not fused.
 
-    Resumes from `run_folder/checkpoint.pt` when it is there. Curves go to `run_folder/curve.csv` and `errors.jsonl`.
+    Resumes from `checkpoint.pt` in the folder of `run` when it is there; curves go to `curve.csv` and `errors.jsonl`.
     Several processes (`facerec.landmarks.training.workers`) see `settings.batch` faces a step each; the first one
     writes.
 
     Args:
         packs: packs with their sampling weights.
         settings: of the training; a checkpoint made with others is refused.
-        device: where to train. On a CPU, layers run in bfloat16 (no accuracy is lost here, and recent CPUs are twice
-            as fast).
-        run_folder: for checkpoint and curves.
-        start: checkpoint of an earlier training whose averaged network is begun with; random weights without it. Its
-            optimiser is not taken over: the learning rate goes through a cycle of its own.
+        run: where and for how long. On a CPU, layers run in bfloat16 (no accuracy is lost here, and recent CPUs are
+            twice as fast). `run.start` is a checkpoint, whose averaged network is begun with; its optimiser is not
+            taken over.
         test: pack whose errors are reported while training; it steers nothing.
-        max_minutes: finish within this time: the learning rate and the stages follow the clock where it is ahead of
-            the samples. Such a run depends on the machine's speed; without a limit the same seed gives the same
-            weights.
-        checkpoint_minutes, evaluate_minutes: time between two of each.
         on_progress: called after every step.
     """
-    run_folder.mkdir(parents=True, exist_ok=True)
+    device, max_minutes = run.device, run.max_minutes
+    run.folder.mkdir(parents=True, exist_ok=True)
     stages = settings.stages
     generator = torch.Generator(device=device).manual_seed(settings.seed)
     network = build_network(settings.network, settings.seed)
-    if start is not None:
-        network.load_state_dict(torch.load(start, weights_only=True, map_location="cpu")["averaged"])
+    if run.start is not None:
+        network.load_state_dict(torch.load(run.start, weights_only=True, map_location="cpu")["averaged"])
     network = network.to(device=device)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = Averaged(network, settings.averaging)
     optimizer = torch.optim.AdamW(_decay_groups(network, settings.weight_decay), lr=settings.learning_rate)
     source = FaceSource(packs, settings)
-    checkpoint = run_folder / "checkpoint.pt"
+    checkpoint = run.folder / "checkpoint.pt"
     step, spent = 0, 0.0
     if checkpoint.exists():
         step, spent = _restore(checkpoint, settings, network, averaged, optimizer, generator)
@@ -289,7 +279,7 @@ def train_godp(
     started = time.monotonic() - spent
     saved = evaluated = time.monotonic()
     network.train()
-    with ThreadPoolExecutor(1) as pool, (run_folder / "curve.csv").open("a", newline="") as stream:
+    with ThreadPoolExecutor(1) as pool, (run.folder / "curve.csv").open("a", newline="") as stream:
         curve = csv.writer(stream)
         upcoming: Future[Batch] = pool.submit(source.batch, step * workers.count + workers.rank)
         while step < steps:
@@ -307,15 +297,15 @@ def train_godp(
             step += 1
             now = time.monotonic()
             errors = None
-            if test is not None and workers.first and now - evaluated > 60 * evaluate_minutes:
+            if test is not None and workers.first and now - evaluated > 60 * run.evaluate_minutes:
                 errors = pack_errors(averaged.network, test, device=device, most=100)
                 evaluated = time.monotonic()
-                with (run_folder / "errors.jsonl").open("a") as log:
+                with (run.folder / "errors.jsonl").open("a") as log:
                     log.write(json.dumps({"samples": step * faces, "seconds": now - started, **errors}) + "\n")
             if step % 20 == 0 and workers.first:
                 curve.writerow([step * faces, f"{now - started:.1f}", stage + 1, f"{rate:.3g}"]
                                + [f"{name}={value:.4f}" for name, value in losses.items()])  # fmt: skip
-            if workers.first and now - saved > 60 * checkpoint_minutes:
+            if workers.first and now - saved > 60 * run.checkpoint_minutes:
                 _save(checkpoint, settings, network, averaged, optimizer, generator, step, now - started)
                 stream.flush()
                 saved = now

@@ -46,7 +46,7 @@ from facerec.landmarks.training.apg import (
 )
 from facerec.landmarks.training.augment import AugmentSettings, augment
 from facerec.landmarks.training.packs import NOT_ANNOTATED, VISIBLE, FaceDraw, LandmarkPack, PackedFace
-from facerec.landmarks.training.resume import load_checkpoint, save_checkpoint
+from facerec.landmarks.training.resume import TrainingRun, load_checkpoint, save_checkpoint
 from facerec.landmarks.training.schedule import cosine_rate
 from facerec.landmarks.training.shape_errors import box_size, mean_distance, nrmse, pupil_distance
 
@@ -369,40 +369,34 @@ class DssdProgress:
 def train_cascade(
     packs: Sequence[tuple[LandmarkPack, float]],
     settings: DssdTrainSettings,
+    run: TrainingRun,
     *,
-    device: torch.device,
-    run_folder: Path,
-    start: Path | None = None,
     test: LandmarkPack | None = None,
-    max_minutes: float | None = None,
-    checkpoint_minutes: float = 2.0,
     on_progress: Callable[[DssdProgress], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Cascade:
-    """Train a cascade; goes on from `run_folder` when a training of the same settings was interrupted there.
+    """Train a cascade; goes on from the folder of `run` when a training of the same settings was interrupted there.
 
     Args:
         packs: packs with their sampling weights.
         settings: of the training.
-        device: of the networks; ferns and solver stay on the CPU.
-        run_folder: for `coarse.npz`, `checkpoint.pt` and `curve.csv`.
-        start: `run_folder` of a finished training of the same cascade: its coarse stages are kept and its networks gone
-            on with, through a cycle of the learning rate of their own.
+        run: where and for how long; `coarse.npz`, `checkpoint.pt` and `curve.csv` lie in its folder. Ferns and solver
+            stay on the CPU. `run.start` is the folder of a finished training of the same cascade: its coarse stages are
+            kept and its networks gone on with.
         test: pack whose errors are reported after each round; it steers nothing.
-        max_minutes: finish within this time; such a run depends on the machine's speed.
-        checkpoint_minutes: time between two checkpoints.
         on_progress: called after every step and every round.
         say: takes a line of text.
     """
-    run_folder.mkdir(parents=True, exist_ok=True)
+    device, start, max_minutes = run.device, run.start, run.max_minutes
+    run.folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     source = CropSource(packs, settings)
-    cascade = _with_coarse_stages(source, settings, run_folder, start, say)
+    cascade = _with_coarse_stages(source, settings, run.folder, start, say)
     cascade.networks.to(device)
     if not settings.cascade.fine:
         return cascade
     optimizer = torch.optim.AdamW(_decay_groups(cascade.networks, settings.weight_decay), lr=settings.learning_rate)
-    checkpoint = run_folder / "checkpoint.pt"
+    checkpoint = run.folder / "checkpoint.pt"
     # The clock of the refinements starts after the coarse stages, or their warm-up would be over before it began.
     coarse = time.monotonic() - began
     step, spent, solved = 0, coarse, -1
@@ -424,7 +418,7 @@ def train_cascade(
         return _prepare(cascade, source.faces(number, settings.batch), rng)
 
     cascade.networks.train()
-    with ThreadPoolExecutor(1) as pool, (run_folder / "curve.csv").open("a", newline="") as stream:
+    with ThreadPoolExecutor(1) as pool, (run.folder / "curve.csv").open("a", newline="") as stream:
         curve = csv.writer(stream)
         ahead: Future[_Prepared] = pool.submit(upcoming, step)
         while True:
@@ -453,7 +447,7 @@ def train_cascade(
             if step % 20 == 0:
                 curve.writerow([step * settings.batch, f"{time.monotonic() - began:.1f}", f"{rate:.3g}"]
                                + [f"{name}={value:.4f}" for name, value in losses.items()])  # fmt: skip
-            if time.monotonic() - saved > 60 * checkpoint_minutes:
+            if time.monotonic() - saved > 60 * run.checkpoint_minutes:
                 _save(checkpoint, settings, cascade, optimizer, step, time.monotonic() - began, coarse, solved)
                 stream.flush()
                 saved = time.monotonic()

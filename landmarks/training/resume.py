@@ -1,11 +1,14 @@
-"""Checkpoints of unfinished trainings: written whole, and read back only by a training of the same settings."""
+"""Where a training runs and for how long, and checkpoints of unfinished ones.
+
+Checkpoints are written whole, and read back only by a training of the same settings.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +18,30 @@ from facerec.landmarks.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """Where a training runs and for how long. What is learnt is a matter of the training's own settings.
+
+    Attributes:
+        folder: for the checkpoint and the curves; a training that was interrupted there goes on.
+        device: of the networks.
+        start: what an earlier training left, whose networks are begun with, through a cycle of the learning rate of
+            their own; None: random weights.
+        max_minutes: finish within this time: the learning rate and the stages follow the clock where it is ahead of
+            the samples. Such a run depends on the machine's speed; without a limit the same seed gives the same
+            weights.
+        checkpoint_minutes: time between two checkpoints: what an interruption loses at most.
+        evaluate_minutes: time between two evaluations on the test pack.
+    """
+
+    folder: Path
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    start: Path | None = None
+    max_minutes: float | None = None
+    checkpoint_minutes: float = 3.0
+    evaluate_minutes: float = 5.0
 
 
 def settings_json(settings: DataclassInstance) -> str:

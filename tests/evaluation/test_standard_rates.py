@@ -369,3 +369,27 @@ def test_resampled_fnir_sets_the_threshold_anew_on_each_draw() -> None:
         for i, most in enumerate((1, 2)):
             right = (rank <= most) & (np.nan_to_num(mate, nan=-np.inf) >= at)
             assert drawn[row, i, 0] == pytest.approx(1 - np.average(right, weights=times[own]))
+
+
+def test_strangers_alone_have_false_matches_by_group_and_no_figure_of_genuine_ones() -> None:
+    whole = world(0.02)
+    strangers = ~whole.same()
+    one = ScoreSet(
+        "strangers",
+        whole.references,
+        whole.probes,
+        whole.reference[strangers],
+        whole.probe[strangers],
+        whole.scores[strangers],
+    )
+    figures = standard_figures(one, np.random.default_rng(0), StandardSettings(fmr=(0.1,)))
+    (point,) = figures["fnmr_at_fmr"]
+    sex = np.array([dict(sample.groups)["sex"] for sample in one.references])[one.reference]
+    other = np.array([dict(sample.groups)["sex"] for sample in one.probes])[one.probe]
+    inside = one.scores[(sex == "f") & (other == "f")]
+    expected = (inside[~np.isnan(inside)] >= point["threshold"]).mean()
+    assert figures["by_group"]["sex"][0]["groups"]["f"]["fmr"]["rate"] == pytest.approx(expected)
+    assert point["fnmr"]["rate"] is None
+    assert point["frr"] is None
+    assert "auc" not in figures
+    assert "identification" not in figures

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image as PilImage
 from PIL import ImageFile
 
-from facerec.landmarks import image as image_module
+from facerec.landmarks import decode as decode_module
 from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError
 from facerec.landmarks.image import find_photos, photo_digest, photo_names, read_image, write_image
 
@@ -94,7 +94,7 @@ def test_a_plain_jpeg_has_the_pixels_that_pillow_gives(subsampling: int, quality
                     subsampling=subsampling,
                     progressive=progressive,
                 )
-                assert image_module._decoded_plain_jpeg(PilImage.open(io.BytesIO(data)), data) is not None
+                assert decode_module._decoded_plain_jpeg(PilImage.open(io.BytesIO(data)), data) is not None
                 np.testing.assert_array_equal(read_image(data), by_pillow(data))
 
 
@@ -163,11 +163,11 @@ def test_a_one_pixel_picture_is_a_picture() -> None:
     assert read_image(encoded(PilImage.new("RGB", (1, 1), "red"), "PNG")).tolist() == [[[255, 0, 0]]]
 
 
-def test_empty_text_heic_and_unknown_files_say_what_they_are(tmp_path: Path) -> None:
+def test_empty_text_damaged_heic_and_unknown_files_say_what_they_are(tmp_path: Path) -> None:
     for name, data, said in [
         ("empty.jpg", b"", "empty"),
         ("text.jpg", "Ünïcode text\n".encode() * 100, "text"),
-        ("phone.jpg", struct.pack(">I", 24) + b"ftypheic" + bytes(600), "HEIC"),
+        ("phone.jpg", struct.pack(">I", 24) + b"ftypheic" + bytes(600), "damaged|facerec.heif."),
         ("noise.png", bytes(range(128, 256)) * 8, "known format"),
         ("drawing.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "text"),
     ]:
@@ -177,7 +177,7 @@ def test_empty_text_heic_and_unknown_files_say_what_they_are(tmp_path: Path) -> 
         assert caught.value.reason == "unreadable", name
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "GIF"])
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF", "GIF"])
 @pytest.mark.parametrize("kept", [0.02, 0.3, 0.7])
 def test_a_truncated_picture_is_unreadable_at_any_length(form: str, kept: float) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image as PilImage
 
 from facerec.landmarks.errors import ContractError
 from facerec.recognition import stage_pictures
@@ -156,3 +157,22 @@ def test_stages_are_written_one_set_a_face(gallery, tmp_path, pretend, monkeypat
     assert all(path.is_file() for path in written)
     stages = ("overlay", "texture", "mask", "frontal")
     assert {path.name for path in written} == {f"Ä 김-{n}.{stage}.png" for n in (0, 1) for stage in stages}
+
+
+def test_what_had_to_be_made_up_for_to_read_a_photograph_stands_beside_its_faces(gallery, tmp_path, pretend):
+    plain = pretend.paint(tmp_path / "probe" / "plain.png", (3, 6, 77), (4, 6, 9))
+    odd = tmp_path / "probe" / "odd.png"
+    PilImage.open(plain).save(odd, icc_profile=b"no profile" * 20)
+    first, second, *others = identifier(gallery, pretend).identify([odd, plain])
+    assert first.notes == second.notes == ("its colour profile cannot be applied; the colours are taken for sRGB",)
+    assert json.loads(json.dumps(first.as_json({})))["notes"] == list(first.notes)
+    assert [face.notes for face in others] == [(), ()]
+
+
+def test_an_enrolment_says_which_photographs_had_to_be_made_up_for(tmp_path, pretend, run):
+    plain = pretend.paint(tmp_path / "new" / "p1" / "plain.png", (1, 6, 1))
+    PilImage.open(pretend.paint(tmp_path / "x.png", (2, 6, 1))).save(
+        plain.with_name("odd.png"), icc_profile=b"no profile" * 20
+    )
+    summary, _ = run(tmp_path / "new", to="other")
+    assert [note.split(": ")[0] for note in summary.as_json()["notes"]] == [str(plain.with_name("odd.png"))]

@@ -24,6 +24,7 @@ from facerec.landmarks.training.godp import (
     train_godp,
 )
 from facerec.landmarks.training.packs import LandmarkPack
+from facerec.landmarks.training.resume import TrainingRun
 
 Make = Callable[..., LandmarkPack]
 CPU = torch.device("cpu")
@@ -35,7 +36,7 @@ def test_training_sharpens_the_maps_of_faces_and_writes_its_curve(tmp_path: Path
     settings = replace(TINY, samples=84, batch=3, augment=AugmentSettings(degrees=5, shift=0.02, occluders=0))
     losses: list[dict[str, float]] = []
     network = train_godp(
-        [(make_pack(40), 1.0)], settings, device=CPU, run_folder=tmp_path, on_progress=lambda p: losses.append(p.losses)
+        [(make_pack(40), 1.0)], settings, TrainingRun(tmp_path), on_progress=lambda p: losses.append(p.losses)
     )
     assert not network.training
     first = next(step for step in losses if "refinement_2_spatial" in step)
@@ -50,7 +51,7 @@ def test_training_sharpens_the_maps_of_faces_and_writes_its_curve(tmp_path: Path
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path: Path, make_pack: Make) -> None:
     packs = [(make_pack(6), 1.0)]
     runs = [
-        train_godp(packs, replace(TINY, samples=2, seed=seed), device=CPU, run_folder=tmp_path / name)
+        train_godp(packs, replace(TINY, samples=2, seed=seed), TrainingRun(tmp_path / name))
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
     ]
     first, same, other = (run.state_dict()["g12.0.conv.weight"] for run in runs)
@@ -60,7 +61,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path: 
 
 def test_an_interrupted_training_goes_on_where_it_was(tmp_path: Path, make_pack: Make) -> None:
     packs = [(make_pack(6), 1.0)]
-    whole = train_godp(packs, TINY, device=CPU, run_folder=tmp_path / "whole")
+    whole = train_godp(packs, TINY, TrainingRun(tmp_path / "whole"))
 
     class InterruptionError(Exception):
         pass
@@ -70,11 +71,9 @@ def test_an_interrupted_training_goes_on_where_it_was(tmp_path: Path, make_pack:
             raise InterruptionError
 
     with pytest.raises(InterruptionError):
-        train_godp(packs, TINY, device=CPU, run_folder=tmp_path / "cut", checkpoint_minutes=0.0, on_progress=interrupt)
+        train_godp(packs, TINY, TrainingRun(tmp_path / "cut", checkpoint_minutes=0.0), on_progress=interrupt)
     seen: list[int] = []
-    resumed = train_godp(
-        packs, TINY, device=CPU, run_folder=tmp_path / "cut", on_progress=lambda p: seen.append(p.samples)
-    )
+    resumed = train_godp(packs, TINY, TrainingRun(tmp_path / "cut"), on_progress=lambda p: seen.append(p.samples))
     assert seen == [6, 8]
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
@@ -82,16 +81,16 @@ def test_an_interrupted_training_goes_on_where_it_was(tmp_path: Path, make_pack:
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, make_pack: Make) -> None:
     packs = [(make_pack(4), 1.0)]
-    train_godp(packs, replace(TINY, samples=2), device=CPU, run_folder=tmp_path)
+    train_godp(packs, replace(TINY, samples=2), TrainingRun(tmp_path))
     with pytest.raises(InvalidInputError, match="same settings"):
-        train_godp(packs, replace(TINY, samples=2, seed=5), device=CPU, run_folder=tmp_path)
+        train_godp(packs, replace(TINY, samples=2, seed=5), TrainingRun(tmp_path))
 
 
 def test_training_leaves_the_global_random_state_alone(tmp_path: Path, make_pack: Make) -> None:
     torch.manual_seed(3)
     expected = torch.rand(3)
     torch.manual_seed(3)
-    train_godp([(make_pack(4), 1.0)], replace(TINY, samples=2), device=CPU, run_folder=tmp_path)
+    train_godp([(make_pack(4), 1.0)], replace(TINY, samples=2), TrainingRun(tmp_path))
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -100,11 +99,8 @@ def test_a_time_limit_ends_the_training_and_errors_are_reported(tmp_path: Path, 
     train_godp(
         [(make_pack(4), 1.0)],
         replace(TINY, samples=100_000),
-        device=CPU,
-        run_folder=tmp_path,
+        TrainingRun(tmp_path, max_minutes=0.02, evaluate_minutes=0.0),
         test=make_pack(2),
-        max_minutes=0.02,
-        evaluate_minutes=0.0,
         on_progress=reports.append,
     )
     assert 0 < reports[-1].samples < 100_000

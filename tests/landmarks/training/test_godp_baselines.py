@@ -19,6 +19,7 @@ from facerec.landmarks.training.godp_baselines import (
     places_of,
 )
 from facerec.landmarks.training.packs import LandmarkPack
+from facerec.landmarks.training.resume import TrainingRun
 
 TINY = GodpSettings(width=0.03)
 CPU = torch.device("cpu")
@@ -76,8 +77,7 @@ def test_baselines_train_by_the_same_trainer(
     network = train_godp(
         [(make_pack(4), 1.0)],
         settings,
-        device=CPU,
-        run_folder=tmp_path,
+        TrainingRun(tmp_path),
         on_progress=lambda p: losses.append(sum(p.losses.values())),
     )
     assert sum(losses[-3:]) < sum(losses[:3])

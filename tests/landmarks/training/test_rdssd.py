@@ -34,6 +34,7 @@ from facerec.landmarks.training.rdssd import (
     refinement_loss,
     train_cascade,
 )
+from facerec.landmarks.training.resume import TrainingRun
 from facerec.landmarks.types import Box
 
 Make = Callable[..., LandmarkPack]
@@ -60,9 +61,15 @@ TRAIN = DssdTrainSettings(
 )
 
 
-def train(make_pack: Make, folder: Path, settings: DssdTrainSettings = TRAIN, **options: object) -> Cascade:
+def train(
+    make_pack: Make,
+    folder: Path,
+    settings: DssdTrainSettings = TRAIN,
+    checkpoint_minutes: float = 3.0,
+    **options: object,
+) -> Cascade:
     packs = [(make_pack(30), 1.0)]
-    return train_cascade(packs, settings, device=torch.device("cpu"), run_folder=folder, **options)  # type: ignore[arg-type]
+    return train_cascade(packs, settings, TrainingRun(folder, checkpoint_minutes=checkpoint_minutes), **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -260,11 +267,11 @@ def test_packs_of_other_markups_train_too(make_pack: Make, tmp_path: Path) -> No
     rows = np.r_[0:68, 20:40]
     other = LandmarkPack(pack.images, pack.points[:, rows], pack.state[:, rows], pack.yaw, pack.source)
     settings = replace(TRAIN, cascade=replace(SMALL, network=replace(SMALL.network, landmarks=88)), samples=8, rounds=1)
-    one = train_cascade([(other, 1.0)], settings, device=torch.device("cpu"), run_folder=tmp_path)
+    one = train_cascade([(other, 1.0)], settings, TrainingRun(tmp_path))
     crops, truth = plain_crops(other, np.arange(4))
     assert one.locate(crops).points.shape == truth.shape == (4, 88, 2)
     with pytest.raises(InvalidInputError, match="68 points"):
-        train_cascade([(other, 1.0)], TRAIN, device=torch.device("cpu"), run_folder=tmp_path / "b")
+        train_cascade([(other, 1.0)], TRAIN, TrainingRun(tmp_path / "b"))
     with pytest.raises(InvalidInputError, match="68 landmarks"):
         CascadeLandmarker(one)
 

@@ -12,6 +12,7 @@ TWO = """
 import sys
 from pathlib import Path
 import torch
+from facerec.landmarks.training.resume import TrainingRun
 from facerec.landmarks.training.packs import LandmarkPack
 from facerec.landmarks.godp import GodpSettings
 from facerec.landmarks.training.godp import TrainSettings, train_godp
@@ -24,7 +25,7 @@ with started_workers("cpu") as device:
     settings = TrainSettings(GodpSettings(width=0.03), samples=8, batch=2)
     pack = LandmarkPack.load(folder / "pack.npz")
     seen = []
-    network = train_godp([(pack, 1.0)], settings, device=device, run_folder=folder / "run",
+    network = train_godp([(pack, 1.0)], settings, TrainingRun(folder / "run", device),
                          on_progress=lambda p: seen.append(p.samples))
     assert seen == [4, 8], seen
     torch.save({k: v for k, v in network.state_dict().items() if "running" not in k}, folder / f"{rank}.pt")
