@@ -1,11 +1,15 @@
 """`facerec` with the pretended models, as a process: `python tests/pretend_command.py ARGUMENTS`. Not a test module.
 
+With "-" it runs commands that come as lines of JSON, and writes a line with exit code, stdout and stderr of each.
 PRETEND_DELAY in the environment: seconds that a photograph takes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
+import json
 import os
 import sys
 from pathlib import Path
@@ -27,7 +31,14 @@ def main() -> int:
             return cls(delay=float(os.environ.get("PRETEND_DELAY", "0")))
 
     recognizer.Recognizer = Recognizer
-    return run()
+    if sys.argv[1:] != ["-"]:
+        return run()
+    for line in sys.stdin:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = run(json.loads(line))
+        print(json.dumps({"code": code, "stdout": out.getvalue(), "stderr": err.getvalue()}), flush=True)
+    return 0
 
 
 if __name__ == "__main__":

@@ -198,7 +198,7 @@ def test_every_layer_says_that_it_is_typed() -> None:
 
 def shipped_files() -> set[str]:
     """Every file that an installed facerec needs, as it is named in a wheel."""
-    endings = (".py", ".typed", ".json", ".j2", *WEIGHT_ENDINGS)
+    endings = (".py", ".typed", ".json", ".j2", ".html", ".css", ".js", ".svg", *WEIGHT_ENDINGS)
     return {"facerec/__init__.py", "facerec/py.typed"} | {
         f"facerec/{path.relative_to(ROOT).as_posix()}"
         for layer in LAYERS
