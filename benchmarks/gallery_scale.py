@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.landmarks.types import Box
-from facerec.recognition.search import masked_scores
+from facerec.recognition.masked_score import masked_scores
 from facerec.recognition.shortlist import ShortlistIndex
 from facerec.recognition.signature import Signature
 from facerec.recognition.store.derived_files import derived_file

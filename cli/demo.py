@@ -234,7 +234,7 @@ def _identify(
     path: Path, protocol: RecognitionProtocol, results: Sequence[PictureResult], recognizer: Recognizer
 ) -> list[Said]:
     """Search every probe in the gallery file and decide."""
-    from facerec.recognition.decision import decide_together
+    from facerec.recognition.decision import FaceResult, decide_together
     from facerec.recognition.impostors import impostor_scores
     from facerec.recognition.search import MaskedSearch
     from facerec.recognition.store.sqlite import Gallery
@@ -253,7 +253,8 @@ def _identify(
                 if result.signature is None:
                     decision, named, reason = result.reason or "unreadable", "", result.detail
                 else:
-                    [(decided, match)] = decide_together(search.search([result.signature]), threshold)
+                    (found,) = search.search([result.signature])
+                    [(decided, match)] = decide_together([FaceResult(found)], threshold)
                     decision, named, reason = decided.verdict, match.person if match else "", decided.reason
                 outcome = "not named" if not named else "right" if named == picture.person else "wrong person"
                 said.append(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from facerec.cli.options import (
+    count,
     gallery_option,
     json_option,
     note,
@@ -22,6 +23,7 @@ from facerec.cli.options import (
     workers_option,
     write_json,
 )
+from facerec.cli.photos import STANDARD_INPUT, photos_argument, say_passed_over
 from facerec.landmarks.device import resolve_device, share_cores
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ _SHOWN = 5
 
 
 @click.command("enroll")
-@click.argument("photos", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@photos_argument()
 @gallery_option
 @click.option(
     "--layout",
@@ -82,7 +84,10 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Enrol PHOTOS (folders, files or a .csv table) in a gallery.
+    """Enrol PHOTOs (folders, files or a .csv table) in a gallery.
+
+    A photograph is of the person its folder is called by; the summary says so by an example. --layout flat goes by the
+    names of the files, a table says who is on which.
 
     Photographs are known by their content: running the same command again describes only what is new, also after an
     interruption. Photographs that cannot be used are listed in GALLERY.skipped.jsonl with a reason.
@@ -97,6 +102,8 @@ def command(
     from facerec.recognition.enrolment_plan import plan_enrolment, preview_enrolment
     from facerec.recognition.store.galleries import open_gallery
 
+    if STANDARD_INPUT in photos:
+        raise click.UsageError("a photograph on standard input names no person; save it in the person's folder first")
     plan = plan_enrolment(photos, layout)  # type: ignore[arg-type]
     if dry_run:
         if isinstance(gallery_path, str) or gallery_path.exists():
@@ -147,17 +154,18 @@ def command(
 
 def _say_preview(preview: EnrolmentPreview, gallery: Path | str, quiet: bool) -> None:
     note(
-        f"Would enrol {preview.photos - preview.known - preview.unreadable} of {preview.photos} photos, "
-        f"{len(preview.people)} people, layout {preview.layout} -> {printable(str(gallery))}",
+        f"Would enrol {preview.photos - preview.known - preview.unreadable} of {count(preview.photos, 'photo')}, "
+        f"{count(len(preview.people), 'person')} -> {printable(str(gallery))}",
         quiet,
     )
+    _say_layout(preview.layout, preview.example, quiet)
     if preview.known:
         note(f"Known already: {preview.known}", quiet)
     if preview.unreadable:
         note(f"Cannot be opened: {preview.unreadable}", quiet)
     if preview.shared:
-        note(f"Conflicts: {preview.shared} photographs are planned under more than one name", quiet)
-    _say_ignored(preview.ignored, quiet)
+        note(f"Planned under more than one name: {count(preview.shared, 'photo')}", quiet)
+    say_passed_over((*preview.ignored, *preview.passed_over), quiet)
 
 
 def _say_summary(summary: EnrolmentSummary, gallery: Path | str, device: str, quiet: bool) -> None:
@@ -166,11 +174,13 @@ def _say_summary(summary: EnrolmentSummary, gallery: Path | str, device: str, qu
 
     speed = f"{summary.new / summary.seconds:.1f} photos/s, " if summary.new and summary.seconds else ""
     note(
-        f"Enrolled {summary.enrolled} of {summary.photos} photos, {summary.people} people in the gallery, "
-        f"{duration(summary.seconds)} ({speed}{device}) -> {printable(str(gallery))} "
-        f"(contract {summary.contract[:12]}, {summary.entries} entries)",
+        f"Enrolled {summary.enrolled} of {count(summary.photos, 'photo')}, "
+        f"{count(summary.people, 'person')} in the gallery, {duration(summary.seconds)} "
+        f"({speed}{device}) -> {printable(str(gallery))} "
+        f"(contract {summary.contract[:12]}, {count(summary.entries, 'entry')})",
         quiet,
     )
+    _say_layout(summary.layout, summary.example, quiet)
     known = summary.enrolled - summary.new - summary.duplicates
     if known or summary.duplicates:
         note(f"Known already: {known}   The same photograph twice: {summary.duplicates}", quiet)
@@ -180,14 +190,15 @@ def _say_summary(summary: EnrolmentSummary, gallery: Path | str, device: str, qu
         note(f"Skipped {len(summary.skipped)}: {reasons}   (details: {details})", quiet)
     for failed in [photo for photo in summary.skipped if photo.reason == "internal_error"][:_SHOWN]:
         note(f"Failed (a fault of facerec): {printable(str(failed.path))}: {printable(failed.detail)}")
-    _say_ignored(summary.ignored, quiet)
+    say_passed_over((*summary.ignored, *summary.passed_over), quiet)
     for remark in summary.notes[:_SHOWN]:
         note(f"Note: {printable(remark)}", quiet)
     if len(summary.notes) > _SHOWN:
         note(f"  and {len(summary.notes) - _SHOWN} more notes (--json lists all)", quiet)
     if summary.people:
         note(
-            f"Pose coverage: {summary.frontal_only} people frontal only; {summary.with_profile} have a profile view",
+            f"Pose coverage: {count(summary.frontal_only, 'person')} frontal only; "
+            f"{summary.with_profile} with a profile view",
             quiet,
         )
         without = [name for name, views in summary.lacks.items() if "frontal" in views]
@@ -196,9 +207,12 @@ def _say_summary(summary: EnrolmentSummary, gallery: Path | str, device: str, qu
             more = f" and {len(without) - _SHOWN} more" if len(without) > _SHOWN else ""
             note(f"No frontal view of: {named}{more} (--json tells what each person lacks)", quiet)
     if summary.removed:
-        note(f"Removed {summary.removed} photos that are no longer there or have changed", quiet)
+        note(f"Removed {count(summary.removed, 'photo')} no longer there, or changed", quiet)
     elif summary.gone:
-        note(f"No longer there, or changed: {summary.gone} photos of the gallery (--sync removes them)", quiet)
+        them = "it" if summary.gone == 1 else "them"
+        note(
+            f"No longer there, or changed: {count(summary.gone, 'photo')} of the gallery (--sync removes {them})", quiet
+        )
     if summary.conflicts:
         note(f"Conflicts: {len(summary.conflicts)}", quiet)
         for sentence in summary.conflicts[:_SHOWN]:
@@ -209,7 +223,13 @@ def _say_summary(summary: EnrolmentSummary, gallery: Path | str, device: str, qu
         note(f"Next: facerec identify PHOTO -g {printable(shlex.quote(str(gallery)))}", quiet)
 
 
-def _say_ignored(ignored: tuple[tuple[Path, str], ...], quiet: bool) -> None:
-    if ignored:
-        path, why = ignored[0]
-        note(f"Ignored {len(ignored)} files, e.g. {printable(str(path))}: {why}", quiet)
+def _say_layout(layout: str, example: str, quiet: bool) -> None:
+    how = {
+        "folders": "Names are taken from folders",
+        "flat": "Names are taken from the names of files",
+        "csv": "Names are taken from a table",
+    }[layout]
+    other = {"folders": "; --layout flat takes file names", "flat": "; --layout folders takes folders", "csv": ""}[
+        layout
+    ]
+    note(f"{how}: {printable(example)}{other}", quiet)

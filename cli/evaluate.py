@@ -24,10 +24,12 @@ from facerec.cli.evaluate_output import (
 )
 from facerec.cli.evaluate_scores import scores
 from facerec.cli.options import (
+    count,
     detector_option,
     device_option,
     json_option,
     note,
+    printable,
     quiet_option,
     ray_option,
     workers_option,
@@ -161,6 +163,11 @@ def recognition(
     if pictures is not None and protocol != "ijb":
         raise click.UsageError("--pictures is for ijb only")
     chosen = read_protocol(protocol, data, fold_names(folds, protocol), pictures)
+    if missing := [picture.path for picture in chosen.pictures if not picture.path.is_file()]:
+        said = (
+            f"{count(len(missing), 'picture')} of {len(chosen.pictures)} cannot be found and count as failures, e.g. "
+        )
+        note(f"{said}{printable(str(missing[0]))}", quiet)
     if resolution is not None:
         if protocol not in ("uhdb31", "synthetic"):
             raise click.UsageError("--resolution is for uhdb31 and synthetic only")

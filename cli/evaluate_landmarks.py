@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from facerec.landmarks.sets.aflw import AflwPart
     from facerec.landmarks.sets.public import W300Part
 
-_LANDMARK_SETS = ("points", "cfp", "synthetic", "300w", "aflw", "aflw-pifa", "afw", "uhdb31")
+_PUBLIC_SETS = ("300w", "cofw", "helen")
+_TURNED_SETS = ("aflw", "aflw-pifa", "aflw2000", "afw", "uhdb31")
+_LANDMARK_SETS = ("points", "cfp", "synthetic", *_PUBLIC_SETS, *_TURNED_SETS)
 
 
 @click.command("landmarks")
@@ -77,9 +79,12 @@ def landmarks(
     points     a CSV with file,x0,y0,...,x67,y67 (and optionally pose,yaw,pitch); pictures lie relative to it
     cfp        CFP's official tree with its 30 fiducials a picture
     synthetic  a folder made by `facerec synth`: rendered people in 21 views, with exact points
-    300w       a folder with lfpw/, helen/, afw/ and ibug/, a .pts file beside each picture
+    300w       a folder with lfpw/, helen/, afw/ and ibug/, a .pts file beside each picture; in full its parts too
+    cofw       COFW_test.mat or COFW_test_color.mat: 27 of its 29 points, with what is hidden
+    helen      annotation/, testnames.txt and the pictures: five places of its 194 points
     aflw       AFLWinfo_release.mat and AFLW's pictures: 19 points (AFLW-Full; --part frontal: AFLW-F)
     aflw-pifa  BoundingBox.mat, Landmark.mat and TestImages/; --rows names AFLW's 21 of its 34 points
+    aflw2000   AFLW2000-3D's .mat files and pictures: 68 points by |yaw| 0-30-60-90, and errors of the pose
     afw        anno.mat and the pictures of AFW: 6 points
     uhdb31     {subject}d31{pose}.bmp with nine points in a .pts file beside each
 
@@ -91,13 +96,10 @@ def landmarks(
         raise click.UsageError("--part is for 300w and aflw only")
     if (dataset == "aflw-pifa") != (rows is not None):
         raise click.UsageError("--rows is for aflw-pifa, which needs it")
-    if dataset == "300w":
-        from facerec.evaluation.protocols.w300 import read_300w_landmarks
-
-        portion = cast("W300Part", part or "full")
-        annotated, settings = read_300w_landmarks(data, portion), {"part": portion}
-    elif dataset in ("aflw", "aflw-pifa", "afw", "uhdb31"):
-        annotated, settings = _read_godp_set(dataset, data, part or "test", rows)
+    if dataset in _PUBLIC_SETS:
+        annotated, settings = _read_public_set(dataset, data, part or "full")
+    elif dataset in _TURNED_SETS:
+        annotated, settings = _read_turned_set(dataset, data, part or "test", rows)
     else:
         annotated, settings = _read_landmark_set(dataset, data, fold_names(folds, dataset), view or "profile")
 
@@ -168,8 +170,25 @@ def _read_landmark_set(
     return annotated, {"folds": list(folds or ("all",)), "view": view, "points": 30}
 
 
-def _read_godp_set(name: str, data: Path, part: str, rows: str | None) -> tuple[list[AnnotatedPicture], dict[str, Any]]:
+def _read_public_set(name: str, data: Path, part: str) -> tuple[list[AnnotatedPicture], dict[str, Any]]:
+    from facerec.evaluation.protocols.public_sets import (
+        read_300w_landmarks,
+        read_cofw_landmarks,
+        read_helen_landmarks,
+    )
+
+    if name == "cofw":
+        return read_cofw_landmarks(data), {"file": data.name, "points": 27}
+    if name == "helen":
+        return read_helen_landmarks(data), {"part": "test", "points": "5 places"}
+    return read_300w_landmarks(data, cast("W300Part", part)), {"part": part}
+
+
+def _read_turned_set(
+    name: str, data: Path, part: str, rows: str | None
+) -> tuple[list[AnnotatedPicture], dict[str, Any]]:
     from facerec.evaluation.protocols.aflw import (
+        read_aflw2000_landmarks,
         read_aflw_landmarks,
         read_afw_landmarks,
         read_pifa_landmarks,
@@ -178,6 +197,8 @@ def _read_godp_set(name: str, data: Path, part: str, rows: str | None) -> tuple[
 
     if name == "aflw":
         return read_aflw_landmarks(data, cast("AflwPart", part)), {"part": part, "points": 19}
+    if name == "aflw2000":
+        return read_aflw2000_landmarks(data), {"points": 68}
     if name == "afw":
         return read_afw_landmarks(data), {"points": 6}
     if name == "uhdb31":
@@ -199,7 +220,9 @@ def _set_digest(annotated: Sequence[AnnotatedPicture]) -> str:
     digest = hashlib.sha256()
     for one in annotated:
         try:
-            content = photo_digest(one.path)
+            content = (
+                photo_digest(one.path) if one.picture is None else hashlib.sha256(one.picture.tobytes()).hexdigest()
+            )
         except UnusablePhotoError:
             content = ""
         digest.update(f"{one.name}\0{content}\0".encode())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from facerec.cli.options import format_options, note, printable, quiet_option, recognizer_options
+from facerec.cli.photos import given_photos, photos_argument, say_passed_over
 from facerec.landmarks.device import resolve_device, share_cores
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _COLUMNS = ("name", "file", "face", "yaw", "pitch", "roll", "visible_fraction")
     epilog="\b\nExamples:\n  facerec frontalize profile.jpg -o out\n"
     "  facerec frontalize photos/ -o out --mesh glb --contact-sheet",
 )
-@click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
+@photos_argument()
 @click.option(
     "-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write."
 )
@@ -43,7 +44,7 @@ def command(
     models: RecognizerSettings,
     quiet: bool,
 ) -> int:
-    """Turn the faces of PHOTOS to the front.
+    """Turn the faces of PHOTOs (- is standard input) to the front.
 
     For each face, NAME-N names its files, N counting the faces of a photograph from 0 (the largest):
     NAME-N.texture.png (UV chart), .mask.png (what the camera saw), .overlay.png (landmarks and mesh), .frontal.png
@@ -52,12 +53,15 @@ def command(
     from facerec.cli.output import write_csv_row, write_line, write_table
     from facerec.frontalize.render import textured_mesh, write_mesh
     from facerec.landmarks.errors import UnusablePhotoError
-    from facerec.landmarks.image import find_photos, photo_names, write_image
+    from facerec.landmarks.image import as_image, write_image
+    from facerec.landmarks.photo_files import photo_names
     from facerec.recognition.contact_sheet import contact_row, join_rows
     from facerec.recognition.recognizer import UndescribedFace, load_recognizer
     from facerec.recognition.stage_pictures import write_stages
 
-    files = find_photos(photos)
+    given = given_photos(photos)
+    say_passed_over(given.passed_over, quiet)
+    files = given.files
     share_cores(1, resolve_device(models.device), len(files))
     recognizer = load_recognizer(models)
     output.mkdir(parents=True, exist_ok=True)
@@ -75,7 +79,7 @@ def command(
         write_csv_row(_COLUMNS)
     for photo, stem in photo_names(files).items():
         try:
-            faces = recognizer.describe(photo)
+            faces = recognizer.describe(as_image(given.source(photo)))
             if not faces:
                 raise UnusablePhotoError("no_face", "no face was found")
         except UnusablePhotoError as error:

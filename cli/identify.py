@@ -9,21 +9,23 @@ from typing import TYPE_CHECKING
 import click
 
 from facerec.cli.options import (
+    count,
     format_options,
     gallery_option,
     note,
     printable,
     quiet_option,
     recognizer_options,
+    threshold_option,
     workers_option,
 )
+from facerec.cli.photos import given_photos, photos_argument, say_passed_over
 from facerec.landmarks.device import resolve_device, share_cores
 
 if TYPE_CHECKING:
     from facerec.recognition.identification import ProbeFace
     from facerec.recognition.recognizer import RecognizerSettings
     from facerec.recognition.search import SearchMethod
-    from facerec.recognition.signature import Match
     from facerec.recognition.threshold import Threshold
 
 _CSV_COLUMNS = (
@@ -51,14 +53,16 @@ _CSV_COLUMNS = (
     "pairs",
     "turned",
     "notes",
+    "margin",
+    "known_stranger",
 )
 
 
 @click.command("identify")
-@click.argument("probes", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@photos_argument("probes", "[PROBE]...")
 @gallery_option
 @click.option("-k", "candidates", type=click.IntRange(min=1), default=5, show_default=True, help="Candidates listed.")
-@click.option("--threshold", type=float, default=None, help="Least score of a match (a cosine in [-1, 1]; inclusive).")
+@threshold_option("a match")
 @click.option(
     "--far",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -98,9 +102,11 @@ def command(
     models: RecognizerSettings,
     quiet: bool,
 ) -> int:
-    """Name the people on PROBES (photographs or folders) by a gallery.
+    """Name the people on PROBEs (photographs, folders or - for standard input) by a gallery, in the order given.
 
     Each face is a match, unknown (a normal result), or abstained from when too little of it was seen in both pictures.
+    An unknown face comes with its best candidate and how far that is below the threshold ("margin", the score less the
+    threshold). A person is named once in a photograph: a second face that looks most like them stays unknown.
     The threshold is calibrated on pictures of different people and stated with its false accept rate. The models
     are those that made the gallery. --device cuda searches on the GPU, too (with facerec[gpu] in place of faiss-cpu).
 
@@ -117,14 +123,13 @@ def command(
 
     from facerec.cli.output import photo_progress, write_csv_row, write_line
     from facerec.frontalize.face_model import FaceModel
-    from facerec.landmarks.errors import InvalidInputError
-    from facerec.landmarks.image import find_photos, photo_names
+    from facerec.landmarks.photo_files import photo_names
     from facerec.recognition.identification import Identifier
     from facerec.recognition.stage_pictures import write_stages
 
-    photos = find_photos(probes)
-    if not photos:
-        raise InvalidInputError(f"expected photographs to identify; found none in {', '.join(map(str, probes))}")
+    given = given_photos(probes)
+    say_passed_over(given.passed_over, quiet)
+    photos = given.files
     workers = share_cores(workers, resolve_device(models.device), len(photos))
     with Identifier.open(
         gallery_path,
@@ -144,7 +149,7 @@ def command(
         if form == "csv":
             write_csv_row(_CSV_COLUMNS)
         with photo_progress(len(photos), "Identifying", quiet) as advance:
-            for probe in identifier.identify(photos, advance):
+            for probe in identifier.identify([(file, given.source(file)) for file in photos], advance):
                 counts[probe.decision if probe.reason != "internal_error" else "internal_error"] += 1
                 (unusable if probe.decision == "none" else usable).add(probe.file)
                 if form == "jsonl":
@@ -173,8 +178,8 @@ def command(
 def _say_summary(photos: int, counts: Counter[str], unusable: int, threshold: Threshold, quiet: bool) -> None:
     faces = counts["match"] + counts["unknown"] + counts["abstain"]
     note(
-        f"{photos} photos, {faces} faces: {counts['match']} match, {counts['unknown']} unknown, "
-        f"{counts['abstain']} abstain; {unusable} photos without a usable face",
+        f"{count(photos, 'photo')}, {count(faces, 'face')}: {counts['match']} match, {counts['unknown']} unknown, "
+        f"{counts['abstain']} abstain; {count(unusable, 'photo')} without a usable face",
         quiet,
     )
     shown = "none" if threshold.value is None else f"{threshold.value:.3f}"
@@ -182,7 +187,7 @@ def _say_summary(photos: int, counts: Counter[str], unusable: int, threshold: Th
 
 
 def _table_row(probe: ProbeFace) -> list[object]:
-    best = _shown(probe)
+    best = next(iter(probe.candidates), None)
     # The column before it says the verdict already, and the line below the table what the threshold stands on.
     why = f"{probe.reason}: {probe.detail}" if probe.detail else probe.reason.removeprefix(f"{probe.decision}: ")
     why = why.replace(f" ({probe.threshold.note})", "")
@@ -203,7 +208,7 @@ def _table_row(probe: ProbeFace) -> list[object]:
 
 
 def _csv_row(probe: ProbeFace) -> list[object]:
-    best = _shown(probe)
+    best = next(iter(probe.candidates), None)
     box = [None] * 4 if probe.box is None else [f"{v:.2f}" for v in _edges(probe)]
     pose = [None] * 3 if probe.pose is None else [f"{angle:.2f}" for angle in probe.pose]
     return [
@@ -226,15 +231,11 @@ def _csv_row(probe: ProbeFace) -> list[object]:
         probe.threshold.pairs,
         probe.turned,
         "; ".join(probe.notes),
+        None if probe.margin is None else f"{probe.margin:.6f}",
+        probe.known_stranger,
     ]
 
 
 def _edges(probe: ProbeFace) -> tuple[float, float, float, float]:
     assert probe.box is not None
     return probe.box.x0, probe.box.y0, probe.box.x1, probe.box.y1
-
-
-def _shown(probe: ProbeFace) -> Match | None:
-    """The candidate a line shows: the one that is named, otherwise the best."""
-    named = [match for match in probe.candidates if match.person == probe.person]
-    return next(iter(named or probe.candidates), None)

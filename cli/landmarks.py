@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from facerec.cli.options import detector_option, device_option, format_options, min_face_option, note, quiet_option
+from facerec.cli.options import (
+    count,
+    detector_option,
+    device_option,
+    format_options,
+    min_face_option,
+    note,
+    quiet_option,
+)
+from facerec.cli.photos import given_photos, photos_argument, say_passed_over
 from facerec.landmarks.device import resolve_device
 from facerec.landmarks.models import LANDMARK_MODELS
 
@@ -20,7 +29,7 @@ EXIT_SKIPPED = 3
 
 
 @click.command("landmarks")
-@click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PHOTO...")
+@photos_argument()
 @click.option(
     "--model", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark network."
 )
@@ -56,7 +65,7 @@ def command(
     device: str,
     quiet: bool,
 ) -> int:
-    """Locate the 68 landmarks of every face, and which of them the camera sees.
+    """Locate the 68 landmarks of every face of PHOTOs (- is standard input), and which of them the camera sees.
 
     jsonl (also: --json) writes one line for each face to stdout; pts writes NAME-N.pts, the 300-W format, for face N of
     each photograph (from 0, the largest) to the folder of --output; --overlay writes NAME.overlay.png. Coordinates are
@@ -67,11 +76,14 @@ def command(
         raise click.UsageError("--format pts needs -o/--output DIR")
     from facerec.landmarks.errors import UnusablePhotoError
     from facerec.landmarks.finder import FaceFinder, FinderSettings
-    from facerec.landmarks.image import find_photos, photo_names, read_image, write_image
+    from facerec.landmarks.image import read_image, write_image
     from facerec.landmarks.landmarker import LandmarkerSettings
+    from facerec.landmarks.photo_files import photo_names
 
     where = resolve_device(device)
-    files = find_photos(photos)
+    given = given_photos(photos)
+    say_passed_over(given.passed_over, quiet)
+    files = given.files
     settings = LandmarkerSettings(mirrored=mirrored, boxes=boxes)
     finder = FaceFinder.load(model, where, settings, detector, FinderSettings(min_face))
     for folder in (output, overlay):
@@ -81,7 +93,7 @@ def command(
     skipped = 0
     for file in files:
         try:
-            image = read_image(file)
+            image = read_image(given.source(file))
             faces = finder.find(image)
             if not faces:
                 raise UnusablePhotoError("no_face", "no face was found")
@@ -99,7 +111,7 @@ def command(
                 (output / f"{names[file]}-{number}.pts").write_text(pts_text(face), encoding="ascii")
         if overlay is not None:
             write_image(overlay / f"{names[file]}.overlay.png", overlaid(faces))
-    note(f"{len(files) - skipped} of {len(files)} photographs with a face", quiet)
+    note(f"{len(files) - skipped} of {count(len(files), 'photograph')} with a face", quiet)
     return EXIT_SKIPPED if strict and skipped else 0
 
 

@@ -127,6 +127,16 @@ def gallery_option(function: F) -> F:
     )(function)
 
 
+def threshold_option(of: str) -> Callable[[F], F]:
+    """Add `--threshold` (argument `threshold`, None when not given): the least score of `of`, a cosine."""
+    return click.option(
+        "--threshold",
+        type=click.FloatRange(-1, 1),
+        default=None,
+        help=f"Least score of {of} (a cosine in [-1, 1]; inclusive).",
+    )
+
+
 def detector_option(function: F) -> F:
     """Add `--detector NAME` (argument `detector`, a name for `facerec.landmarks.detection.detectors.load_detector`)."""
     return click.option(
@@ -189,6 +199,16 @@ def printable(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(_visible(character) for character in text)
+
+
+def count(number: int, noun: str) -> str:
+    """The number with its noun: "1 photo", "2 photos", "0 faces", "3 entries"."""
+    if number == 1:
+        return f"1 {noun}"
+    if noun == "person":
+        return f"{number} people"
+    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number} {many}"
 
 
 def note(text: str, quiet: bool = False) -> None:

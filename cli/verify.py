@@ -7,16 +7,25 @@ from typing import TYPE_CHECKING
 
 import click
 
-from facerec.cli.options import json_option, note, printable, quiet_option, recognizer_options, write_json
+from facerec.cli.options import (
+    json_option,
+    note,
+    printable,
+    quiet_option,
+    recognizer_options,
+    threshold_option,
+    write_json,
+)
+from facerec.cli.photos import STANDARD_INPUT, PhotoPath, given_photos
 
 if TYPE_CHECKING:
     from facerec.recognition.recognizer import RecognizerSettings
 
 
 @click.command("verify")
-@click.argument("first", metavar="PHOTO", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("second", metavar="PHOTO", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--threshold", type=float, default=None, help="Least score of one person (a cosine; inclusive).")
+@click.argument("first", metavar="PHOTO", type=PhotoPath())
+@click.argument("second", metavar="PHOTO", type=PhotoPath())
+@threshold_option("one person")
 @click.option(
     "--far",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -35,7 +44,7 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Say whether the largest faces of two photographs are one person's.
+    """Say whether the largest faces of two photographs (- is standard input) are one person's.
 
     The threshold is the one measured on impostors that comes with the models. A photograph without a usable face is
     answered with its reason code and exit code 2.
@@ -49,9 +58,13 @@ def command(
     from facerec.recognition.front_door import verify
     from facerec.recognition.recognizer import load_recognizer
 
+    if first == second == STANDARD_INPUT:
+        raise click.UsageError("expected one photograph from standard input at most")
+    given = given_photos((first, second))
     share_cores(1, resolve_device(models.device), photos=2)
     recognizer = load_recognizer(models)
-    pair = verify(first, second, recognizer, far=far, threshold=threshold)
+    names = (str(first), str(second))
+    pair = verify(given.source(first), given.source(second), recognizer, far=far, threshold=threshold, names=names)
     for photo in pair.photos:
         if photo.faces > 1:
             note(f"{printable(photo.name)} shows {photo.faces} faces; the largest is compared", quiet)

@@ -10,7 +10,6 @@ import numpy as np
 from facerec.evaluation.landmark_errors import Locator, nme
 from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
 from facerec.landmarks.errors import UnusablePhotoError
-from facerec.landmarks.image import read_image
 from facerec.landmarks.types import Box
 
 SIGMAS = (0.05, 0.10, 0.15, 0.20)
@@ -59,7 +58,7 @@ def box_noise_figures(
     for one in annotated:
         sizes, places = noisy_boxes(one.box, rng)
         try:
-            located = landmarker.locate(read_image(one.path), [one.box, *sizes, *places])
+            located = landmarker.locate(one.image(), [one.box, *sizes, *places])
         except UnusablePhotoError:
             continue
         finally:

@@ -22,7 +22,6 @@ from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
 from facerec.evaluation.protocols.recognition import Picture
 from facerec.evaluation.signatures import StagedDescriber
 from facerec.landmarks.errors import FacerecError, UnusablePhotoError
-from facerec.landmarks.image import read_image
 from facerec.landmarks.types import Box, Image
 from facerec.recognition.recognizer import LiftedFace
 
@@ -92,7 +91,7 @@ def landmark_cases(
     for place in places:
         one, result = annotated[place], results[place]
         try:
-            image = read_image(one.path)
+            image = one.image()
         except UnusablePhotoError:
             cases.append([])
             continue

@@ -20,7 +20,6 @@ from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
 from facerec.frontalize.types import Camera
 from facerec.landmarks.detection.boxes import aflw_box
 from facerec.landmarks.errors import InvalidInputError, ReasonCode, UnusablePhotoError
-from facerec.landmarks.image import read_image
 from facerec.landmarks.markup import IBUG68_OUTER_EYE_CORNERS, IBUG68_REGIONS, IBUG68_SOURCES, Sources, read_as
 from facerec.landmarks.types import Box, Image, Landmarks
 
@@ -103,7 +102,7 @@ def locate_landmarks(
         reason: ReasonCode | None = None
         detail = ""
         try:
-            image = read_image(one.path)
+            image = one.image()
             picture = (image.shape[0], image.shape[1])
             if detector is not None:
                 boxes = list(detector.detect(image))
@@ -238,10 +237,18 @@ def failure_rate(errors: Points, limit: float) -> float:
 
 
 def yaw_of_points(annotated: Points, mean_face: Points) -> float | None:
-    """Yaw of an annotated face, degrees: a rigid mean face put on its points. None with fewer than six points.
+    """Yaw of an annotated face, degrees, see `rotation_of_points`. None with fewer than six points.
 
-    It leans on the annotation alone, so a face that was not found still has its place in a by-yaw table. The points on
-    the jaw's outline are left out: on a turned face they slide along the cheek.
+    It leans on the annotation alone, so a face that was not found still has its place in a by-yaw table.
+    """
+    rotation = rotation_of_points(annotated, mean_face)
+    return None if rotation is None else Camera(rotation, np.zeros(2), 1.0).yaw
+
+
+def rotation_of_points(annotated: Points, mean_face: Points) -> Points | None:
+    """Rotation (3, 3) of a head, as `Camera` has it: a rigid mean face put on its points. None with fewer than six.
+
+    The points on the jaw's outline are left out: on a turned face they slide along the cheek.
 
     Args:
         annotated: (68, 2) px, NaN rows are not annotated.
@@ -261,7 +268,8 @@ def yaw_of_points(annotated: Points, mean_face: Points) -> float | None:
     turned = scale[:, None, None] * (model @ rotation.transpose(0, 2, 1))[:, :, :2]
     best = ((turned - target) ** 2).sum(axis=(1, 2)).argmin(keepdims=True)
     rotation, _ = _pose_in_turns(model, target, rotation[best], scale[best], turns=500)
-    return Camera(rotation[0], np.zeros(2), 1.0).yaw
+    found: Points = rotation[0]
+    return found
 
 
 def _pose_in_turns(model: Points, target: Points, rotation: Points, scale: Points, turns: int) -> tuple[Points, Points]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from facerec.evaluation.bins import in_order, yaw_bin
+from facerec.evaluation.head_pose import pose_figures
 from facerec.evaluation.intervals import wilson
 from facerec.evaluation.landmark_errors import (
     CED_LIMITS,
@@ -130,6 +131,9 @@ def landmark_figures(
         for pose in poses:
             inside = [face for face in faces if face.row.pose == pose]
             figures["by_view"][pose] = _summary(inside) | _shared_angles([face.row for face in inside])
+        figures["view_mean"] = _view_mean(list(figures["by_view"].values()))
+    if mean_face is not None:
+        figures |= pose_figures(annotated, results, mean_face)
     figures["yaw_source"] = {
         source: sum(face.row.yaw_source == source for face in faces) for source in ("given", "estimated", "unknown")
     }
@@ -190,6 +194,8 @@ def _by_face_side(one: AnnotatedPicture, result: LandmarkResult, mean_face: Poin
     if result.points is None:
         return {"vis": float("inf"), "all": float("inf")}
     side = face_side(one, result.picture, np.empty((0, 3)) if mean_face is None else mean_face)
+    if np.isnan(side):
+        return undefined
     off = point_errors(result.points, one.points, one.sources) / side
     seen = one.seen()
     return {"vis": float(off[seen].mean()) if seen.any() else float("nan"), "all": float(np.nanmean(off))}
@@ -240,6 +246,13 @@ def _summary(faces: Sequence[_Face]) -> dict[str, Any]:
             figures[f"auc{percent}_{kind}"] = ced_auc(errors, limit) if len(errors) else None
             figures[f"failure{percent}_{kind}"] = failure_rate(errors, limit) if len(errors) else None
     return figures
+
+
+def _view_mean(views: Sequence[dict[str, Any]]) -> dict[str, float | None]:
+    """Mean errors over the views, each of which counts the same however many faces it has; None where one has none."""
+    names = [f"nme_{kind}" for kind in NORMALISERS]
+    stated = {name: [view[name] for view in views if view[name] is not None] for name in names}
+    return {name: float(np.mean(found)) if len(found) == len(views) else None for name, found in stated.items()}
 
 
 def _by_part(faces: Sequence[_Face]) -> dict[str, dict[str, Any]]:

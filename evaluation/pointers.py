@@ -72,7 +72,7 @@ def format_value(value: Any, form: str) -> str:
             "interval0" (two shares without decimals), "rate" (a figure's
             block: its rate in percent, "~" before it when it rests on fewer than 30 errors, or the bound when on none),
             "count", "number" (three decimals), "seconds" (three significant
-            digits), "ms" (the same, whole above 100), "p" (two), "angle" or "text".
+            digits), "ms" (the same, whole above 100), "p" (two), "angle", "degrees" (two decimals) or "text".
     """
     if value is None:
         return "–"
@@ -98,6 +98,8 @@ def format_value(value: Any, form: str) -> str:
         return f"{value:.3g}"
     if form == "angle":
         return f"{value:+.0f}" if round(value) else "0"
+    if form == "degrees":
+        return f"{value:.2f}"
     if form == "text":
         return str(value)
     raise InvalidInputError(f"expected a known form of number; got {form!r}")

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
         ReasonCode,
         UnusablePhotoError,
     )
-    from facerec.landmarks.image import Photo, find_photos, read_image, write_image
+    from facerec.landmarks.image import Photo, read_image, write_image
+    from facerec.landmarks.photo_files import find_photos
     from facerec.landmarks.types import Box, Face, Image, Landmarks
     from facerec.recognition.description import EnrolmentSettings
     from facerec.recognition.enrolment import EnrolmentSummary
@@ -50,7 +51,8 @@ _PLACES = {
         "ReasonCode",
         "UnusablePhotoError",
     ),
-    "landmarks.image": ("Photo", "find_photos", "read_image", "write_image"),
+    "landmarks.image": ("Photo", "read_image", "write_image"),
+    "landmarks.photo_files": ("find_photos",),
     "landmarks.types": ("Box", "Face", "Image", "Landmarks"),
     "recognition.description": ("EnrolmentSettings",),
     "recognition.enrolment": ("EnrolmentSummary",),

@@ -84,17 +84,68 @@ def lift_geometry(
     x0, y0 = max(0, int(np.floor(low_x)) - 2), max(0, int(np.floor(low_y)) - 2)
     x1, y1 = min(width, int(np.ceil(high_x)) + 3), min(height, int(np.ceil(high_y)) + 3)
     if x1 - x0 < 2 or y1 - y0 < 2:
-        return FaceTexture(np.zeros((size, size, 3), np.uint8), np.zeros((size, size), np.float32))
+        return FaceTexture(np.zeros((size, size, 3), np.uint8), np.zeros((size, size), np.float32), cut=1.0)
     texel_mm = 320.0 / size  # side of the unrolled face, mm
     crop, zoom_x, zoom_y = _shrunk(image[y0:y1, x0:x1], 1.0 / (camera.scale * texel_mm))
     # A texel is seen when all nodes around it are: interpolation must not creep over the silhouette.
-    seen = (whole > 0.999) & (weight > 0) & (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    facing = (whole > 0.999) & (weight > 0)
+    seen = facing & (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
     # Pixel centres: x' + 0.5 = zoom (x + 0.5).
     column = (x - np.float32(x0 - 0.5)) * np.float32(zoom_x) - np.float32(0.5)
     row = (y - np.float32(y0 - 0.5)) * np.float32(zoom_y) - np.float32(0.5)
     sampled = cv2.remap(crop, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    blank = cv2.remap(blank_pixels(crop), column, row, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE) > 0
+    if int((seen & blank).sum()) >= LEAST_BLANK * int(facing.sum()):
+        seen &= ~blank
+    faced = facing & inner_face(size)
     pixels = cv2.bitwise_and(sampled, sampled, mask=seen.view(np.uint8))
-    return FaceTexture(np.asarray(pixels, dtype=np.uint8), np.where(seen, np.minimum(weight, 1.0), np.float32(0)))
+    visible = np.where(seen, np.minimum(weight, 1.0), np.float32(0))
+    return FaceTexture(
+        np.asarray(pixels, dtype=np.uint8), visible, cut=1.0 - int((seen & faced).sum()) / max(int(faced.sum()), 1)
+    )
+
+
+@cache
+def inner_face(size: int) -> NDArray[np.bool_]:
+    """(T, T) the texels between brows, eyes' outer corners and mouth: the hull of landmarks 17 to 67."""
+    points = FaceModel.load().landmark_uv[17:] * size - 0.5
+    inside = np.zeros((size, size), np.uint8)
+    cv2.fillConvexPoly(inside, cv2.convexHull(np.rint(points).astype(np.int32)), 1)
+    inside.setflags(write=False)
+    return inside.view(np.bool_)
+
+
+LEAST_BLANK = 0.04
+"""Share of the texels facing the camera from which on patches of one colour count as not seen: a bar over the eyes
+covers some 10 %, overexposed skin and deep shadow stay below."""
+
+
+def blank_pixels(image: Image, flat: int = 2, spread: int = 6, least: float = 0.01) -> NDArray[np.uint8]:
+    """Patches of one colour: bars, filled borders, what was painted over.
+
+    Skin is never this even: over a hundredth of a face its shading alone moves by more than `spread` levels.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        flat: levels by which pixels within two of each other may differ: a bar saved as JPEG is not quite even.
+        spread: levels by which the whole patch may differ.
+        least: share of the picture below which a patch is none.
+
+    Returns:
+        (H, W) uint8, 1 inside such patches.
+    """
+    around = np.ones((5, 5), np.uint8)
+    even = (cv2.dilate(image, around) - cv2.erode(image, around)).max(axis=2) <= flat
+    blank = np.zeros(image.shape[:2], np.uint8)
+    if even.sum() < least * even.size:
+        return blank
+    patches, labels, figures, _ = cv2.connectedComponentsWithStats(even.view(np.uint8), connectivity=4)
+    for patch in range(1, patches):
+        if figures[patch, cv2.CC_STAT_AREA] >= least * even.size:
+            inside = labels == patch
+            if np.ptp(image[inside], axis=0).max() <= spread:
+                blank[inside] = 1
+    return np.asarray(cv2.dilate(blank, around), dtype=np.uint8)
 
 
 def lift_texture(
@@ -107,8 +158,9 @@ def lift_texture(
 ) -> FaceTexture:
     """Lift the UV texture of a fitted face: each texel is one surface point, one projection, one sampling.
 
-    Texels that the face itself hides (z-buffer), that turn away from the camera, or that lie outside the picture are 0
-    in both arrays: nothing is ever sampled from behind or from the background.
+    Texels that the face itself hides (z-buffer), that turn away from the camera, that lie outside the picture or in a
+    large patch of one colour (`blank_pixels`) are 0 in both arrays: nothing is ever sampled from behind, from the
+    background or from a bar.
 
     Args:
         image: (H, W, 3) uint8 RGB, the photograph.
@@ -128,7 +180,7 @@ def lift_texture(
     normals /= np.maximum(np.linalg.norm(normals, axis=2, keepdims=True), 1e-6)
     expected = np.asarray(cv2.resize(albedo, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
     plain = delight(texture, expected, normals.astype(np.float64))
-    return FaceTexture(np.rint(plain).astype(np.uint8), texture.visible)
+    return FaceTexture(np.rint(plain).astype(np.uint8), texture.visible, texture.cut)
 
 
 LEAST_SEEN = 20

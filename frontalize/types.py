@@ -126,10 +126,13 @@ class FaceTexture:
         pixels: (T, T, 3) uint8 RGB; texels that were not seen are 0.
         visible: (T, T) float32 in [0, 1], 0 where nothing was seen, otherwise how squarely the surface faced the
             camera.
+        cut: of the inner face's texels (brows to mouth) that face the camera, the share that the photograph does not
+            show: they lie outside it or in a patch of one colour (a bar, a filled border), in [0, 1].
     """
 
     pixels: NDArray[np.uint8]
     visible: NDArray[np.float32]
+    cut: float = 0.0
 
     def __post_init__(self) -> None:
         t = self.visible.shape[0]

@@ -7,7 +7,7 @@ side / size.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, floor
 
 import cv2
 import numpy as np
@@ -104,6 +104,31 @@ def grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise InvalidInputError(f"expected an RGB image (H, W, 3) uint8; got {image.shape}, {image.dtype}")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+
+
+def cut_grey(image: NDArray[np.uint8], roi: Roi, size: int) -> NDArray[np.uint8]:
+    """`cut(grey(image), roi, size)` of an RGB picture; only what the square shows is turned grey.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, or (H, W) uint8, grey already.
+        roi: the square, px of `image`.
+        size: side of the answer, px.
+
+    Returns:
+        (size, size) uint8.
+    """
+    if image.ndim == 2:
+        return cut(image, roi, size)
+    height, width = image.shape[:2]
+    # Two pixels beyond the square on each side: as far as bilinear samples reach.
+    half = roi.side / 2 + 2
+    left, top = (int(np.clip(floor(v - half), 0, n - 1)) for v, n in ((roi.center_x, width), (roi.center_y, height)))
+    right, bottom = (
+        int(np.clip(ceil(v + half) + 1, low + 1, n))
+        for v, low, n in ((roi.center_x, left, width), (roi.center_y, top, height))
+    )
+    here = Roi(roi.center_x - left, roi.center_y - top, roi.side)
+    return cut(grey(image[top:bottom, left:right]), here, size)
 
 
 def warp_matrix(

@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Iterator
-from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +21,6 @@ from facerec.landmarks.types import Image, check_image, describe_value
 MAX_BYTES = 1 << 30
 """Largest file that is read, bytes: an uncompressed 16-bit RGB picture of `MAX_PIXELS` has 600 MB."""
 
-PHOTO_EXTENSIONS: frozenset[str] = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".jp2", ".avif"}
-    # Listed without their libraries, too: a folder of a phone's pictures is answered with a reason, not with silence.
-    | {".heic", ".heif", ".jxl"}
-)
-"""Lower-case endings that `find_photos` takes for photographs when it walks a folder."""
 
 Photo = Path | str | bytes | Image
 """A photograph as it comes: its file, the bytes of its file, or its pixels, (H, W, 3) uint8 RGB."""
@@ -85,49 +77,13 @@ def read_photo(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> Deco
 def photo_digest(path: Path | str) -> str:
     """SHA-256 of the file's bytes, 64 hex digits. Raises `UnusablePhotoError` ("unreadable") when it cannot be read."""
     try:
+        _check_regular(Path(path))
         with Path(path).open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
+    except UnusablePhotoError as error:
+        raise UnusablePhotoError(error.reason, error.detail, str(path)) from None
     except OSError as error:
         raise UnusablePhotoError("unreadable", _said(error), str(path)) from None
-
-
-def find_photos(paths: Iterable[Path | str]) -> list[Path]:
-    """The photographs under `paths`, sorted, each once.
-
-    A folder is walked, linked folders included, for files whose last ending is in `PHOTO_EXTENSIONS` (in either case:
-    `A.JPG` is taken, `a.jpg.txt` is not); names that begin with a dot are passed over. A file that is named is taken
-    whatever its ending is: `read_image` says what is wrong with it.
-
-    Raises `InvalidInputError` for a path that does not exist.
-    """
-    found: dict[str, Path] = {}
-    for path in map(Path, paths):
-        if path.is_dir():
-            files: Iterable[Path] = _walk(path, set())
-        elif path.exists():
-            files = (path,)
-        else:
-            raise InvalidInputError(f"expected a photograph or a folder of photographs; there is no {path}")
-        for file in files:
-            found.setdefault(os.path.abspath(file), file)
-    return sorted(found.values(), key=lambda file: file.parts)
-
-
-def photo_names(files: Iterable[Path]) -> dict[Path, str]:
-    """A name for the results of each photograph: its own without the ending; the second of that name gets "~2".
-
-    One rule for every command: a file that belongs to a face of a photograph is NAME-N.KIND, N counting its faces from
-    0, the largest; one that belongs to the whole photograph is NAME.KIND.
-
-    Names that differ in case alone count as the same: some file systems take them for one.
-    """
-    taken: set[str] = set()
-    names: dict[Path, str] = {}
-    for file in files:
-        own = chain([file.stem], (f"{file.stem}~{number}" for number in count(2)))
-        names[file] = next(name for name in own if name.casefold() not in taken)
-        taken.add(names[file].casefold())
-    return names
 
 
 def write_image(path: Path | str, image: Image) -> None:
@@ -151,10 +107,7 @@ def write_image(path: Path | str, image: Image) -> None:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        if path.is_dir():
-            raise UnusablePhotoError("unreadable", "a folder, not a photograph")
-        if path.exists() and not path.is_file():
-            raise UnusablePhotoError("unreadable", "not a regular file")
+        _check_regular(path)
         with path.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             if size > MAX_BYTES:
@@ -164,35 +117,26 @@ def _read_bytes(path: Path) -> bytes:
         raise UnusablePhotoError("unreadable", _said(error)) from None
 
 
+def _check_regular(path: Path) -> None:
+    """Before it is opened: a pipe would wait for a writer for ever, a device never ends."""
+    if path.is_dir():
+        raise UnusablePhotoError("unreadable", "a folder, not a photograph")
+    if path.exists() and not path.is_file():
+        raise UnusablePhotoError("unreadable", "not a regular file")
+
+
 def _said(error: Exception) -> str:
     return f"cannot be opened: {error.strerror if isinstance(error, OSError) and error.strerror else error}"
-
-
-def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
-    state = folder.stat()
-    if (state.st_dev, state.st_ino) in seen:  # a link that leads back to a folder above it
-        return
-    seen.add((state.st_dev, state.st_ino))
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from _walk(entry, seen)
-        elif entry.suffix.lower() in PHOTO_EXTENSIONS:
-            yield entry
 
 
 __all__ = [
     "MAX_BYTES",
     "MAX_PIXELS",
-    "PHOTO_EXTENSIONS",
     "DecodedPhoto",
     "Photo",
     "as_image",
     "as_photo",
-    "find_photos",
     "photo_digest",
-    "photo_names",
     "read_image",
     "read_photo",
     "write_image",

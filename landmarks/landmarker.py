@@ -14,7 +14,7 @@ from torch import Tensor
 
 from facerec.landmarks.batches import in_batches
 from facerec.landmarks.checkpoint import load_weights, weight_records
-from facerec.landmarks.crop import ROI_SCALE, ROI_SIZE, Roi, cut, grey
+from facerec.landmarks.crop import ROI_SCALE, ROI_SIZE, Roi, cut_grey
 from facerec.landmarks.dssd_weights import cascade_from_arrays
 from facerec.landmarks.errors import DeviceError, InvalidInputError
 from facerec.landmarks.godp import SCORE_STRIDES, Godp, normalize_roi
@@ -131,8 +131,8 @@ class Landmarker(ABC):
         Raises:
             InvalidInputError: another form of image.
         """
-        plane = grey(check_image(image))
-        return self._locate([plane] * len(boxes), boxes)
+        check_image(image)
+        return self._locate([image] * len(boxes), boxes)
 
     def locate_each(self, planes: Sequence[NDArray[np.uint8]], boxes: Sequence[Box]) -> list[Landmarks]:
         """Landmarks of one face in each of many pictures, looked at together.
@@ -144,12 +144,13 @@ class Landmarker(ABC):
             raise InvalidInputError(f"expected a box for each picture; got {len(planes)}, {len(boxes)}")
         return self._locate(planes, boxes)
 
-    def _locate(self, planes: Sequence[NDArray[np.uint8]], boxes: Sequence[Box]) -> list[Landmarks]:
+    def _locate(self, pictures: Sequence[NDArray[np.uint8]], boxes: Sequence[Box]) -> list[Landmarks]:
+        """Landmarks of one face in each of `pictures`, RGB or grey."""
         if not boxes:
             return []
         count, size = self.settings.boxes, self.roi_size
-        pairs = [(plane, roi) for plane, box in zip(planes, boxes, strict=True) for roi in self._rois(box)]
-        crops = np.stack([cut(plane, roi, size) for plane, roi in pairs])
+        pairs = [(picture, roi) for picture, box in zip(pictures, boxes, strict=True) for roi in self._rois(box)]
+        crops = np.stack([cut_grey(picture, roi, size) for picture, roi in pairs])
         looks = in_batches(self._look, crops, self.settings.batch)
         found = Looked(*(np.concatenate(parts) for parts in zip(*looks, strict=True)))
         points = np.stack([roi.to_picture(own, size) for (_, roi), own in zip(pairs, found.places, strict=True)])

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from facerec.recognition.search import SearchResult, SearchSettings
 from facerec.recognition.signature import Decision, Match
 from facerec.recognition.threshold import Threshold, percent
 
 
+@dataclass(frozen=True, eq=False)
+class FaceResult:
+    """One face of a photograph and what the gallery says about it.
+
+    Attributes:
+        result: the answer of the search.
+        face: its number in the photograph.
+    """
+
+    result: SearchResult
+    face: int = 0
+
+
 def decide(result: SearchResult, threshold: Threshold, settings: SearchSettings | None = None) -> Decision:
     """What is said about one face by itself; see `decide_together` for the faces of one photograph."""
-    return decide_together([result], threshold, settings)[0][0]
+    return decide_together([FaceResult(result)], threshold, settings)[0][0]
 
 
 def decide_pair(
@@ -38,79 +49,61 @@ def decide_pair(
     if threshold.value is None:
         return "abstain", f"abstain: score {score:.2f}, but {threshold.note}"
     same = score >= threshold.value
-    shown, value = _apart(score, threshold.value)
+    shown, value, _ = _apart(score, threshold.value)
     return "same" if same else "different", (
         f"{'same' if same else 'different'}: {shown} {'>=' if same else '<'} {value} ({threshold.note}); "
-        f"{percent(overlap)} of the face seen in both pictures"
+        f"{_overlap_said(overlap)}"
     )
 
 
 def decide_together(
-    results: Sequence[SearchResult], threshold: Threshold, settings: SearchSettings | None = None
+    faces: Sequence[FaceResult], threshold: Threshold, settings: SearchSettings | None = None
 ) -> list[tuple[Decision, Match | None]]:
     """Decide on the faces of one photograph, in which a person appears at most once.
 
-    Of all ways to give each face at most one person and each person at most one face, the one with the largest sum of
-    (score - threshold) over the faces that reach the threshold is taken. Each result must hold at least as many
-    matches as there are faces (as far as there are people), or the best assignment may not be among them.
+    A face gets the name of its best person or none. Where several faces have one best person, the face that scores
+    highest is named and the others are unknown: in a collage, beside a mirror or a twin, the second best person of a
+    face is somebody else. Known strangers may appear any number of times: a poster hangs twice.
 
     Returns:
         For each face the decision, and the match it names (None unless "match").
     """
     settings = settings or SearchSettings()
-    if not results:
-        return []
-    if threshold.value is None:
-        return [(_undecided(result, threshold, settings), None) for result in results]
-    value = threshold.value
-    people = sorted({match.person for result in results for match in result.matches if match.score >= value})
-    gains = np.zeros((len(results), len(people)))
-    place = {person: j for j, person in enumerate(people)}
-    for i, result in enumerate(results):
-        for match in result.matches:
-            if match.score >= value:
-                # The threshold itself is inclusive: a match that just reaches it must be worth more than none.
-                gains[i, place[match.person]] = match.score - value + 1e-9
-    taken: dict[int, str] = {}
-    for i, j in _assignment(gains):
-        if gains[i, j] > 0:
-            taken[int(i)] = people[int(j)]
-    holder = {person: i for i, person in taken.items()}
-    return [
-        _said(result, next((m for m in result.matches if m.person == taken.get(i)), None), holder, threshold, settings)
-        for i, result in enumerate(results)
-    ]
+    holders: dict[str, FaceResult] = {}
+    if threshold.value is not None:
+        for one in faces:
+            best = _reached(one.result, threshold.value)
+            if best is not None and not best.nobody:
+                holder = holders.setdefault(best.person, one)
+                if best.score > holder.result.matches[0].score:
+                    holders[best.person] = one
+    return [_said(one, holders, threshold, settings) for one in faces]
+
+
+def _reached(result: SearchResult, value: float) -> Match | None:
+    """The best match, when it reaches the threshold `value`."""
+    best = result.matches[0] if result.matches else None
+    return best if best is not None and best.score >= value else None
 
 
 def _said(
-    result: SearchResult,
-    match: Match | None,
-    holder: Mapping[str, int],
-    threshold: Threshold,
-    settings: SearchSettings,
+    one: FaceResult, holders: Mapping[str, FaceResult], threshold: Threshold, settings: SearchSettings
 ) -> tuple[Decision, Match | None]:
-    assert threshold.value is not None
-    if match is not None:
-        score, value = _apart(match.score, threshold.value)
-        reason = (
-            f"match: {match.person} {score} >= {value} ({threshold.note}); "
-            f"{percent(match.overlap)} of the face seen in both pictures"
-        )
-        best = result.matches[0]
-        if best.person != match.person:
-            reason += f"; {best.person} {best.score:.2f} is face {holder[best.person]} of this photograph"
-        return Decision("match", reason), match
-    if not result.matches:
+    result = one.result
+    if threshold.value is None or not result.matches:
         return _undecided(result, threshold, settings), None
     best = result.matches[0]
+    score, value, apart = _apart(best.score, threshold.value)
     if best.score >= threshold.value:
-        reason = (
-            f"unknown: best {best.person} {best.score:.2f} is face {holder[best.person]} of this photograph, and a "
-            f"person appears once"
-        )
+        numbers = f"{best.person} {score} >= {value} ({threshold.note}); {_overlap_said(best.overlap)}"
+        if best.nobody:
+            return Decision("unknown", f"known stranger: {numbers}", known_stranger=best.person), None
+        holder = holders[best.person]
+        if holder is one:
+            return Decision("match", f"match: {numbers}"), best
+        reason = f"unknown: {best.person} {score} is already face {holder.face} of this photograph"
     else:
-        score, value = _apart(best.score, threshold.value)
-        reason = f"unknown: best {score} < {value} ({threshold.note})"
+        reason = f"unknown: best {best.person} {score}, {apart} below {value} ({threshold.note})"
     if result.comparable is not None and result.comparable < result.people:
         reason += f"; {result.people - result.comparable} of {result.people} people could not be compared"
     return Decision("unknown", reason), None
@@ -128,19 +121,13 @@ def _undecided(result: SearchResult, threshold: Threshold, settings: SearchSetti
     return Decision("abstain", f"abstain: best {result.matches[0].score:.2f}, but {threshold.note}")
 
 
-def _assignment(gains: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """Pairs (row, column), each row and column at most once, of the largest sum of `gains` (R, C)."""
-    if gains.shape[0] == 1 or not gains.size:
-        return [(0, int(gains.argmax()))] if gains.size else []
-    from scipy.optimize import linear_sum_assignment  # late: a quarter of a second, and most photographs show one face
-
-    rows, columns = linear_sum_assignment(gains, maximize=True)
-    return list(zip(rows.tolist(), columns.tolist(), strict=True))
+def _overlap_said(overlap: float) -> str:
+    return f"{percent(overlap)} of the face seen in both pictures"
 
 
-def _apart(score: float, value: float) -> tuple[str, str]:
-    """Both with two decimals, or with as many as show that they differ."""
+def _apart(score: float, value: float) -> tuple[str, str, str]:
+    """Both and their distance with two decimals, or with as many as show that they differ."""
     digits = 2
     while f"{score:.{digits}f}" == f"{value:.{digits}f}" and score != value and digits < 9:
         digits += 1
-    return f"{score:.{digits}f}", f"{value:.{digits}f}"
+    return f"{score:.{digits}f}", f"{value:.{digits}f}", f"{abs(score - value):.{digits}f}"

@@ -1,7 +1,7 @@
 """The descriptors by name: from a lifted face to the cells of a signature.
 
 `resnet` is the learnt one, `dfd` and `dfd-65536` are the published one. Face networks of other makers plug in: `dlib`
-(extra) and `onnx:PATH` (extra). What a network is shown goes before its name: `photo:` the photograph alone, `frontal:`
+(extra) and `onnx:PATH`. What a network is shown goes before its name: `photo:` the photograph alone, `frontal:`
 the frontal views of the texture, nothing: both.
 """
 
@@ -237,12 +237,10 @@ def onnx_network(path: Path, device: str = "cpu") -> ViewNetwork:
     """A face network of the ArcFace kind in an ONNX file: 112 px, RGB, (x - 127.5) / 127.5.
 
     Raises:
-        InvalidInputError: onnxruntime is missing (extra `onnx`), or the file holds no such network.
+        InvalidInputError: the file holds no such network.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise InvalidInputError(f"onnx: needs facerec[onnx] (onnxruntime): {error}") from error
+    import onnxruntime
+
     if not path.is_file():
         raise InvalidInputError(f"expected an ONNX file after onnx:; got {str(path)!r}")
     options = onnxruntime.SessionOptions()
@@ -273,7 +271,7 @@ DESCRIPTORS: dict[str, str] = {
     "dfd": "dual-cross features made discriminant (DFD), 64 cells of 48 numbers",
     "dfd-65536": "DFD as published, 64 histograms of 1,024 patterns",
     "dlib": "dlib's face network as it is (extra dlib)",
-    "onnx:PATH": "a network of the ArcFace kind, 112 px (extra onnx)",
+    "onnx:PATH": "a network of the ArcFace kind, 112 px",
 }
 """Descriptors by name; the first is the default. `photo:` or `frontal:` may stand before a network's name, `photo:`
 before `dfd`."""

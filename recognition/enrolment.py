@@ -29,7 +29,7 @@ from facerec.recognition.description import (
     describe_photo,
     new_entry,
 )
-from facerec.recognition.enrolment_plan import EnrolmentItem, EnrolmentPlan, Layout, read_digest
+from facerec.recognition.enrolment_plan import EnrolmentItem, EnrolmentPlan, Layout, read_digest, reasons_json
 from facerec.recognition.impostors import recalibrate
 from facerec.recognition.recognizer import UndescribedFace
 from facerec.recognition.review import review, stray_pictures
@@ -78,7 +78,7 @@ class EnrolmentSummary:
         new: how many of those were described in this run.
         duplicates: photographs whose very bytes the same person has under another name of file.
         skipped: photographs without an entry, also those a former run skipped for the same reason.
-        ignored: files that name no person.
+        ignored, passed_over: see `EnrolmentPlan`.
         notes: on photographs described in this run, what had to be made up for to read them (see `image.read_photo`).
         gone: photographs of the gallery that are no longer in the folders, or have changed there.
         removed: of these, how many were removed from the gallery (`EnrolmentSettings.sync`).
@@ -91,6 +91,7 @@ class EnrolmentSummary:
         lacks: of each person who lacks one, the views that no entry shows: "frontal", "left profile" (the nose points
             to the picture's left), "right profile".
         layout: how names were taken from paths.
+        example: the same, by the first photograph: "QUENTIN <- new/QUENTIN/me.jpg".
         contract: digest of the gallery's contract.
         digest: digest of the gallery's content.
         seconds: duration.
@@ -104,6 +105,7 @@ class EnrolmentSummary:
     duplicates: int = 0
     skipped: list[SkippedPhoto] = field(default_factory=list)
     ignored: tuple[tuple[Path, str], ...] = ()
+    passed_over: tuple[tuple[Path, str], ...] = ()
     notes: list[str] = field(default_factory=list)
     gone: int = 0
     removed: int = 0
@@ -116,6 +118,7 @@ class EnrolmentSummary:
     lacks: dict[str, tuple[str, ...]] = field(default_factory=dict)
     digest: str = ""
     seconds: float = 0.0
+    example: str = ""
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -127,12 +130,14 @@ class EnrolmentSummary:
         return {
             "photos": self.photos,
             "layout": self.layout,
+            "example": self.example,
             "enrolled": self.enrolled,
             "new": self.new,
             "duplicates": self.duplicates,
             "skipped": self.reasons,
             "skipped_photos": [s.as_json() for s in self.skipped],
-            "ignored": [{"file": str(path), "detail": why} for path, why in self.ignored],
+            "ignored": reasons_json(self.ignored),
+            "passed_over": reasons_json(self.passed_over),
             "notes": self.notes,
             "gone": self.gone,
             "removed": self.removed,
@@ -194,6 +199,7 @@ def enroll(
     gallery.check_contract(describer.contract)
     began = time.monotonic()
     summary = EnrolmentSummary(len(plan.items), plan.layout, gallery.contract_digest, ignored=plan.ignored)
+    summary.passed_over, summary.example = plan.passed_over, plan.example
     seen: set[tuple[str, str]] = set()
     with worker_pool(settings.workers) as pool:
         for start in range(0, len(plan.items), settings.batch):

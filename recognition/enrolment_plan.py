@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections import Counter
@@ -12,7 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError
-from facerec.landmarks.image import find_photos, photo_digest
+from facerec.landmarks.image import photo_digest
+from facerec.landmarks.photo_files import NO_PHOTOS, find_photos, list_photos
+from facerec.landmarks.tables import beside_table, read_table
 from facerec.recognition.store.protocol import GalleryStore
 from facerec.recognition.store.records import FacesPolicy, person_name
 
@@ -20,6 +21,13 @@ Layout = Literal["folders", "flat", "csv"]
 """How photographs name people: PERSON/photo.jpg, PERSON_1.jpg, or a table with the columns path and person."""
 
 _COUNTER = re.compile(r"(?:[ _.-]*\(\d+\)|[ _.-]+\d+)$")
+
+_CAMERA = re.compile(
+    r"(?:IMG|DSCN?F?|DSC_?|DCIM|PXL|MVIMG|GOPR|GX|GH|SAM|CIMG|PICT?|P|R|WIN|VID|IMAGE|PHOTO|PICTURE|FOTO|BILD|SCAN|"
+    r"SCREENSHOT|WHATSAPP[ _]IMAGE|SIGNAL|IMG[-_]?E)?[-_ ]*\(?\d[\d_.()\- ]*(?:[-_ ]?WA\d+|_HDR|~\d+)?$",
+    re.IGNORECASE,
+)
+"""How cameras, telephones and scanners call their files: a word of theirs at most, and numbers."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +64,15 @@ class EnrolmentPlan:
     Attributes:
         layout: how names were taken from paths.
         items: the photographs, sorted by person and path.
-        ignored: files that name no person, each with the reason.
+        ignored: photographs that name no person, each with the reason, one of few short phrases.
+        passed_over: what is no photograph, and folders of people without one, likewise.
         folders: the folders that were given: all of their photographs are among the items.
     """
 
     layout: Layout
     items: tuple[EnrolmentItem, ...]
     ignored: tuple[tuple[Path, str], ...] = ()
+    passed_over: tuple[tuple[Path, str], ...] = ()
     folders: tuple[Path, ...] = ()
 
     @property
@@ -70,28 +80,38 @@ class EnrolmentPlan:
         """Number of people named."""
         return len({item.person for item in self.items})
 
+    @property
+    def example(self) -> str:
+        """How a name was taken from a path, by the first photograph: "QUENTIN <- new/QUENTIN/me.jpg"."""
+        return f"{self.items[0].person} <- {self.items[0].path}" if self.items else ""
+
 
 def plan_enrolment(paths: Sequence[Path], layout: Layout | Literal["auto"] = "auto") -> EnrolmentPlan:
     """Find the photographs under `paths` and whose they are.
 
     folders: ROOT/PERSON/.../photo.jpg; photographs right in a given folder are of the person the folder is called by,
-    unless other people's folders lie beside them. flat: PERSON.jpg, PERSON_2.jpg, "PERSON (3).jpg". csv: a table with
-    the columns path (from the table's folder) and person. auto: csv for a file that ends in .csv; flat for files, and
-    for one folder without sub-folders of photographs; otherwise folders.
+    unless other people's folders lie beside them; photographs that are given themselves are of the person their folder
+    is called by. flat: PERSON.jpg, PERSON_2.jpg, "PERSON (3).jpg". csv: a table with the columns path (from the table's
+    folder) and person, separated by commas, semicolons or tabs.
+
+    auto: csv for files that end in .csv. flat where the photographs of a single folder are numbered by person (ann.jpg,
+    ann_2.jpg, bob.jpg), and for files that are given by their bare names (ann.jpg bob.jpg) and are called as people
+    may be. Otherwise folders. Then nobody is called by a bare number or a camera's name for a file (IMG_1234).
 
     Raises:
-        InvalidInputError: a path does not exist, a table lacks a column, or no photograph is found.
+        InvalidInputError: a path does not exist, a table lacks a column, two folders that are given have one name, or
+            no photograph is found.
     """
     if not paths:
         raise InvalidInputError("expected at least one folder, photograph or table to enrol")
-    if layout == "auto":
-        layout = _detect_layout(paths)
-    if layout == "csv":
-        named, ignored = _from_tables(paths)
-    elif layout == "folders":
-        named, ignored = _from_folders(paths)
+    chosen = _detect_layout(paths) if layout == "auto" else layout
+    passed_over: _Ignored = []
+    if chosen == "csv":
+        named, ignored = read_person_tables(paths)
+    elif chosen == "folders":
+        named, ignored, passed_over = _from_folders(paths)
     else:
-        named, ignored = _from_names(paths)
+        named, ignored, passed_over = _from_names(paths, any_name=layout == "flat")
     items: dict[tuple[str, str], EnrolmentItem] = {}
     for name, path, relative in named:
         person = person_name(name)
@@ -100,81 +120,139 @@ def plan_enrolment(paths: Sequence[Path], layout: Layout | Literal["auto"] = "au
             continue
         items.setdefault((person, os.path.abspath(path)), EnrolmentItem(person, path, relative))
     if not items:
-        why = f" ({ignored[0][0]}: {ignored[0][1]})" if ignored else ""
+        left_out = ignored or passed_over
+        why = f" ({left_out[0][0]}: {left_out[0][1]})" if left_out else ""
         raise InvalidInputError(f"expected photographs to enrol; found none in {', '.join(map(str, paths))}{why}")
     ordered = sorted(items.values(), key=lambda item: (item.person, os.fsencode(item.relative_path)))
-    folders = tuple(path for path in paths if layout != "csv" and path.is_dir())
-    return EnrolmentPlan(layout, tuple(ordered), tuple(ignored), folders)
+    folders = tuple(path for path in paths if chosen != "csv" and path.is_dir())
+    return EnrolmentPlan(chosen, tuple(ordered), tuple(ignored), tuple(passed_over), folders)
 
 
 def _detect_layout(paths: Sequence[Path]) -> Layout:
     if all(path.suffix.lower() == ".csv" for path in paths):
         return "csv"
-    folders = [path for path in paths if path.is_dir()]
-    if not folders:
-        return "flat"
-    if len(folders) > 1 or any(photo.parent != folders[0] for photo in find_photos(folders)):
+    photos = find_photos(paths)
+    given = [path for path in paths if path.is_dir()]
+    folders = {photo.parent for photo in photos}
+    if len(folders) != 1 or len(given) > 1 or (given and len(given) < len(paths)):
         return "folders"
-    return "flat"
+    people = Counter(_numbered(photo.stem) for photo in photos if not _names_nobody(photo.stem))
+    if folders == {Path()} and not given:  # files, by their bare names
+        return "flat" if people.total() == len(photos) else "folders"
+    one_level = not given or folders == set(given)
+    return "flat" if one_level and len(people) > 1 and max(people.values()) > 1 else "folders"
 
 
 _Named = list[tuple[str, Path, Path]]
 _Ignored = list[tuple[Path, str]]
 
+_BESIDE = "it lies beside the folders of people, so it names no person"
 
-def _from_folders(paths: Sequence[Path]) -> tuple[_Named, _Ignored]:
+
+def _from_folders(paths: Sequence[Path]) -> tuple[_Named, _Ignored, _Ignored]:
     named: _Named = []
     ignored: _Ignored = []
+    passed_over: _Ignored = []
+    roots = [path for path in paths if path.is_dir()]
+    beside = {root.absolute().parent for root in roots}
+    homes: dict[str, Path] = {}  # of the people who are called by a folder that was given, or whose photographs were
+
+    def home(folder: Path) -> str:
+        place = Path(os.path.abspath(folder))
+        if (other := homes.setdefault(place.name, place)) != place:
+            raise InvalidInputError(
+                f"expected a folder for each person; {other} and {place} are both called {place.name}. Give the "
+                "folders above them, or a table with the columns path and person"
+            )
+        return place.name
+
     for root in paths:
-        photos = find_photos([root])
+        listing = list_photos([root])
+        passed_over += listing.passed_over
         if not root.is_dir():
-            ignored += [(photo, "layout folders takes folders, not single files") for photo in photos]
+            if root.suffix.lower() == ".csv":
+                ignored.append((root, "a table; tables are enrolled by themselves"))
+            elif root.absolute().parent in beside:
+                ignored.append((root, _BESIDE))
+            else:
+                name = home(root.parent)
+                named.append((name, root, Path(name) / root.name))
             continue
-        nested = any(photo.parent != root for photo in photos)
-        for photo in photos:
+        nested = any(photo.parent != root for photo in listing.photos)
+        shown = set()
+        for photo in listing.photos:
             relative = photo.relative_to(root)
             if len(relative.parts) > 1:
                 named.append((relative.parts[0], photo, relative))
+                shown.add(relative.parts[0])
             elif nested:
-                ignored.append((photo, "it lies beside the folders of people, so it names no person"))
+                ignored.append((photo, _BESIDE))
             else:
-                name = Path(os.path.abspath(root)).name
+                name = home(root)
                 named.append((name, photo, Path(name) / relative))
-    return named, ignored
+        passed_over += [(folder, NO_PHOTOS) for folder in _folders_in(root) if nested and folder.name not in shown]
+        if not listing.photos:
+            passed_over.append((root, NO_PHOTOS))
+    return named, ignored, passed_over
 
 
-def _from_names(paths: Sequence[Path]) -> tuple[_Named, _Ignored]:
-    named: _Named = []
-    for root in paths:
-        for photo in find_photos([root]):
-            relative = photo.relative_to(root) if root.is_dir() else Path(photo.name)
-            named.append((_COUNTER.sub("", photo.stem) or photo.stem, photo, relative))
-    return named, []
+def _folders_in(root: Path) -> list[Path]:
+    return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _from_tables(paths: Sequence[Path]) -> tuple[_Named, _Ignored]:
+def _from_names(paths: Sequence[Path], any_name: bool) -> tuple[_Named, _Ignored, _Ignored]:
     named: _Named = []
     ignored: _Ignored = []
-    for table in paths:
-        try:
-            with table.open(encoding="utf-8-sig", newline="") as stream:
-                rows = csv.DictReader(stream, strict=True)
-                columns = rows.fieldnames or []
-                if not {"path", "person"} <= set(columns):
-                    raise InvalidInputError(
-                        f"expected a table with the columns path and person; {table} has {', '.join(columns) or 'none'}"
-                    )
-                for row in rows:
-                    place = Path(row["path"] or "")
-                    if not row["path"] or row["person"] is None:
-                        ignored.append((table, f"line {rows.line_num} names no photograph and person"))
-                        continue
-                    named.append((row["person"], table.parent / place, place))
-        except OSError as error:
-            raise InvalidInputError(f"expected a table; {table} cannot be read: {error.strerror}") from None
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise InvalidInputError(f"expected a table in UTF-8; {table}: {error}") from None
+    passed_over: _Ignored = []
+    for root in paths:
+        listing = list_photos([root])
+        passed_over += listing.passed_over
+        for photo in listing.photos:
+            if not any_name and _names_nobody(photo.stem):
+                ignored.append(
+                    (photo, "a number or a camera's name for a file names no person; --layout flat takes it")
+                )
+                continue
+            relative = photo.relative_to(root) if root.is_dir() else Path(photo.name)
+            named.append((_numbered(photo.stem), photo, relative))
+    return named, ignored, passed_over
+
+
+def _numbered(stem: str) -> str:
+    """A file's name without its ending and its number: "ann_2" and "ann (3)" are of ann."""
+    return _COUNTER.sub("", stem) or stem
+
+
+def _names_nobody(stem: str) -> bool:
+    """Whether a file is called by a bare number, a date or as cameras and telephones call their files."""
+    return not any(character.isalpha() for character in stem) or _CAMERA.match(stem) is not None
+
+
+def read_person_tables(tables: Sequence[Path]) -> tuple[_Named, _Ignored]:
+    """The rows of tables with the columns path and person: (person, file, path as written) each, and what was ignored.
+
+    Raises `InvalidInputError` for a table that cannot be read or lacks a column.
+    """
+    named: _Named = []
+    ignored: _Ignored = []
+    for table in tables:
+        columns, rows = read_table(table)
+        if not {"path", "person"} <= set(columns):
+            raise InvalidInputError(
+                f"expected a table with the columns path and person; {table} has {', '.join(columns) or 'none'}"
+            )
+        for line, row in rows:
+            if not row["path"] or row["person"] is None:
+                ignored.append((Path(f"{table}:{line}"), "a line that names no photograph and person"))
+                continue
+            file = beside_table(table, row["path"])
+            named.append((row["person"], file, Path(row["path"])))
     return named, ignored
+
+
+def reasons_json(left_out: Sequence[tuple[Path, str]]) -> list[dict[str, str]]:
+    """What was left out, each with the reason, as JSON-ready values."""
+    return [{"file": str(path), "detail": why} for path, why in left_out]
 
 
 def read_digest(path: Path) -> str | UnusablePhotoError:
@@ -193,33 +271,38 @@ class EnrolmentPreview:
 
     Attributes:
         layout: how names were taken from paths.
+        example: the same, by the first photograph: "QUENTIN <- new/QUENTIN/me.jpg".
         people: name and number of photographs.
         photos: photographs planned.
         known: of these, how many the gallery knows already (enrolled or skipped).
         unreadable: of these, how many cannot be opened.
         shared: photographs whose bytes are planned under two names or more.
-        ignored: files that name no person.
+        ignored, passed_over: see `EnrolmentPlan`.
     """
 
     layout: Layout
+    example: str
     people: dict[str, int]
     photos: int
     known: int
     unreadable: int
     shared: int
     ignored: tuple[tuple[Path, str], ...]
+    passed_over: tuple[tuple[Path, str], ...]
 
     def as_json(self) -> dict[str, Any]:
         """JSON-ready values."""
         return {
             "dry_run": True,
             "layout": self.layout,
+            "example": self.example,
             "people": self.people,
             "photos": self.photos,
             "known": self.known,
             "unreadable": self.unreadable,
             "shared": self.shared,
-            "ignored": [{"file": str(path), "detail": why} for path, why in self.ignored],
+            "ignored": reasons_json(self.ignored),
+            "passed_over": reasons_json(self.passed_over),
         }
 
 
@@ -235,10 +318,12 @@ def preview_enrolment(plan: EnrolmentPlan, gallery: GalleryStore | None, faces: 
             people_of.setdefault(digest, set()).add(item.person)
     return EnrolmentPreview(
         layout=plan.layout,
+        example=plan.example,
         people=dict(sorted(Counter(item.person for item in plan.items).items())),
         photos=len(plan.items),
         known=sum((item.person, digest) in known for item, digest in zip(plan.items, digests, strict=True)),
         unreadable=sum(not isinstance(digest, str) for digest in digests),
         shared=sum(len(people) > 1 for people in people_of.values()),
         ignored=plan.ignored,
+        passed_over=plan.passed_over,
     )

@@ -116,6 +116,7 @@ def verify(
     *,
     far: float | None = None,
     threshold: float | None = None,
+    names: tuple[str, str] | None = None,
 ) -> PairDecision:
     """Whether the largest faces of two photographs are one person's.
 
@@ -124,6 +125,7 @@ def verify(
         models: which to load, or a loaded recognizer; None: the default ones.
         far: false accept rate of the threshold; None: that of `ThresholdSettings`.
         threshold: a threshold of one's own, a cosine, in place of one at `far`.
+        names: what the answer calls the photographs; None: their files, or "photo 0" and "photo 1".
 
     Returns:
         The decision; "none" with its reason code when a photograph cannot be used.
@@ -135,7 +137,7 @@ def verify(
         models = load_recognizer(models)
     chosen = pair_threshold(models.contract.digest, far, threshold)
     with cores_shared(1):
-        return compare_photos(models, first, second, chosen)
+        return compare_photos(models, first, second, chosen, names)
 
 
 def _paths(photos: Path | str | Sequence[Path | str]) -> list[Path]:

@@ -21,9 +21,10 @@ import numpy as np
 
 from facerec.landmarks.device import cores_shared, photos_at_once, resolve_device
 from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError, UnusablePhotoError
-from facerec.landmarks.image import Photo, as_photo, find_photos
+from facerec.landmarks.image import Photo, as_photo
+from facerec.landmarks.photo_files import find_photos
 from facerec.landmarks.types import Box, check_image, describe_value
-from facerec.recognition.decision import decide_together
+from facerec.recognition.decision import FaceResult, decide_together
 from facerec.recognition.description import Describer
 from facerec.recognition.impostors import impostor_scores
 from facerec.recognition.recognizer import DescribedFace, RecognizerSettings, UndescribedFace, load_recognizer
@@ -75,6 +76,7 @@ class ProbeFace:
         turned: degrees clockwise by which the photograph was turned to find the face; box and pose are the
             photograph's own.
         notes: one sentence each on what had to be made up for to read the photograph (see `image.read_photo`).
+        known_stranger: which known stranger of the gallery the face is (`Decision.known_stranger`); not a name.
     """
 
     file: Path
@@ -93,6 +95,14 @@ class ProbeFace:
     described: DescribedFace | None = None
     turned: int = 0
     notes: tuple[str, ...] = ()
+    known_stranger: str | None = None
+
+    @property
+    def margin(self) -> float | None:
+        """How far the best candidate's score is above the threshold, below 0 where it misses it; None without both."""
+        if not self.candidates or self.threshold.value is None:
+            return None
+        return self.candidates[0].score - self.threshold.value
 
     def __repr__(self) -> str:
         face = "" if self.face is None else f", face {self.face}"
@@ -112,6 +122,7 @@ class ProbeFace:
             "quality": _rounded(self.quality, 4),
             "decision": self.decision,
             "person": self.person,
+            "known_stranger": self.known_stranger,
             "reason": self.reason,
             "detail": self.detail,
             "notes": list(self.notes),
@@ -121,9 +132,11 @@ class ProbeFace:
                     "score": round(match.score, 6),
                     "overlap": round(match.overlap, 4),
                     "entry": match.entry,
+                    "nobody": match.nobody,
                 }
                 for match in self.candidates
             ],
+            "margin": _rounded(self.margin, 6),
             "threshold": self.threshold.as_json(),
             "timings_ms": {stage: round(value, 2) for stage, value in self.timings_ms.items()},
             "versions": dict(versions),
@@ -146,6 +159,9 @@ def pose_json(pose: tuple[float, float, float]) -> dict[str, float]:
     """Yaw, pitch and roll as JSON-ready values, degrees."""
     return dict(zip(("yaw", "pitch", "roll"), (round(angle, 2) + 0.0 for angle in pose), strict=True))
 
+
+NamedPhoto = tuple[Path, Photo]
+"""A photograph with what answers call it."""
 
 _Described = list[DescribedFace | UndescribedFace] | UnusablePhotoError | Exception
 _Photo = tuple[_Described, tuple[str, ...]]
@@ -264,7 +280,7 @@ class Identifier:
         return versions if self._gallery is None else {**versions, "gallery": self._gallery.digest()}
 
     def identify(
-        self, photos: Photo | Iterable[Photo], progress: Callable[[int], None] = lambda photos: None
+        self, photos: Photo | Iterable[Photo | NamedPhoto], progress: Callable[[int], None] = lambda photos: None
     ) -> Iterator[ProbeFace]:
         """The faces of `photos` in their order; a photograph without a usable face gives one with decision "none".
 
@@ -272,7 +288,7 @@ class Identifier:
 
         Args:
             photos: photographs (files, bytes of files, arrays (H, W, 3) uint8 RGB) and folders of them, or one alone.
-                One without a file is called "photo N" by its place, from 0.
+                One without a file is called "photo N" by its place, from 0; a pair (name, photograph) by its name.
             progress: called with the number of photographs done since the last call.
         """
         with ThreadPoolExecutor(self._settings.workers, thread_name_prefix="facerec") as pool:
@@ -316,9 +332,7 @@ class Identifier:
                 if isinstance(face, DescribedFace):
                     where[i, j] = len(signatures)
                     signatures.append(face.signature)
-        # A face may be given at worst its F-th best person when the others of F faces take the better ones.
-        most_faces = max((len(found) for found in faces.values()), default=0)
-        results = self._search.search(signatures, max(self._settings.candidates, most_faces)) if signatures else []
+        results = self._search.search(signatures, self._settings.candidates) if signatures else []
         said: list[ProbeFace] = []
         for i, (file, outcome) in enumerate(zip(files, described, strict=True)):
             if not isinstance(outcome, list):
@@ -326,22 +340,14 @@ class Identifier:
                 continue
             if not outcome:
                 said.append(self._without(file, None, None, "no_face", "no face was found"))
-            # Cut to what this photograph needs by itself, so that others of the batch cannot change a tie.
-            needed = max(self._settings.candidates, len(outcome))
-            own = {
-                j: replace(results[where[i, j]], matches=results[where[i, j]].matches[:needed])
-                for j in range(len(outcome))
-                if (i, j) in where
-            }
-            decisions = dict(
-                zip(own, decide_together(list(own.values()), self._threshold, self._search_settings), strict=True)
-            )
+            own = [FaceResult(results[where[i, j]], j) for j in range(len(outcome)) if (i, j) in where]
+            said_of = decide_together(own, self._threshold, self._search_settings)
+            decisions = {one.face: (*said, one.result.matches) for one, said in zip(own, said_of, strict=True)}
             for j, face in enumerate(outcome):
                 if isinstance(face, UndescribedFace):
                     said.append(self._without(file, j, face.box, face.reason, face.detail, face.turned))
                 else:
-                    decision, match = decisions[j]
-                    said.append(self._with(file, j, face, decision, match, own[j].matches))
+                    said.append(self._with(file, j, face, *decisions[j]))
         return said
 
     def _with(
@@ -353,9 +359,6 @@ class Identifier:
         match: Match | None,
         matches: Sequence[Match],
     ) -> ProbeFace:
-        candidates = list(matches[: self._settings.candidates])
-        if match is not None and match not in candidates:
-            candidates.append(match)  # pushed down by the other faces of the photograph, but named
         return ProbeFace(
             file=file,
             face=number,
@@ -367,11 +370,12 @@ class Identifier:
             reason=decision.reason,
             detail="",
             person=match.person if match else None,
-            candidates=tuple(candidates),
+            candidates=tuple(matches),
             threshold=self._threshold,
             timings_ms=face.timings_ms,
             described=face,
             turned=face.face.turned,
+            known_stranger=decision.known_stranger,
         )
 
     def _without(
@@ -399,13 +403,15 @@ class Identifier:
         return self._without(file, None, None, "internal_error", f"{type(error).__name__}: {error}")
 
 
-def _named(photos: Photo | Iterable[Photo]) -> Iterator[tuple[Path, Photo]]:
+def _named(photos: Photo | Iterable[Photo | NamedPhoto]) -> Iterator[tuple[Path, Photo]]:
     """Each photograph with the file that answers call it by; folders are walked."""
     given: Iterable[object] = photos if isinstance(photos, Iterable) else [photos]
     if isinstance(photos, Path | str | bytes | np.ndarray):
         given = [photos]
     for number, photo in enumerate(given):
-        if isinstance(photo, Path | str):
+        if isinstance(photo, tuple) and len(photo) == 2 and isinstance(photo[0], Path):
+            yield photo[0], photo[1]
+        elif isinstance(photo, Path | str):
             file = Path(photo)
             yield from ((found, found) for found in (find_photos([file]) if file.is_dir() else [file]))
         elif isinstance(photo, bytes | np.ndarray):

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.landmarks.errors import InvalidInputError
-from facerec.recognition.search import SearchSettings, masked_scores
+from facerec.recognition.masked_score import masked_scores
+from facerec.recognition.search import SearchSettings
 from facerec.recognition.store.protocol import GalleryStore
 from facerec.recognition.store.records import EntryIndex
 

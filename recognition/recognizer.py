@@ -31,7 +31,7 @@ from facerec.recognition.signature import Signature
 if TYPE_CHECKING:
     from facerec.landmarks.finder import FaceFinder
 
-PREPROCESSING = 3
+PREPROCESSING = 4
 """Version of everything between the pixels and the signature that no weight file pins: raise it when that changes."""
 
 

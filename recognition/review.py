@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.recognition.impostors import Calibration, LookAlike, sample_entries
-from facerec.recognition.search import SearchSettings, masked_scores
+from facerec.recognition.masked_score import masked_scores
+from facerec.recognition.search import SearchSettings
 from facerec.recognition.store.protocol import GalleryStore
 from facerec.recognition.store.records import EntryIndex
 

@@ -4,34 +4,30 @@ With seen cells of unit length and unseen cells zero, two inner products give th
 <E_g, E_p> is the sum of the cosines over the cells that both pictures saw, <O_g, O_p> is their number k, and
 S = <E_g, E_p> / k. The quotient ranks, not the first product, so an exact search needs every score; both products are
 computed block by block (FAISS), in bounded memory. Who is near the top is then scored again one by one, so the answer
-depends neither on the size of the blocks nor on the number of threads or probes. An approximate index (`shortlist`)
-only names entries worth scoring: what it names is scored and ranked by the same exact masked score.
+depends neither on the size of the blocks nor on the number of threads or probes. A large gallery that is asked often is
+kept as bytes, which name everybody who may be near the top (`byte_index`). An approximate index (`shortlist`) only
+names entries worth scoring: what it names is scored and ranked by the same exact masked score.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError
+from facerec.landmarks.errors import ContractError, InvalidInputError
+from facerec.recognition.byte_index import ByteIndex
+from facerec.recognition.masked_score import Overlap, Product, Vectors, masked_scores
 from facerec.recognition.signature import Match, Signature
 from facerec.recognition.store.records import EntryIndex
 from facerec.recognition.store.sqlite_reading import GalleryReader
-from facerec.recognition.store.vector_file import NoIndexError, VectorFile, Vectors
-
-InnerProduct = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
-"""Inner products (A, B) of rows (A, W) and (B, W)."""
-
-Product = Literal["faiss", "numpy"] | InnerProduct
-"""Who multiplies: FAISS, numpy as its plain twin, or FAISS on a GPU (`gpu_product`)."""
+from facerec.recognition.store.vector_file import NoIndexError, VectorFile
 
 IndexMethod = Literal["ivf", "hnsw", "pq"]
 """Approximate indexes: inverted lists, a navigable graph, product quantisation."""
@@ -54,6 +50,9 @@ class SearchSettings:
         score_bytes: scores held at a time; sets how many probes share one pass over a large gallery.
         margin: entries whose blockwise score is this close to the best are scored again one by one. float32 sums in
             another order differ by some 1e-6, so this is a hundred times what is needed.
+        byte_entries: galleries of at least so many entries are searched by their bytes (`byte_index`), with the same
+            answers. Smaller ones take 2 ms a probe as they are.
+        byte_probes: probes that are searched before the bytes are made: making them takes as long as 60 probes do.
     """
 
     min_overlap: float = 0.125
@@ -61,6 +60,8 @@ class SearchSettings:
     block_bytes: int = 64 << 20
     score_bytes: int = 256 << 20
     margin: float = 1e-4
+    byte_entries: int = 20_000
+    byte_probes: int = 64
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.min_overlap <= 1.0:
@@ -123,72 +124,6 @@ class Search(Protocol):
         ...
 
 
-def gpu_product(gpu: int = 0) -> InnerProduct:
-    """FAISS's inner products on a GPU, in float32; blocks of vectors travel there for each batch of probes.
-
-    Args:
-        gpu: number of the GPU.
-
-    Raises:
-        DeviceError: this FAISS has no GPU support, or finds no such GPU.
-    """
-    faiss = importlib.import_module("faiss")  # its type stubs are those of the CPU
-    found = faiss.get_num_gpus()
-    if gpu >= found:
-        why = f"it finds {found} GPUs" if hasattr(faiss, "StandardGpuResources") else "it was built without GPU support"
-        raise DeviceError(
-            f"expected a FAISS with a GPU to search with --device cuda; {why} (faiss {faiss.__version__}). Install "
-            f"facerec[gpu] in place of faiss-cpu, or use --device cpu"
-        )
-    resources = faiss.StandardGpuResources()
-    lock = threading.Lock()  # one stream and one scratch memory: FAISS's GPU resources serve one thread at a time
-
-    def product(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-        with lock:
-            return np.asarray(
-                faiss.pairwise_distance_gpu(resources, a, b, metric=faiss.METRIC_INNER_PRODUCT, device=gpu)
-            )
-
-    return product
-
-
-def product_on(device: str) -> Product:
-    """Who multiplies for `--device`: "cpu", "cuda" (a GPU or `DeviceError`) or "auto" (a GPU when FAISS has one)."""
-    if device == "cpu":
-        return "faiss"
-    if device not in ("auto", "cuda"):
-        raise InvalidInputError(f"expected the device 'auto', 'cpu' or 'cuda'; got {device!r}")
-    if device == "auto" and not importlib.import_module("faiss").get_num_gpus():
-        return "faiss"
-    return gpu_product()
-
-
-def masked_scores(probes: Vectors, gallery: Vectors, product: Product = "faiss") -> tuple[NDArray[np.float32], Overlap]:
-    """Masked scores and overlaps of all pairs.
-
-    Args:
-        probes: cells (P, C, D) and visibility (P, C).
-        gallery: cells (N, C, D) and visibility (N, C).
-        product: who multiplies.
-
-    Returns:
-        (P, N) float32 scores, 0 where no cell was seen by both, and (P, N) float32 numbers of cells seen by both.
-    """
-    (p_cells, p_seen), (g_cells, g_seen) = probes, gallery
-    if p_cells.shape[1:] != g_cells.shape[1:]:
-        raise InvalidInputError(
-            f"expected signatures of one shape (C, D); got {p_cells.shape[1:]}, {g_cells.shape[1:]}"
-        )
-    width = p_cells.shape[1] * p_cells.shape[2]
-    sums = _inner(p_cells.reshape(-1, width), g_cells.reshape(-1, width), product)
-    overlap = _inner(p_seen.astype(np.float32), g_seen.astype(np.float32), product)
-    return np.divide(sums, overlap, out=np.zeros_like(sums), where=overlap > 0), overlap
-
-
-Overlap = NDArray[np.float32]
-"""(P, N) number of cells seen by both, exact in float32."""
-
-
 class MaskedSearch:
     """Searches one gallery. Holds no state that a search changes, so several threads may share it."""
 
@@ -222,6 +157,9 @@ class MaskedSearch:
         self._product: Product = product
         self._shortlist = shortlist
         self._entry_bytes = 4 * shape[0] * shape[1] + shape[0]
+        self._asked = 0
+        self._bytes: ByteIndex | None = None
+        self._bytes_lock = threading.Lock()
 
     @classmethod
     def of(
@@ -270,13 +208,41 @@ class MaskedSearch:
                 raise InvalidInputError(f"expected probes of shape {self._shape}; got {probe.cells.shape}")
         if not len(self.index.ids):
             return [SearchResult((), 0, 0, 0.0) for _ in probes]
+        if self._shortlist is not None:
+            return self._search_named(probes, self._shortlist.places(*_stacked(probes)), k)
+        by_bytes = self._byte_index(len(probes))
+        if by_bytes is not None:
+            return self._search_bytes(by_bytes, probes, k)
         # The scores of a block of probes are held at once, so that one pass over a large gallery serves them all.
         at_once = max(1, self.settings.score_bytes // (8 * len(self.index.ids)))
         found: list[SearchResult] = []
         for start in range(0, len(probes), at_once):
-            some = probes[start : start + at_once]
-            found += self._search_all(some, k) if self._shortlist is None else self._search_named(some, k)
+            found += self._search_all(probes[start : start + at_once], k)
         return found
+
+    def _byte_index(self, probes: int) -> ByteIndex | None:
+        """The gallery's bytes, where so many probes were asked for that they pay; None: multiply floats."""
+        settings, size = self.settings, self._shape[0] * self._shape[1] * len(self.index.ids)
+        if self._product != "faiss" or len(self.index.ids) < settings.byte_entries or size > settings.kept_bytes:
+            return None
+        with self._bytes_lock:
+            asked, self._asked = self._asked, self._asked + probes
+            if asked <= settings.byte_probes < self._asked:  # once
+                step = max(1, settings.block_bytes // self._entry_bytes)
+                self._bytes = ByteIndex.build(self._rows, self.index.person, step)
+            return self._bytes
+
+    def _search_bytes(self, by_bytes: ByteIndex, probes: Sequence[Signature], k: int) -> list[SearchResult]:
+        least = self.settings.least_cells(self._shape[0])
+        named = by_bytes.named(_stacked(probes), k, least, self.settings.margin)
+        return [
+            replace(
+                result,
+                comparable=by_bytes.comparable(probe.visible, least),
+                largest_overlap=by_bytes.largest_overlap(probe.visible) / self._shape[0],
+            )
+            for probe, result in zip(probes, self._search_named(probes, named, k), strict=True)
+        ]
 
     def _search_all(self, probes: Sequence[Signature], k: int) -> list[SearchResult]:
         stacked = _stacked(probes)
@@ -296,11 +262,13 @@ class MaskedSearch:
             found.append(self._rank(probe, everyone, row, first, best, k, int(np.isfinite(best).sum()), float(most)))
         return found
 
-    def _search_named(self, probes: Sequence[Signature], k: int) -> list[SearchResult]:
-        assert self._shortlist is not None
+    def _search_named(
+        self, probes: Sequence[Signature], named: Sequence[NDArray[np.int64]], k: int
+    ) -> list[SearchResult]:
+        """The answers when only the entries at the places `named` for each probe are looked at."""
         stacked = _stacked(probes)
         found = []
-        for i, (probe, places) in enumerate(zip(probes, self._shortlist.places(*stacked), strict=True)):
+        for i, (probe, places) in enumerate(zip(probes, named, strict=True)):
             one = stacked[0][i : i + 1], stacked[1][i : i + 1]
             scores, overlap = (part[0] for part in self._block_scores(one, self._rows(places)))
             first = np.flatnonzero(np.diff(self.index.person[places], prepend=-1))
@@ -356,14 +324,3 @@ class MaskedSearch:
 
 def _stacked(probes: Sequence[Signature]) -> Vectors:
     return np.stack([p.cells for p in probes]), np.stack([p.visible for p in probes])
-
-
-def _inner(a: NDArray[np.float32], b: NDArray[np.float32], product: Product) -> NDArray[np.float32]:
-    if product == "numpy" or not len(a) or not len(b):
-        return np.asarray(a @ b.T, dtype=np.float32)
-    rows = np.ascontiguousarray(a), np.ascontiguousarray(b)
-    if product != "faiss":
-        return product(*rows)
-    import faiss
-
-    return np.asarray(faiss.pairwise_distances(*rows, metric=faiss.METRIC_INNER_PRODUCT), dtype=np.float32)

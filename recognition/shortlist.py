@@ -23,11 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.landmarks.errors import InvalidInputError
+from facerec.recognition.masked_score import Vectors
 from facerec.recognition.search import IndexMethod, MaskedSearch, SearchResult, SearchSettings
 from facerec.recognition.signature import Signature, mask_group
 from facerec.recognition.store.derived_files import derived_file
 from facerec.recognition.store.sqlite_reading import GalleryReader
-from facerec.recognition.store.vector_file import VectorFile, Vectors, no_index
+from facerec.recognition.store.vector_file import VectorFile, no_index
 
 _MAGIC = b"facerec shortlist 1\n"
 _DIGEST = 32

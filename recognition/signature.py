@@ -88,12 +88,14 @@ class Match:
         score: masked cosine in [-1, 1]; a raw cosine, not a probability.
         overlap: share of the signature's cells that both pictures saw, in [0, 1].
         entry: identifier of the gallery entry that scored.
+        nobody: whether `person` is a known stranger, whom the gallery holds so that they are taken for nobody else.
     """
 
     person: str
     score: float
     overlap: float
     entry: int
+    nobody: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,10 +106,13 @@ class Decision:
         verdict: "match" (a known person), "unknown" (nobody enrolled, a normal result) or "abstain" (too little of
             the face was seen by both pictures to say).
         reason: one sentence that gives the numbers behind the verdict.
+        known_stranger: which known stranger (`Match.nobody`) the face is; None when it is none. The verdict is then
+            "unknown".
     """
 
     verdict: Literal["match", "unknown", "abstain"]
     reason: str
+    known_stranger: str | None = None
 
 
 def mask_group(visible: NDArray[np.bool_]) -> NDArray[np.int64]:

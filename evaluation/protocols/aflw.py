@@ -1,4 +1,4 @@
-"""AFLW-Full, AFLW-F, AFLW-PIFA, AFW and UHDB31's nine points for landmark evaluation, each in its own markup."""
+"""AFLW-Full, AFLW-F, AFLW-PIFA, AFLW2000-3D, AFW and UHDB31's points for landmark evaluation, each in its markup."""
 
 from __future__ import annotations
 
@@ -8,13 +8,25 @@ from pathlib import Path
 
 import numpy as np
 
+from facerec.evaluation.head_pose import aflw_rotation
 from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
 from facerec.evaluation.protocols.poses import uhdb31_angles
+from facerec.frontalize.types import Camera
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.markup import AFLW19_SOURCES, AFLW21_SOURCES, AFW6_SOURCES, UHDB31_SOURCES, Sources
-from facerec.landmarks.sets.aflw import AflwPart, read_aflw_full, read_aflw_pifa, read_afw, read_uhdb31_points
+from facerec.landmarks.sets.aflw import (
+    AflwPart,
+    read_aflw2000,
+    read_aflw_full,
+    read_aflw_pifa,
+    read_afw,
+    read_uhdb31_points,
+)
 from facerec.landmarks.sets.public import SetFace
 from facerec.landmarks.types import Box
+
+AFLW2000_BINS = ("0-30", "30-60", "60-90")
+"""Bins of |yaw| that AFLW2000-3D's figures are published by; an edge belongs to the lower bin."""
 
 
 def read_aflw_landmarks(folder: Path, part: AflwPart = "test") -> list[AnnotatedPicture]:
@@ -36,6 +48,31 @@ def read_pifa_landmarks(folder: Path, rows: Sequence[int]) -> list[AnnotatedPict
     if len(rows) != len(AFLW21_SOURCES):
         raise InvalidInputError(f"expected {len(AFLW21_SOURCES)} rows, one for each of AFLW's points; got {len(rows)}")
     return _annotated(read_aflw_pifa(folder, "test", rows), AFLW21_SOURCES)
+
+
+def read_aflw2000_landmarks(folder: Path) -> list[AnnotatedPicture]:
+    """AFLW2000-3D's faces (`read_aflw2000`): 68 points, the pose, and the bin of |yaw| as the view."""
+    annotated = []
+    for face, angles in read_aflw2000(folder):
+        assert face.path is not None
+        points = face.points.astype(np.float64)
+        pitch, yaw, roll = (float(angle) for angle in np.rad2deg(angles))
+        rotation = aflw_rotation(pitch, yaw, roll)
+        camera = Camera(rotation, np.zeros(2), 1.0)
+        bins = AFLW2000_BINS[int(np.searchsorted((30.0, 60.0), abs(yaw)))]
+        annotated.append(
+            AnnotatedPicture(
+                face.path,
+                face.name,
+                points,
+                Box.around(points),
+                camera.yaw,
+                camera.pitch,
+                pose=bins,
+                rotation=rotation,
+            )
+        )
+    return annotated
 
 
 def read_afw_landmarks(folder: Path) -> list[AnnotatedPicture]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping
 from pathlib import Path
 
 from facerec.evaluation.protocols.recognition import Identification, Picture, PictureList, RecognitionProtocol
 from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.tables import beside_table, read_table
 
 EXPECTED = (
     "expected the columns path,person,role (role: gallery or probe), and optionally pose,yaw,pitch,set,group:NAME"
@@ -23,42 +23,38 @@ def read_csv(file: Path, name: str = "csv", rendered: bool = False) -> Recogniti
 
     Raises:
         InvalidInputError: other columns, an unknown role or a bad number (naming the line), a picture listed twice, no
-            gallery, no probe, or pictures that are missing on disk.
+            gallery, no probe, or no picture on disk at all (those that are missing count as
+            failures).
     """
     pictures = PictureList()
     gallery: dict[str, list[int]] = {}
     probes: dict[str, list[int]] = {}
     seen: dict[str, int] = {}
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            rows = csv.DictReader(stream)
-            absent = {"path", "person", "role"} - set(rows.fieldnames or ())
-            if absent:
-                raise InvalidInputError(f"{file}: {EXPECTED}; missing: {', '.join(sorted(absent))}")
-            for row in rows:
-                where = f"{file}, line {rows.line_num}"
-                path, person, role = (row[key] or "" for key in ("path", "person", "role"))
-                role = role.strip().lower()
-                if not path or not person or role not in ("gallery", "probe"):
-                    raise InvalidInputError(f"{where}: {EXPECTED}; got path {path!r}, person {person!r}, role {role!r}")
-                if path in seen:
-                    raise InvalidInputError(
-                        f"{where}: expected each picture once; {path} is already listed on line {seen[path]}"
-                    )
-                seen[path] = rows.line_num
-                picture = Picture(
-                    path=file.parent / path,
-                    name=path,
-                    person=person,
-                    pose=(row.get("pose") or "").strip() or None,
-                    yaw=_angle(row.get("yaw"), where, "yaw"),
-                    pitch=_angle(row.get("pitch"), where, "pitch"),
-                    groups=groups_of(row, "group:"),
-                )
-                into = gallery if role == "gallery" else probes
-                into.setdefault((row.get("set") or "").strip() or "all", []).append(pictures.add(picture))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InvalidInputError(f"expected a CSV file of pictures; cannot read {file}: {error}") from None
+    columns, rows = read_table(file)
+    absent = {"path", "person", "role"} - set(columns)
+    if absent:
+        raise InvalidInputError(f"{file}: {EXPECTED}; missing: {', '.join(sorted(absent))}")
+    for line, row in rows:
+        where = f"{file}, line {line}"
+        path, person, role = row["path"], row["person"], row["role"].strip().lower()
+        if not path or not person or role not in ("gallery", "probe"):
+            raise InvalidInputError(f"{where}: {EXPECTED}; got path {path!r}, person {person!r}, role {role!r}")
+        if path in seen:
+            raise InvalidInputError(
+                f"{where}: expected each picture once; {path} is already listed on line {seen[path]}"
+            )
+        seen[path] = line
+        picture = Picture(
+            path=beside_table(file, path),
+            name=path,
+            person=person,
+            pose=row.get("pose", "").strip() or None,
+            yaw=_angle(row.get("yaw"), where, "yaw"),
+            pitch=_angle(row.get("pitch"), where, "pitch"),
+            groups=groups_of(row, "group:"),
+        )
+        into = gallery if role == "gallery" else probes
+        into.setdefault(row.get("set", "").strip() or "all", []).append(pictures.add(picture))
     sets = list(dict.fromkeys((*gallery, *probes))) or ["all"]
     for one in sets:
         if one not in gallery or one not in probes:
@@ -67,7 +63,7 @@ def read_csv(file: Path, name: str = "csv", rendered: bool = False) -> Recogniti
                 f"{file}: expected at least one gallery and one probe row{where}; "
                 f"got {len(gallery.get(one, []))} and {len(probes.get(one, []))}"
             )
-    listed = pictures.done()
+    listed = pictures.done(some_missing=True)
     return RecognitionProtocol(
         name=name,
         pictures=listed,

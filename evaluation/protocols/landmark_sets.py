@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.image import read_image
 from facerec.landmarks.markup import IBUG68_SOURCES, Sources
-from facerec.landmarks.types import Box
+from facerec.landmarks.types import Box, Image
 
 _POINTS = 68
 _FLAGS = tuple(f"v{i}" for i in range(_POINTS))
@@ -23,7 +24,7 @@ class AnnotatedPicture:
     """One annotated face.
 
     Attributes:
-        path: the picture.
+        path: the picture, or the file that holds it among others (see `picture`).
         name: how reports call it.
         points: (L, 2) float64 px, in the set's own markup; NaN where a point is not annotated.
         box: box of the whole face, px: tight around the annotated points where they span it.
@@ -33,6 +34,8 @@ class AnnotatedPicture:
         sources: which of the 68 points each one is read off; ibug68 itself by default.
         face_box: the set's own AFLW-style box, px, whose side divides NME-Vis and NME-All; where there is none, one is
             computed from the visible points (`facerec.landmarks.detection.boxes.aflw_box`).
+        rotation: (3, 3) of the head, as `facerec.frontalize.types.Camera` has it, where the data state the whole pose.
+        picture: (H, W, 3) uint8 RGB, where the set keeps pictures inside a file.
     """
 
     path: Path
@@ -45,6 +48,12 @@ class AnnotatedPicture:
     visible: NDArray[np.bool_] | None = None
     sources: Sources = IBUG68_SOURCES
     face_box: Box | None = None
+    rotation: NDArray[np.float64] | None = None
+    picture: Image | None = None
+
+    def image(self) -> Image:
+        """The picture, (H, W, 3) uint8 RGB, read when asked for; raises `UnusablePhotoError`."""
+        return read_image(self.path) if self.picture is None else self.picture
 
     def as_ibug68(self) -> NDArray[np.float64]:
         """(68, 2) px: the points that are one of the 68 each; NaN elsewhere."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
 from facerec.evaluation.protocols.csv_protocol import groups_of
 from facerec.evaluation.protocols.recognition import PairSet, Picture, PictureList, RecognitionProtocol
 from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.tables import beside_table, read_table
 
 EXPECTED = (
     "expected the columns path_a,path_b,same (0 or 1), and optionally person_a,person_b,fold, group:NAME of both "
@@ -23,25 +23,18 @@ def read_pairs(file: Path) -> RecognitionProtocol:
     such pair ties are taken for different people, as intervals draw them.
 
     Raises:
-        InvalidInputError: other columns, a bad cell (naming the line), pictures that are missing on disk, one picture
-            of two people or in two groups, or people that contradict same.
+        InvalidInputError: other columns, a bad cell (naming the line), no picture on disk at all (those that
+            are missing count as failures), one picture of two people or in two groups, or people that contradict same.
     """
-    rows: list[tuple[int, dict[str, str]]] = []
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            table = csv.DictReader(stream)
-            absent = {"path_a", "path_b", "same"} - set(table.fieldnames or ())
-            if absent:
-                raise InvalidInputError(f"{file}: {EXPECTED}; missing: {', '.join(sorted(absent))}")
-            for row in table:
-                rows.append((table.line_num, row))
-                if not row["path_a"] or not row["path_b"] or row["same"] not in ("0", "1"):
-                    raise InvalidInputError(
-                        f"{file}, line {table.line_num}: {EXPECTED}; got {row['path_a']!r}, {row['path_b']!r}, "
-                        f"{row['same']!r}"
-                    )
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InvalidInputError(f"expected a CSV file of pairs; cannot read {file}: {error}") from None
+    columns, rows = read_table(file)
+    absent = {"path_a", "path_b", "same"} - set(columns)
+    if absent:
+        raise InvalidInputError(f"{file}: {EXPECTED}; missing: {', '.join(sorted(absent))}")
+    for line, row in rows:
+        if not row["path_a"] or not row["path_b"] or row["same"] not in ("0", "1"):
+            raise InvalidInputError(
+                f"{file}, line {line}: {EXPECTED}; got {row['path_a']!r}, {row['path_b']!r}, {row['same']!r}"
+            )
     if not rows:
         raise InvalidInputError(f"{file}: expected at least one pair; got none")
     people = _people(file, rows)
@@ -52,7 +45,7 @@ def read_pairs(file: Path) -> RecognitionProtocol:
         for side, into in zip("ab", sides, strict=True):
             path = row[f"path_{side}"]
             groups = dict(groups_of(row, "group:")) | dict(groups_of(row, f"group_{side}:"))
-            picture = Picture(file.parent / path, path, people[path], groups=tuple(groups.items()))
+            picture = Picture(beside_table(file, path), path, people[path], groups=tuple(groups.items()))
             if known.setdefault(path, picture) != picture:
                 raise InvalidInputError(
                     f"{file}, line {line}: expected {path} in the groups of its first line, "
@@ -63,7 +56,7 @@ def read_pairs(file: Path) -> RecognitionProtocol:
     folds = tuple((row.get("fold") or "").strip() or "all" for _, row in rows)
     return RecognitionProtocol(
         name="pairs",
-        pictures=pictures.done(),
+        pictures=pictures.done(some_missing=True),
         pairs=(PairSet("pairs", tuple(sides[0]), tuple(sides[1]), same, folds),),
         settings={"file": file.name, "people": len(set(people.values()))},
     )

@@ -190,14 +190,18 @@ class PictureList:
             self._pictures.append(picture)
         return index
 
-    def done(self) -> tuple[Picture, ...]:
+    def done(self, some_missing: bool = False) -> tuple[Picture, ...]:
         """All pictures so far; refuses the protocol when files are missing.
+
+        Args:
+            some_missing: refuse it only when all are. Those that are missing are then unreadable photographs, which
+                count as failures like any other.
 
         Raises:
             InvalidInputError: naming how many are missing and the first few.
         """
         missing = [picture.path for picture in self._pictures if not picture.path.is_file()]
-        if missing:
+        if missing and not (some_missing and len(missing) < len(self._pictures)):
             first = ", ".join(str(path) for path in missing[:3])
             raise InvalidInputError(
                 f"expected {len(self._pictures)} pictures on disk; {len(missing)} are missing, the first: {first}"

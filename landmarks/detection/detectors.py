@@ -7,7 +7,6 @@ expects them.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 from facerec.landmarks.checkpoint import weight_record
 from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError
 from facerec.landmarks.image import read_image
+from facerec.landmarks.tables import read_table
 from facerec.landmarks.types import Box, Image, check_image
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 DETECTORS: dict[str, str] = {
     "facerec": "the package's own, from frontal to profile",
-    "yunet:PATH.onnx": "a network of the YuNet kind (extra onnx)",
-    "scrfd:PATH.onnx": "a network of the SCRFD kind (extra onnx)",
+    "yunet:PATH.onnx": "a network of the YuNet kind",
+    "scrfd:PATH.onnx": "a network of the SCRFD kind",
     "boxes:FILE.csv": "a table with the columns file,x0,y0,x1,y1 and optionally score",
     "whole": "every picture is one face",
 }
@@ -128,20 +128,17 @@ def _rows(path: Path) -> dict[str, list[Box]]:
     if not path.is_file():
         raise InvalidInputError(f"expected a table of boxes after boxes:; got {str(path)!r}")
     found: dict[str, list[Box]] = {}
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        rows = csv.DictReader(stream)
-        missing = [column for column in _BOX_COLUMNS if column not in (rows.fieldnames or [])]
-        if missing:
-            raise InvalidInputError(
-                f"{path}: expected the columns {','.join(_BOX_COLUMNS)}; {','.join(missing)} not there"
-            )
-        for row in rows:
-            try:
-                edges = [float(row[column]) for column in _BOX_COLUMNS[1:]]
-                box = Box(edges[0], edges[1], edges[2], edges[3], float(row.get("score") or 1.0))
-            except (TypeError, ValueError) as error:
-                raise InvalidInputError(f"{path}, line {rows.line_num}: expected a box x0,y0,x1,y1; {error}") from None
-            found.setdefault(row["file"], []).append(box)
+    columns, rows = read_table(path)
+    missing = [column for column in _BOX_COLUMNS if column not in columns]
+    if missing:
+        raise InvalidInputError(f"{path}: expected the columns {','.join(_BOX_COLUMNS)}; {','.join(missing)} not there")
+    for line, row in rows:
+        try:
+            edges = [float(row[column]) for column in _BOX_COLUMNS[1:]]
+            box = Box(edges[0], edges[1], edges[2], edges[3], float(row.get("score") or 1.0))
+        except (TypeError, ValueError) as error:
+            raise InvalidInputError(f"{path}, line {line}: expected a box x0,y0,x1,y1; {error}") from None
+        found.setdefault(row["file"], []).append(box)
     return found
 
 
@@ -157,8 +154,8 @@ def load_detector(name: str = DEFAULT_DETECTOR, device: str = "cpu") -> ChosenDe
         device: "cpu" or "cuda", where networks run.
 
     Raises:
-        InvalidInputError: no such detector (the message names the known ones), a file that does not hold what it
-            should, or the extra `onnx` is missing.
+        InvalidInputError: no such detector (the message names the known ones), or a file that does not hold what
+            it should.
         ContractError: a weight file of the package is not the recorded one.
         DeviceError: the device is not there.
     """

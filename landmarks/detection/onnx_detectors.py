@@ -1,4 +1,4 @@
-"""Face detectors in ONNX files (extra `onnx`): networks of the YuNet and of the SCRFD kind.
+"""Face detectors in ONNX files: networks of the YuNet and of the SCRFD kind.
 
 Neither comes with the package. What they expect and answer is read from their public inference code: YuNet as OpenCV
 runs it (`FaceDetectorYN`, models from 2023 on), SCRFD as InsightFace does.
@@ -70,7 +70,7 @@ class _OnnxDetector:
         """The network of an ONNX file.
 
         Raises:
-            InvalidInputError: onnxruntime is missing (extra `onnx`), or the file holds no such network.
+            InvalidInputError: the file holds no such network.
             DeviceError: `device` is "cuda" and onnxruntime cannot use it.
         """
         settings = settings or OnnxDetectorSettings()
@@ -180,10 +180,8 @@ def _cells(n: int) -> Floats:
 
 def _session(path: Path, device: str, canvas: int) -> tuple[Network, int]:
     """The file's network, and the side of its input, px (`canvas` when the file leaves it open)."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise InvalidInputError(f"an ONNX detector needs facerec[onnx] (onnxruntime): {error}") from error
+    import onnxruntime
+
     if not path.is_file():
         raise InvalidInputError(f"expected an ONNX file; got {str(path)!r}")
     provider = "CUDAExecutionProvider" if device.startswith("cuda") else "CPUExecutionProvider"

@@ -1,4 +1,4 @@
-"""The landmark sets that GoDP is compared on, as their owners distribute them: AFLW-Full, AFLW-PIFA, AFW, UHDB31.
+"""Landmark sets with turned faces, as their owners distribute them: AFLW-Full, -PIFA, AFLW2000-3D, AFW, UHDB31.
 
 None of them comes with facerec. Their points are read off the 68 for evaluation (`facerec.landmarks.markup`).
 """
@@ -107,6 +107,38 @@ def read_aflw_pifa(folder: Path, split: Split, rows: Sequence[int]) -> Iterator[
         x, y, w, h = (float(value) for value in boxes[number])
         name = f"{place}/{number + 1}.jpg"
         yield SetFace(name, _picture(folder, ("",), name), None, points, flags != 1, Box(x, y, x + w, y + h))
+
+
+def read_aflw2000(folder: Path) -> Iterator[tuple[SetFace, tuple[float, float, float]]]:
+    """Faces of AFLW2000-3D with 68 points and the head's pose (Zhu et al., CVPR 2016): every `.mat` with its picture.
+
+    A file holds `pt3d_68` (3, 68: x, y and depth of the projected 3-D points, px from 1; hidden points too) and
+    `Pose_Para` (1, 7: pitch, yaw, roll in radians, shift and scale).
+
+    Args:
+        folder: holds `image00002.mat`, `image00002.jpg`, ...
+
+    Yields:
+        the face; (pitch, yaw, roll) as in the file, radians: yaw > 0 turns the nose to the image's left, see
+        `facerec.evaluation.head_pose`.
+
+    Raises:
+        InvalidInputError: no such file, one of another form, or one without a picture.
+    """
+    files = sorted(folder.glob("*.mat"))
+    if not files:
+        raise InvalidInputError(f"expected .mat files of AFLW2000-3D in {folder}; found none")
+    for file in files:
+        content = _mat(file, ("pt3d_68", "Pose_Para"))
+        placed, pose = (np.asarray(content[name], dtype=np.float64) for name in ("pt3d_68", "Pose_Para"))
+        if placed.shape != (3, 68) or pose.size < 3:
+            raise InvalidInputError(
+                f"{file}: expected pt3d_68 (3, 68) and Pose_Para (1, 7); got {placed.shape} and {pose.shape}"
+            )
+        points = (placed[:2].T - 1).astype(np.float32)
+        pitch, yaw, roll = (float(value) for value in pose.ravel()[:3])
+        picture = _picture(folder, ("",), f"{file.stem}.jpg")
+        yield SetFace(file.stem, picture, None, points, np.zeros(68, dtype=np.bool_)), (pitch, yaw, roll)
 
 
 def read_afw(folder: Path) -> Iterator[SetFace]:

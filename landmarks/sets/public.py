@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.image import read_image
+from facerec.landmarks.markup import Sources
 from facerec.landmarks.types import Box, Image
 
 W300_PARTS: Final[dict[str, tuple[str, ...]]] = {
@@ -243,6 +244,23 @@ COFW29_FROM_IBUG68: Final[dict[int, tuple[int, ...]]] = {
     28: (8,),
 }
 """Rows of the 68-point markup whose mean is a COFW point. Lower rims of the brows (5, 7) have none."""
+
+
+COFW29_SOURCES: Final[Sources] = tuple(COFW29_FROM_IBUG68.get(row, ()) for row in range(29))
+"""Which of the 68 points each of COFW's 29 is read off; none for the lower rims of the brows."""
+
+HELEN_PLACES: Final[tuple[tuple[int, ...], ...]] = (
+    tuple(range(134, 154)),
+    tuple(range(114, 134)),
+    (49,),
+    tuple(range(58, 86)),
+    (20,),
+)
+"""Rows of HELEN's 194 points whose mean is a place of the face that the 68 points have too: the eyes by their rims,
+the nose's base, the mouth by its outer rim, the chin."""
+
+HELEN_SOURCES: Final[Sources] = (tuple(range(36, 42)), tuple(range(42, 48)), (33,), tuple(range(48, 60)), (8,))
+"""Which of the 68 points each of `HELEN_PLACES` is read off."""
 
 
 def cofw_from_ibug68(points: NDArray[np.floating]) -> NDArray[np.float32]:

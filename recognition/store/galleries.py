@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from facerec.landmarks.errors import InvalidInputError
-from facerec.recognition.search import MaskedSearch, Search, SearchMethod, product_on
+from facerec.recognition.masked_score import product_on
+from facerec.recognition.search import MaskedSearch, Search, SearchMethod
 from facerec.recognition.shortlist import shortlist_search
 from facerec.recognition.store.protocol import MILVUS_PREFIX, GalleryStore, ModelContract
 from facerec.recognition.store.sqlite import Gallery

@@ -20,12 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.landmarks.errors import InvalidInputError
+from facerec.recognition.masked_score import Vectors
 from facerec.recognition.store.derived_files import VECTORS_SUFFIX, derived_file
 from facerec.recognition.store.records import EntryIndex
 from facerec.recognition.store.sqlite_reading import GalleryReader
-
-Vectors = tuple[NDArray[np.float32], NDArray[np.bool_]]
-"""Cells (N, C, D) float32 and visibility (N, C) of N entries."""
 
 _MAGIC = b"facerec vectors 1\n"
 _PAGE = 4096  # sections begin on pages, as mapped memory does

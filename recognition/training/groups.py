@@ -14,8 +14,8 @@ from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError
 from facerec.landmarks.image import read_image
 from facerec.landmarks.training.people import is_calibration_person
 from facerec.landmarks.types import Image
+from facerec.recognition.masked_score import masked_scores
 from facerec.recognition.recognizer import DescribedFace, Recognizer
-from facerec.recognition.search import masked_scores
 from facerec.recognition.signature import Signature
 from facerec.recognition.training.figures import LAST_WOMAN
 

@@ -75,7 +75,7 @@ def test_enrol_then_identify(people, pretend, capfd):
     } <= set(known)  # fmt: skip
     assert (known["decision"], known["person"], stranger["decision"]) == ("match", "p3", "unknown")
     assert set(known["pose"]) == {"yaw", "pitch", "roll"}
-    assert set(known["candidates"][0]) == {"person", "score", "overlap", "entry"}
+    assert set(known["candidates"][0]) == {"person", "score", "overlap", "entry", "nobody"}
     assert {"value", "far", "pairs"} <= set(known["threshold"])
     assert "1 match, 1 unknown" in err
 
@@ -507,7 +507,7 @@ def test_enrolment_says_what_is_gone_and_sync_removes_it(gallery, people, capfd)
     (people / "p1" / "0.png").unlink()
     arguments = ["enroll", str(people), "-g", str(gallery), "--device", "cpu"]
     assert run(arguments) == 0
-    assert "No longer there, or changed: 1 photos of the gallery (--sync removes them)" in capfd.readouterr().err
+    assert "No longer there, or changed: 1 photo of the gallery (--sync removes it)" in capfd.readouterr().err
     assert run([*arguments, "--sync", "--json"]) == 0
     said = json.loads(capfd.readouterr().out)
     assert (said["removed"], said["entries"]) == (1, 7)

@@ -10,6 +10,7 @@ from facerec.evaluation.protocols.cfp import read_cfp, read_cfp_landmarks
 from facerec.evaluation.protocols.csv_protocol import read_csv
 from facerec.evaluation.protocols.landmark_sets import read_points
 from facerec.evaluation.protocols.lfw import read_lfw
+from facerec.evaluation.protocols.pairs import read_pairs
 from facerec.evaluation.protocols.poses import uhdb31_angles
 from facerec.evaluation.protocols.recognition import RecognitionProtocol
 from facerec.evaluation.protocols.synthetic import read_synthetic
@@ -157,7 +158,7 @@ def test_csv_paths_are_relative_to_the_file_and_strangers_are_unknown(tmp_path: 
         ("path,person,role,yaw\na.png,x,gallery,left\n", "line 2: expected yaw in degrees"),
         ("path,person,role\na.png,x,gallery\na.png,y,probe\n", "line 3: .*already listed on line 2"),
         ("path,person,role\na.png,x,gallery\n", "at least one gallery and one probe"),
-        ("path,person,role\na.png,x,gallery\nno.png,x,probe\n", "1 are missing.*no.png"),
+        ("path,person,role\nno.png,x,gallery\nnone.png,x,probe\n", "2 are missing.*no.png"),
         ("", "missing: path, person, role"),
         ("path,person,role\na.png,x\n", "role ''"),
     ],
@@ -171,8 +172,18 @@ def test_csv_refuses_what_it_cannot_read_and_names_the_line(
         read_csv(tmp_path / "list.csv")
 
 
+def test_a_missing_picture_is_a_failure_and_ends_nothing(tmp_path: Path, write_picture) -> None:
+    write_picture(tmp_path / "a.png", 1)
+    (tmp_path / "list.csv").write_text("path;person;role\na.png;x;gallery\nno.png;x;probe\n", encoding="utf-8-sig")
+    protocol = read_csv(tmp_path / "list.csv")
+    assert [picture.name for picture in protocol.pictures] == ["a.png", "no.png"]
+    assert len(protocol.identifications[0].probes) == 1
+    (tmp_path / "pairs.csv").write_text("path_a;path_b;same\na.png;no.png;1\n")
+    assert len(read_pairs(tmp_path / "pairs.csv").pictures) == 2
+
+
 def test_csv_refuses_a_folder_and_a_binary_file(tmp_path: Path) -> None:
-    (tmp_path / "x.csv").write_bytes(b"\xff\xfe\x00\x01path")
+    (tmp_path / "x.csv").write_bytes(b"\xfe\x00\x01\xfcpath")
     for path in (tmp_path, tmp_path / "x.csv"):
         with pytest.raises(InvalidInputError, match="CSV"):
             read_csv(path)

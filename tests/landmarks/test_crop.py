@@ -9,6 +9,7 @@ from facerec.landmarks.crop import (
     Roi,
     apply_matrix,
     cut,
+    cut_grey,
     grey,
     warp_matrix,
 )
@@ -19,6 +20,16 @@ from facerec.landmarks.types import Box
 def test_the_roi_is_a_square_about_the_boxs_middle() -> None:
     roi = Roi.around(Box(10, 20, 50, 100))
     assert (roi.center_x, roi.center_y, roi.side) == (30, 60, 1.25 * 80)
+
+
+@pytest.mark.parametrize("side", [9.3, 40.0, 311.7])
+@pytest.mark.parametrize("center", [(60.2, 44.9), (0.0, 0.0), (119.0, 3.3), (-80.0, 50.0), (60.0, 300.0)])
+def test_turning_the_square_grey_is_turning_the_picture_grey(side: float, center: tuple[float, float]) -> None:
+    """Inside, across the picture's edges and beyond them; a grey level of rounding at most."""
+    image = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)
+    roi = Roi(*center, side)
+    whole, own = cut(grey(image), roi, 32).astype(int), cut_grey(image, roi, 32).astype(int)
+    assert np.abs(whole - own).max() <= 1
 
 
 def test_points_go_to_the_crop_and_back() -> None:

@@ -16,7 +16,8 @@ from PIL import ImageFile
 
 from facerec.landmarks import decode as decode_module
 from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError
-from facerec.landmarks.image import find_photos, photo_digest, photo_names, read_image, write_image
+from facerec.landmarks.image import photo_digest, read_image, write_image
+from facerec.landmarks.photo_files import find_photos, photo_names
 
 
 def smooth(height: int = 40, width: int = 60) -> np.ndarray:

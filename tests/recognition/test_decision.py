@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from facerec.recognition.decision import decide, decide_pair, decide_together
+from facerec.recognition.decision import FaceResult, decide, decide_pair, decide_together
 from facerec.recognition.search import SearchResult
 from facerec.recognition.signature import Match
 from facerec.recognition.threshold import Threshold
@@ -13,19 +12,19 @@ def threshold(value, far=0.001, pairs=12340):
     return Threshold(value, far, pairs, "gallery", "FAR 0.1 % over 12,340 impostor pairs")
 
 
-def result(*matches, people=9, comparable=9):
-    found = tuple(Match(person, score, 0.5, i) for i, (person, score) in enumerate(matches))
+def result(*matches, people=9, comparable=9, nobody=()):
+    found = tuple(Match(person, score, 0.5, i, person in nobody) for i, (person, score) in enumerate(matches))
     return SearchResult(found, people, comparable, 0.5)
 
 
 def test_reasons_give_the_numbers():
     said = decide(result(("ann", 0.31)), threshold(0.38))
-    assert said.reason == "unknown: best 0.31 < 0.38 (FAR 0.1 % over 12,340 impostor pairs)"
+    assert said.reason == "unknown: best ann 0.31, 0.07 below 0.38 (FAR 0.1 % over 12,340 impostor pairs)"
     said = decide(result(("ann", 0.71)), threshold(0.38))
     assert said.verdict == "match"
     assert "ann 0.71 >= 0.38" in said.reason
     said = decide(result(("ann", 0.379999)), threshold(0.38))
-    assert "0.38000 < 0.38000" not in said.reason
+    assert "ann 0.379999, 0.000001 below 0.380000" in said.reason
     said = decide(result(people=9, comparable=0), threshold(0.38))
     assert said.verdict == "abstain"
     said = decide(result(("ann", 0.1), comparable=7), threshold(0.38))
@@ -34,32 +33,59 @@ def test_reasons_give_the_numbers():
     assert (said.verdict, said.reason) == ("unknown", "unknown: the gallery is empty")
 
 
-def test_a_person_is_named_once_in_a_photograph():
-    faces = [result(("ann", 0.9), ("bob", 0.2)), result(("ann", 0.8), ("bob", 0.1))]
-    (first, a), (second, b) = decide_together(faces, threshold(0.38))
-    assert (first.verdict, a.person) == ("match", "ann")
-    assert (second.verdict, b) == ("unknown", None)
-    assert "ann 0.80 is face 0" in second.reason
+def together(*results):
+    return decide_together([FaceResult(one, face) for face, one in enumerate(results)], threshold(0.38))
 
 
-def test_the_assignment_is_the_best_of_all():
+def test_the_second_face_of_a_person_is_unknown_and_never_somebody_else():
+    first = result(("P401", 0.81), ("P007", 0.66))
+    second = result(("P401", 0.79), ("P007", 0.66))
+    for faces in ([first, second], [second, first], [first, first]):
+        decided = together(*faces)
+        named = [match.person for _, match in decided if match]
+        assert named == ["P401"]
+        holder = next(i for i, (_, match) in enumerate(decided) if match)
+        (other, _) = decided[1 - holder]
+        score = faces[1 - holder].matches[0].score
+        assert other.verdict == "unknown"
+        assert other.reason == f"unknown: P401 {score:.2f} is already face {holder} of this photograph"
+
+
+def test_every_face_is_named_after_its_best_person_or_not_at_all():
     rng = np.random.default_rng(5)
     names = ["ann", "bob", "cy", "di"]
-    for _ in range(30):
-        scores = rng.uniform(0, 1, (3, 4))
+    for _ in range(50):
         faces = [
-            result(*sorted(zip(names, map(float, row), strict=True), key=lambda m: -m[1]), people=4) for row in scores
+            result(*sorted(zip(names, map(float, row), strict=True), key=lambda m: -m[1]), people=4)
+            for row in rng.uniform(0, 1, (3, 4))
         ]
-        decided = decide_together(faces, threshold(0.4))
-        gain = sum(match.score - 0.4 for _, match in decided if match)
+        decided = together(*faces)
         named = [match.person for _, match in decided if match]
         assert len(named) == len(set(named))
-        from itertools import permutations
+        for face, (said, match) in zip(faces, decided, strict=True):
+            best = face.matches[0]
+            if match:
+                assert match is best
+            elif best.score >= 0.38:
+                assert "is already face" in said.reason
 
-        best = max(
-            sum(max(0.0, scores[i, j] - 0.4) for i, j in enumerate(order)) for order in permutations(range(4), 3)
-        )
-        assert gain == pytest.approx(best)
+
+def test_face_numbers_in_reasons_are_those_of_the_photograph():
+    faces = [FaceResult(result(("ann", 0.9)), 2), FaceResult(result(("ann", 0.8)), 5)]
+    (_, (second, _)) = decide_together(faces, threshold(0.38))
+    assert "already face 2" in second.reason
+
+
+def test_a_known_stranger_wins_over_a_wrong_match_and_is_no_name():
+    poster = result(("poster-3", 0.8), ("ann", 0.6), nobody=("poster-3",))
+    for said, match in together(poster, poster):
+        assert (said.verdict, match, said.known_stranger) == ("unknown", None, "poster-3")
+        assert said.reason.startswith("known stranger: poster-3 0.80 >= 0.38 (FAR 0.1 %")
+    (ann,) = together(result(("ann", 0.8), ("poster-3", 0.6), nobody=("poster-3",)))
+    assert (ann[0].verdict, ann[0].known_stranger) == ("match", None)
+    (far,) = together(result(("poster-3", 0.3), nobody=("poster-3",)))
+    assert (far[0].verdict, far[0].known_stranger) == ("unknown", None)
+    assert far[0].reason.startswith("unknown: best poster-3 0.30, 0.08 below 0.38")
 
 
 def test_two_photographs_are_the_same_from_the_threshold_on():

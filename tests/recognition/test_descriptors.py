@@ -100,7 +100,6 @@ def test_the_learnt_descriptor_names_itself_and_its_weights(name: str) -> None:
 def onnx_file(path: Path, size: int = 112, batch: int | str = "n") -> Path:
     """A network that gives the mean of each colour, and one."""
     onnx = pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
     make, kind = onnx.helper, onnx.TensorProto.FLOAT
     nodes = [
         make.make_node("ReduceMean", ["data", "axes"], ["mean"], keepdims=0),

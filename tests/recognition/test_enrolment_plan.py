@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -37,8 +38,86 @@ def test_flat_files_name_people_without_their_counter(tmp_path, pretend):
         pretend.paint(tmp_path / name)
     plan = plan_enrolment([tmp_path])
     assert plan.layout == "flat"
-    assert sorted({person for person, _ in named(plan)}) == ["7", "R2D2", "ann", "Ämélie 김"]
+    assert sorted({person for person, _ in named(plan)}) == ["R2D2", "ann", "Ämélie 김"]
     assert sum(person == "ann" for person, _ in named(plan)) == 4
+    assert [path.name for path, _ in plan.ignored] == ["7.png"]
+    asked = plan_enrolment([tmp_path], layout="flat")
+    assert sorted({person for person, _ in named(asked)}) == ["7", "R2D2", "ann", "Ämélie 김"]
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        (["people/ANNA/1.png", "people/BO/1.png", "people/BO/2.png"], {"ANNA", "BO"}),  # people/*/*.png
+        (["people/ANNA/1.png", "people/ANNA/2.png"], {"ANNA"}),
+        (["people/ANNA"], {"ANNA"}),  # adding one colleague
+        (["new/QUENTIN"], {"QUENTIN"}),
+        (["new/QUENTIN/me.png"], {"QUENTIN"}),
+        (["people/ANNA", "people/BO/1.png"], {"ANNA", "BO"}),
+        (["people/ANNA", "people/group.png"], {"ANNA"}),
+        (["IMG_1234.png", "DSC00012.png"], {"home"}),
+        (["7.png"], {"home"}),
+        (["bo.png", "ann.png"], {"ann", "bo"}),
+    ],
+)
+def test_photographs_are_of_the_person_their_folder_is_called_by(tmp_path, pretend, monkeypatch, given, names):
+    home = tmp_path / "home"
+    for place in (
+        "people/ANNA/1.png", "people/ANNA/2.png", "people/BO/1.png", "people/BO/2.png", "people/group.png",
+        "new/QUENTIN/me.png", "IMG_1234.png", "DSC00012.png", "7.png", "bo.png", "ann.png",
+    ):  # fmt: skip
+        pretend.paint(home / place)
+    monkeypatch.chdir(home)
+    plan = plan_enrolment([Path(one) for one in given])
+    assert {item.person for item in plan.items} == names
+    assert plan.example == f"{plan.items[0].person} <- {plan.items[0].path}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["IMG_1234", "IMG-20240102-WA0003", "DSC00012", "DSCN4711", "PXL_20240102_030405", "P1010023", "0001", "1~2"],
+)
+def test_nobody_is_called_as_a_camera_calls_its_files(tmp_path, pretend, name):
+    for place in (f"{name}.png", "ann.png", "ann_2.png", "bob.png"):
+        pretend.paint(tmp_path / "all" / place)
+    plan = plan_enrolment([tmp_path / "all"])
+    assert {item.person for item in plan.items} == {"ann", "bob"}
+    assert [path.stem for path, _ in plan.ignored] == [name]
+
+
+def test_two_folders_of_one_name_are_not_one_person(tmp_path, pretend):
+    for place in ("001/frontal/1.png", "002/frontal/1.png"):
+        pretend.paint(tmp_path / place)
+    with pytest.raises(InvalidInputError, match="both called frontal"):
+        plan_enrolment([tmp_path / "001" / "frontal", tmp_path / "002" / "frontal"])
+    with pytest.raises(InvalidInputError, match="both called frontal"):
+        plan_enrolment([tmp_path / "001" / "frontal" / "1.png", tmp_path / "002" / "frontal" / "1.png"])
+
+
+def test_a_person_without_photographs_and_what_is_no_photograph_are_named(tmp_path, pretend):
+    pretend.paint(tmp_path / "ann" / "1.png")
+    (tmp_path / "bob").mkdir()
+    (tmp_path / "cleo").mkdir()
+    (tmp_path / "cleo" / "notes.txt").write_text("notes")
+    (tmp_path / "ann" / "a.mp4").write_bytes(b"\0\0\0\x18ftypisom")
+    said = {path.name: why for path, why in plan_enrolment([tmp_path]).passed_over}
+    assert said == {
+        "bob": "a folder without photographs",
+        "cleo": "a folder without photographs",
+        "notes.txt": "not a picture",
+        "a.mp4": "a film",
+    }
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_a_table_as_a_spreadsheet_saves_it_is_read(tmp_path, pretend, mark, encoding):
+    pretend.paint(tmp_path / "ann" / "1.png")
+    lines = [mark.join(("path", "person", "note")), mark.join(("ann\\1.png", "Ann, the \u00e4ltere", ""))]
+    quoted = lines[1].replace("Ann, the \u00e4ltere", '"Ann, the \u00e4ltere"')
+    (tmp_path / "list.csv").write_bytes("\r\n".join((lines[0], quoted, mark * 2)).encode(encoding))
+    (item,) = plan_enrolment([tmp_path / "list.csv"]).items
+    assert (item.person, item.path) == ("Ann, the \u00e4ltere", tmp_path / "ann" / "1.png")
 
 
 def test_a_table_names_people_of_any_name(tmp_path, pretend):

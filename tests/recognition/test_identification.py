@@ -48,7 +48,10 @@ def test_the_enrolled_are_named_and_strangers_are_not(gallery, tmp_path, pretend
     assert (known.decision, known.person, len(known.candidates)) == ("match", "p3", 3)
     assert known.pose[0] == pytest.approx(45)
     assert (stranger.decision, stranger.person) == ("unknown", None)
-    assert stranger.reason.startswith("unknown: best ")
+    best = stranger.candidates[0]
+    assert stranger.reason.startswith(f"unknown: best {best.person} {best.score:.2f}, ")
+    assert stranger.margin == pytest.approx(best.score - 0.4)
+    assert stranger.as_json({})["margin"] == pytest.approx(stranger.margin, abs=1e-6)
 
 
 def test_a_photograph_without_a_usable_face_gives_one_line_with_its_reason(gallery, tmp_path, pretend):
@@ -70,7 +73,11 @@ def test_a_person_is_named_once_in_a_group(gallery, tmp_path, pretend):
     group = pretend.paint(tmp_path / "group.png", (5, 6, 40), (5, 6, 41), (6, 6, 42), (98, 6, 0))
     found = list(identifier(gallery, pretend, candidates=1).identify([group]))
     assert sorted(p.person for p in found if p.person) == ["p5", "p6"]
-    assert "a person appears once" in next(p.reason for p in found if p.face in (0, 1) and p.decision == "unknown")
+    (holder,) = (p.face for p in found if p.person == "p5")
+    other = next(p for p in found if p.face == 1 - holder)
+    assert other.decision == "unknown"
+    assert other.reason.startswith("unknown: p5 0.")
+    assert other.reason.endswith(f"is already face {holder} of this photograph")
     assert all(len(p.candidates) == 1 for p in found)
 
 

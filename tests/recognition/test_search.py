@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError
-from facerec.recognition.search import MaskedSearch, SearchSettings, gpu_product, masked_scores, product_on
+from facerec.recognition.masked_score import gpu_product, masked_scores, product_on
+from facerec.recognition.search import MaskedSearch, SearchSettings
 from facerec.recognition.signature import Signature
 from facerec.recognition.store.records import EntryIndex
 

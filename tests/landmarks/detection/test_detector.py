@@ -15,6 +15,7 @@ from facerec.landmarks.detection.detector import (
     detector_arrays,
     non_maximum_suppression,
     normalize,
+    shrunk,
     tile_edges,
 )
 from facerec.landmarks.errors import DeviceError, InvalidInputError
@@ -244,6 +245,57 @@ def test_close_up_cut_by_the_border_is_found(detector, portrait):
     boxes = detector.detect(large)
     assert boxes
     assert boxes[0].iou(Box(30, 30, 1212, 1062)) > 0.5
+
+
+class Looks(FaceDetector):
+    """Answers its first look with one box, and counts its looks."""
+
+    def __init__(self, box: Box, settings: DetectorSettings | None = None) -> None:
+        super().__init__(random_network().fused(), 0.3, settings)
+        self.box, self.sizes = box, []
+
+    def _see(self, image, margin):
+        self.sizes.append(image.shape[:2])
+        found = [] if len(self.sizes) > 1 else [self.box]
+        places = [[(b.x0, b.y0), (b.x1, b.y1), *[b.center] * 5] for b in found]
+        return np.array([b.score for b in found], np.float32), np.array(places, np.float32).reshape(-1, 7, 2)
+
+
+@pytest.mark.parametrize(
+    ("box", "looks"),
+    [
+        (Box(10, 10, 90, 100, 0.75), 1),  # sure, and a sixth of 480 px
+        (Box(10, 10, 90, 100, 0.65), 2),  # large, but not sure
+        (Box(10, 10, 70, 100, 0.95), 2),  # sure, but small: it may be an ornament beside a face that fills the picture
+    ],
+)
+def test_a_sure_face_of_some_size_saves_the_look_at_the_thumbnail(box, looks):
+    detector = Looks(box, DetectorSettings(sure_score=0.7, sure_share=1 / 6.5))
+    (found,) = detector.detect(np.zeros((480, 640, 3), np.uint8))
+    assert len(detector.sizes) == looks
+    assert (found.x0, found.y1, found.score) == (box.x0, box.y1, pytest.approx(box.score))
+
+
+def test_places_of_a_shrunk_picture_are_those_of_the_photograph():
+    """In two steps, and whatever is left out at the edge: a dot is where it was."""
+    for height, width, scale in ((1999, 3001, 0.2133), (480, 640, 0.25), (700, 900, 0.9), (4000, 6000, 160 / 6000)):
+        y, x = height * 0.7, width * 0.6
+        size = 6 / scale
+        rows, columns = np.mgrid[:height, :width]
+        dot = 200 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * size**2))
+        small, ratio = shrunk(np.repeat(dot[..., None], 3, axis=2).astype(np.uint8), scale)
+        assert max(small.shape[:2]) == round(max(height, width) * scale)
+        weight = small[..., 0].astype(float)
+        rows, columns = np.mgrid[: small.shape[0], : small.shape[1]]
+        center = np.array([(columns * weight).sum(), (rows * weight).sum()]) / weight.sum()
+        assert np.abs((center + 0.5) * ratio - 0.5 - (x, y)).max() < 0.05 / scale
+
+
+def test_a_picture_is_not_shrunk_to_more_than_it_has():
+    image = np.zeros((5, 7, 3), np.uint8)
+    small, ratio = shrunk(image, 1.5)
+    assert small is image
+    assert ratio.tolist() == [1, 1]
 
 
 def test_five_points_lie_in_the_box_in_order(detector, portrait):

@@ -17,7 +17,6 @@ from facerec.landmarks.errors import DeviceError, InvalidInputError
 from facerec.landmarks.types import Box
 
 onnx = pytest.importorskip("onnx", reason="needs onnx to build a small network")
-pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 
 SIDE = 128
 RED, BLUE = (255, 0, 0), (0, 0, 255)

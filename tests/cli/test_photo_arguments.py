@@ -1,0 +1,110 @@
+"""What photographs may be given as: files in any order, patterns, lists, standard input; what is refused, and how."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from facerec.cli.main import run
+from facerec.cli.options import count
+from facerec.recognition import recognizer as recognizer_module
+
+
+@pytest.fixture(autouse=True)
+def pretended_models(pretend, monkeypatch, tmp_path):
+    monkeypatch.setattr(recognizer_module, "Recognizer", pretend.PretendRecognizer)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def staff(pretend, capfd):
+    for person in (1, 2):
+        pretend.paint(Path("people") / f"p{person}" / "0.png", (person, 6, 0))
+    for name, person in (("b.png", 2), ("a.png", 1)):
+        pretend.paint(Path("door") / name, (person, 7, 9))
+    assert run(["enroll", "people", "-g", "staff", "-q"]) == 0
+    capfd.readouterr()
+    return "staff"
+
+
+def answers(capfd, *arguments):
+    assert run(["identify", *arguments, "-g", "staff", "--threshold", "0.3", "--json", "-q"]) == 0
+    return [(one["file"], one["person"]) for one in map(json.loads, capfd.readouterr().out.splitlines())]
+
+
+def typed(monkeypatch, data):
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(data), isatty=lambda: False))
+
+
+def test_answers_come_in_the_order_in_which_photographs_were_given(staff, capfd):
+    assert answers(capfd, "door/b.png", "door/a.png") == [("door/b.png", "p2"), ("door/a.png", "p1")]
+
+
+def test_a_pattern_that_no_shell_expanded_means_its_files(staff, capfd):
+    assert answers(capfd, "door/*.png") == [("door/a.png", "p1"), ("door/b.png", "p2")]
+    assert run(["identify", "door/*.gif", "-g", "staff"]) == 2
+    assert "no file matches door/*.gif" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(os.sep == "\\", reason="backslashes separate folders there anyway")
+def test_backslashes_are_read_as_windows_writes_them(staff, capfd):
+    assert answers(capfd, "door\\a.png") == [("door/a.png", "p1")]
+
+
+def test_a_photograph_comes_on_standard_input(staff, capfd, monkeypatch):
+    typed(monkeypatch, Path("door/b.png").read_bytes())
+    assert answers(capfd, "-", "door/a.png") == [("-", "p2"), ("door/a.png", "p1")]
+    typed(monkeypatch, Path("door/b.png").read_bytes())
+    assert run(["verify", "-", "door/b.png", "--threshold", "0.3", "--json"]) == 0
+    pair = json.loads(capfd.readouterr().out)
+    assert (pair["decision"], [photo["file"] for photo in pair["photos"]]) == ("same", ["-", "door/b.png"])
+    assert run(["enroll", "-", "-g", "staff"]) == 2
+    assert "names no person" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("mark", [b"\n", b"\r\n", b"\0"])
+def test_a_list_of_files_comes_from_a_file_or_on_standard_input(staff, capfd, monkeypatch, mark):
+    listed = mark.join((b"door/b.png", b"door/a.png", b""))
+    typed(monkeypatch, listed)
+    assert answers(capfd, "--files-from", "-") == [("door/b.png", "p2"), ("door/a.png", "p1")]
+    Path("list.txt").write_bytes(listed)
+    assert answers(capfd, "--files-from", "list.txt") == [("door/b.png", "p2"), ("door/a.png", "p1")]
+
+
+@pytest.mark.parametrize("command", ["enroll", "identify", "landmarks", "frontalize", "verify"])
+def test_an_address_is_refused_with_the_reason(capfd, command):
+    address = "http://127.0.0.1/a.jpg"
+    rest = {"enroll": ["-g", "x"], "identify": ["-g", "x"], "frontalize": ["-o", "x"], "verify": [address]}
+    assert run([command, address, *rest.get(command, [])]) == 2
+    assert f"{address} is an address; facerec downloads nothing" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["identify", "verify"])
+@pytest.mark.parametrize("value", ["2", "-1.01", "nan"])
+def test_a_threshold_that_no_cosine_reaches_is_refused(staff, capfd, command, value):
+    photos = ["door/a.png"] if command == "identify" else ["door/a.png", "door/b.png"]
+    rest = ["-g", "staff"] if command == "identify" else []
+    assert run([command, *photos, *rest, "--threshold", value]) == 2
+    assert "threshold" in capfd.readouterr().err
+
+
+def test_the_summary_says_where_names_come_from_and_counts_what_was_passed_over(pretend, capfd):
+    pretend.paint(Path("new/QUENTIN/me.png"), (5, 6, 0))
+    Path("new/QUENTIN/notes.txt").write_text("x")
+    os.mkfifo("new/QUENTIN/pipe.jpg")
+    assert run(["enroll", "new/QUENTIN", "-g", "staff", "--strict"]) == 0
+    err = capfd.readouterr().err
+    assert "Enrolled 1 of 1 photo, 1 person in the gallery" in err
+    assert "QUENTIN <- new/QUENTIN/me.png" in err
+    assert "Passed over 2 items: " in err
+    assert "1 not a picture (e.g. new/QUENTIN/notes.txt)" in err
+
+
+def test_one_is_not_many():
+    assert [count(1, "photo"), count(2, "photo"), count(0, "entry")] == ["1 photo", "2 photos", "0 entries"]
+    assert [count(1, "person"), count(3, "person"), count(1, "entry")] == ["1 person", "3 people", "1 entry"]
