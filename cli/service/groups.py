@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.landmarks.errors import InvalidInputError
-from facerec.recognition.search import SearchSettings, masked_scores
+from facerec.recognition.masked_score import masked_scores
+from facerec.recognition.search import SearchSettings
 from facerec.recognition.signature import Signature
 
 MOST = 2000

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,8 +26,8 @@ class Metrics:
         self._lock = threading.Lock()
         self._requests: Counter[tuple[str, int]] = Counter()
         self._seconds: Counter[tuple[str, float]] = Counter()
-        self._total: Counter[str] = Counter()
-        self._stage_seconds: Counter[str] = Counter()
+        self._total: defaultdict[str, float] = defaultdict(float)
+        self._stage_seconds: defaultdict[str, float] = defaultdict(float)
         self._stages: Counter[str] = Counter()
         self._faces: Counter[str] = Counter()
         self._began = time.time()

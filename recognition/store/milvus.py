@@ -25,12 +25,7 @@ from numpy.typing import NDArray
 from facerec.landmarks.errors import ContractError, FacerecError, InvalidInputError
 from facerec.recognition.impostors import keep_calibrated
 from facerec.recognition.signature import MASK_GROUPS, Signature
-from facerec.recognition.store.faults import (
-    DamagedGalleryError,
-    NameTakenError,
-    NoGalleryError,
-    UnknownPersonError,
-)
+from facerec.recognition.store.faults import DamagedGalleryError, NameTakenError, NoGalleryError, UnknownPersonError
 from facerec.recognition.store.milvus_rows import (
     entry_record,
     entry_row,
@@ -42,7 +37,7 @@ from facerec.recognition.store.milvus_rows import (
     photo_row,
     row_vectors,
 )
-from facerec.recognition.store.milvus_schema import make_collection, milvus_errors, silence_client
+from facerec.recognition.store.milvus_schema import load_collections, make_collection, milvus_errors, silence_client
 from facerec.recognition.store.protocol import MILVUS_PREFIX, ModelContract, contract_mismatch
 from facerec.recognition.store.records import (
     EntryIndex,
@@ -85,6 +80,7 @@ class MilvusGallery:
                 f"expected milvus:PATH or milvus:http://HOST:PORT, and #NAME in letters; got {address}"
             )
         try:
+            silence_client()
             from pymilvus import MilvusClient
         except ImportError as error:
             raise InvalidInputError(f"expected pymilvus for {address}; install facerec[milvus] ({error})") from error
@@ -92,7 +88,6 @@ class MilvusGallery:
             raise NoGalleryError(
                 f"expected a gallery; there is no {uri}. Make one: facerec enroll PHOTOS... -g {address}"
             )
-        silence_client()
         with milvus_errors(address):
             client = MilvusClient(uri, token=os.environ.get("MILVUS_TOKEN", ""), timeout=30)
             gallery = cls(address, client, name)
@@ -101,11 +96,7 @@ class MilvusGallery:
                     if not create or contract is None:
                         raise NoGalleryError(f"expected a gallery at {address}; Milvus has none of that name")
                     gallery._make(contract)
-                # A new process finds the collections of Lite as they lie on the disk, and a server may have let go of
-                # them: they answer once they are loaded.
-                for kind in ("contract", "photos", "entries"):
-                    if client.has_collection(gallery._collection(kind)):
-                        client.load_collection(gallery._collection(kind))
+                load_collections(client, [gallery._collection(kind) for kind in ("contract", "photos", "entries")])
                 if contract is not None:
                     gallery.check_contract(contract)
             except BaseException:

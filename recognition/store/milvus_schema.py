@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -47,8 +48,17 @@ def make_collection(
     client.create_collection(name, schema=schema, index_params=index, consistency_level="Strong")
 
 
+def load_collections(client: Any, names: Sequence[str]) -> None:
+    """Have those of `names` that are there answer: a new process finds the collections of Lite as they lie on the
+    disk, and a server may have let go of them."""
+    for name in names:
+        if client.has_collection(name):
+            client.load_collection(name)
+
+
 def silence_client() -> None:
     """Keep the client's own log lines and tracebacks off the terminal: its errors come as exceptions, too."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read when the library below the client is loaded
     import pymilvus  # noqa: F401  # sets its loggers up when it is imported
 
     parts = [name for name in logging.root.manager.loggerDict if name.startswith("pymilvus.")]

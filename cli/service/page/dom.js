@@ -19,6 +19,8 @@ export function say(text, bad = false) {
   get("status").classList.toggle("bad", bad);
 }
 
+let drop = () => {};  // gives up the question before
+
 // Asks in a dialogue; resolves to the text that was given ("" without a field), or to null.
 export function ask({ title, text, yes, field, value = "", danger = false }) {
   const dialog = get("ask"), input = get("ask-value");
@@ -30,10 +32,15 @@ export function ask({ title, text, yes, field, value = "", danger = false }) {
   input.value = value;
   get("ask-yes").textContent = yes;
   get("ask-yes").className = danger ? "danger" : "";
+  drop();
   return new Promise(resolve => {
-    dialog.addEventListener("close", () => {
+    const closed = () => {
+      if (dialog.open) return;  // it was the question before that closed
+      dialog.removeEventListener("close", closed);
       resolve(dialog.returnValue === "yes" ? (field ? input.value.trim() : "") : null);
-    }, { once: true });
+    };
+    drop = () => { dialog.removeEventListener("close", closed); resolve(null); };
+    dialog.addEventListener("close", closed);
     dialog.returnValue = "";
     dialog.showModal();
     if (field) input.select();
