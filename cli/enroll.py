@@ -97,7 +97,7 @@ def command(
       facerec enroll people/ -g staff.gallery
       facerec enroll list.csv -g staff.gallery --faces one --strict
     """
-    from facerec.cli.output import photo_progress
+    from facerec.cli.output import photo_progress, spinner
     from facerec.recognition.description import EnrolmentSettings
     from facerec.recognition.enrolment_plan import plan_enrolment, preview_enrolment
     from facerec.recognition.store.galleries import open_gallery
@@ -127,7 +127,8 @@ def command(
     if ray_address:  # a batch feeds every worker several times over
         settings = dataclasses.replace(settings, batch=settings.batch * workers)
     load = functools.partial(load_recognizer, models, gallery_contract(gallery_path))
-    recognizer = load()
+    with spinner("Loading the models", quiet):
+        recognizer = load()
     try:
         with contextlib.ExitStack() as stack:
             describe_many: DescribeMany | None = None

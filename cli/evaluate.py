@@ -187,7 +187,10 @@ def recognition(
     from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
 
     where = resolve_device(device)
-    asked = parse_systems(systems or (f"{landmarks}+{descriptor or DEFAULT_DESCRIPTOR}",), landmarks)
+    # One system alone is called as it would be in a list, so that `compare` finds it there.
+    alone = descriptor or DEFAULT_DESCRIPTOR
+    lone = alone if landmarks == LANDMARK_MODELS[0] else f"{landmarks}+{alone}"
+    asked = parse_systems(systems or (lone,), landmarks)
     load = functools.partial(load_systems, asked, where, detector)
     recognizers = load()
     kept = None if no_cache else cache or (folder / "signatures" if folder is not None else None)

@@ -50,9 +50,9 @@ def command(
     NAME-N.texture.png (UV chart), .mask.png (what the camera saw), .overlay.png (landmarks and mesh), .frontal.png
     and the mesh. Hidden parts of the frontal view are filled from the mirror twin; the mask tells which.
     """
-    from facerec.cli.output import write_csv_row, write_line, write_table
+    from facerec.cli.output import spinner, write_csv_row, write_line, write_table
     from facerec.frontalize.render import textured_mesh, write_mesh
-    from facerec.landmarks.errors import UnusablePhotoError
+    from facerec.landmarks.errors import UnusablePhotoError, no_face
     from facerec.landmarks.image import as_image, write_image
     from facerec.landmarks.photo_files import photo_names
     from facerec.recognition.contact_sheet import contact_row, join_rows
@@ -63,7 +63,8 @@ def command(
     say_passed_over(given.passed_over, quiet)
     files = given.files
     share_cores(1, resolve_device(models.device), len(files))
-    recognizer = load_recognizer(models)
+    with spinner("Loading the models", quiet):
+        recognizer = load_recognizer(models)
     output.mkdir(parents=True, exist_ok=True)
     strips, rows, skipped = [], [], 0
 
@@ -79,9 +80,10 @@ def command(
         write_csv_row(_COLUMNS)
     for photo, stem in photo_names(files).items():
         try:
-            faces = recognizer.describe(as_image(given.source(photo)))
+            image = as_image(given.source(photo))
+            faces = recognizer.describe(image)
             if not faces:
-                raise UnusablePhotoError("no_face", "no face was found")
+                raise no_face(*image.shape[:2])
         except UnusablePhotoError as error:
             skip(photo, None, error.reason, error.detail)
             continue

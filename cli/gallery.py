@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from facerec.cli.options import (
+    count,
     format_options,
     gallery_option,
     json_option,
@@ -91,7 +92,8 @@ def info(gallery_path: Path | str, as_json: bool) -> None:
             }
         )
         return
-    click.echo(f"{printable(str(gallery_path))}: {found.people} people, {found.photos} photos, {found.entries} entries")
+    held = ", ".join((count(found.people, "person"), count(found.photos, "photo"), count(found.entries, "entry")))
+    click.echo(f"{printable(str(gallery_path))}: {held}")
     if found.skipped:
         click.echo("Skipped:   " + "  ".join(f"{reason} {n}" for reason, n in found.skipped.items()))
     click.echo(f"Signature: {cells} cells x {dimension}   File: {found.bytes / 1e6:.1f} MB, made {found.created}")
@@ -125,24 +127,20 @@ def verify(gallery_path: Path | str, as_json: bool) -> int:
             click.echo(f"fault: {printable(fault)}")
         for remark in found.remarks:
             click.echo(f"remark: {printable(remark)}")
-        state = f"{len(found.faults)} faults" if found.faults else "sound"
-        click.echo(f"{printable(str(gallery_path))}: {found.entries} entries, {state}")
+        state = count(len(found.faults), "fault") if found.faults else "sound"
+        click.echo(f"{printable(str(gallery_path))}: {count(found.entries, 'entry')}, {state}")
     return 2 if found.faults else 0
 
 
 @command.command("list")
 @gallery_option
 @click.option("--entries", is_flag=True, help="List the entries instead of the people.")
-@click.option("--format", "form", type=click.Choice(["table", "csv", "jsonl"]), default=None, help="[default: table]")
-@json_option
-def list_people(gallery_path: Path | str, entries: bool, form: str | None, as_json: bool) -> None:
-    """List the people, with the poses they were seen in, or the entries. --json is short for --format jsonl."""
+@format_options("table", "csv", "jsonl")
+def list_people(gallery_path: Path | str, entries: bool, form: str) -> None:
+    """List the people, with the poses they were seen in, or the entries."""
     from facerec.cli.output import write_csv_row, write_line, write_table
     from facerec.recognition.store.galleries import open_gallery
 
-    if as_json and form not in (None, "jsonl"):
-        raise click.UsageError(f"expected --json or --format {form}, not both")
-    form = "jsonl" if as_json else form or "table"
     with open_gallery(gallery_path) as gallery:
         if entries:
             if form == "table":
@@ -216,12 +214,13 @@ def remove(people: tuple[str, ...], gallery_path: Path | str, entries: tuple[int
         if not yes:
             if not sys.stdin.isatty():
                 raise click.UsageError("expected --yes: there is no terminal to ask at")
-            what = ", ".join(map(printable, names)) or f"{len(set(entries))} entries"
+            what = ", ".join(map(printable, names)) or count(len(set(entries)), "entry")
             click.confirm(f"Remove {what} from {printable(str(gallery_path))} for good?", abort=True, err=True)
         removed = gallery.remove_people(names) if names else gallery.remove_entries(entries)
         left = len(gallery.people())
     _warn_of_readers(gallery, gallery_path)
-    note(f"Removed {removed} entries from {printable(str(gallery_path))}; {left} people are left", quiet)
+    people_left = "nobody is left" if not left else f"{count(left, 'person')} left"
+    note(f"Removed {count(removed, 'entry')} from {printable(str(gallery_path))}; {people_left}", quiet)
 
 
 @command.command("rename")
@@ -237,6 +236,8 @@ def rename(old: str, new: str, gallery_path: Path | str, quiet: bool) -> None:
     from facerec.recognition.store.galleries import open_gallery
     from facerec.recognition.store.records import person_name
 
+    if person_name(old) == person_name(new):
+        raise click.UsageError(f"expected another name than {printable(old)}")
     with open_gallery(gallery_path, write=True) as gallery:
         gallery.rename(person_name(old), person_name(new))
     _warn_of_readers(gallery, gallery_path)
@@ -306,7 +307,7 @@ def index(gallery_path: Path | str, method: SearchMethod, as_json: bool, quiet: 
         recall = None if method == "exact" else ShortlistIndex.build(gallery, method).recall
     if as_json:
         write_json({"gallery": str(gallery_path), "method": method, "entries": entries, "recall": recall})
-    note(f"Mapped {entries} entries of {printable(str(gallery_path))}", quiet)
+    note(f"Mapped {count(entries, 'entry')} of {printable(str(gallery_path))}", quiet)
     if recall is not None:
         aimed = ShortlistSettings()
         note(
@@ -369,7 +370,7 @@ def migrate_gallery(
                 done = migrate(gallery, recognizer, settings, roots, drop_missing, advance)
             write_skipped(path, done.skipped)
             note(
-                f"Described {done.described} photos again, {done.from_textures} from kept textures; "
+                f"Described {count(done.described, 'photo')} again, {done.from_textures} from kept textures; "
                 f"skipped {len(done.skipped)}, missing {len(done.missing)}; "
                 f"contract {before[:12]} -> {recognizer.contract.digest[:12]}",
                 quiet,
@@ -405,8 +406,12 @@ def export(gallery_path: Path | str, form: str, output: Path | None, quiet: bool
         if output is None:
             _write_entries(gallery, form)
             return
-        count = _write_arrays(gallery, output)
-    note(f"Wrote {count} entries to {printable(str(output))}: biometric data, keep them as safe as the gallery", quiet)
+        written = _write_arrays(gallery, output)
+    note(
+        f"Wrote {count(written, 'entry')} to {printable(str(output))}: biometric data, keep them as safe as the "
+        "gallery",
+        quiet,
+    )
 
 
 def _write_entries(gallery: GalleryStore, form: str) -> None:

@@ -121,7 +121,7 @@ def command(
     if threshold is not None and far is not None:
         raise click.UsageError("expected --threshold or --far, not both")
 
-    from facerec.cli.output import photo_progress, write_csv_row, write_line
+    from facerec.cli.output import photo_progress, spinner, write_csv_row, write_line
     from facerec.frontalize.face_model import FaceModel
     from facerec.landmarks.photo_files import photo_names
     from facerec.recognition.identification import Identifier
@@ -131,15 +131,17 @@ def command(
     say_passed_over(given.passed_over, quiet)
     photos = given.files
     workers = share_cores(workers, resolve_device(models.device), len(photos))
-    with Identifier.open(
-        gallery_path,
-        models,
-        far=far,
-        threshold=threshold,
-        search=method,
-        candidates=candidates,
-        workers=workers,
-    ) as identifier:
+    with spinner("Loading the models and the gallery", quiet):
+        opened = Identifier.open(
+            gallery_path,
+            models,
+            far=far,
+            threshold=threshold,
+            search=method,
+            candidates=candidates,
+            workers=workers,
+        )
+    with opened as identifier:
         chosen = identifier.threshold
         names, model = photo_names(photos), None
         counts: Counter[str] = Counter()

@@ -74,7 +74,8 @@ def command(
     """
     if form == "pts" and output is None:
         raise click.UsageError("--format pts needs -o/--output DIR")
-    from facerec.landmarks.errors import UnusablePhotoError
+    from facerec.cli.output import spinner
+    from facerec.landmarks.errors import UnusablePhotoError, no_face
     from facerec.landmarks.finder import FaceFinder, FinderSettings
     from facerec.landmarks.image import read_image, write_image
     from facerec.landmarks.landmarker import LandmarkerSettings
@@ -85,7 +86,8 @@ def command(
     say_passed_over(given.passed_over, quiet)
     files = given.files
     settings = LandmarkerSettings(mirrored=mirrored, boxes=boxes)
-    finder = FaceFinder.load(model, where, settings, detector, FinderSettings(min_face))
+    with spinner("Loading the models", quiet):
+        finder = FaceFinder.load(model, where, settings, detector, FinderSettings(min_face))
     for folder in (output, overlay):
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +98,7 @@ def command(
             image = read_image(given.source(file))
             faces = finder.find(image)
             if not faces:
-                raise UnusablePhotoError("no_face", "no face was found")
+                raise no_face(*image.shape[:2])
         except UnusablePhotoError as error:
             skipped += 1
             if form == "jsonl":

@@ -17,6 +17,7 @@ from click.exceptions import NoArgsIsHelpError
 
 from facerec.cli.command_list import CommandList
 from facerec.cli.options import printable
+from facerec.landmarks.cores import limit_threads
 from facerec.landmarks.errors import FacerecError
 
 EXIT_INTERNAL = 1
@@ -109,6 +110,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """Entry point of the `facerec` script."""
+    limit_threads()
     sys.exit(run())
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import click
 
 from facerec.cli.options import json_option, note, printable, write_json
+from facerec.cli.output import write_table
 from facerec.landmarks.checkpoint import WeightRecord, verify_weights, weight_records, weights_folder
 from facerec.landmarks.errors import ContractError, FacerecError, InvalidInputError
 
@@ -27,9 +26,8 @@ def list_models(as_json: bool) -> None:
     if not records:
         note("This installation holds no weights. Install facerec again, or make them with `facerec train`.")
         return
-    rows = [("MODEL", "SIZE", "LEARNT FROM", "LICENCE")]
-    rows += [(_label(r), f"{r.bytes / 2**20:.1f} MB", ", ".join(r.training_sets) or "-", r.licence) for r in records]
-    click.echo(table(rows))
+    rows = [(_label(r), f"{r.bytes / 2**20:.1f} MB", ", ".join(r.training_sets) or "-", r.licence) for r in records]
+    write_table(("MODEL", "SIZE", "LEARNT FROM", "LICENCE"), rows, right=("SIZE",))
     note("`facerec models info MODEL` tells more; facerec's own code is under Apache-2.0.")
 
 
@@ -71,7 +69,7 @@ def verify(ctx: click.Context, models: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         write_json({"weights": findings})
     elif findings:
-        click.echo(table([("MODEL", "STATUS"), *((item["model"], item["status"]) for item in findings)]))
+        write_table(("MODEL", "STATUS"), [(item["model"], item["status"]) for item in findings])
     if not findings:
         note("This installation holds no weights. Install facerec again, or make them with `facerec train`.")
     if not findings or any(item["status"] != "ok" for item in findings):
@@ -100,13 +98,6 @@ def unrecorded_files() -> list[str]:
         and not path.name.startswith(".")
         and (folder, path.name) not in known
     ]
-
-
-def table(rows: Sequence[tuple[str, ...]]) -> str:
-    """Rows as aligned columns, the first row in capitals being the heading; no wrapping, so that grep and cut work."""
-    shown = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(len(row[i]) for row in shown) for i in range(len(shown[0]))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in shown)
 
 
 def _label(record: WeightRecord) -> str:

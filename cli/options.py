@@ -21,6 +21,9 @@ _DETECTORS = (
     "one face)."
 )
 
+RAW_CSV = "facerec.raw_csv"
+"""Where a command's context keeps whether `--raw-csv` was given (`facerec.cli.output.write_csv_row` reads it)."""
+
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 # Cc control, Cf format (direction overrides), Cs lone surrogate (a name that is not UTF-8), Zl and Zp line separators.
 _STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -65,7 +68,7 @@ def recognizer_options(
             click.option(
                 "--landmarks",
                 type=click.Choice(LANDMARK_MODELS),
-                help=f"Landmark model.  [default: {landmarks}]",
+                help=f"Landmark model; dssd has no weights until `facerec train dssd`.  [default: {landmarks}]",
             ),
             click.option(
                 "--detector",
@@ -90,7 +93,10 @@ def recognizer_options(
 
 
 def format_options(*formats: str) -> Callable[[F], F]:
-    """Add `--format` (argument `form`), one of `formats`, the first by default, and `--json`, short for jsonl."""
+    """Add `--format` (argument `form`), one of `formats`, the first by default, and `--json`, short for jsonl.
+
+    With csv among them also `--raw-csv`, which `facerec.cli.output.write_csv_row` heeds.
+    """
 
     def add(function: F) -> F:
         @functools.wraps(function)
@@ -101,9 +107,26 @@ def format_options(*formats: str) -> Callable[[F], F]:
 
         form = click.option("--format", "form", type=click.Choice(formats), help=f"[default: {formats[0]}]")
         as_json = click.option("--json", "as_json", is_flag=True, help="Short for --format jsonl.")
-        return cast(F, form(as_json(command)))
+        options = form(as_json(command))
+        return cast(F, raw_csv_option(options) if "csv" in formats else options)
 
     return add
+
+
+def raw_csv_option(function: F) -> F:
+    """Add `--raw-csv` (no argument: `RAW_CSV` in the command's context)."""
+
+    def keep(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+        ctx.meta[RAW_CSV] = value
+
+    return click.option(
+        "--raw-csv",
+        is_flag=True,
+        expose_value=False,
+        callback=keep,
+        help="Leave CSV cells that begin with = + - @ as they are; by default ' before them keeps spreadsheets from "
+        "running them.",
+    )(function)
 
 
 class GalleryAddress(click.Path):

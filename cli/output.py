@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
 
-from facerec.cli.options import printable
+from facerec.cli.options import RAW_CSV
+from facerec.cli.table import table_lines
 
 
 def write_line(record: Mapping[str, Any]) -> None:
@@ -22,38 +25,53 @@ def write_line(record: Mapping[str, Any]) -> None:
 
 
 def write_csv_row(values: Sequence[object]) -> None:
-    """One row of CSV, UTF-8, to stdout, at once. Names with commas, quotes or line breaks are quoted."""
+    """One row of CSV, UTF-8, to stdout, at once. Names with commas, quotes or line breaks are quoted.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe before it (not with `--raw-csv`).
+    """
+    ctx = click.get_current_context(silent=True)
+    raw = ctx is not None and ctx.meta.get(RAW_CSV, False)
+    cells = ["" if value is None else value if raw else harmless_cell(value) for value in values]
     stream = io.StringIO()
-    csv.writer(stream, lineterminator="\r\n").writerow(["" if value is None else value for value in values])
+    csv.writer(stream, lineterminator="\r\n").writerow(cells)
     click.echo(stream.getvalue().encode("utf-8", "backslashreplace"), nl=False)
 
 
+def harmless_cell(value: object) -> object:
+    """`value`, with an apostrophe before a text that a spreadsheet would take for a formula; numbers stay numbers."""
+    if not isinstance(value, str | Path) or not str(value).startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value
+    try:
+        float(str(value))
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
 def write_table(columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()) -> None:
-    """A table to stdout; what could steer the terminal is made visible.
+    """A table to stdout, as wide as the terminal; into a pipe or a file plain, a line a row, every value whole.
 
     Args:
         columns: headings.
         rows: cells; None leaves one empty.
         right: headings of the columns that are set flush right, for numbers.
     """
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
-        # Text, not str: a name like "[bold]" is a name, not markup.
-        table.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
-    stream = io.StringIO()
-    # Into a pipe or a file nothing is wrapped, so that a line stays a row.
-    width = None if sys.stdout.isatty() else 100_000
-    Console(file=stream, width=width, color_system=None, emoji=False, highlight=False).print(table)
-    lines = "".join(line.rstrip() + "\n" for line in stream.getvalue().splitlines())
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    text = "".join(f"{line}\n" for line in table_lines(columns, rows, right, width))
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    click.echo(lines.encode(encoding, "backslashreplace"), nl=False)
+    click.echo(text.encode(encoding, "backslashreplace"), nl=False)
+
+
+@contextmanager
+def spinner(label: str, quiet: bool = False) -> Iterator[None]:
+    """Says on stderr what takes a moment, for a person at a terminal; elsewhere nothing is written."""
+    if quiet or not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(label):
+        yield
 
 
 @contextmanager

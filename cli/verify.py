@@ -54,6 +54,7 @@ def command(
 
     from importlib.metadata import version
 
+    from facerec.cli.output import spinner
     from facerec.landmarks.device import resolve_device, share_cores
     from facerec.recognition.front_door import verify
     from facerec.recognition.recognizer import load_recognizer
@@ -62,7 +63,8 @@ def command(
         raise click.UsageError("expected one photograph from standard input at most")
     given = given_photos((first, second))
     share_cores(1, resolve_device(models.device), photos=2)
-    recognizer = load_recognizer(models)
+    with spinner("Loading the models", quiet):
+        recognizer = load_recognizer(models)
     names = (str(first), str(second))
     pair = verify(given.source(first), given.source(second), recognizer, far=far, threshold=threshold, names=names)
     for photo in pair.photos:

@@ -14,6 +14,7 @@ from facerec.evaluation.intervals import mcnemar
 from facerec.evaluation.report import FORMAT
 from facerec.evaluation.side_by_side import Comparison, compare_answers, measure_of
 from facerec.landmarks.errors import ContractError, InvalidInputError
+from facerec.landmarks.models import LANDMARK_MODELS
 
 _WITHIN = (0.08, 0.10)  # the limits of the failure rates in a landmark report
 
@@ -59,7 +60,8 @@ def _recognition(first: Path, second: Path) -> list[Comparison]:
     if len(one) == len(other) == 1:
         systems = [(next(iter(one)), next(iter(other)))]
     else:
-        systems = [(name, name) for name in one if name in other]
+        called = {_without_default(name): name for name in other}
+        systems = [(name, called[_without_default(name)]) for name in one if _without_default(name) in called]
     if not systems:
         raise ContractError(
             f"expected two reports with a system in common; {first} has {', '.join(one)}, "
@@ -74,6 +76,11 @@ def _recognition(first: Path, second: Path) -> list[Comparison]:
             again = [right[name][trial] for trial in answers]
             comparisons.append(compare_answers(name, measure_of(name), (a, b), list(answers.values()), again))
     return comparisons
+
+
+def _without_default(system: str) -> str:
+    """A system's name without the landmark model that goes without saying: godp+resnet is resnet."""
+    return system.removeprefix(f"{LANDMARK_MODELS[0]}+")
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:

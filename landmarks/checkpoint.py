@@ -93,11 +93,12 @@ def weight_record(folder: str, name: str, root: Path | None = None) -> WeightRec
     for record in records:
         if record.name == name:
             return record
-    known = ", ".join(record.name for record in records) or "none"
-    raise InvalidInputError(
-        f"no weights named {name!r} in {weights_folder(folder, root)} (there: {known}); "
-        "install facerec again to get the weights it ships, or make them with `facerec train`"
-    )
+    if records:  # the records are whole, so the package never had these
+        known = ", ".join(record.name for record in records)
+        cure = f"facerec comes without weights for it; make them with `facerec train {name}`"
+    else:
+        known, cure = "none", "install facerec again to get the weights it ships, or make them with `facerec train`"
+    raise InvalidInputError(f"no weights named {name!r} in {weights_folder(folder, root)} (there: {known}); {cure}")
 
 
 def verify_weights(record: WeightRecord, root: Path | None = None) -> None:

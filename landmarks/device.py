@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+from facerec.landmarks.cores import usable_cores
 from facerec.landmarks.errors import DeviceError, InvalidInputError
 
 Device = Literal["cpu", "cuda"]
@@ -38,7 +40,7 @@ def resolve_device(requested: str) -> Device:
 
 def photos_at_once(workers: int | None, device: str, photos: int) -> int:
     """How many photographs to work on at a time: `workers`, or one per core (at most `photos`), or one on a GPU."""
-    return workers or (1 if device == "cuda" else max(1, min(_cores(), photos)))
+    return workers or (1 if device == "cuda" else max(1, min(usable_cores(), photos)))
 
 
 def share_cores(workers: int | None, device: str, photos: int) -> int:
@@ -78,12 +80,24 @@ def cores_shared(workers: int) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _threads_each(workers: int) -> int:
     """Threads for the networks of each of `workers` photographs; never more than OMP_NUM_THREADS allows."""
     import torch
 
-    return max(1, min(torch.get_num_threads(), _cores() // workers))
+    return max(1, min(torch.get_num_threads(), usable_cores() // workers))
+
+
+def _one_thread_each() -> None:
+    """Let the numerical libraries of a forked child work without the threads of their pools.
+
+    Those threads are not copied by a fork, and a library that hands work to them waits for ever. One thread each is
+    what a pool of processes wants anyway.
+    """
+    if "torch" in sys.modules or "faiss" in sys.modules:
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_one_thread_each)

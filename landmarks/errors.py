@@ -40,3 +40,15 @@ class UnusablePhotoError(FacerecError):
         self.reason: ReasonCode = reason
         self.detail = detail
         self.file = file
+
+
+_SMALL = 200
+"""Shorter sides, px, below which a picture is likelier a cropped face than a photograph that shows one."""
+
+
+def no_face(height: int, width: int) -> UnusablePhotoError:
+    """The error for a picture of this size, px, in which no face was found."""
+    hint = (
+        "" if min(height, width) >= _SMALL else f"; if all of it is one face ({width} x {height} px): --detector whole"
+    )
+    return UnusablePhotoError("no_face", f"no face was found{hint}")

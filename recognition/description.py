@@ -13,7 +13,14 @@ from typing import Literal, Protocol
 import numpy as np
 
 from facerec.frontalize.types import FaceTexture
-from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError, ReasonCode, UnusablePhotoError
+from facerec.landmarks.errors import (
+    ContractError,
+    DeviceError,
+    InvalidInputError,
+    ReasonCode,
+    UnusablePhotoError,
+    no_face,
+)
 from facerec.landmarks.image import read_photo
 from facerec.landmarks.types import Image
 from facerec.recognition.recognizer import DescribedFace, UndescribedFace
@@ -151,7 +158,8 @@ def describe_photo(source: Path | bytes, describer: Describer, settings: Enrolme
     try:
         photo = read_photo(source)
         notes = photo.notes
-        faces = describer.describe(photo.pixels)
+        if not (faces := describer.describe(photo.pixels)):
+            raise no_face(*photo.pixels.shape[:2])
         return Outcome(None, entries=tuple(choose_faces(faces, settings.faces, settings.keep_textures)), notes=notes)
     except UnusablePhotoError as error:
         return Outcome(error.reason, error.detail, notes=notes)

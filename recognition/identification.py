@@ -20,7 +20,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from facerec.landmarks.device import cores_shared, photos_at_once, resolve_device
-from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError, UnusablePhotoError
+from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError, UnusablePhotoError, no_face
 from facerec.landmarks.image import Photo, as_photo
 from facerec.landmarks.photo_files import find_photos
 from facerec.landmarks.types import Box, check_image, describe_value
@@ -312,7 +312,7 @@ class Identifier:
         try:
             decoded = as_photo(photo)
             notes = decoded.notes
-            return self._describer.describe(decoded.pixels), notes
+            return self._describer.describe(decoded.pixels) or no_face(*decoded.pixels.shape[:2]), notes
         except (ContractError, DeviceError):
             raise  # these would hit every photograph
         except Exception as error:  # one photograph must not end the batch; its line says what happened
@@ -338,8 +338,6 @@ class Identifier:
             if not isinstance(outcome, list):
                 said.append(self._failed(file, outcome))
                 continue
-            if not outcome:
-                said.append(self._without(file, None, None, "no_face", "no face was found"))
             own = [FaceResult(results[where[i, j]], j) for j in range(len(outcome)) if (i, j) in where]
             said_of = decide_together(own, self._threshold, self._search_settings)
             decisions = {one.face: (*said, one.result.matches) for one, said in zip(own, said_of, strict=True)}

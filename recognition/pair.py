@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError
+from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError, no_face
 from facerec.landmarks.image import Photo, as_image
 from facerec.landmarks.types import check_image, describe_value
 from facerec.recognition.decision import decide_pair
@@ -140,7 +140,9 @@ def compare_photos(
 
 def _compared(describer: Describer, photo: Photo, name: str) -> ComparedPhoto:
     try:
-        faces = describer.describe(as_image(photo))
+        image = as_image(photo)
+        if not (faces := describer.describe(image)):
+            raise no_face(*image.shape[:2])
         return ComparedPhoto(name, len(faces), largest_face(faces))
     except UnusablePhotoError as error:
         return ComparedPhoto(name, failure=error)

@@ -144,7 +144,7 @@ def test_a_name_with_commas_and_line_breaks_is_safe_everywhere(pretend, capfd):
         assert "\u202e" not in text
     for text in (table.out, listed.out):
         assert r"Smith, Zoë\n\x1b[31m\u202e[bold]Jr." in text
-    assert len(listed.out.splitlines()) == 3
+    assert len(listed.out.splitlines()) == 2
     assert run(["gallery", "remove", NAME, "-g", "staff", "--yes"]) == 0
     assert "\x1b" not in capfd.readouterr().err
     assert run(["gallery", "list", "-g", "staff", "--json"]) == 0

@@ -9,9 +9,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image as PilImage
 
 from facerec.cli.main import run
 from facerec.cli.options import count
+from facerec.cli.output import spinner
+from facerec.landmarks.checkpoint import weight_record
+from facerec.landmarks.errors import InvalidInputError
 from facerec.recognition import recognizer as recognizer_module
 
 
@@ -108,3 +112,40 @@ def test_the_summary_says_where_names_come_from_and_counts_what_was_passed_over(
 def test_one_is_not_many():
     assert [count(1, "photo"), count(2, "photo"), count(0, "entry")] == ["1 photo", "2 photos", "0 entries"]
     assert [count(1, "person"), count(3, "person"), count(1, "entry")] == ["1 person", "3 people", "1 entry"]
+
+
+@pytest.mark.parametrize(("size", "hinted"), [((92, 112), True), ((199, 400), True), ((640, 480), False)])
+def test_a_small_picture_without_a_face_is_answered_with_the_way_that_works(staff, capfd, tmp_path, size, hinted):
+    PilImage.new("L", size).save("crop.png")
+    for command in (["identify", "crop.png", "-g", "staff"], ["enroll", "crop.png", "-g", "other", "--json"]):
+        assert run([*command, "--json"]) == 0
+        assert ("--detector whole" in capfd.readouterr().out) is hinted
+
+
+def test_a_person_cannot_be_renamed_to_the_same_name(staff, capfd):
+    assert run(["gallery", "rename", "p1", "p1", "-g", "staff"]) == 2
+    err = capfd.readouterr().err
+    assert "expected another name than p1" in err
+    assert "merge" not in err
+
+
+def test_a_model_that_never_came_with_facerec_is_not_promised(capfd, monkeypatch):
+    monkeypatch.undo()
+    with pytest.raises(InvalidInputError, match="comes without weights for it; make them with `facerec train dssd`"):
+        weight_record("landmarks", "dssd")
+
+
+def test_a_spinner_says_what_is_loading_at_a_terminal_only(capfd, monkeypatch):
+    with spinner("Loading the models"):
+        pass
+    assert capfd.readouterr().err == ""
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with spinner("Loading the models", quiet=True):
+        pass
+    assert terminal.getvalue() == ""
+    with spinner("Loading the models"):
+        pass
+    assert "Loading the models" in terminal.getvalue()

@@ -100,7 +100,12 @@ def test_the_comparison_within_a_report_is_that_of_two_reports(cfp_tree: Path, t
         assert one["p_value"] == pytest.approx(other["test"]["p_value"], abs=1e-6)
         assert one["p_holm"] >= one["p_value"]
     # Of two reports with several systems, those that both have are compared.
-    assert run(["evaluate", "compare", str(tmp_path / "all"), str(tmp_path / "good"), "--json"]) == 2
+    assert run(["evaluate", "compare", str(tmp_path / "all"), str(tmp_path / "good"), "--json"]) == 0
+    assert {one["first_system"] for one in json.loads(capsys.readouterr().out)["comparisons"]} == {"good"}
+    evaluate(cfp_tree, tmp_path / "full", "--systems", "godp+good,poor")  # the landmark model that goes without saying
+    capsys.readouterr()
+    assert run(["evaluate", "compare", str(tmp_path / "full"), str(tmp_path / "good"), "--json"]) == 0
+    capsys.readouterr()
     evaluate(cfp_tree, tmp_path / "again", "--systems", "poor,good")
     capsys.readouterr()
     assert run(["evaluate", "compare", str(tmp_path / "all"), str(tmp_path / "again"), "--json"]) == 0
