@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.landmarks.errors import InvalidInputError
-from facerec.recognition.masked_score import masked_scores
+from facerec.recognition.cohort import normalised_scores
 from facerec.recognition.search import SearchSettings
 from facerec.recognition.signature import Signature
 
@@ -61,7 +61,7 @@ def grouped(signatures: Sequence[Signature], value: float) -> list[list[int]]:
     if not signatures:
         return []
     vectors = np.stack([s.cells for s in signatures]), np.stack([s.visible for s in signatures])
-    scores, overlap = masked_scores(vectors, vectors, "numpy")
+    scores, overlap = normalised_scores(vectors, vectors, signatures[0].contract, "numpy")
     linked = (scores >= value) & (overlap >= SearchSettings().least_cells(vectors[0].shape[1]))
     return _components(linked)
 

@@ -25,14 +25,13 @@ from facerec.landmarks.types import Image
 from facerec.recognition.description import Describer
 from facerec.recognition.enrolment import enroll_face, enroll_upload
 from facerec.recognition.identification import IdentificationSettings, Identifier, ProbeFace
-from facerec.recognition.impostors import impostor_scores
 from facerec.recognition.pair import compare_photos, pair_threshold
 from facerec.recognition.recognizer import DescribedFace, largest_face
 from facerec.recognition.search import Search
 from facerec.recognition.store.galleries import open_gallery, search_of
 from facerec.recognition.store.protocol import GalleryStore
 from facerec.recognition.store.records import person_name
-from facerec.recognition.threshold import Threshold, choose_threshold
+from facerec.recognition.threshold import Threshold, threshold_of
 
 
 class GoneError(Exception):
@@ -60,7 +59,7 @@ class Snapshot:
         gallery = open_gallery(address, describer.contract)
         try:
             state = gallery.state  # before what is made of it: a change meanwhile is seen by the next request
-            threshold = choose_threshold(impostor_scores(gallery), gallery.contract_digest)
+            threshold = threshold_of(gallery)
             versions = {
                 "facerec": version("facerec"),
                 "contract": gallery.contract_digest,
