@@ -40,6 +40,9 @@ from facerec.recognition.store.schema import (
 from facerec.recognition.store.sqlite_reading import GalleryReader, path_blob
 from facerec.recognition.store.writer_lock import WriterLock, utc_now
 
+_REWRITTEN_IN_MEMORY = 256 << 20
+"""Bytes up to which a file is rewritten by way of memory: no copy of anybody in a temporary folder, and none needed."""
+
 
 class Gallery(GalleryReader):
     """An open gallery. Made by `Gallery.open` or `Gallery.create`; close it, or use it as a context manager.
@@ -318,6 +321,8 @@ class Gallery(GalleryReader):
             if end != file.name and end.startswith((*DERIVED_SUFFIXES, ".migrating-")):
                 file.unlink(missing_ok=True)
         with sqlite_errors(self.path):
+            if self.path.stat().st_size <= _REWRITTEN_IN_MEMORY:
+                self._connection.execute("PRAGMA temp_store = MEMORY")
             self._connection.execute("VACUUM")
             self.erased = fold_journal(self._connection, self.path)
 
