@@ -149,7 +149,7 @@ def _device(requested: str) -> Finding:
 
 def _threads() -> Iterator[Finding]:
     if engine_on() == "onnx":
-        yield Finding("threads", "ok", f"a thread for each photograph, on {os.cpu_count()} cores")
+        yield Finding("threads", "ok", f"a thread for each photograph, on {count(usable_cores(), 'core')}")
         return
     import torch
 
