@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from facerec.cli.films import films_option
 from facerec.cli.options import (
     count,
     format_options,
@@ -63,6 +64,7 @@ _CSV_COLUMNS = (
 
 
 @click.command("identify")
+@films_option
 @photos_argument("probes", "[PROBE]...")
 @gallery_option
 @click.option("-k", "candidates", type=click.IntRange(min=1), default=5, show_default=True, help="Candidates listed.")
@@ -125,8 +127,12 @@ def command(
     A photograph that shows no sure face is tried at 90, 180 and 270 degrees, too; "turned" says by how much it was
     turned clockwise, while box and pose stay those of the photograph.
 
+    Films (mp4, mov, mkv, avi, webm, with facerec[video]; rtsp:// and --camera; folders of frames and animations with
+    --film) are followed: one decision a track, made of all its frames (docs/films.md).
+
     \b
     Examples:
+      facerec identify door.mp4 -g staff.gallery --save-debug out/
       facerec identify door.jpg -g staff.gallery
       facerec identify door/ -g staff.gallery --format jsonl --fpir 0.001
     """

@@ -304,6 +304,20 @@ class Identifier:
         """The faces of one photograph given as the bytes of its file; `file` is what the results call it."""
         return self._answers([file], [self._describe(photo)])
 
+    def decide_signatures(self, photos: Sequence[Sequence[Signature]]) -> list[list[tuple[Decision, Match | None]]]:
+        """What is said about faces whose signatures are at hand already, photograph by photograph.
+
+        Returns:
+            For each face of each photograph the decision, and the match it names (None unless "match").
+        """
+        results = iter(self._search.search([one for faces in photos for one in faces], self._settings.candidates))
+        return [
+            decide_together(
+                [FaceResult(next(results), face) for face in range(len(faces))], self._threshold, self._search_settings
+            )
+            for faces in photos
+        ]
+
     def _describe(self, photo: Photo) -> _Photo:
         notes: tuple[str, ...] = ()
         try:

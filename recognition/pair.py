@@ -142,6 +142,8 @@ def compare_photos(
     match = normalised_score(a.described.signature, b.described.signature)
     p_same = same_person_probability(describer.contract.digest, match.score)
     decision, reason = decide_pair(match.score, match.overlap, threshold)
+    if p_same is not None and decision != "abstain":
+        reason += f"; {p_same:.3f} is the probability of one person when one pair in two shows one"
     return PairDecision(decision, reason, match.score, match.overlap, threshold, (a, b), match.level, p_same)
 
 

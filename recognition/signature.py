@@ -55,8 +55,10 @@ class Signature:
         return (float((self.cells * other.cells).sum()) / k if k else 0.0), k
 
 
-def pooled(signatures: Sequence[Signature]) -> Signature:
+def pooled(signatures: Sequence[Signature], weights: Sequence[float] | None = None) -> Signature:
     """One signature of several pictures of a person: each cell the mean direction of the pictures that saw it.
+
+    With `weights`, one for each picture and above 0 (its quality), the weighted mean.
 
     A left and a right profile complete each other; what several pictures saw is steadier than in any of them.
 
@@ -71,7 +73,10 @@ def pooled(signatures: Sequence[Signature]) -> Signature:
             raise ContractError(f"signatures of different contracts: {first.contract} and {other.contract}")
         if other.cells.shape != first.cells.shape:
             raise InvalidInputError(f"expected signatures of one shape; got {first.cells.shape}, {other.cells.shape}")
-    total = np.sum([s.cells for s in signatures], axis=0, dtype=np.float64)
+    shares = [1.0] * len(signatures) if weights is None else list(weights)
+    if len(shares) != len(signatures) or not all(np.isfinite(w) and w > 0 for w in shares):
+        raise InvalidInputError(f"expected a weight above 0 for each of {len(signatures)} signatures; got {shares}")
+    total = np.sum([w * s.cells.astype(np.float64) for w, s in zip(shares, signatures, strict=True)], axis=0)
     norms = np.linalg.norm(total, axis=1, keepdims=True)
     # Directions that cancel out say nothing: such a cell counts as unseen.
     known = norms[:, 0] > 1e-6

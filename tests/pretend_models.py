@@ -72,7 +72,7 @@ class PretendRecognizer:
     ) -> PretendRecognizer:
         return cls()
 
-    def describe(self, image):
+    def describe(self, image, boxes=None):
         self.described += 1
         time.sleep(self.delay)
         return [self._face(image, i) for i in range(int(image[0, 0, 0]))]
