@@ -49,10 +49,10 @@ def decide_pair(
     if threshold.value is None:
         return "abstain", f"abstain: score {score:.2f}, but {threshold.note}"
     same = score >= threshold.value
-    shown, value, _ = _apart(score, threshold.value)
+    shown, value, _ = _round_apart(score, threshold.value)
     return "same" if same else "different", (
         f"{'same' if same else 'different'}: {shown} {'>=' if same else '<'} {value} ({threshold.note}); "
-        f"{_overlap_said(overlap)}"
+        f"{_format_overlap(overlap)}"
     )
 
 
@@ -77,7 +77,7 @@ def decide_together(
                 holder = holders.setdefault(best.person, one)
                 if best.score > holder.result.matches[0].score:
                     holders[best.person] = one
-    return [_said(one, holders, threshold, settings) for one in faces]
+    return [_explain(one, holders, threshold, settings) for one in faces]
 
 
 def _reached(result: SearchResult, value: float) -> Match | None:
@@ -86,16 +86,16 @@ def _reached(result: SearchResult, value: float) -> Match | None:
     return best if best is not None and best.score >= value else None
 
 
-def _said(
+def _explain(
     one: FaceResult, holders: Mapping[str, FaceResult], threshold: Threshold, settings: SearchSettings
 ) -> tuple[Decision, Match | None]:
     result = one.result
     if threshold.value is None or not result.matches:
         return _undecided(result, threshold, settings), None
     best = result.matches[0]
-    score, value, apart = _apart(best.score, threshold.value)
+    score, value, apart = _round_apart(best.score, threshold.value)
     if best.score >= threshold.value:
-        numbers = f"{best.person} {score} >= {value} ({threshold.note}); {_overlap_said(best.overlap)}"
+        numbers = f"{best.person} {score} >= {value} ({threshold.note}); {_format_overlap(best.overlap)}"
         if best.nobody:
             return Decision("unknown", f"known stranger: {numbers}", known_stranger=best.person), None
         holder = holders[best.person]
@@ -121,11 +121,11 @@ def _undecided(result: SearchResult, threshold: Threshold, settings: SearchSetti
     return Decision("abstain", f"abstain: best {result.matches[0].score:.2f}, but {threshold.note}")
 
 
-def _overlap_said(overlap: float) -> str:
+def _format_overlap(overlap: float) -> str:
     return f"{percent(overlap)} of the face seen in both pictures"
 
 
-def _apart(score: float, value: float) -> tuple[str, str, str]:
+def _round_apart(score: float, value: float) -> tuple[str, str, str]:
     """Both and their distance with two decimals, or with as many as show that they differ."""
     digits = 2
     while f"{score:.{digits}f}" == f"{value:.{digits}f}" and score != value and digits < 9:

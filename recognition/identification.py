@@ -41,7 +41,7 @@ class IdentificationSettings:
 
     Attributes:
         candidates: people listed for each face; five fit on a screen and are the usual rank list.
-        workers: photographs described at a time. The commands take one a core (`facerec.landmarks.device.share_cores`).
+        workers: photographs described at a time. Commands take one per core (`facerec.landmarks.device.share_cores`).
         batch: photographs searched together: one pass over a large gallery serves all their faces.
     """
 
@@ -51,7 +51,7 @@ class IdentificationSettings:
 
     def __post_init__(self) -> None:
         if min(self.candidates, self.workers, self.batch) < 1:
-            raise InvalidInputError(f"expected at least 1 candidate, worker and photograph a batch; got {self}")
+            raise InvalidInputError(f"expected at least 1 candidate, 1 worker and 1 photograph per batch; got {self}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -290,7 +290,7 @@ class Identifier:
         """
         with ThreadPoolExecutor(self._settings.workers, thread_name_prefix="facerec") as pool:
             try:
-                remaining = _named(photos)
+                remaining = _name_photos(photos)
                 while batch := list(islice(remaining, self._settings.batch)):
                     with cores_shared(self._settings.workers):
                         described = list(pool.map(self._describe, [photo for _, photo in batch]))
@@ -412,7 +412,7 @@ class Identifier:
         return self._without(file, None, None, "internal_error", f"{type(error).__name__}: {error}")
 
 
-def _named(photos: Photo | Iterable[Photo | NamedPhoto]) -> Iterator[tuple[Path, Photo]]:
+def _name_photos(photos: Photo | Iterable[Photo | NamedPhoto]) -> Iterator[tuple[Path, Photo]]:
     """Each photograph with the file that answers call it by; folders are walked."""
     given: Iterable[object] = photos if isinstance(photos, Iterable) else [photos]
     if isinstance(photos, Path | str | bytes | np.ndarray):

@@ -218,7 +218,7 @@ class MaskedSearch:
         if not len(self.index.ids):
             return [SearchResult((), 0, 0, 0.0) for _ in probes]
         if self._shortlist is not None:
-            return self._search_named(probes, self._shortlist.places(*_stacked(probes)), k)
+            return self._search_named(probes, self._shortlist.places(*_stack(probes)), k)
         by_bytes = self._byte_index(len(probes))
         if by_bytes is not None:
             return self._search_bytes(by_bytes, probes, k)
@@ -243,7 +243,7 @@ class MaskedSearch:
 
     def _search_bytes(self, by_bytes: ByteIndex, probes: Sequence[Signature], k: int) -> list[SearchResult]:
         least = self.settings.least_cells(self._shape[0])
-        named = by_bytes.named(_stacked(probes), self._looked_at(k), least, self.settings.margin)
+        named = by_bytes.named(_stack(probes), self._looked_at(k), least, self.settings.margin)
         return [
             replace(
                 result,
@@ -254,7 +254,7 @@ class MaskedSearch:
         ]
 
     def _search_all(self, probes: Sequence[Signature], k: int) -> list[SearchResult]:
-        stacked = _stacked(probes)
+        stacked = _stack(probes)
         total = len(self.index.ids)
         scores = np.empty((len(probes), total), dtype=np.float32)
         largest = np.zeros(len(probes), dtype=np.float32)
@@ -275,7 +275,7 @@ class MaskedSearch:
         self, probes: Sequence[Signature], named: Sequence[NDArray[np.int64]], k: int
     ) -> list[SearchResult]:
         """The answers when only the entries at the places `named` for each probe are looked at."""
-        stacked = _stacked(probes)
+        stacked = _stack(probes)
         found = []
         for i, (probe, places) in enumerate(zip(probes, named, strict=True)):
             one = stacked[0][i : i + 1], stacked[1][i : i + 1]
@@ -347,5 +347,5 @@ class MaskedSearch:
         return sorted(matches, key=lambda match: (-match.score, match.person))
 
 
-def _stacked(probes: Sequence[Signature]) -> Vectors:
+def _stack(probes: Sequence[Signature]) -> Vectors:
     return np.stack([p.cells for p in probes]), np.stack([p.visible for p in probes])

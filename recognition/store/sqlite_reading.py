@@ -187,7 +187,7 @@ class GalleryReader:
 
     @_whole_rows
     def index(self) -> EntryIndex:
-        """All entries in their fixed order, without vectors: some 30 bytes an entry."""
+        """All entries in their fixed order, without vectors: some 30 bytes per entry."""
         rows = self._all(
             "SELECT entries.id, people.name, sha256 FROM entries "
             "JOIN photos ON photos.id = entries.photo JOIN people ON people.id = photos.person "

@@ -120,7 +120,7 @@ class VectorFile:
             raise no_index(gallery.path, path, "there is none") from None
         if not start.startswith(_MAGIC):
             raise _damaged(path)
-        with _damage_named(path):
+        with _name_damage(path):
             header = json.loads(start[len(_MAGIC) :].rstrip(b"\0"))
             state, contract = str(header["state"]), str(header["contract"])
             n, shape = int(header["entries"]), (int(header["shape"][0]), int(header["shape"][1]))
@@ -167,7 +167,7 @@ def no_index(gallery: Path, path: Path, why: str, option: str = "") -> NoIndexEr
 
 
 @contextlib.contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
+def _name_damage(path: Path) -> Iterator[None]:
     try:
         yield
     except InvalidInputError:

@@ -336,7 +336,7 @@ def test_an_enrolment_killed_in_the_middle_is_resumed(people, tmp_path, capfd):
     process = subprocess_enrolment(tmp_path, delay=0.2)
     try:
         wait_for_entries(process, 2)
-        # A second writer meanwhile is refused and told by whom; readers are served.
+        # A second writer meanwhile is refused with the name of the first; readers are served.
         assert run(["enroll", "people", "-g", "staff"]) == 2
         assert f"is being written by process {process.pid}" in capfd.readouterr().err
         assert run(["gallery", "list", "-g", "staff"]) == 0
@@ -459,6 +459,27 @@ def test_two_photographs_are_compared_at_the_shipped_threshold(shipped, pretend,
         assert -1 <= found["score"] <= 1
     assert run(["verify", "a.png", "b.png"]) == 0
     assert "over 100,000 impostor pairs" in capfd.readouterr().out
+
+
+def test_a_gallery_decides_at_the_share_of_strangers_that_is_asked_for(shipped, gallery, capfd):
+    values = {}
+    for fpir in ("0.1", "0.01", "0.001"):
+        assert run(["identify", "people/p1/0.png", "-g", "staff", "--json", "--fpir", fpir]) == 0
+        out, err = capfd.readouterr()
+        threshold = lines(out)[0]["threshold"]
+        assert (threshold["fpir"], threshold["entries"], threshold["source"]) == (float(fpir), 8, "shipped")
+        assert threshold["far"] == pytest.approx(1 - (1 - float(fpir)) ** (1 / 8), rel=1e-6)
+        assert f"FPIR {100 * float(fpir):g} % among 8 pictures, from 100,000 pairs of strangers" in err
+        values[fpir] = threshold["value"]
+    assert values["0.1"] < values["0.01"] < values["0.001"]
+    assert run(["identify", "people/p1/0.png", "-g", "staff", "--json"]) == 0
+    assert lines(capfd.readouterr().out)[0]["threshold"]["value"] == values["0.01"]
+    assert run(["identify", "people/p1/0.png", "-g", "staff", "--fpir", "0.1", "--far", "0.1"]) == 2
+    assert "one of --threshold, --fpir and --far" in capfd.readouterr().err
+    assert run(["gallery", "info", "-g", "staff", "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert found["threshold"]["fpir"] == 0.01
+    assert found["expected_tpir"] == {}  # nothing was measured on mates for this made-up descriptor
 
 
 def test_verify_without_shipped_impostors_wants_a_threshold(pretend, monkeypatch, capfd):
