@@ -24,7 +24,7 @@ from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputErr
 from facerec.landmarks.image import Photo, as_photo
 from facerec.landmarks.photo_files import find_photos
 from facerec.landmarks.types import Box, check_image, describe_value
-from facerec.recognition.decision import FaceResult, decide_together
+from facerec.recognition.decision import FaceResult, decide_together, little_seen
 from facerec.recognition.description import Describer
 from facerec.recognition.recognizer import DescribedFace, RecognizerSettings, UndescribedFace, load_recognizer
 from facerec.recognition.search import Search, SearchMethod, SearchSettings
@@ -77,6 +77,8 @@ class ProbeFace:
             photograph's own.
         notes: one sentence each on what had to be made up for to read the photograph (see `image.read_photo`).
         known_stranger: which known stranger of the gallery the face is (`Decision.known_stranger`); not a name.
+        code: why nothing was said, stable: for "abstain" that of the decision, for "none" the same as `reason`;
+            otherwise None.
     """
 
     file: Path
@@ -96,6 +98,7 @@ class ProbeFace:
     turned: int = 0
     notes: tuple[str, ...] = ()
     known_stranger: str | None = None
+    code: str | None = None
 
     @property
     def margin(self) -> float | None:
@@ -124,6 +127,7 @@ class ProbeFace:
             "person": self.person,
             "known_stranger": self.known_stranger,
             "reason": self.reason,
+            "reason_code": self.code,
             "detail": self.detail,
             "notes": list(self.notes),
             "candidates": [
@@ -132,7 +136,7 @@ class ProbeFace:
                     "score": round(match.score, 6),
                     "cosine": round(match.cosine, 6),
                     "p_same": _rounded(same_person_probability(versions.get("contract", ""), match.score), 4),
-                    "overlap": round(match.overlap, 4),
+                    "overlap": _rounded(match.overlap, 4),
                     "entry": match.entry,
                     "nobody": match.nobody,
                 }
@@ -349,7 +353,11 @@ class Identifier:
             if not isinstance(outcome, list):
                 said.append(self._failed(file, outcome))
                 continue
-            own = [FaceResult(results[where[i, j]], j) for j in range(len(outcome)) if (i, j) in where]
+            own = [
+                FaceResult(results[where[i, j]], j, little_seen(face))
+                for j, face in enumerate(outcome)
+                if isinstance(face, DescribedFace)
+            ]
             said_of = decide_together(own, self._threshold, self._search_settings)
             decisions = {one.face: (*said, one.result.matches) for one, said in zip(own, said_of, strict=True)}
             for j, face in enumerate(outcome):
@@ -385,6 +393,7 @@ class Identifier:
             described=face,
             turned=face.face.turned,
             known_stranger=decision.known_stranger,
+            code=decision.code,
         )
 
     def _without(
@@ -404,6 +413,7 @@ class Identifier:
             candidates=(),
             threshold=self._threshold,
             turned=turned,
+            code=reason,
         )
 
     def _failed(self, file: Path, error: Exception) -> ProbeFace:

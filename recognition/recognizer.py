@@ -26,7 +26,7 @@ from facerec.landmarks.image import Photo, as_image
 from facerec.landmarks.models import LANDMARK_MODELS
 from facerec.landmarks.types import Box, Face, Image
 from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR, Descriptor, load_descriptor
-from facerec.recognition.signature import Signature
+from facerec.recognition.signature import Signature, seen_regions
 
 if TYPE_CHECKING:
     from facerec.landmarks.finder import FaceFinder
@@ -338,7 +338,7 @@ class Recognizer:
     def describe_texture(self, texture: FaceTexture) -> Signature:
         """The signature of a lifted texture alone, e.g. of one that a gallery kept."""
         cells, visible = self._descriptor.describe(None, None, texture)
-        return Signature(cells, visible, self._contract.digest)
+        return Signature(cells, visible, self._contract.digest, seen_regions(texture.visible))
 
     def lift(self, fit: FaceFit) -> LiftedFace | UndescribedFace:
         """The second part of `describe`: the face's texture; the same whatever the descriptor."""
@@ -365,7 +365,7 @@ class Recognizer:
                 raise UnusablePhotoError("fit_unstable", "no part of the face's middle is visible in the fit")
         except UnusablePhotoError as error:
             return UndescribedFace.after(error, face.box, "describe", face.turned)
-        signature = Signature(cells, visible, self._contract.digest)
+        signature = Signature(cells, visible, self._contract.digest, seen_regions(texture.visible))
         quality = float(np.clip(texture.visible_share * float(face.landmarks.confidence.mean()), 0.0, 1.0))
         return DescribedFace(face, lifted.fitted, texture, signature, quality, timings_ms=timings)
 

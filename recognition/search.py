@@ -28,7 +28,7 @@ from facerec.landmarks.errors import ContractError, InvalidInputError
 from facerec.recognition.byte_index import ByteIndex
 from facerec.recognition.cohort import shipped_cohort
 from facerec.recognition.masked_score import Overlap, Product, Vectors, masked_scores
-from facerec.recognition.signature import Match, Signature
+from facerec.recognition.signature import Match, Signature, shared_regions
 from facerec.recognition.store.records import EntryIndex
 from facerec.recognition.store.sqlite_reading import GalleryReader
 from facerec.recognition.store.vector_file import NoIndexError, VectorFile
@@ -322,14 +322,14 @@ class MaskedSearch:
     def _score_again(self, probe: Signature, places: NDArray[np.int64], kept: int) -> list[Match]:
         """The `kept` best people by the masked score of their best entry at `places`, ranked by the normalised one."""
         cells, visible = self._rows(places)
-        best: dict[int, tuple[float, int, int]] = {}
+        best: dict[int, tuple[float, int]] = {}
         for row, (place, entry_cells, entry_visible) in enumerate(zip(places, cells, visible, strict=True)):
-            score, overlap = probe.score(Signature(entry_cells, entry_visible, self.contract))
+            score, _ = probe.score(Signature(entry_cells, entry_visible, self.contract))
             person = int(self.index.person[place])
             if person not in best or score > best[person][0]:
-                best[person] = score, overlap, row
+                best[person] = score, row
         ordered = sorted(best.items(), key=lambda item: (-item[1][0], self.index.names[item[0]]))[:kept]
-        rows = np.array([row for _, (_, _, row) in ordered], dtype=np.int64)
+        rows = np.array([row for _, (_, row) in ordered], dtype=np.int64)
         level = np.zeros(len(rows), dtype=np.float32)
         if self._cohort is not None and len(rows):
             own = self._cohort.levels(probe.cells[None], probe.visible[None])
@@ -338,11 +338,12 @@ class MaskedSearch:
             Match(
                 person=self.index.names[person],
                 score=score - float(off),
-                overlap=overlap / self._shape[0],
+                overlap=shared_regions(probe.regions, self.index.seen(int(places[row]))),
                 entry=int(self.index.ids[places[row]]),
+                nobody=self.index.names[person] in self.index.nobodies,
                 level=float(off),
             )
-            for (person, (score, overlap, row)), off in zip(ordered, level, strict=True)
+            for (person, (score, row)), off in zip(ordered, level, strict=True)
         ]
         return sorted(matches, key=lambda match: (-match.score, match.person))
 

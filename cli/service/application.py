@@ -355,6 +355,12 @@ def _add_gallery(app: FastAPI, service: Service, settings: ServeSettings, worker
         """The people of the gallery, as `facerec gallery list --json`."""
         return JSONResponse(await workers.run(request, lambda gone: service.people(poses)))
 
+    @app.patch("/gallery/people/{person:path}")
+    async def mark(request: Request, person: str, nobody: Annotated[bool, Form()]) -> JSONResponse:
+        """Make a person a known stranger (nobody=true), or a person again, as `facerec gallery mark`."""
+        note(request.scope, names={"people": [person]})
+        return JSONResponse(await workers.run(request, lambda gone: service.mark(person, nobody, wait_s)))
+
     @app.delete("/gallery/people/{person:path}")
     async def remove(request: Request, person: str) -> JSONResponse:
         """Remove a person for good."""

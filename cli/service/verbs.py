@@ -217,6 +217,7 @@ class Service:
                         "entries": p.entries,
                         "yaw": [round(p.yaw[0], 2), round(p.yaw[1], 2)],
                         "visible_fraction": round(p.visible_share, 4),
+                        "nobody": p.nobody,
                     }
                     | ({"poses": seen.get(p.name, [])} if poses else {})
                     for p in gallery.people()
@@ -246,6 +247,13 @@ class Service:
         with self._writing(wait_s) as gallery:
             gallery.merge([who], name)
         return {"merged": who, "into": name, "bytes_gone": gallery.erased}
+
+    def mark(self, person: str, nobody: bool, wait_s: float) -> dict[str, Any]:
+        """Make a person a known stranger, or a person again."""
+        who = _person(person)
+        with self._writing(wait_s) as gallery:
+            gallery.mark([who], nobody)
+        return {"person": who, "nobody": nobody}
 
     def group(self, signatures: list[str]) -> dict[str, Any]:
         """Which of several faces, given by their signatures (`groups.signature_text`), look like one person."""

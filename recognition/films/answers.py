@@ -50,7 +50,7 @@ class TrackAnswer:
             "person": self.person,
             "reason": self.decision.reason,
             "score": None if match is None else round(match.score, 6),
-            "overlap": None if match is None else round(match.overlap, 4),
+            "overlap": None if match is None or match.overlap is None else round(match.overlap, 4),
             "threshold": identifier.threshold.as_json(),
             "used": [sighting_json(one) for one in track.counted],
             "versions": dict(identifier.versions),

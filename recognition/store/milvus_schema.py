@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
-from facerec.landmarks.errors import FacerecError
+from facerec.landmarks.errors import FacerecError, InvalidInputError
+from facerec.recognition.store.protocol import ModelContract
+from facerec.recognition.store.writer_lock import utc_now
 
 
 class MilvusError(FacerecError):
@@ -56,7 +58,22 @@ def load_collections(client: Any, names: Sequence[str]) -> None:
             client.load_collection(name)
 
 
-def silence_client() -> None:
+def client_of(uri: str) -> Any:
+    """A client of the Milvus at `uri`; MILVUS_TOKEN in the environment logs in."""
+    from pymilvus import MilvusClient
+
+    return MilvusClient(uri, token=os.environ.get("MILVUS_TOKEN", ""), timeout=30)
+
+
+def check_client(address: str) -> None:
+    """Raise `InvalidInputError` when there is no pymilvus to open `address` with; keep it silent when there is."""
+    try:
+        _silence_client()
+    except ImportError as error:
+        raise InvalidInputError(f"expected pymilvus for {address}; install facerec[milvus] ({error})") from error
+
+
+def _silence_client() -> None:
     """Keep the client's own log lines and tracebacks off the terminal: its errors come as exceptions, too."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read when the library below the client is loaded
     import pymilvus  # noqa: F401  # sets its loggers up when it is imported
@@ -64,6 +81,26 @@ def silence_client() -> None:
     parts = [name for name in logging.root.manager.loggerDict if name.startswith("pymilvus.")]
     for name in ("pymilvus", "milvus_lite", *parts):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+def make_gallery(client: Any, collection: Callable[[str], str], contract: ModelContract) -> None:
+    """Make what a gallery without entries consists of.
+
+    Args:
+        client: pymilvus's.
+        collection: name of the gallery's collection of a kind.
+        contract: that of the models.
+    """
+    make_collection(client, collection("contract"), "INT64", [])
+    make_collection(client, collection("photos"), "VARCHAR", ["person_key", "sha256"])
+    data = {
+        "digest": contract.digest,
+        "json": contract.as_json(),
+        "shape": [0, 0],
+        "created": utc_now(),
+        "revision": 0,
+    }
+    client.upsert(collection("contract"), [{"id": 1, "data": data, "none": [0.0, 0.0]}])
 
 
 @contextlib.contextmanager

@@ -512,6 +512,39 @@ def test_people_are_renamed_and_merged(gallery, capfd):
     assert {(p["person"], p["entries"]) for p in lines(capfd.readouterr().out)} == {("Zoë", 2), ("p3", 6)}
 
 
+def test_a_known_stranger_is_said_in_every_form_and_is_no_name(gallery, pretend, capfd):
+    probe = str(pretend.paint(Path("probe.png"), (2, 6, 9)))
+    assert run(["gallery", "mark", "p9", "--nobody", "-g", "staff"]) == 2
+    assert run(["gallery", "mark", "p2", "-g", "staff"]) == 2
+    assert run(["gallery", "mark", "p2", "--nobody", "-g", "staff"]) == 0
+    assert "Marked as known strangers in staff: p2" in capfd.readouterr().err
+    said = {}
+    for form in ("jsonl", "csv", "table"):
+        assert run(["identify", probe, "-g", "staff", "--format", form, "--threshold", "0.4"]) == 0
+        said[form], summary = capfd.readouterr()
+        assert "0 match, 1 unknown" in summary
+    (line,), (row,) = lines(said["jsonl"]), csv.DictReader(io.StringIO(said["csv"]))
+    assert (line["decision"], line["person"], line["known_stranger"]) == ("unknown", None, "p2")
+    assert (row["decision"], row["person"], row["known_stranger"]) == ("unknown", "", "p2")
+    assert float(row["margin"]) == line["margin"] == pytest.approx(line["candidates"][0]["score"] - 0.4, abs=2e-6)
+    assert "known stranger: p2 0." in said["table"]
+    assert run(["gallery", "list", "-g", "staff", "--json"]) == 0
+    assert {p["person"]: p["nobody"] for p in lines(capfd.readouterr().out)} == {
+        "p1": False, "p2": True, "p3": False, "p4": False
+    }  # fmt: skip
+    assert run(["gallery", "export", "-g", "staff", "--format", "npz", "-o", "out"]) == 0
+    with np.load("out", allow_pickle=False) as arrays:
+        assert arrays["nobody"].tolist() == [False] * 2 + [True] * 2 + [False] * 4
+        assert arrays["regions"].shape == (8, 16, 16)
+        assert arrays["regions"].any()
+    capfd.readouterr()
+    assert run(["gallery", "info", "-g", "staff", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["known_strangers"] == 1
+    assert run(["gallery", "mark", "p2", "--person", "-g", "staff", "-q"]) == 0
+    assert run(["identify", probe, "-g", "staff", "--json", "--threshold", "0.4"]) == 0
+    assert lines(capfd.readouterr().out)[0]["person"] == "p2"
+
+
 def test_an_index_is_made_when_asked_and_used_when_asked(gallery, pretend, capfd):
     probe = pretend.paint(Path("probe.png"), (2, 6, 9))
     assert run(["identify", str(probe), "-g", str(gallery), "--json", "-q", "--device", "cpu"]) == 0

@@ -90,8 +90,8 @@ function candidates(face) {
   const head = make("tr", {}, make("th", { scope: "col" }, "candidate"), make("th", { scope: "col", class: "figure" }, "score"),
     make("th", { scope: "col", class: "figure" }, "seen by both"),
     ...extra.map(name => make("th", { scope: "col", class: "figure" }, titles[name])));
-  const lines = face.candidates.map(candidate => make("tr", {}, make("td", {}, candidate.person),
-    make("td", { class: "figure" }, candidate.score.toFixed(3)), make("td", { class: "figure" }, percent(candidate.overlap)),
+  const lines = face.candidates.map(candidate => make("tr", {}, make("td", {}, candidate.person + (candidate.nobody ? " (known stranger)" : "")),
+    make("td", { class: "figure" }, candidate.score.toFixed(3)), make("td", { class: "figure" }, candidate.overlap === null ? "" : percent(candidate.overlap)),
     ...extra.map(name => make("td", { class: "figure" },
       Number.isFinite(candidate[name]) ? (100 * candidate[name]).toPrecision(2) + " %" : ""))));
   return make("table", {}, make("thead", {}, head), make("tbody", {}, ...lines));
