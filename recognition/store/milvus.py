@@ -16,7 +16,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -122,9 +121,7 @@ class MilvusGallery:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None:
             self._content_changed = False  # no seconds of measuring between an interruption and its end
         self.close()
@@ -387,8 +384,6 @@ class MilvusGallery:
             if row["data"]["revision"] == self._contract()["revision"]:
                 return bytes.fromhex(row["data"]["data"])
         return b""
-
-    # ---- searching -----------------------------------------------------------------------------------------------
 
     def named(self, cells: NDArray[np.float32]) -> list[list[dict[str, Any]]]:
         """Rows of entries worth scoring for probes of cells (P, C, D): Milvus's best by inner product of each group."""
