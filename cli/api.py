@@ -8,6 +8,7 @@ import contextlib
 import functools
 import hashlib
 import hmac
+import json
 import threading
 import time
 from collections import OrderedDict
@@ -24,12 +25,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from facerec.cli.landmarks import face_as_json, overlaid
+from facerec.cli.landmarks import overlaid
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.render import frontal_view
 from facerec.landmarks.errors import ContractError, FacerecError, UnusablePhotoError
 from facerec.landmarks.image import read_image
+from facerec.landmarks.models import LANDMARK_MODELS
 from facerec.landmarks.types import Image
+from facerec.recognition.answers import landmarks_json, person_json
 from facerec.recognition.description import Describer
 from facerec.recognition.enrolment import enroll_upload
 from facerec.recognition.identification import IdentificationSettings, Identifier, ProbeFace
@@ -106,6 +109,7 @@ class Service:
         self.describer = describer
         self.path = gallery
         self._device = device
+        self._landmarks = str(json.loads(describer.contract.as_json()).get("landmarks", LANDMARK_MODELS[0]))
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._current = self._open()
@@ -156,7 +160,9 @@ class Service:
         found = [face for face in self.describer.describe(read_image(photo)) if isinstance(face, DescribedFace)]
         if not found:
             raise UnusablePhotoError("no_face", "no face was found")
-        return {"faces": [{"file": name} | face_as_json(face.face, i, "godp") for i, face in enumerate(found)]}
+        return {
+            "faces": [{"file": name} | landmarks_json(face.face, i, self._landmarks) for i, face in enumerate(found)]
+        }
 
     def frontalize(self, photo: bytes) -> bytes:
         """The frontal view of the largest face, PNG."""
@@ -182,16 +188,7 @@ class Service:
         """The people of the gallery, as `facerec gallery list --json` has them."""
         with self.snapshot() as now:
             return {
-                "people": [
-                    {
-                        "person": p.name,
-                        "photos": p.photos,
-                        "entries": p.entries,
-                        "yaw": [round(p.yaw[0], 2), round(p.yaw[1], 2)],
-                        "visible_fraction": round(p.visible_share, 4),
-                    }
-                    for p in now.gallery.people()
-                ],
+                "people": [person_json(p) for p in now.gallery.people()],
                 "versions": now.versions,
             }
 

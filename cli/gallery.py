@@ -139,6 +139,7 @@ def verify(gallery_path: Path | str, as_json: bool) -> int:
 def list_people(gallery_path: Path | str, entries: bool, form: str) -> None:
     """List the people, with the poses they were seen in, or the entries."""
     from facerec.cli.output import write_csv_row, write_line, write_table
+    from facerec.recognition.answers import person_json
     from facerec.recognition.store.galleries import open_gallery
 
     with open_gallery(gallery_path) as gallery:
@@ -180,15 +181,7 @@ def list_people(gallery_path: Path | str, entries: bool, form: str) -> None:
             write_csv_row([p.name, p.photos, p.entries, f"{p.yaw[0]:.2f}", f"{p.yaw[1]:.2f}", f"{p.visible_share:.4f}"])
     else:
         for p in people:
-            write_line(
-                {
-                    "person": p.name,
-                    "photos": p.photos,
-                    "entries": p.entries,
-                    "yaw": [round(p.yaw[0], 2), round(p.yaw[1], 2)],
-                    "visible_fraction": round(p.visible_share, 4),
-                }
-            )
+            write_line(person_json(p))
 
 
 @command.command("remove")
@@ -426,7 +419,7 @@ def _entry_row(record: EntryRecord) -> list[object]:
 
 
 def _entry_json(record: EntryRecord) -> dict[str, Any]:
-    from facerec.recognition.identification import box_json, pose_json
+    from facerec.recognition.answers import box_json, pose_json
 
     return {
         "entry": record.entry,
