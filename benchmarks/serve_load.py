@@ -28,10 +28,9 @@ from gallery_kill import enrol, paint, pretended
 
 from facerec.cli.api import ServeSettings, Service, create_app
 from facerec.recognition.identification import IdentificationSettings, Identifier
-from facerec.recognition.impostors import impostor_scores
 from facerec.recognition.search import MaskedSearch
 from facerec.recognition.store.sqlite import Gallery
-from facerec.recognition.threshold import choose_threshold
+from facerec.recognition.threshold import threshold_of
 
 
 def serve(gallery: Path, bound: socket.socket, delay: float) -> None:
@@ -107,7 +106,7 @@ def main() -> None:
         probes = [pretend.paint(folder / "probes" / f"{i}.png", (i % 60, 6, 50 + i)) for i in range(120)]
         photos = [(probe.name, probe.read_bytes()) for probe in probes]
         with Gallery.open(folder / "staff") as gallery:
-            threshold = choose_threshold(impostor_scores(gallery), gallery.contract_digest)
+            threshold = threshold_of(gallery)
             search, models = MaskedSearch.of(gallery), pretend.PretendRecognizer("a", 0.001)
             identifier = Identifier(models, search, threshold)
             records = [[plain(face.as_json({})) for face in identifier.identify([probe])] for probe in probes]

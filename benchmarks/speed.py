@@ -264,15 +264,14 @@ def soak(paths: list[Path], gallery: Path, count: int) -> None:
 
     from facerec.landmarks.device import share_cores
     from facerec.recognition.identification import IdentificationSettings, Identifier
-    from facerec.recognition.impostors import impostor_scores
     from facerec.recognition.recognizer import Recognizer
     from facerec.recognition.store.galleries import open_gallery, search_of
-    from facerec.recognition.threshold import choose_threshold
+    from facerec.recognition.threshold import threshold_of
 
     recognizer = Recognizer.load()
     marks, done, begun = {10, 100, 1000, *range(2000, count + 1, 2000)}, 0, time.perf_counter()
     with open_gallery(gallery) as opened:
-        threshold = choose_threshold(impostor_scores(opened), recognizer.contract.digest)
+        threshold = threshold_of(opened)
         settings = IdentificationSettings(workers=share_cores(None, "cpu", count))
         identifier = Identifier(recognizer, search_of(opened), threshold, settings)
         last = Path()

@@ -36,7 +36,6 @@ from facerec.recognition.answers import landmarks_json, person_json
 from facerec.recognition.description import Describer
 from facerec.recognition.enrolment import enroll_upload
 from facerec.recognition.identification import IdentificationSettings, Identifier, ProbeFace
-from facerec.recognition.impostors import impostor_scores
 from facerec.recognition.pair import compare_photos, pair_threshold
 from facerec.recognition.recognizer import DescribedFace, largest_face
 from facerec.recognition.search import Search
@@ -44,7 +43,7 @@ from facerec.recognition.store.galleries import open_gallery, search_of
 from facerec.recognition.store.protocol import GalleryStore
 from facerec.recognition.store.records import person_name
 from facerec.recognition.store.writer_lock import GalleryLockedError
-from facerec.recognition.threshold import Threshold, choose_threshold
+from facerec.recognition.threshold import Threshold, threshold_of
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -219,7 +218,7 @@ class Service:
         gallery = open_gallery(self.path, self.describer.contract)
         try:
             state = gallery.state  # before what is made of it: a change meanwhile is seen by the next request
-            threshold = choose_threshold(impostor_scores(gallery), gallery.contract_digest)
+            threshold = threshold_of(gallery)
             versions = {
                 "facerec": version("facerec"),
                 "contract": gallery.contract_digest,

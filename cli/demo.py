@@ -235,15 +235,14 @@ def _identify(
 ) -> list[Said]:
     """Search every probe in the gallery file and decide."""
     from facerec.recognition.decision import FaceResult, decide_together
-    from facerec.recognition.impostors import impostor_scores
     from facerec.recognition.search import MaskedSearch
     from facerec.recognition.store.sqlite import Gallery
-    from facerec.recognition.threshold import choose_threshold
+    from facerec.recognition.threshold import threshold_of
 
     said: list[Said] = []
     renderer = _renderer()
     with Gallery.open(path, recognizer.contract) as gallery:
-        threshold = choose_threshold(impostor_scores(gallery), recognizer.contract.digest)
+        threshold = threshold_of(gallery)
         search = MaskedSearch.of(gallery)
         for one in protocol.identifications:
             for i in one.probes:

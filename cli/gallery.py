@@ -65,14 +65,16 @@ def info(gallery_path: Path | str, as_json: bool) -> None:
     import json
 
     from facerec.recognition.impostors import impostor_scores
+    from facerec.recognition.shipped_impostors import expected_mates
     from facerec.recognition.store.galleries import open_gallery
-    from facerec.recognition.threshold import choose_threshold
+    from facerec.recognition.threshold import threshold_of
 
     with open_gallery(gallery_path) as gallery:
         found = gallery.info()
         scores = impostor_scores(gallery)
-        threshold = choose_threshold(scores, found.contract)
+        threshold = threshold_of(gallery)
     strangers = None if threshold.value is None else scores.stranger_rate(threshold.value)
+    mates = {} if threshold.value is None else expected_mates(found.contract, threshold.value)
     cells, dimension = found.shape
     if as_json:
         write_json(
@@ -89,6 +91,7 @@ def info(gallery_path: Path | str, as_json: bool) -> None:
                 "contract": {"digest": found.contract, "content": json.loads(found.contract_json)},
                 "threshold": threshold.as_json() | {"note": threshold.note},
                 "strangers": {"tried": len(scores.strangers), "taken_for_someone": strangers},
+                "expected_tpir": mates,
             }
         )
         return
@@ -109,6 +112,9 @@ def info(gallery_path: Path | str, as_json: bool) -> None:
             f"Strangers: {100 * strangers:.1f} % of {len(scores.strangers)} entries would be taken for someone else "
             f"if their own person were not enrolled"
         )
+    if mates:
+        shown = ", ".join(f"{100 * share:.0f} % at {yaw} degrees of yaw" for yaw, share in mates.items())
+        click.echo(f"Found:     {shown}, of enrolled people with one frontal picture each, as measured on others")
 
 
 @command.command("verify")

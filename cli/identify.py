@@ -51,6 +51,8 @@ _CSV_COLUMNS = (
     "threshold",
     "far",
     "pairs",
+    "fpir",
+    "entries",
     "turned",
     "notes",
     "margin",
@@ -64,10 +66,16 @@ _CSV_COLUMNS = (
 @click.option("-k", "candidates", type=click.IntRange(min=1), default=5, show_default=True, help="Candidates listed.")
 @threshold_option("a match")
 @click.option(
+    "--fpir",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=None,
+    help="Share of strangers for whom anybody may be named, in a gallery of this size.  [default: 0.01]",
+)
+@click.option(
     "--far",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=None,
-    help="Take the threshold at this false accept rate.  [default: 0.001]",
+    help="Take the threshold at this false accept rate of single pairs instead, whatever the gallery's size.",
 )
 @click.option(
     "--search",
@@ -93,6 +101,7 @@ def command(
     gallery_path: Path | str,
     candidates: int,
     threshold: float | None,
+    fpir: float | None,
     far: float | None,
     method: SearchMethod,
     form: str,
@@ -107,8 +116,9 @@ def command(
     Each face is a match, unknown (a normal result), or abstained from when too little of it was seen in both pictures.
     An unknown face comes with its best candidate and how far that is below the threshold ("margin", the score less the
     threshold). A person is named once in a photograph: a second face that looks most like them stays unknown.
-    The threshold is calibrated on pictures of different people and stated with its false accept rate. The models
-    are those that made the gallery. --device cuda searches on the GPU, too (with facerec[gpu] in place of faiss-cpu).
+    The threshold is chosen so that one stranger in a hundred (--fpir) is named at most in a gallery of this size. The
+    score is the cosine of two faces less what strangers score against them. The models are those that made the gallery.
+    --device cuda searches on the GPU, too (with facerec[gpu] in place of faiss-cpu).
 
     A photograph that shows no sure face is tried at 90, 180 and 270 degrees, too; "turned" says by how much it was
     turned clockwise, while box and pose stay those of the photograph.
@@ -116,10 +126,10 @@ def command(
     \b
     Examples:
       facerec identify door.jpg -g staff.gallery
-      facerec identify door/ -g staff.gallery --format jsonl --far 1e-4
+      facerec identify door/ -g staff.gallery --format jsonl --fpir 0.001
     """
-    if threshold is not None and far is not None:
-        raise click.UsageError("expected --threshold or --far, not both")
+    if sum(given is not None for given in (threshold, fpir, far)) > 1:
+        raise click.UsageError("expected one of --threshold, --fpir and --far")
 
     from facerec.cli.output import photo_progress, spinner, write_csv_row, write_line
     from facerec.frontalize.face_model import FaceModel
@@ -135,6 +145,7 @@ def command(
         opened = Identifier.open(
             gallery_path,
             models,
+            fpir=fpir,
             far=far,
             threshold=threshold,
             search=method,
@@ -231,6 +242,8 @@ def _csv_row(probe: ProbeFace) -> list[object]:
         probe.threshold.value,
         probe.threshold.far,
         probe.threshold.pairs,
+        probe.threshold.fpir,
+        probe.threshold.entries,
         probe.turned,
         "; ".join(probe.notes),
         None if probe.margin is None else f"{probe.margin:.6f}",

@@ -27,7 +27,8 @@ TRAINERS: dict[str, str] = {
     "dfd": "Learn the descriptor of the lifted texture.",
     "face-set": "Cut and fit the faces of annotated and extra sets: the training set of the learnt descriptor.",
     "resnet": "Learn the residual network that describes faces from every side.",
-    "impostors": "Measure impostor scores of the package's models: what thresholds are calibrated on.",
+    "strangers": "Measure strangers with the residual network: what normalises its scores, and its thresholds.",
+    "impostors": "Measure impostor scores of another descriptor: what its thresholds are calibrated on.",
 }
 
 

@@ -31,8 +31,10 @@ def command(data: Path, extra: Path | None, descriptor: str | None, per_person: 
     from facerec.landmarks.image import read_image
     from facerec.landmarks.training.people import is_calibration_person
     from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
+    from facerec.recognition.impostor_curve import ImpostorCurve
     from facerec.recognition.recognizer import Recognizer
-    from facerec.recognition.threshold import SHIPPED_IMPOSTORS, ShippedImpostors
+    from facerec.recognition.shipped_impostors import SHIPPED_IMPOSTORS, ShippedImpostors
+    from facerec.recognition.threshold import ThresholdSettings
     from facerec.recognition.training.groups import (
         adult_pictures,
         all_pairs,
@@ -64,8 +66,9 @@ def command(data: Path, extra: Path | None, descriptor: str | None, per_person: 
         pairs = len(scores)
         people = len({person for _, person in named})
         what = f"{len(named)} pictures of {people} people of CFP, LFW and YouTube Faces in no descriptor's training set"
-    shipped = ShippedImpostors.measure(scores, recognizer.contract.digest, people, what, pairs)
+    curve = ImpostorCurve.measure(scores, ThresholdSettings().least_accepts, pairs)
+    shipped = ShippedImpostors(recognizer.contract.digest, people, what, curve)
     target = SHIPPED_IMPOSTORS / f"impostors-{descriptor}.json"
     target.write_text(json.dumps(shipped.as_json(), indent=1) + "\n", encoding="utf-8")
-    note(f"{shipped.pairs} impostor pairs of {shipped.people} people")
+    note(f"{curve.pairs} impostor pairs of {people} people")
     click.echo(str(target))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.landmarks.errors import ContractError, InvalidInputError
-from facerec.recognition.masked_score import masked_scores
+from facerec.recognition.cohort import normalised_scores
 from facerec.recognition.search import SearchSettings
 from facerec.recognition.signature import Signature
 
@@ -27,11 +27,11 @@ MIN_OVERLAP = SearchSettings().min_overlap
 def score_matrix(
     probes: Sequence[Signature | None], gallery: Sequence[Signature | None], min_overlap: float = MIN_OVERLAP
 ) -> tuple[Scores, Scores]:
-    """Masked scores and overlaps of every probe with every gallery entry, both (P, G) float64.
+    """Scores and overlaps of every probe with every gallery entry, both (P, G) float64.
 
-    Equal to `probe.score(entry)` for every pair, as two matrix products. Overlaps are shares of the signature's cells
-    in [0, 1]. A failed picture (None) gives NaN scores and zero overlap; a pair that shares too few cells has a NaN
-    score, as a search of the gallery would not compare it either.
+    Those of a search: `probe.score(entry)`, less what strangers score where the descriptor has a cohort. Overlaps are
+    shares of the signature's cells in [0, 1]. A failed picture (None) gives NaN scores and zero overlap; a pair that
+    shares too few cells has a NaN score, as a search of the gallery would not compare it either.
 
     Args:
         probes, gallery: P and G signatures; None for pictures that failed.
@@ -56,7 +56,7 @@ def score_matrix(
 
     stacked = stack(gallery)
     cells = stacked[1].shape[1]
-    found, common = masked_scores(stack(probes), stacked, product="numpy")
+    found, common = normalised_scores(stack(probes), stacked, contracts.pop(), product="numpy")
     least = SearchSettings(min_overlap=min_overlap).least_cells(cells)
     grid = np.ix_(rows, columns)
     scores[grid] = np.where(common >= least, found, np.nan)

@@ -32,6 +32,7 @@ from facerec.evaluation.score_figures import StandardSettings, standard_figures
 from facerec.evaluation.score_set import ScoreSet, identification_scores, pair_scores
 from facerec.evaluation.signatures import PictureResult
 from facerec.evaluation.verification import auc, by_folds, det, eer
+from facerec.recognition.cohort import normalised_score
 from facerec.recognition.search import SearchSettings
 
 _LONGEST_CMC = 50
@@ -273,9 +274,10 @@ def verification_figures(
     for i, (a, b) in enumerate(zip(pair_set.first, pair_set.second, strict=True)):
         one, other = results[a].signature, results[b].signature
         if one is not None and other is not None:
-            score, cells = one.score(other)
-            overlaps[i] = cells / len(one.visible)
-            scores[i] = score if cells >= least.least_cells(len(one.visible)) else np.nan
+            match = normalised_score(one, other)
+            overlaps[i] = match.overlap
+            comparable = round(match.overlap * len(one.visible)) >= least.least_cells(len(one.visible))
+            scores[i] = match.score if comparable else np.nan
     found = np.array(
         [results[a].found and results[b].found for a, b in zip(pair_set.first, pair_set.second, strict=True)]
     )

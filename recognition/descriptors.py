@@ -116,7 +116,8 @@ ViewNetwork = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 HALF_LOOKS: dict[str, tuple[Look, ...]] = {
-    "both": ("photo", "left", "right"),
+    # The photograph's cell stands twice: it counts as much as both halves together.
+    "both": ("photo", "photo", "left", "right"),
     "photo": ("photo",),
     "frontal": ("left", "right"),
 }
@@ -166,7 +167,7 @@ class ViewDescriptor:
             zip(("left", "right"), seen_shares(seen, self._frame, texture.visible.shape[0]).tolist(), strict=True)
         )
         views: dict[Look, Image] = {}
-        for look in self._looks:
+        for look in dict.fromkeys(self._looks):
             if look != "photo":
                 if share.get(look, 1.0) >= MIN_SEEN:
                     views[look] = filled_view(pixels, seen, look, self._frame)
@@ -185,7 +186,7 @@ class ViewDescriptor:
             vectors = vectors[:-1]
         known = np.array([look in views for look in self._looks])
         cells = np.zeros((len(self._looks), vectors.shape[1]), dtype=np.float32)
-        cells[known] = vectors
+        cells[known] = vectors[[list(views).index(look) for look in self._looks if look in views]]
         return cells, known
 
 
@@ -267,7 +268,7 @@ def onnx_network(path: Path, device: str = "cpu") -> ViewNetwork:
 
 
 DESCRIPTORS: dict[str, str] = {
-    "resnet": "residual network on the photograph and both halves of the frontal view, 3 cells of 128 numbers",
+    "resnet": "residual network on the photograph and both halves of the frontal view, four cells of 128 numbers",
     "dfd": "dual-cross features made discriminant (DFD), 64 cells of 48 numbers",
     "dfd-65536": "DFD as published, 64 histograms of 1,024 patterns",
     "dlib": "dlib's face network as it is (extra dlib)",

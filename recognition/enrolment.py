@@ -27,7 +27,7 @@ from facerec.recognition.review import review, stray_pictures
 from facerec.recognition.store.derived_files import SKIPPED_SUFFIX, derived_file
 from facerec.recognition.store.protocol import GalleryStore
 from facerec.recognition.store.records import NewPhoto, PhotoRecord
-from facerec.recognition.threshold import choose_threshold, gallery_threshold
+from facerec.recognition.threshold import gallery_threshold, threshold_of
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def enroll(
             f"{a.own:.2f})"
             for a in strays
         ]
-    summary.conflicts += review(gallery, choose_threshold(calibration.scores, gallery.contract_digest).value)
+    summary.conflicts += review(gallery, threshold_of(gallery).value)
     people = gallery.people()
     summary.yaw = {person.name: person.yaw for person in people}
     summary.lacks = lacking_views(gallery, settings)

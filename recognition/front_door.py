@@ -92,7 +92,7 @@ def enroll(
 
 
 def identify(
-    photos: Photo | Iterable[Photo], gallery: Path | str, models: Models = None, *, far: float | None = None
+    photos: Photo | Iterable[Photo], gallery: Path | str, models: Models = None, *, fpir: float | None = None
 ) -> list[ProbeFace]:
     """Who is on photographs, by a gallery: an answer for each face, and for each photograph without a usable one.
 
@@ -100,12 +100,12 @@ def identify(
         photos: photographs (files, bytes of files, arrays (H, W, 3) uint8 RGB) and folders of them, or one alone.
         gallery: a file, or milvus:URI.
         models: which to load, or a loaded recognizer; None: those that the gallery's contract names.
-        far: false accept rate of the threshold; None: that of `ThresholdSettings`.
+        fpir: share of strangers for whom anybody may be named, in a gallery of this size; None: 0.01.
 
     Raises:
         InvalidInputError, ContractError, DeviceError: as `Identifier.open`.
     """
-    with Identifier.open(gallery, models, far=far) as identifier:
+    with Identifier.open(gallery, models, fpir=fpir) as identifier:
         return list(identifier.identify(photos))
 
 
@@ -124,7 +124,7 @@ def verify(
         first, second: files, bytes of files or arrays (H, W, 3) uint8 RGB.
         models: which to load, or a loaded recognizer; None: the default ones.
         far: false accept rate of the threshold; None: that of `ThresholdSettings`.
-        threshold: a threshold of one's own, a cosine, in place of one at `far`.
+        threshold: a threshold of one's own, on the scale of `PairDecision.score`, in place of one at `far`.
         names: what the answer calls the photographs; None: their files, or "photo 0" and "photo 1".
 
     Returns:

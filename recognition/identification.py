@@ -27,13 +27,13 @@ from facerec.landmarks.types import Box, check_image, describe_value
 from facerec.recognition.answers import SCORES, SHARES, box_json, pose_json, rounded
 from facerec.recognition.decision import FaceResult, decide_together
 from facerec.recognition.description import Describer
-from facerec.recognition.impostors import impostor_scores
 from facerec.recognition.recognizer import DescribedFace, RecognizerSettings, UndescribedFace, load_recognizer
 from facerec.recognition.search import Search, SearchMethod, SearchSettings
+from facerec.recognition.shipped_impostors import same_person_probability
 from facerec.recognition.signature import Decision, Match, Signature
 from facerec.recognition.store.galleries import open_gallery, search_of
 from facerec.recognition.store.protocol import GalleryStore
-from facerec.recognition.threshold import Threshold, ThresholdSettings, choose_threshold, given_threshold
+from facerec.recognition.threshold import Threshold, threshold_of
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,8 @@ class ProbeFace:
                 {
                     "person": match.person,
                     "score": rounded(match.score, SCORES),
+                    "cosine": rounded(match.cosine, SCORES),
+                    "p_same": rounded(same_person_probability(versions.get("contract", ""), match.score), SHARES),
                     "overlap": rounded(match.overlap, SHARES),
                     "entry": match.entry,
                     "nobody": match.nobody,
@@ -178,7 +180,7 @@ class Identifier:
         Args:
             describer: the models; their contract must be that of the gallery.
             search: the gallery's search.
-            threshold: see `threshold.choose_threshold`.
+            threshold: see `threshold.threshold_of`.
             settings: see `IdentificationSettings`.
             search_settings: those of `search`, by default.
 
@@ -204,6 +206,7 @@ class Identifier:
         gallery: Path | str,
         models: RecognizerSettings | Describer | None = None,
         *,
+        fpir: float | None = None,
         far: float | None = None,
         threshold: float | None = None,
         search: SearchMethod = "exact",
@@ -215,18 +218,17 @@ class Identifier:
         Args:
             gallery: a file, or milvus:URI.
             models: which to load, or a loaded recognizer; None: those that the gallery's contract names.
-            far: false accept rate of the threshold; None: that of `ThresholdSettings`.
-            threshold: a threshold of one's own, a cosine, in place of one at `far`.
+            fpir: share of strangers for whom anybody may be named, in a gallery of this size; None: 0.01.
+            far: in place of `fpir`, share of impostor pairs that may reach the threshold.
+            threshold: in place of both, a threshold of one's own, on the scale of `Match.score`.
             search: how the gallery is searched, see `galleries.search_of`.
             candidates: people listed for each face.
             workers: photographs described at a time; None: one per core, on a GPU one.
 
         Raises:
-            InvalidInputError: no such gallery or model, or `far` and `threshold` together. ContractError: the gallery
-                was made with other models. DeviceError: the device is not there.
+            InvalidInputError: no such gallery or model, or more than one of `fpir`, `far` and `threshold`.
+            ContractError: the gallery was made with other models. DeviceError: the device is not there.
         """
-        if far is not None and threshold is not None:
-            raise InvalidInputError(f"expected far or threshold, not both; got {far} and {threshold}")
         with ExitStack() as stack:
             # Before the models are loaded: a wrong path is answered at once.
             store = stack.enter_context(open_gallery(gallery_address(gallery)))
@@ -236,12 +238,7 @@ class Identifier:
             else:
                 describer = models
             store.check_contract(describer.contract)
-            scores = impostor_scores(store)
-            if threshold is not None:
-                chosen = given_threshold(threshold, scores)
-            else:
-                wanted = ThresholdSettings() if far is None else ThresholdSettings(far=far)
-                chosen = choose_threshold(scores, describer.contract.digest, wanted)
+            chosen = threshold_of(store, fpir=fpir, far=far, value=threshold)
             at_once = photos_at_once(workers, resolve_device(asked.device), IdentificationSettings.batch)
             settings = IdentificationSettings(candidates, at_once)
             identifier = cls(describer, search_of(store, search, asked.device), chosen, settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import math
@@ -12,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.landmarks.errors import InvalidInputError
-from facerec.recognition.masked_score import masked_scores
+from facerec.recognition.cohort import cohort_digest, normalised_scores
+from facerec.recognition.impostor_curve import ImpostorCurve
 from facerec.recognition.search import SearchSettings
 from facerec.recognition.store.protocol import GalleryStore
 from facerec.recognition.store.records import EntryIndex
@@ -50,12 +50,14 @@ class ImpostorScores:
             stranger who is not enrolled gets (leave one person out).
         entries: number of entries compared.
         people: number of people among them.
+        cohort: digest of the cohort that normalised the scores; "" without one.
     """
 
     counts: NDArray[np.int64]
     strangers: NDArray[np.float32]
     entries: int
     people: int
+    cohort: str = ""
 
     def __post_init__(self) -> None:
         if self.counts.shape != (_BINS,) or (self.counts < 0).any():
@@ -82,6 +84,24 @@ class ImpostorScores:
         first = int(fits[0]) if len(fits) else _BINS
         return round(-1.0 + 2.0 * first / _BINS, 6)  # the edge of a bin, without the noise of binary fractions
 
+    def curve(self, least_accepts: int) -> ImpostorCurve | None:
+        """Rates and scores down to the rate that `least_accepts` pairs reach; None with too few pairs."""
+        if self.pairs < 2 * least_accepts:
+            return None
+        tail = np.cumsum(self.counts[::-1])[::-1]
+        wanted = np.unique(np.geomspace(least_accepts, self.pairs / 2, 60).astype(np.int64))[::-1]
+        # The lowest edge that at most so many pairs reach: what is listed is never looser than what was measured.
+        edges = np.searchsorted(-tail, -wanted, side="left")
+        kept = {int(edge): int(tail[edge]) for edge in edges if edge < _BINS and tail[edge] > 0}
+        if not kept:
+            return None
+        places = sorted(kept)
+        return ImpostorCurve(
+            tuple(kept[edge] / self.pairs for edge in places),
+            tuple(round(-1.0 + 2.0 * edge / _BINS, 6) for edge in places),
+            self.pairs,
+        )
+
     def to_bytes(self) -> bytes:
         """A checksum and a compressed npz, for `Gallery.store_calibration`."""
         stream = io.BytesIO()
@@ -92,6 +112,7 @@ class ImpostorScores:
             counts=self.counts[used],
             strangers=self.strangers,
             size=np.array([self.entries, self.people], dtype=np.int64),
+            cohort=np.frombuffer(self.cohort.encode(), dtype=np.uint8),
         )
         return _sum(stream.getvalue()) + stream.getvalue()
 
@@ -104,7 +125,8 @@ class ImpostorScores:
             counts = np.zeros(_BINS, dtype=np.int64)
             counts[stored["bins"]] = stored["counts"]
             entries, people = (int(v) for v in stored["size"])
-            return ImpostorScores(counts, stored["strangers"].astype(np.float32), entries, people)
+            cohort = stored["cohort"].tobytes().decode() if "cohort" in stored else ""
+            return ImpostorScores(counts, stored["strangers"].astype(np.float32), entries, people, cohort)
 
     @staticmethod
     def of_scores(scores: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -175,7 +197,7 @@ def calibrate(
         step = max(1, search.block_bytes // entry_bytes)
         for start in range(0, len(chosen), step):
             rows = slice(start, min(start + step, len(chosen)))
-            scores, overlap = masked_scores((cells[rows], visible[rows]), (cells, visible))
+            scores, overlap = normalised_scores((cells[rows], visible[rows]), (cells, visible), gallery.contract_digest)
             apart = (overlap >= least) & (photo[rows, None] != photo[None, :])
             impostor = apart & (person[rows, None] != person[None, :])
             for one, other in linked:
@@ -192,6 +214,7 @@ def calibrate(
         strangers=np.sort(others[np.isfinite(others)]),
         entries=len(chosen),
         people=len(np.unique(person)),
+        cohort=cohort_digest(gallery.contract_digest) if len(chosen) else "",
     )
     suspects = np.flatnonzero(np.isfinite(own) & (others > own))
     return Calibration(
@@ -216,24 +239,34 @@ def recalibrate(gallery: GalleryStore, settings: CalibrationSettings | None = No
     A store sees to it by itself when a writer that changed it closes (`keep_calibrated`); this gives the findings too.
     """
     found = calibrate(gallery, settings)
-    if not gallery.calibration():
+    if stored_scores(gallery) is None:
         gallery.store_calibration(found.scores.to_bytes())
     return found
 
 
 def keep_calibrated(gallery: GalleryStore) -> None:
     """Measure and store the impostor scores of `gallery`, unless those of its present content are there."""
-    if not gallery.calibration():
+    if stored_scores(gallery) is None:
         recalibrate(gallery)
 
 
 def impostor_scores(gallery: GalleryStore, settings: CalibrationSettings | None = None) -> ImpostorScores:
     """The gallery's impostor scores: the stored ones when they are of its present content, otherwise measured."""
+    stored = stored_scores(gallery)
+    return calibrate(gallery, settings).scores if stored is None else stored
+
+
+def stored_scores(gallery: GalleryStore) -> ImpostorScores | None:
+    """The stored impostor scores; None unless they are of the gallery's present content and the present cohort."""
     stored = gallery.calibration()
-    if stored:
-        with contextlib.suppress(InvalidInputError):  # damaged, but derived: measured again
-            return ImpostorScores.from_bytes(stored)
-    return calibrate(gallery, settings).scores
+    if not stored:
+        return None
+    try:
+        scores = ImpostorScores.from_bytes(stored)
+    except InvalidInputError:  # damaged, but derived: measured again
+        return None
+    current = cohort_digest(gallery.contract_digest) if scores.entries else ""
+    return scores if scores.cohort == current else None
 
 
 def sample_entries(index: EntryIndex, most: int) -> NDArray[np.int64]:

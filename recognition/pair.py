@@ -13,16 +13,16 @@ from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError, no_f
 from facerec.landmarks.image import Photo, as_image
 from facerec.landmarks.types import check_image, describe_value
 from facerec.recognition.answers import SCORES, SHARES, box_json, pose_json, rounded
+from facerec.recognition.cohort import normalised_score
 from facerec.recognition.decision import decide_pair
 from facerec.recognition.description import Describer
 from facerec.recognition.recognizer import DescribedFace, largest_face
-from facerec.recognition.threshold import (
+from facerec.recognition.shipped_impostors import (
     ShippedImpostors,
-    Threshold,
-    ThresholdSettings,
     ThresholdUnavailableError,
-    given_threshold,
+    same_person_probability,
 )
+from facerec.recognition.threshold import Threshold, ThresholdSettings, given_threshold, shipped_threshold
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +66,12 @@ class PairDecision:
         decision: "same", "different" or "abstain" (too little of the face was seen in both); "none" when a photograph
             could not be used.
         reason: one sentence with the numbers; for "none" the reason code of the first photograph that failed.
-        score: masked cosine in [-1, 1]; None for "none".
+        score: see `Match.score`; None for "none".
         overlap: share of the cells that both saw, in [0, 1]; None for "none".
         threshold: what the score was compared with.
         photos: the two photographs.
+        level: see `Match.level`.
+        p_same: probability that the two show one person when one pair in two does; None where it was not measured.
     """
 
     decision: Literal["same", "different", "abstain", "none"]
@@ -78,6 +80,8 @@ class PairDecision:
     overlap: float | None
     threshold: Threshold
     photos: tuple[ComparedPhoto, ComparedPhoto]
+    level: float = 0.0
+    p_same: float | None = None
 
     def __repr__(self) -> str:
         said = self.reason if self.decision != "none" else f"none: {self.reason}"
@@ -93,6 +97,8 @@ class PairDecision:
         return {
             "photos": [photo.as_json() for photo in self.photos],
             "score": rounded(self.score, SCORES),
+            "p_same": rounded(self.p_same, SHARES),
+            "cosine": None if self.score is None else rounded(self.score + self.level, SCORES),
             "overlap": rounded(self.overlap, SHARES),
             "decision": self.decision,
             "reason": self.reason,
@@ -111,7 +117,8 @@ def pair_threshold(contract: str, far: float | None = None, threshold: float | N
     if threshold is not None:
         return given_threshold(threshold)
     try:
-        return ShippedImpostors.load(contract).threshold(ThresholdSettings().far if far is None else far)
+        settings = ThresholdSettings() if far is None else ThresholdSettings(far=far)
+        return shipped_threshold(ShippedImpostors.load(contract), settings)
     except ThresholdUnavailableError as error:
         return Threshold(None, None, 0, "none", f"{error}; give a threshold")
 
@@ -132,10 +139,10 @@ def compare_photos(
     if a.described is None or b.described is None:
         failed = next(photo.failure for photo in (a, b) if photo.failure is not None)
         return PairDecision("none", failed.reason, None, None, threshold, (a, b))
-    score, cells = a.described.signature.score(b.described.signature)
-    overlap = cells / len(b.described.signature.visible)
-    decision, reason = decide_pair(score, overlap, threshold)
-    return PairDecision(decision, reason, score, overlap, threshold, (a, b))
+    match = normalised_score(a.described.signature, b.described.signature)
+    p_same = same_person_probability(describer.contract.digest, match.score)
+    decision, reason = decide_pair(match.score, match.overlap, threshold)
+    return PairDecision(decision, reason, match.score, match.overlap, threshold, (a, b), match.level, p_same)
 
 
 def _compared(describer: Describer, photo: Photo, name: str) -> ComparedPhoto:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from facerec.recognition.cohort import normalised_scores
 from facerec.recognition.impostors import Calibration, LookAlike, sample_entries
 from facerec.recognition.masked_score import masked_scores
 from facerec.recognition.search import SearchSettings
@@ -50,12 +51,15 @@ def review(gallery: GalleryStore, threshold: float | None, settings: ReviewSetti
     scores, overlap = masked_scores(vectors, vectors)
     # Pictures of the same bytes are known to be the same; that is said elsewhere.
     other = index.photo[chosen][:, None] != index.photo[chosen][None, :]
-    scores[(overlap < SearchSettings().least_cells(gallery.shape[0])) | ~other] = -np.inf
+    never = (overlap < SearchSettings().least_cells(gallery.shape[0])) | ~other
+    scores[never] = -np.inf
     place = {record.entry: record.relative_path for record in gallery.entries()}
     called = [f"{place[int(entry)]} of {index.names[who]}" for entry, who in _named(index, chosen)]
     found = _near_duplicates(scores, called, settings)
     if threshold is not None:
         person = index.person[chosen]
+        scores = normalised_scores(vectors, vectors, gallery.contract_digest)[0]
+        scores[never] = -np.inf
         found += _one_person(scores, person, index.names, threshold, settings)
         found += _odd_pictures(scores, person, called, threshold, settings)
     return found

@@ -7,6 +7,9 @@ computed block by block (FAISS), in bounded memory. Who is near the top is then 
 depends neither on the size of the blocks nor on the number of threads or probes. A large gallery that is asked often is
 kept as bytes, which name everybody who may be near the top (`byte_index`). An approximate index (`shortlist`) only
 names entries worth scoring: what it names is scored and ranked by the same exact masked score.
+
+Where the descriptor has a cohort of strangers, the best `RANKED_AGAIN` people by the masked score are ranked by the
+normalised one (see `cohort`), which is the score of a match.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from numpy.typing import NDArray
 
 from facerec.landmarks.errors import ContractError, InvalidInputError
 from facerec.recognition.byte_index import ByteIndex
+from facerec.recognition.cohort import shipped_cohort
 from facerec.recognition.masked_score import Overlap, Product, Vectors, masked_scores
 from facerec.recognition.signature import Match, Signature
 from facerec.recognition.store.records import EntryIndex
@@ -34,6 +38,10 @@ IndexMethod = Literal["ivf", "hnsw", "pq"]
 
 SearchMethod = Literal["exact"] | IndexMethod
 """Score every entry, or those that an approximate index names."""
+
+RANKED_AGAIN = 64
+"""People, the best by their masked score, among whom the normalised score decides. The levels of a probe's candidates
+differ by a few hundredths, by which few but the first ten change places."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +159,7 @@ class MaskedSearch:
         self._product: Product = product
         self._shortlist = shortlist
         self._entry_bytes = 4 * shape[0] * shape[1] + shape[0]
+        self._cohort = shipped_cohort(contract)
         self._asked = 0
         self._bytes: ByteIndex | None = None
         self._bytes_lock = threading.Lock()
@@ -226,7 +235,7 @@ class MaskedSearch:
 
     def _search_bytes(self, by_bytes: ByteIndex, probes: Sequence[Signature], k: int) -> list[SearchResult]:
         least = self.settings.least_cells(self._shape[0])
-        named = by_bytes.named(_stacked(probes), k, least, self.settings.margin)
+        named = by_bytes.named(_stacked(probes), self._looked_at(k), least, self.settings.margin)
         return [
             replace(
                 result,
@@ -286,7 +295,7 @@ class MaskedSearch:
     ) -> SearchResult:
         """Rank people by the `scores` (M,) of the entries at `places` (M,), which are grouped by person: those of the
         g-th begin at `first[g]`, the best of them is `best[g]`."""
-        kept = min(k, int(np.isfinite(best).sum()))
+        kept = min(self._looked_at(k), int(np.isfinite(best).sum()))
         matches: list[Match] = []
         if kept:
             bound = np.partition(best, len(best) - kept)[len(best) - kept] - self.settings.margin
@@ -295,23 +304,39 @@ class MaskedSearch:
             for g in np.flatnonzero(best >= bound).tolist():
                 own = slice(first[g], first[g + 1] if g + 1 < len(first) else len(scores))
                 near.append(places[own][scores[own] >= max(bound, best[g] - self.settings.margin)])
-            matches = self._score_again(probe, np.concatenate(near))[:kept]
+            matches = self._score_again(probe, np.concatenate(near), kept)[:k]
         return SearchResult(tuple(matches), len(self.index.names), comparable, largest / self._shape[0])
 
-    def _score_again(self, probe: Signature, places: NDArray[np.int64]) -> list[Match]:
+    def _looked_at(self, k: int) -> int:
+        """How many people, the best by their masked score, are looked at for the best `k`."""
+        return k if self._cohort is None else max(k, RANKED_AGAIN)
+
+    def _score_again(self, probe: Signature, places: NDArray[np.int64], kept: int) -> list[Match]:
+        """The `kept` best people by the masked score of their best entry at `places`, ranked by the normalised one."""
         cells, visible = self._rows(places)
-        best: dict[int, Match] = {}
-        for place, entry_cells, entry_visible in zip(places, cells, visible, strict=True):
+        best: dict[int, tuple[float, int, int]] = {}
+        for row, (place, entry_cells, entry_visible) in enumerate(zip(places, cells, visible, strict=True)):
             score, overlap = probe.score(Signature(entry_cells, entry_visible, self.contract))
             person = int(self.index.person[place])
-            if person not in best or score > best[person].score:
-                best[person] = Match(
-                    person=self.index.names[person],
-                    score=score,
-                    overlap=overlap / self._shape[0],
-                    entry=int(self.index.ids[place]),
-                )
-        return sorted(best.values(), key=lambda match: (-match.score, match.person))
+            if person not in best or score > best[person][0]:
+                best[person] = score, overlap, row
+        ordered = sorted(best.items(), key=lambda item: (-item[1][0], self.index.names[item[0]]))[:kept]
+        rows = np.array([row for _, (_, _, row) in ordered], dtype=np.int64)
+        level = np.zeros(len(rows), dtype=np.float32)
+        if self._cohort is not None and len(rows):
+            own = self._cohort.levels(probe.cells[None], probe.visible[None])
+            level = own.against(self._cohort.levels(cells[rows], visible[rows]))[0]
+        matches = [
+            Match(
+                person=self.index.names[person],
+                score=score - float(off),
+                overlap=overlap / self._shape[0],
+                entry=int(self.index.ids[places[row]]),
+                level=float(off),
+            )
+            for (person, (score, overlap, row)), off in zip(ordered, level, strict=True)
+        ]
+        return sorted(matches, key=lambda match: (-match.score, match.person))
 
 
 def _stacked(probes: Sequence[Signature]) -> Vectors:

@@ -85,10 +85,11 @@ class Match:
 
     Attributes:
         person: the name under which the entry was enrolled.
-        score: masked cosine in [-1, 1]; a raw cosine, not a probability.
+        score: how alike the two are: their masked cosine less `level`; not a probability.
         overlap: share of the signature's cells that both pictures saw, in [0, 1].
         entry: identifier of the gallery entry that scored.
         nobody: whether `person` is a known stranger, whom the gallery holds so that they are taken for nobody else.
+        level: what strangers score against the two (see `cohort`); 0 where the descriptor has no cohort.
     """
 
     person: str
@@ -96,6 +97,12 @@ class Match:
     overlap: float
     entry: int
     nobody: bool = False
+    level: float = 0.0
+
+    @property
+    def cosine(self) -> float:
+        """The masked cosine of the two, in [-1, 1]."""
+        return self.score + self.level
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,27 +1,29 @@
 """The choice of a threshold, calibrated on impostors.
 
-A threshold is never a number out of the air. It comes from impostor scores, those of pictures of different people, and
-is stated with the share of impostor pairs that reach it (the false accept rate, FAR) and with their number. A gallery
-gives its own impostor pairs; while it has too few, a measured distribution that comes with the package takes over.
+A threshold is never a number out of the air. It comes from impostor scores, those of pictures of different people.
+
+- Two pictures (verification): the threshold is stated with the share of impostor pairs that reach it, the false accept
+  rate (FAR).
+- A gallery (identification): a stranger is compared with every one of its N pictures, so it is stated with the share of
+  strangers for whom anybody at all is named, the false positive identification rate (FPIR). Where scores are normalised
+  (see `cohort`), comparisons of one stranger are nearly independent, and FPIR = 1 - (1 - FAR)^N.
+
+A gallery gives its own impostor pairs; a measured distribution that comes with the package stands in for those that it
+has too few of.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from facerec.landmarks.errors import FacerecError, InvalidInputError
-from facerec.recognition.impostors import ImpostorScores
-
-SHIPPED_IMPOSTORS = Path(__file__).parent / "weights"
-"""Folder with the measured impostor scores of the package's own models, `impostors-<descriptor>.json`; see
-`ShippedImpostors`."""
+from facerec.landmarks.errors import InvalidInputError
+from facerec.recognition.impostor_curve import ImpostorCurve
+from facerec.recognition.impostors import ImpostorScores, impostor_scores
+from facerec.recognition.shipped_impostors import ShippedImpostors, ThresholdUnavailableError
+from facerec.recognition.store.protocol import GalleryStore
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,26 @@ class ThresholdSettings:
             raise InvalidInputError(f"expected at least 1 accept to calibrate with; got {self.least_accepts}")
 
 
-class ThresholdUnavailableError(FacerecError):
-    """There is nothing to take a threshold from."""
+@dataclass(frozen=True)
+class GalleryThresholdSettings:
+    """How the threshold of a whole gallery is chosen.
+
+    Attributes:
+        fpir: share of strangers for whom anybody may be named. One in a hundred.
+        least_accepts: own pairs of the gallery that must lie above the score where its curve is compared with the
+            shipped one; fewer would let two names of one person move the threshold.
+        own_pairs: the gallery's own pairs count as much as the shipped ones from this number on (64 pictures of 64
+            people); their weight grows smoothly from 0 to 1.
+    """
+
+    fpir: float = 0.01
+    least_accepts: int = 30
+    own_pairs: int = 2000
+
+    def __post_init__(self) -> None:
+        check_fpir(self.fpir)
+        if min(self.least_accepts, self.own_pairs) < 1:
+            raise InvalidInputError(f"expected at least 1 accept and 1 pair; got {self}")
 
 
 @dataclass(frozen=True)
@@ -59,6 +79,9 @@ class Threshold:
         pairs: number of impostor pairs behind `far`.
         source: where the pairs come from: the gallery, the package, or none, for a value that was given.
         note: the same for a person, e.g. "FAR 0.1 % over 12,340 impostor pairs".
+        fpir: share of strangers for whom anybody is named, in a gallery of `entries` pictures; None for a threshold for
+            two pictures.
+        entries: see `fpir`.
     """
 
     value: float | None
@@ -66,135 +89,26 @@ class Threshold:
     pairs: int
     source: Literal["gallery", "shipped", "given", "none"]
     note: str
+    fpir: float | None = None
+    entries: int | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """value, far, pairs, source."""
-        return {"value": self.value, "far": self.far, "pairs": self.pairs, "source": self.source}
-
-
-@dataclass(frozen=True)
-class ShippedImpostors:
-    """Impostor scores measured on people outside every training set, for galleries too small for their own.
-
-    Attributes:
-        contract: digest of the contract of the signatures that were compared.
-        pairs: number of impostor pairs.
-        people: number of people.
-        what: one sentence on the pictures.
-        far: false accept rates, descending.
-        score: the score that this share of the pairs reaches, ascending.
-    """
-
-    contract: str
-    pairs: int
-    people: int
-    what: str
-    far: tuple[float, ...]
-    score: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.far) != len(self.score) or not self.far or self.pairs < 1:
-            raise InvalidInputError("expected as many impostor scores as rates, at least one, and their pairs")
-        if list(self.far) != sorted(self.far, reverse=True) or list(self.score) != sorted(self.score):
-            raise InvalidInputError("expected rates that fall and scores that rise")
-
-    @staticmethod
-    def measure(
-        scores: NDArray[np.floating], contract: str, people: int, what: str, pairs: int | None = None
-    ) -> ShippedImpostors:
-        """Quantiles of impostor `scores` (N,), down to the rate that the pairs support.
-
-        Args:
-            scores: of impostor pairs; some may stand for several where groups are counted alike.
-            contract, people, what: see the class.
-            pairs: how many different pairs there were; None: N.
-        """
-        pairs = len(scores) if pairs is None else pairs
-        ordered = np.sort(np.asarray(scores, dtype=np.float64).ravel())[::-1]
-        least = ThresholdSettings().least_accepts
-        if pairs < 2 * least:
-            raise InvalidInputError(f"expected at least {2 * least} impostor scores; got {pairs}")
-        fewest = max(1, math.ceil(least * len(ordered) / pairs))
-        accepts = [int(n) for n in np.unique(np.geomspace(fewest, len(ordered) / 2, 60).astype(int))[::-1]]
-        return ShippedImpostors(
-            contract=contract,
-            pairs=pairs,
-            people=people,
-            what=what,
-            far=tuple(n / len(ordered) for n in accepts),
-            score=tuple(float(ordered[n - 1]) for n in accepts),
-        )
-
-    def as_json(self) -> dict[str, Any]:
-        """JSON-ready values, the content of a file of impostor scores."""
+        """value, far, fpir, entries, pairs, source."""
         return {
-            "format": 1,
-            "contract": self.contract,
+            "value": self.value,
+            "far": self.far,
+            "fpir": self.fpir,
+            "entries": self.entries,
             "pairs": self.pairs,
-            "people": self.people,
-            "what": self.what,
-            "far": list(self.far),
-            "score": list(self.score),
+            "source": self.source,
         }
 
-    @staticmethod
-    def load(contract: str, path: Path | None = None) -> ShippedImpostors:
-        """The shipped distribution for signatures of `contract`.
 
-        Args:
-            contract: digest.
-            path: one file; None: the one among the package's that was measured under this contract.
-
-        Raises:
-            ThresholdUnavailableError: there is none, or it was measured with other models.
-        """
-        if path is None:
-            files = sorted(SHIPPED_IMPOSTORS.glob("impostors-*.json"))
-            if not files:
-                raise ThresholdUnavailableError("no measured impostor scores come with this installation")
-            error: ThresholdUnavailableError | None = None
-            for file in files:
-                try:
-                    return ShippedImpostors.load(contract, file)
-                except ThresholdUnavailableError as other:
-                    error = other
-            raise error or ThresholdUnavailableError("no measured impostor scores come with this installation")
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            shipped = ShippedImpostors(
-                contract=str(record["contract"]),
-                pairs=int(record["pairs"]),
-                people=int(record["people"]),
-                what=str(record["what"]),
-                far=tuple(float(v) for v in record["far"]),
-                score=tuple(float(v) for v in record["score"]),
-            )
-        except FileNotFoundError:
-            raise ThresholdUnavailableError("no measured impostor scores come with this installation") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ThresholdUnavailableError(f"the shipped impostor scores {path} cannot be read: {error}") from error
-        if shipped.contract != contract:
-            raise ThresholdUnavailableError(
-                f"the shipped impostor scores belong to contract {shipped.contract[:12]}, not to {contract[:12]}"
-            )
-        return shipped
-
-    def threshold(self, far: float, settings: ThresholdSettings | None = None) -> Threshold:
-        """The threshold at `far`, or at the lowest rate that the pairs support when that is higher.
-
-        Between two listed rates the stricter one is taken.
-        """
-        check_far(far)
-        least = (settings or ThresholdSettings()).least_accepts / self.pairs
-        supported = [i for i, rate in enumerate(self.far) if rate >= least * (1 - 1e-9)]
-        if not supported:
-            raise ThresholdUnavailableError(f"{self.pairs} shipped impostor pairs support no rate")
-        strict = [i for i in supported if self.far[i] <= far * (1 + 1e-9)]
-        at = strict[0] if strict else supported[-1]
-        note = _stated(self.far[at], self.pairs, "impostor pairs that come with facerec")
-        if not strict:
-            note += f"; FAR {percent(far)} was asked, more pairs would be needed"
-        return Threshold(self.score[at], self.far[at], self.pairs, "shipped", note)
+def check_fpir(fpir: float) -> float:
+    """`fpir` when it is a rate; raises `InvalidInputError` otherwise."""
+    if not 0.0 < fpir < 1.0:
+        raise InvalidInputError(f"expected a false positive identification rate between 0 and 1, e.g. 0.01; got {fpir}")
+    return fpir
 
 
 def check_far(far: float) -> float:
@@ -220,7 +134,7 @@ def choose_threshold(
     if scores.pairs * settings.far >= settings.least_accepts and (own := of_gallery()) is not None:
         return own
     try:
-        ready = ShippedImpostors.load(contract, shipped).threshold(settings.far, settings)
+        ready = shipped_threshold(ShippedImpostors.load(contract, shipped), settings)
     except ThresholdUnavailableError as error:
         return of_gallery() or Threshold(
             None,
@@ -234,6 +148,105 @@ def choose_threshold(
         return ready
     own = of_gallery()
     return own if own is not None and own.far is not None and own.far < ready.far else ready
+
+
+def shipped_threshold(shipped: ShippedImpostors, settings: ThresholdSettings | None = None) -> Threshold:
+    """The threshold for two pictures at `settings.far`, or at the lowest rate that the shipped pairs support.
+
+    Between two listed rates the stricter one is taken.
+    """
+    settings = settings or ThresholdSettings()
+    curve, far = shipped.alike, settings.far
+    least = settings.least_accepts / curve.pairs
+    supported = [i for i, rate in enumerate(curve.far) if rate >= least * (1 - 1e-9)]
+    if not supported:
+        raise ThresholdUnavailableError(f"{curve.pairs} shipped impostor pairs support no rate")
+    strict = [i for i in supported if curve.far[i] <= far * (1 + 1e-9)]
+    at = strict[0] if strict else supported[-1]
+    note = _stated(curve.far[at], curve.pairs, "impostor pairs that come with facerec")
+    if not strict:
+        note += f"; FAR {percent(far)} was asked, more pairs would be needed"
+    return Threshold(curve.score[at], curve.far[at], curve.pairs, "shipped", note)
+
+
+def choose_gallery_threshold(
+    scores: ImpostorScores,
+    contract: str,
+    entries: int,
+    settings: GalleryThresholdSettings | None = None,
+    shipped: Path | None = None,
+) -> Threshold:
+    """The threshold at which a share `settings.fpir` of strangers is named in a gallery of `entries` pictures.
+
+    It is the score that one impostor pair in 1 / p reaches, p = 1 - (1 - FPIR)^(1 / N), on the shipped curve moved to
+    the gallery's own where that is known: by the difference of the two curves at the rarest rate that the gallery's
+    pairs support, weighed by their number. So it changes smoothly while a gallery grows.
+
+    Args:
+        scores: the gallery's own impostor scores.
+        contract: digest of the gallery's contract.
+        entries: N, pictures that a stranger is compared with; at least 1 is assumed.
+        settings: see there.
+        shipped: file of shipped impostor scores; None: the package's.
+    """
+    settings = settings or GalleryThresholdSettings()
+    entries = max(1, entries)
+    rate = -math.expm1(math.log1p(-settings.fpir) / entries)
+    own = scores.curve(settings.least_accepts)
+    source: Literal["gallery", "shipped"]
+    try:
+        measured: ImpostorCurve | None = ShippedImpostors.load(contract, shipped).gallery_curve()
+    except ThresholdUnavailableError as error:
+        measured, missing = None, str(error)
+    if measured is None:
+        if own is None and (above := gallery_threshold(scores)) is not None:
+            bound = -math.expm1(entries * math.log1p(-min(above.far or 1.0, 1 - 1e-12)))
+            note = f"FPIR below {percent(bound)} among {counted(entries, 'picture')}: {above.note}"
+            return replace(above, note=note, fpir=bound, entries=entries)
+        if own is None:
+            why = f"the gallery has no pictures of two people that could be compared, and {missing}; give a threshold"
+            return Threshold(None, None, 0, "none", why)
+        value, pairs, of = own.score_at(rate), own.pairs, "impostor pairs of the gallery"
+        source = "gallery"
+    else:
+        value, source, pairs = measured.score_at(rate), "shipped", measured.pairs
+        of = "pairs of strangers that come with facerec"
+        if own is not None:
+            weight = own.pairs / (own.pairs + settings.own_pairs)
+            rarest = max(own.far[-1], rate)
+            value += weight * (own.score_at(rarest) - measured.score_at(rarest))
+            if weight > 0.5:
+                source, pairs, of = "gallery", own.pairs, "impostor pairs of the gallery"
+    note = f"FPIR {percent(settings.fpir)} among {counted(entries, 'picture')}, from {pairs:,} {of}"
+    return Threshold(round(value, 6), rate, pairs, source, note, settings.fpir, entries)
+
+
+def threshold_of(
+    gallery: GalleryStore, *, fpir: float | None = None, far: float | None = None, value: float | None = None
+) -> Threshold:
+    """The threshold that faces are identified at in `gallery`, which is open.
+
+    Args:
+        gallery: its size and its impostor scores count.
+        fpir: share of strangers for whom anybody may be named (see `choose_gallery_threshold`); None: that of
+            `GalleryThresholdSettings`.
+        far: in place of `fpir`, share of impostor pairs that may reach it (see `choose_threshold`).
+        value: in place of both, the score itself.
+
+    Raises:
+        InvalidInputError: more than one of the three.
+    """
+    given = {name: v for name, v in (("fpir", fpir), ("far", far), ("threshold", value)) if v is not None}
+    if len(given) > 1:
+        shown = ", ".join(f"{name}={v}" for name, v in given.items())
+        raise InvalidInputError(f"expected one of fpir, far and threshold; got {shown}")
+    scores, contract = impostor_scores(gallery), gallery.contract_digest
+    if value is not None:
+        return given_threshold(value, scores)
+    if far is not None:
+        return choose_threshold(scores, contract, ThresholdSettings(far=far))
+    settings = GalleryThresholdSettings() if fpir is None else GalleryThresholdSettings(fpir=fpir)
+    return choose_gallery_threshold(scores, contract, len(gallery.index().ids), settings)
 
 
 def given_threshold(value: float, scores: ImpostorScores | None = None) -> Threshold:
@@ -270,6 +283,11 @@ def _rate(accepts: int, pairs: int, least_accepts: int) -> tuple[float, str]:
 
     bound = min(1.0, float(betaincinv(accepts + 1, pairs - accepts, 0.95))) if accepts < pairs else 1.0
     return bound, f"FAR below {percent(bound)}: {accepts} of {pairs:,} impostor pairs reach it"
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 picture", "1,200 pictures"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _stated(far: float, pairs: int, of: str) -> str:

@@ -21,9 +21,10 @@ import pytest
 from facerec.cli.main import run
 from facerec.landmarks.errors import UnusablePhotoError
 from facerec.recognition import recognizer as recognizer_module
-from facerec.recognition import threshold as threshold_module
+from facerec.recognition import shipped_impostors as shipped_module
+from facerec.recognition.impostor_curve import ImpostorCurve
+from facerec.recognition.shipped_impostors import ShippedImpostors
 from facerec.recognition.store.sqlite import Gallery
-from facerec.recognition.threshold import ShippedImpostors
 
 NAME = "Smith, Zoë\n\x1b[31m\u202e[bold]Jr."
 
@@ -75,7 +76,7 @@ def test_enrol_then_identify(people, pretend, capfd):
     } <= set(known)  # fmt: skip
     assert (known["decision"], known["person"], stranger["decision"]) == ("match", "p3", "unknown")
     assert set(known["pose"]) == {"yaw", "pitch", "roll"}
-    assert set(known["candidates"][0]) == {"person", "score", "overlap", "entry", "nobody"}
+    assert set(known["candidates"][0]) == {"person", "score", "cosine", "p_same", "overlap", "entry", "nobody"}
     assert {"value", "far", "pairs"} <= set(known["threshold"])
     assert "1 match, 1 unknown" in err
 
@@ -208,6 +209,8 @@ def test_a_small_gallery_says_what_its_pairs_support(gallery, capfd):
     threshold = lines(out)[0]["threshold"]
     assert (threshold["pairs"], threshold["source"]) == (24, "gallery")
     assert threshold["far"] == pytest.approx(3 / 24, rel=0.1)
+    assert threshold["entries"] == 8
+    assert threshold["fpir"] == pytest.approx(1 - (1 - threshold["far"]) ** 8, rel=1e-6)
     assert "0 of 24 impostor pairs" in err
 
 
@@ -430,10 +433,10 @@ def test_verify_finds_damage(gallery, capfd):
 @pytest.fixture
 def shipped(pretend, monkeypatch, tmp_path):
     scores = np.random.default_rng(0).normal(0.05, 0.08, 100_000)
-    record = ShippedImpostors.measure(scores, pretend.PretendContract().digest, 50, "made up")
+    record = ShippedImpostors(pretend.PretendContract().digest, 50, "made up", ImpostorCurve.measure(scores, 10))
     path = tmp_path / "impostors-pretend.json"
     path.write_text(json.dumps(record.as_json()))
-    monkeypatch.setattr(threshold_module, "SHIPPED_IMPOSTORS", path.parent)
+    monkeypatch.setattr(shipped_module, "SHIPPED_IMPOSTORS", path.parent)
     return record
 
 
@@ -459,7 +462,7 @@ def test_two_photographs_are_compared_at_the_shipped_threshold(shipped, pretend,
 
 
 def test_verify_without_shipped_impostors_wants_a_threshold(pretend, monkeypatch, capfd):
-    monkeypatch.setattr(threshold_module, "SHIPPED_IMPOSTORS", Path("none"))
+    monkeypatch.setattr(shipped_module, "SHIPPED_IMPOSTORS", Path("none"))
     pretend.paint(Path("a.png"), (1, 6, 0))
     assert run(["verify", "a.png", "a.png", "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["decision"] == "abstain"

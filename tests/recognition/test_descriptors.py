@@ -63,17 +63,18 @@ def test_each_cell_is_the_network_of_its_look(looks: tuple[Look, ...]) -> None:
 
 def test_a_half_that_was_not_seen_is_no_cell() -> None:
     cells, seen = described_by(HALF_LOOKS["both"]).describe(IMAGE, fitted(), texture(right=False))
-    assert seen.tolist() == [True, True, False]
-    assert not cells[2].any()
-    np.testing.assert_allclose(np.linalg.norm(cells[:2], axis=1), 1, atol=1e-6)
+    assert seen.tolist() == [True, True, True, False]
+    assert not cells[3].any()
+    np.testing.assert_allclose(np.linalg.norm(cells[:3], axis=1), 1, atol=1e-6)
+    np.testing.assert_array_equal(cells[0], cells[1])  # the photograph's counts twice
 
 
 def test_without_its_photograph_a_face_is_described_by_its_texture() -> None:
     whole, _ = described_by(HALF_LOOKS["both"]).describe(IMAGE, fitted(), texture())
     cells, seen = described_by(HALF_LOOKS["both"]).describe(None, None, texture())
-    assert seen.tolist() == [False, True, True]
-    assert not cells[0].any()
-    np.testing.assert_array_equal(cells[1:], whole[1:])
+    assert seen.tolist() == [False, False, True, True]
+    assert not cells[:2].any()
+    np.testing.assert_array_equal(cells[2:], whole[2:])
     with pytest.raises(InvalidInputError, match="got a texture alone"):
         described_by(("photo",)).describe(None, None, texture())
 

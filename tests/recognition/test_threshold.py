@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,16 @@ import pytest
 
 from facerec.landmarks.errors import InvalidInputError
 from facerec.recognition.decision import decide
+from facerec.recognition.impostor_curve import ImpostorCurve
 from facerec.recognition.impostors import ImpostorScores
 from facerec.recognition.search import SearchResult
+from facerec.recognition.shipped_impostors import ShippedImpostors, ThresholdUnavailableError
 from facerec.recognition.signature import Match
 from facerec.recognition.threshold import (
-    ShippedImpostors,
+    GalleryThresholdSettings,
     Threshold,
     ThresholdSettings,
-    ThresholdUnavailableError,
+    choose_gallery_threshold,
     choose_threshold,
     given_threshold,
 )
@@ -41,8 +44,18 @@ def result(*matches, people=9, comparable=9):
 def shipped(tmp_path):
     scores = np.random.default_rng(0).normal(0.1, 0.1, 50_000)
     path = tmp_path / "impostors.json"
-    path.write_text(json.dumps(ShippedImpostors.measure(scores, "c", 100, "made up").as_json()))
+    record = ShippedImpostors("c", 100, "made up", ImpostorCurve.measure(scores, 10))
+    path.write_text(json.dumps(record.as_json()))
     return path, scores
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """Shipped scores of so many pairs that one in 50,000 is known."""
+    path = tmp_path_factory.mktemp("measured") / "impostors.json"
+    curve = ImpostorCurve.measure(np.random.default_rng(0).normal(0.1, 0.1, 500_000), 10)
+    path.write_text(json.dumps(ShippedImpostors("c", 100, "made up", curve).as_json()))
+    return path
 
 
 def test_the_threshold_lets_through_the_stated_share_of_impostors():
@@ -93,6 +106,83 @@ def test_damaged_shipped_impostors_are_named(tmp_path, content):
     path.write_text(content)
     with pytest.raises(ThresholdUnavailableError, match="cannot be read"):
         ShippedImpostors.load("c", path)
+
+
+# ---- the threshold of a whole gallery --------------------------------------------------------------------------------
+
+
+def named_share(value, people, trials=4000, seed=5, mean=0.1):
+    """Share of strangers, each compared with `people` independent people, for whom somebody reaches `value`."""
+    rng = np.random.default_rng(seed)
+    return np.mean([(rng.normal(mean, 0.1, people) >= value).any() for _ in range(trials)])
+
+
+@pytest.mark.parametrize("people", [10, 100, 1000])
+@pytest.mark.parametrize("fpir", [0.1, 0.01])
+def test_the_promised_share_of_strangers_is_named_at_any_size_of_the_gallery(measured, people, fpir):
+    chosen = choose_gallery_threshold(impostors([]), "c", people, GalleryThresholdSettings(fpir=fpir), measured)
+    assert (chosen.fpir, chosen.entries, chosen.source) == (fpir, people, "shipped")
+    # 4000 strangers: 40 are named at 1 %. Beyond what the pairs support the threshold is rather too strict.
+    assert fpir / 2 <= named_share(chosen.value, people) <= 1.5 * fpir
+
+
+def test_a_larger_gallery_has_a_higher_threshold_and_a_lower_rate_per_pair(measured):
+    chosen = [choose_gallery_threshold(impostors([]), "c", n, None, measured) for n in (1, 10, 100, 10_000, 10**6)]
+    assert all(a.value < b.value and a.far > b.far for a, b in pairwise(chosen))
+    assert "FPIR 1 % among 1 picture," in chosen[0].note
+    assert "among 10,000 pictures, from 500,000 pairs of strangers" in chosen[3].note
+
+
+def test_the_gallerys_own_people_move_the_threshold_by_as_much_as_they_are_known(measured):
+    rng = np.random.default_rng(3)
+    alike = rng.normal(0.2, 0.1, 500_000)  # people who are more alike than those of the shipped pairs: 0.1 more
+    value = {
+        n: choose_gallery_threshold(impostors(alike[:n]), "c", 100, None, measured).value
+        for n in (0, 100, 2000, 500_000)
+    }
+    assert value[0] < value[100] + 1e-9 < value[2000] < value[500_000]
+    assert value[2000] - value[0] == pytest.approx(0.05, abs=0.02)
+    assert value[500_000] - value[0] == pytest.approx(0.1, abs=0.02)
+    assert named_share(value[500_000], 100, mean=0.2) <= 0.015
+
+
+def test_one_more_photograph_hardly_moves_the_threshold(measured):
+    rng = np.random.default_rng(4)
+    scores = rng.normal(0.15, 0.1, 210 * 209 // 2)
+    for first, last in ((95, 105), (190, 210)):
+        values = [
+            choose_gallery_threshold(impostors(scores[: n * (n - 1) // 2]), "c", n, None, measured).value
+            for n in range(first, last + 1)
+        ]
+        assert np.abs(np.diff(values)).max() < 0.005
+
+
+def test_a_gallery_without_shipped_impostors_continues_its_own_curve():
+    scores = np.random.default_rng(6).normal(0.1, 0.1, 200_000)
+    chosen = choose_gallery_threshold(impostors(scores), "c", 1000, None, NOWHERE)
+    assert chosen.source == "gallery"
+    assert 0.003 <= named_share(chosen.value, 1000) <= 0.015
+    nothing = choose_gallery_threshold(impostors([]), "c", 0, None, NOWHERE)
+    assert nothing.value is None
+    assert "give a threshold" in nothing.note
+
+
+@pytest.mark.parametrize("fpir", [0.0, 1.0, float("nan")])
+def test_an_fpir_outside_zero_to_one_is_refused(fpir):
+    with pytest.raises(InvalidInputError, match="identification rate"):
+        GalleryThresholdSettings(fpir=fpir)
+
+
+def test_mates_and_the_probability_come_with_the_shipped_scores():
+    curve = ImpostorCurve.measure(np.linspace(-1, 1, 1000), 10)
+    quantiles = tuple(np.linspace(0.2, 0.8, 51))
+    shipped = ShippedImpostors(
+        "c", 9, "made up", curve, mates=((15.0, quantiles), (60.0, quantiles)), logit=(-3.0, 10.0)
+    )
+    assert shipped.mates_reaching(0.5) == {"0-15": pytest.approx(0.5), "30-60": pytest.approx(0.5)}
+    assert shipped.mates_reaching(0.9)["0-15"] == 0
+    assert shipped.same_person(0.3) == pytest.approx(0.5)
+    assert shipped.same_person(0.5) > 0.8 > 0.2 > shipped.same_person(0.1)
 
 
 def test_without_any_impostors_nothing_is_decided():

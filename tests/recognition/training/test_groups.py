@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from facerec.landmarks.errors import InvalidInputError
+from facerec.recognition.impostor_curve import ImpostorCurve
 from facerec.recognition.signature import Signature
-from facerec.recognition.threshold import ShippedImpostors
 from facerec.recognition.training.groups import all_pairs, balanced, group_scores, read_padded, utkface_pictures
 
 
@@ -51,8 +51,8 @@ def test_a_rate_over_balanced_scores_is_the_mean_of_the_groups_rates() -> None:
 
 def test_no_rate_is_listed_that_the_pairs_themselves_do_not_support() -> None:
     scores = np.random.default_rng(2).normal(0, 0.1, 100_000)
-    shipped = ShippedImpostors.measure(scores, "c", 100, "made up", pairs=2_000)
+    shipped = ImpostorCurve.measure(scores, 10, pairs=2_000)
     assert shipped.pairs == 2_000
     # Ten of two thousand pairs are the fewest that are called a rate.
     assert min(shipped.far) == pytest.approx(0.005, rel=0.01)
-    assert min(ShippedImpostors.measure(scores, "c", 100, "made up").far) == pytest.approx(0.0001)
+    assert min(ImpostorCurve.measure(scores, 10).far) == pytest.approx(0.0001)

@@ -1,0 +1,103 @@
+"""`facerec train strangers`: the cohort that normalises scores, and how strangers and mates then score."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from facerec.cli.options import device_option, note
+from facerec.landmarks.device import resolve_device
+
+
+@click.command("strangers")
+@click.argument("sets", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@device_option
+def command(sets: tuple[Path, ...], device: str) -> None:
+    """Measure strangers with the package's face network on the faces in SETS (made by `facerec train face-set`).
+
+    Only people for calibration are used, a sixteenth of everybody by a hash of their names, whom the network was not
+    trained on: half of them make the cohort, the other half are scored. Pictures of one side of a face are too few
+    among them: those of the cohort come from the people that the network was trained on, too.
+    """
+    import numpy as np
+
+    from facerec.landmarks.checkpoint import load_weights, save_weights
+    from facerec.landmarks.training.people import is_calibration_person
+    from facerec.recognition.descriptors import MIN_SEEN
+    from facerec.recognition.impostor_curve import ImpostorCurve
+    from facerec.recognition.recognizer import Recognizer
+    from facerec.recognition.resnet import network_of
+    from facerec.recognition.shipped_impostors import SHIPPED_IMPOSTORS, ShippedImpostors
+    from facerec.recognition.threshold import ThresholdSettings
+    from facerec.recognition.training.faces import load_faces, set_names
+    from facerec.recognition.training.groups import balanced
+    from facerec.recognition.training.resnet import describe_faces, views_on
+    from facerec.recognition.training.strangers import (
+        CohortSettings,
+        DescribedPeople,
+        group_names,
+        in_cohort,
+        make_cohort,
+        mates_by_yaw,
+        same_person_logit,
+        score_strangers,
+    )
+
+    where = resolve_device(device)
+    contract = Recognizer.load(descriptor="resnet").contract.digest
+    faces = load_faces(sets, where)
+    calibration = np.array([is_calibration_person(str(name)) for name in faces.person])
+    from_side = np.isin(faces.source, ["cfp-profile", "ytf"]) & (np.abs(faces.yaw) >= CohortSettings().side_yaw)
+    faces = faces.rows(calibration | from_side)
+    calibration = np.array([is_calibration_person(str(name)) for name in faces.person])
+    note(f"{int(calibration.sum())} pictures of people for calibration, {int((~calibration).sum())} of others' sides")
+    cells, known = describe_faces(
+        network_of(load_weights("recognition", "resnet")).to(where), views_on(where), faces, MIN_SEEN
+    )
+    looks = np.array([0, 0, 1, 2])  # the photograph's cell stands twice, as in the descriptor
+    people = DescribedPeople(
+        cells[:, looks],
+        known[:, looks],
+        faces.person,
+        group_names(faces.person, faces.group, faces.source),
+        faces.yaw,
+    )
+    member = in_cohort(people.person)
+    cohort = make_cohort(people.rows(calibration & member), people.rows(~calibration | member), contract)
+    judged = calibration & ~member
+    scores = score_strangers(people.rows(judged), np.char.partition(faces.source[judged], "-")[:, 0], cohort)
+    alike, general = balanced(scores.alike), balanced(scores.general)
+    pairs = sum(len(v) for v in scores.alike.values()), sum(len(v) for v in scores.general.values())
+    least = ThresholdSettings().least_accepts
+    count = len(set(people.person[judged].tolist()))
+    record = save_weights(
+        "recognition",
+        "cohort-resnet",
+        cohort.arrays(),
+        what="strangers that normalise the scores of resnet: means of three look-alikes each, nobody's own numbers",
+        training_sets=set_names(faces),
+        split="half of the people for calibration, by a hash of their names, and pictures of one side of the face of "
+        "people that resnet was trained on; nobody of the held-back people",
+        metric={"members": len(cohort.cells), "patterns": len(cohort.patterns)},
+        licence="research use only: learnt from collections gathered for non-commercial research",
+        command=f"facerec train strangers {' '.join(path.name for path in sets)}",
+    )
+    shipped = ShippedImpostors(
+        contract=contract,
+        people=count,
+        what=f"pictures of {count} people of {', '.join(set_names(faces))} in no descriptor's training set and not in "
+        "the cohort: pairs of adults of one group and sex, each group counted alike, and pairs within each set, each "
+        "set counted alike",
+        alike=ImpostorCurve.measure(alike, least, pairs[0]),
+        general=ImpostorCurve.measure(general, least, pairs[1]),
+        cohort=cohort.of_arrays(cohort.arrays()).digest,
+        mates=mates_by_yaw(scores),
+        logit=same_person_logit(scores),
+    )
+    target = SHIPPED_IMPOSTORS / "impostors-resnet.json"
+    target.write_text(json.dumps(shipped.as_json(), indent=1) + "\n", encoding="utf-8")
+    note(f"{len(cohort.cells)} members; {pairs[0]} and {pairs[1]} impostor pairs, {len(scores.mates)} pairs of mates")
+    click.echo(f"{record.file}: {record.bytes / 1e6:.2f} MB")
+    click.echo(str(target))
