@@ -25,9 +25,10 @@ import torch
 from numpy.typing import NDArray
 
 from facerec.evaluation.score_maps import mean_probabilities
-from facerec.landmarks.godp import Architecture, Decisions
-from facerec.landmarks.heatmaps import DecodeSettings
+from facerec.landmarks.godp import Decisions
+from facerec.landmarks.godp_graph import Architecture
 from facerec.landmarks.markup import AFLW19_SOURCES, read_as
+from facerec.landmarks.score_maps import DecodeSettings
 from facerec.landmarks.training.augment import AugmentSettings
 from facerec.landmarks.training.dsl import SpatialSettings
 from facerec.landmarks.training.godp import (

@@ -51,7 +51,7 @@ def maps(path: Path) -> None:
         probabilities.append(mean_probabilities(outputs.refinement_2, truth))
         places = decode(landmark_log_odds(outputs.refinement_2, 68), decoding)
         evidence = peak_log_odds(landmark_log_odds(outputs.proposal_2, 68), places)
-        said.append(calibration.visibility(evidence).numpy())
+        said.append(calibration.visibility(evidence.numpy()))
     mpk, mpb = 100 * torch.cat(probabilities).nanmean(dim=0)
     print(f"{len(pack)} faces: MPK {mpk:.2f} %, MPB {mpb:.2f} %")
     seen = pack.state == VISIBLE

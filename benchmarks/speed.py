@@ -1,10 +1,14 @@
 """Milliseconds from a photograph's file to its name, by stage and end to end, beside face_recognition in the same run.
 
     python benchmarks/speed.py DATA [--peer PYTHON] [--pictures 200] [--side 0] [--soak 10000]
+    python benchmarks/speed.py DATA --against REV [--pictures 200] [--side 0]
 
 Pictures are held-back CFP ones, as many frontals as profiles, people in turn; with --side they are enlarged to that
 longer side first, what a camera gives. PYTHON is the interpreter of an environment with face_recognition. Systems take
 turns, so that other jobs on the machine hit all alike; three rounds each.
+
+With --against the working tree is compared with another revision of it: both describe each picture in turn, each in a
+process of its own with one thread, and both start from nothing in turn. Wall-clock and processor time.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 PEER = """
@@ -51,6 +56,27 @@ if __name__ == "__main__":
 """
 
 
+WORKER = """
+import resource, sys, time
+import cv2
+from facerec.landmarks.image import read_image
+from facerec.recognition.recognizer import Recognizer
+
+cv2.setNumThreads(1)
+recognizer = Recognizer.load()
+print("ready", flush=True)
+for line in sys.stdin:
+    start = time.perf_counter(), time.process_time()
+    faces = recognizer.describe(read_image(line.strip()))
+    spent = 1000 * (time.perf_counter() - start[0]), 1000 * (time.process_time() - start[1])
+    print(*spent, len(faces), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, flush=True)
+"""
+
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+START = "import facerec; facerec.Recognizer.load()"
+
+
 class Timed:
     """An object whose calls of one method are timed: its last call's seconds are added to `spent[name]`."""
 
@@ -79,7 +105,13 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=200)
     parser.add_argument("--side", type=int, default=0, help="longer side, px; 0: as they are")
     parser.add_argument("--soak", type=int, default=0, help="identify so many pictures and print the memory")
+    parser.add_argument("--against", metavar="REV", help="compare with this revision, and measure nothing else")
     arguments = parser.parse_args()
+    if arguments.against:
+        with tempfile.TemporaryDirectory() as folder:
+            paths = photographs(arguments.data / "cfp-dataset", arguments.pictures, arguments.side, Path(folder))
+            against(arguments.against, paths, Path(folder))
+        return
     with tempfile.TemporaryDirectory() as folder:
         paths = photographs(arguments.data / "cfp-dataset", arguments.pictures, arguments.side, Path(folder))
         gallery = Path(folder) / "people.gallery"
@@ -110,6 +142,62 @@ def photographs(data: Path, count: int, side: int, folder: Path) -> list[Path]:
         cv2.imwrite(str(target), image, [cv2.IMWRITE_JPEG_QUALITY, 95])
         chosen.append(target)
     return chosen
+
+
+def against(revision: str, paths: list[Path], folder: Path) -> None:
+    """Print how long the working tree and `revision` take, and the ratio of the medians."""
+    top = Path(__file__).resolve().parent.parent
+    other = folder / "other"
+    other.mkdir()
+    archive = subprocess.run(["git", "-C", str(top), "archive", revision], check=True, capture_output=True).stdout
+    subprocess.run(["tar", "-x", "-C", str(other)], input=archive, check=True)
+    starts = [seconds_to_start(tree) for _ in range(5) for tree in (top, other)]
+    pipe = subprocess.PIPE
+    workers = [
+        subprocess.Popen([sys.executable, "-c", WORKER], cwd=tree, env=ONE_THREAD, text=True, stdin=pipe, stdout=pipe)
+        for tree in (top, other)
+    ]
+    answers: list[list[list[float]]] = [[], []]
+    for worker in workers:
+        answer_of(worker)  # loaded
+    for number, path in enumerate([*paths[:5], *paths]):
+        for i in (0, 1) if number % 2 else (1, 0):
+            asked = workers[i].stdin
+            assert asked is not None
+            print(path, file=asked, flush=True)
+            said = [float(word) for word in answer_of(workers[i]).split()]
+            if number >= 5:
+                answers[i].append(said)
+    for worker in workers:
+        worker.communicate()
+    new, old = answers
+    print(f"{len(paths)} pictures, the working tree and {revision} in turn, medians:")
+    rows = [(name, [row[k] for row in new], [row[k] for row in old]) for k, name in enumerate(("ms", "processor ms"))]
+    rows += [("seconds to start", [s[0] for s in starts[::2]], [s[0] for s in starts[1::2]])]
+    rows += [("processor seconds to start", [s[1] for s in starts[::2]], [s[1] for s in starts[1::2]])]
+    for name, one, two in rows:
+        a, b = median(one), median(two)
+        print(f"  {name:28s} {a:8.2f} {b:8.2f}  {a / b:.2f}")
+    for name, k in (("faces", 2), ("peak memory, MB", 3)):
+        a, b = (sum(row[2] for row in side) if k == 2 else side[-1][3] for side in (new, old))
+        print(f"  {name:28s} {a:8.0f} {b:8.0f}")
+
+
+def seconds_to_start(tree: Path) -> tuple[float, float]:
+    """Wall-clock and processor seconds of a process that loads the recognizer of a checkout: its working folder's."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run([sys.executable, "-c", START], cwd=tree, env=ONE_THREAD, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.perf_counter() - start, spent
+
+
+def answer_of(worker: subprocess.Popen[str]) -> str:
+    assert worker.stdout is not None
+    line = worker.stdout.readline()
+    if not line:
+        raise SystemExit("a revision failed; its error is above")
+    return line
 
 
 def facerec(*words: str) -> str:

@@ -18,11 +18,13 @@ from facerec.cli.models import unrecorded_files, weight_status
 from facerec.cli.options import device_option, json_option, note, printable, write_json
 from facerec.landmarks.checkpoint import weight_records
 from facerec.landmarks.device import resolve_device
+from facerec.landmarks.engine import engine_on
 from facerec.landmarks.errors import FacerecError
 
 # Distribution -> module that is imported. Importing, not looking up: a wheel for another processor is found only so.
 REQUIRED = {
     "torch": "torch",
+    "onnxruntime": "onnxruntime",
     "numpy": "numpy",
     "scipy": "scipy",
     "opencv-python-headless": "cv2",
@@ -124,20 +126,30 @@ def _version(name: str, module: str) -> str:
 
 
 def _device(requested: str) -> Finding:
-    import torch
-
-    from facerec.landmarks.precision import inference_dtype
-
     try:
         device = resolve_device(requested)
-        precision = str(inference_dtype(device)).removeprefix("torch.")
+        engine = engine_on(device)
+        if engine == "onnx":
+            said = f"networks in float32 by onnxruntime {_version('onnxruntime', 'onnxruntime')}"
+        else:
+            import torch
+
+            from facerec.landmarks.precision import inference_dtype
+
+            precision = str(inference_dtype(device)).removeprefix("torch.")
+            said = f"networks in {precision} by torch {torch.__version__}"
     except FacerecError as error:
         return Finding("device", "wrong", str(error))
-    name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
-    return Finding("device", "ok", f"{device}: {name}, networks in {precision} (torch {torch.__version__})")
+    name = platform.processor() or platform.machine()
+    if device == "cuda":
+        name = torch.cuda.get_device_name()
+    return Finding("device", "ok", f"{device}: {name}, {said}")
 
 
 def _threads() -> Iterator[Finding]:
+    if engine_on() == "onnx":
+        yield Finding("threads", "ok", f"a thread for each photograph, on {os.cpu_count()} cores")
+        return
     import torch
 
     limit = os.environ.get("OMP_NUM_THREADS")

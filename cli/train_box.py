@@ -29,7 +29,7 @@ def command(data: Path, faces: int, steps: int | None, seed: int, threads: int, 
 
     from facerec.frontalize.face_model import FaceModel
     from facerec.landmarks.checkpoint import save_weights
-    from facerec.landmarks.detection.box_regressor import regressor_arrays
+    from facerec.landmarks.detection.box_network import regressor_arrays
     from facerec.landmarks.training.box_regressor import BoxTraining, annotated_faces, train_box_regressor
 
     where = resolve_device(device)

@@ -48,7 +48,7 @@ def command(
     import torch
 
     from facerec.landmarks.checkpoint import save_weights
-    from facerec.landmarks.detection.verifier import verifier_arrays
+    from facerec.landmarks.detection.verifier_network import verifier_arrays
     from facerec.landmarks.training.finder import FinderTraining, collect, learn_finder
 
     plain = FinderTraining()

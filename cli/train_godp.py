@@ -14,7 +14,7 @@ from facerec.landmarks.device import resolve_device
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from facerec.landmarks.godp import Architecture
+    from facerec.landmarks.godp_graph import Architecture
     from facerec.landmarks.training.godp import Progress
 
 LOSS_NAMES = ("godp-a", "godp", "godp-a-dsl", "godp-dsl", "p-dsl", "r-dsl", "sl", "sl-a")

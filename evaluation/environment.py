@@ -9,7 +9,9 @@ from typing import Any
 
 from facerec.landmarks.checkpoint import weight_records
 
-_PACKAGES = ("facerec", "numpy", "scipy", "torch", "opencv-python-headless", "faiss-cpu", "scikit-learn", "pillow")
+_PACKAGES = (
+    "facerec", "numpy", "scipy", "torch", "onnxruntime", "opencv-python-headless", "faiss-cpu", "scikit-learn", "pillow"
+)  # fmt: skip
 
 
 def versions() -> dict[str, str]:

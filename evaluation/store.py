@@ -24,6 +24,10 @@ def cache_folder(folder: Path, device: str) -> Path:
 
     The format is no part of a contract, and a run must not take results of another one for its own.
     """
+    from facerec.landmarks.engine import engine_on
+
+    if engine_on(device) == "onnx":
+        return folder / "float32"
     from facerec.landmarks.precision import inference_dtype
 
     return folder / str(inference_dtype(device)).removeprefix("torch.")

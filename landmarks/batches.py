@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import torch
 from numpy.typing import NDArray
 
 T = TypeVar("T")
@@ -27,11 +27,17 @@ def in_batches(look: Callable[[NDArray[Any]], T], rows: NDArray[Any], size: int)
     while first < len(rows):
         try:
             answers.append(look(rows[first : first + size]))
-        except torch.OutOfMemoryError:
+        except _out_of_memory():
             if size == 1:
                 raise
             size = max(1, min(size, len(rows) - first) // 2)
-            torch.cuda.empty_cache()  # does nothing where CUDA was never used
+            sys.modules["torch"].cuda.empty_cache()  # does nothing where CUDA was never used
         else:
             first += size
     return answers
+
+
+def _out_of_memory() -> tuple[type[Exception], ...]:
+    """torch's error for a full GPU, where torch is in use."""
+    torch = sys.modules.get("torch")
+    return () if torch is None else (torch.OutOfMemoryError,)

@@ -131,6 +131,15 @@ def cut_grey(image: NDArray[np.uint8], roi: Roi, size: int) -> NDArray[np.uint8]
     return cut(grey(image[top:bottom, left:right]), here, size)
 
 
+def normalized(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Grey crops (N, H, W) to (N, 1, H, W) of zero mean and unit deviation each; `godp.normalize_roi` in torch."""
+    x = crops.astype(np.float32)
+    mean = x.mean(axis=(1, 2), keepdims=True)
+    # The floor of 8 grey levels keeps an empty crop from becoming amplified noise.
+    deviation = np.maximum(x.std(axis=(1, 2), keepdims=True), np.float32(8.0))
+    return np.asarray((x - mean) / deviation, dtype=np.float32)[:, None]
+
+
 def warp_matrix(
     size_in: int,
     size_out: int,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+from facerec.landmarks.engine import engine_on
 from facerec.landmarks.errors import DeviceError, InvalidInputError
 
 Device = Literal["cpu", "cuda"]
@@ -26,7 +27,9 @@ def resolve_device(requested: str) -> Device:
         return "cpu"
     if requested not in ("auto", "cuda"):
         raise InvalidInputError(f"expected the device 'auto', 'cpu' or 'cuda'; got {requested!r}")
-    import torch  # late: half a second or more
+    if requested == "auto" and not _driver_there():
+        return "cpu"  # without asking torch, whose loading takes half a second or more
+    import torch
 
     if torch.cuda.is_available():
         return "cuda"
@@ -35,6 +38,25 @@ def resolve_device(requested: str) -> Device:
     built = torch.version.cuda
     why = "torch finds no usable GPU" if built else "this torch was built without CUDA"
     raise DeviceError(f"expected a CUDA device for 'cuda'; {why} (torch {torch.__version__}). Use --device cpu")
+
+
+def check_device(device: str) -> str:
+    """`device`, when networks can run there.
+
+    Raises:
+        DeviceError: it is a GPU that torch does not see.
+    """
+    if device.startswith("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            raise DeviceError(f"the device {device} was asked for, but torch sees no CUDA device")
+    return device
+
+
+def _driver_there() -> bool:
+    """Whether this machine may have a GPU that torch can use: its driver leaves one of these."""
+    return any(os.path.exists(path) for path in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")) or os.name == "nt"
 
 
 def photos_at_once(workers: int | None, device: str, photos: int) -> int:
@@ -53,25 +75,31 @@ def share_cores(workers: int | None, device: str, photos: int) -> int:
         device: where the networks run.
         photos: how many there are.
     """
-    import torch
     from threadpoolctl import threadpool_limits
 
     # The fit's linear algebra is many small systems. A pool of its own for them, spinning beside torch's, doubles the
     # time of everything else. Called before the search's library comes in, which keeps its threads.
     threadpool_limits(1, user_api="blas")
     chosen = photos_at_once(workers, device, photos)
-    torch.set_num_threads(_threads_each(chosen))
+    if engine_on(device) == "torch":
+        import torch
+
+        torch.set_num_threads(_threads_each(chosen))
     return chosen
 
 
 @contextmanager
 def cores_shared(workers: int) -> Iterator[None]:
     """`share_cores` among `workers` photographs, for as long as the context lasts."""
-    import torch
     from threadpoolctl import threadpool_limits
 
-    before = torch.get_num_threads()
     with threadpool_limits(1, user_api="blas"):
+        if engine_on() == "onnx":  # a session has one thread, whoever uses it
+            yield
+            return
+        import torch
+
+        before = torch.get_num_threads()
         torch.set_num_threads(_threads_each(workers))
         try:
             yield

@@ -14,9 +14,8 @@ G13) and by refinements from the deep layers G9 and G10 (converters G15, G16):
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -25,49 +24,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from facerec.landmarks.crop import ROI_SIZE
 from facerec.landmarks.errors import InvalidInputError
-
-SCORE_STRIDES = (8, 4, 4, 2, 2)
-"""Input px per score-map px, in the order of `Decisions`: 20, 40, 40, 80 and 80 px for an input of 160."""
-
-Architecture = Literal["godp", "deconvnet", "hourglass", "coordinates"]
-"""GoDP and the paper's baselines on the same ten groups (`facerec.landmarks.training.godp_baselines`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class GodpSettings:
-    """Shape of the network.
-
-    Attributes:
-        landmarks: L, points of the markup.
-        yaw_bins: K, score maps a landmark has, one a yaw range; 1 by default, since with the data at hand three maps
-            a point share too few turned faces each (the paper's own gain from K = 3 is 0.09 points of NME).
-        yaw_edges: K - 1 rising angles, degrees, that part the yaw ranges.
-        width: channels over those of VGG-16. 0.25 trains on two CPU cores within an hour and locates a face in about
-            40 ms on one of them.
-        architecture: "godp", or a baseline to compare it with.
-    """
-
-    landmarks: int = 68
-    yaw_bins: int = 1
-    yaw_edges: tuple[float, ...] = ()
-    width: float = 0.25
-    architecture: Architecture = "godp"
-
-    def __post_init__(self) -> None:
-        if self.landmarks < 1 or self.yaw_bins < 1 or not 0 < self.width <= 4:
-            raise InvalidInputError(
-                "expected landmarks >= 1, yaw_bins >= 1 and 0 < width <= 4; got "
-                f"{self.landmarks}, {self.yaw_bins}, {self.width}"
-            )
-        if len(self.yaw_edges) != self.yaw_bins - 1 or list(self.yaw_edges) != sorted(set(self.yaw_edges)):
-            raise InvalidInputError(
-                f"expected {self.yaw_bins - 1} rising yaw edges for {self.yaw_bins} yaw bins; got {self.yaw_edges}"
-            )
-
-    @property
-    def channels(self) -> int:
-        """KL + 1: the score maps of a pixel, background last."""
-        return self.yaw_bins * self.landmarks + 1
+from facerec.landmarks.godp_graph import GodpSettings
 
 
 class Decisions(NamedTuple):
@@ -189,7 +146,7 @@ class Backbone(nn.Module):
     def __init__(self, settings: GodpSettings) -> None:
         super().__init__()
         self.settings = settings
-        c = self.width_of
+        c = settings.width_of
         self.g1 = _group(1, [c(64), c(64)])
         self.g2 = _group(c(64), [c(128), c(128)])
         self.g3 = _group(c(128), [c(256)] * 3)
@@ -200,11 +157,6 @@ class Backbone(nn.Module):
         self.g8 = _group(c(512), [c(512), c(512), c(256)])
         self.g9 = _group(c(256), [c(256), c(256), c(128)])
         self.g10 = _group(c(128), [c(128), c(64)])
-
-    def width_of(self, vgg: int) -> int:
-        """Channels of a layer that has `vgg` of them at full width."""
-        # Multiples of 8 keep the vector units of CPU and GPU full.
-        return max(8, round(vgg * self.settings.width / 8) * 8)
 
     def features(self, roi: Tensor) -> Features:
         """Of ROIs (N, 1, H, W), H and W multiples of 32."""
@@ -252,7 +204,7 @@ class Godp(Backbone):
         if settings.architecture != "godp":
             raise InvalidInputError(f"expected the architecture godp; got {settings.architecture!r}")
         super().__init__(settings)
-        c, maps = self.width_of, settings.channels
+        c, maps = settings.width_of, settings.channels
         # The paper leaves the converters' inner width open; that of G2 keeps their cost below the backbone's.
         self.g12 = nn.Sequential(ConvUnit(c(256) + maps, c(128)), ConvUnit(c(128), c(128)), _converter(c(128), maps))
         self.g13 = nn.Sequential(ConvUnit(c(128) + maps, c(128)), ConvUnit(c(128), c(128)), _converter(c(128), maps))

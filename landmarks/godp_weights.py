@@ -1,35 +1,23 @@
-"""GoDP's weight file: the network, how its maps are read, and its calibration, as plain arrays."""
+"""GoDP's weight file in torch: the network, how its maps are read, and its calibration, as plain arrays."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from facerec.landmarks.crop import ROI_SIZE
+from facerec.landmarks.engine import Network
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.godp import Godp, GodpSettings
-from facerec.landmarks.heatmaps import DecodeSettings, Logistic
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """What turns evidence into probabilities; saved with the weights.
-
-    Attributes:
-        confidence: from the share of a landmark's map that lies around its place to the probability that the place is
-            within `close` of the truth.
-        visibility: from the proposal's log-odds around that place to the probability that the camera sees the point.
-        close: distance that counts as right, share of the ROI's side; 4 % of it are 5 % of the face's.
-    """
-
-    confidence: Logistic = field(default_factory=Logistic)
-    visibility: Logistic = field(default_factory=Logistic)
-    close: float = 0.04
+from facerec.landmarks.godp import Godp
+from facerec.landmarks.godp_graph import Calibration, stated_settings
+from facerec.landmarks.packed import torch_network
+from facerec.landmarks.score_maps import DecodeSettings
 
 
 def godp_arrays(
@@ -54,23 +42,22 @@ def godp_arrays(
 
 def godp_from_arrays(arrays: Mapping[str, NDArray[Any]]) -> tuple[Godp, DecodeSettings, Calibration]:
     """Network (evaluation mode, not fused), decoding and calibration of a weight file."""
-    if "settings" not in arrays:
-        raise InvalidInputError(f"expected GoDP weights with an array 'settings'; got {sorted(arrays)[:5]}...")
-    stated = json.loads(arrays["settings"].tobytes().decode())
-    shape = stated["network"]
-    network = Godp(GodpSettings(**(shape | {"yaw_edges": tuple(shape["yaw_edges"])})))
+    settings, decoding, calibration = stated_settings(arrays)
+    network = Godp(settings)
     own = network.state_dict()
     expected = {name for name in own if not name.endswith("num_batches_tracked")}
     if expected != set(arrays) - {"settings"}:
         raise InvalidInputError(
-            f"expected the weights of {shape}; missing {sorted(expected - set(arrays))[:3]}, "
+            f"expected the weights of {settings}; missing {sorted(expected - set(arrays))[:3]}, "
             f"unknown {sorted(set(arrays) - expected - {'settings'})[:3]}"
         )
     for name in expected:
         own[name].copy_(torch.from_numpy(np.asarray(arrays[name], dtype=np.float32)))
-    calibration = stated["calibration"]
-    return (
-        network.eval().requires_grad_(False),
-        DecodeSettings(**stated["decoding"]),
-        Calibration(Logistic(**calibration["confidence"]), Logistic(**calibration["visibility"]), calibration["close"]),
-    )
+    return network.eval().requires_grad_(False), decoding, calibration
+
+
+def runner(network: Godp, device: str = "cpu") -> Network:
+    """A trained network as `GodpLandmarker` takes it; it is fused in place."""
+    fused = network.eval().requires_grad_(False).fuse()
+    shape = (1, 1, ROI_SIZE, ROI_SIZE)
+    return torch_network(fused, device, shape, answer=lambda d: (d.refinement_2, d.proposal_2))

@@ -1,4 +1,7 @@
-"""From score maps to points: log-odds maps, arg-max and sub-pixel places, confidence, visibility; and true places."""
+"""From score maps to points, in torch for training: log-odds maps, arg-max and sub-pixel places; and true places.
+
+`score_maps` reads maps the same way, a picture at a time, where networks are used.
+"""
 
 from __future__ import annotations
 
@@ -9,34 +12,7 @@ import torch
 from torch import Tensor
 
 from facerec.landmarks.errors import InvalidInputError
-
-Decoding = Literal["argmax", "quadratic", "local"]
-
-
-@dataclass(frozen=True, slots=True)
-class DecodeSettings:
-    """How places are read off score maps.
-
-    Attributes:
-        method: "argmax" (the paper's: whole map pixels), "quadratic" (vertex of the parabola through the log-odds of
-            the highest pixel and its neighbours), "local" (mean place under the probabilities in a window around the
-            highest pixel).
-        radius: half side of the window of "local", map px. Where the network is unsure (jaws, hidden points) its peaks
-            are wide, and the mean over 8 px lies closer to the truth than the tip does: on held-out profiles 4.7 %
-            against 4.9 % by arg-max and 4.8 % with a radius of 3. Less than the way to any like-looking part.
-        temperature: the log-odds are divided by it before "local" weighs places; 1 takes them as taught.
-    """
-
-    method: Decoding = "local"
-    radius: int = 8
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.method not in ("argmax", "quadratic", "local") or self.radius < 1 or self.temperature <= 0:
-            raise InvalidInputError(
-                "expected method argmax, quadratic or local, radius >= 1 and temperature > 0; got "
-                f"{self.method!r}, {self.radius}, {self.temperature}"
-            )
+from facerec.landmarks.score_maps import DecodeSettings, Logistic
 
 
 def landmark_log_odds(scores: Tensor, landmarks: int) -> Tensor:
@@ -134,48 +110,6 @@ def peak_log_odds(odds: Tensor, places: Tensor, radius: int = 2) -> Tensor:
     return _window(odds, centers, radius, float("-inf")).flatten(2).logsumexp(dim=2)
 
 
-@dataclass(frozen=True, slots=True)
-class Logistic:
-    """p = 1 / (1 + exp(-(slope * x + offset))), fitted on held-back training people and saved with the weights."""
-
-    slope: float = 1.0
-    offset: float = 0.0
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Probability of each element, same shape."""
-        return torch.sigmoid(self.slope * x + self.offset)
-
-    @staticmethod
-    def fit(x: Tensor, truth: Tensor, steps: int = 50) -> Logistic:
-        """Maximum-likelihood slope and offset by Newton's method, with a weak pull of the slope to zero.
-
-        Args:
-            x: (M,) evidence.
-            truth: (M,) bool; both values must occur.
-        """
-        if x.ndim != 1 or x.shape != truth.shape or bool(truth.all()) or not bool(truth.any()):
-            raise InvalidInputError(
-                f"expected evidence (M,) with true and false cases; got {tuple(x.shape)}, {int(truth.sum())} true"
-            )
-        x64 = x.double()
-        center, spread = x64.mean(), x64.std().clamp_min(1e-6)
-        design = torch.stack([(x64 - center) / spread, torch.ones_like(x64)], dim=1)
-        target = truth.double()
-        weight = torch.zeros(2, dtype=torch.float64)
-        ridge = torch.diag(torch.tensor([1e-5, 1e-9], dtype=torch.float64)) * len(x64)
-        for _ in range(steps):
-            p = torch.sigmoid(design @ weight)
-            gradient = design.T @ (p - target) + ridge @ weight
-            curvature = design.T @ (design * (p * (1 - p))[:, None]) + ridge + 1e-9 * torch.eye(2, dtype=torch.float64)
-            step = torch.linalg.solve(curvature, gradient)
-            # A damped step: separable evidence would otherwise overshoot into a flat region.
-            weight = weight - step * min(1.0, 2.0 / float(step.abs().max().clamp_min(1e-12)))
-            if float(step.abs().max()) < 1e-9:
-                break
-        slope = float(weight[0] / spread)
-        return Logistic(slope, float(weight[1] - weight[0] * center / spread))
-
-
 def peak_share_log_odds(odds: Tensor, places: Tensor, radius: int = 3) -> Tensor:
     """Log of the ratio of what a map holds around a place to what it holds elsewhere: low when several places compete.
 
@@ -191,6 +125,36 @@ def peak_share_log_odds(odds: Tensor, places: Tensor, radius: int = 3) -> Tensor
     # Both sides kept above e^-12: float32 cannot tell shares closer to 0 or 1 apart.
     share = (near - everything).exp().clamp(6e-6, 1 - 6e-6)
     return torch.logit(share)
+
+
+def fit_logistic(x: Tensor, truth: Tensor, steps: int = 50) -> Logistic:
+    """Maximum-likelihood slope and offset by Newton's method, with a weak pull of the slope to zero.
+
+    Args:
+        x: (M,) evidence.
+        truth: (M,) bool; both values must occur.
+    """
+    if x.ndim != 1 or x.shape != truth.shape or bool(truth.all()) or not bool(truth.any()):
+        raise InvalidInputError(
+            f"expected evidence (M,) with true and false cases; got {tuple(x.shape)}, {int(truth.sum())} true"
+        )
+    x64 = x.double()
+    center, spread = x64.mean(), x64.std().clamp_min(1e-6)
+    design = torch.stack([(x64 - center) / spread, torch.ones_like(x64)], dim=1)
+    target = truth.double()
+    weight = torch.zeros(2, dtype=torch.float64)
+    ridge = torch.diag(torch.tensor([1e-5, 1e-9], dtype=torch.float64)) * len(x64)
+    for _ in range(steps):
+        p = torch.sigmoid(design @ weight)
+        gradient = design.T @ (p - target) + ridge @ weight
+        curvature = design.T @ (design * (p * (1 - p))[:, None]) + ridge + 1e-9 * torch.eye(2, dtype=torch.float64)
+        step = torch.linalg.solve(curvature, gradient)
+        # A damped step: separable evidence would otherwise overshoot into a flat region.
+        weight = weight - step * min(1.0, 2.0 / float(step.abs().max().clamp_min(1e-12)))
+        if float(step.abs().max()) < 1e-9:
+            break
+    slope = float(weight[0] / spread)
+    return Logistic(slope, float(weight[1] - weight[0] * center / spread))
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,32 +5,36 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from facerec.landmarks.batches import in_batches
 from facerec.landmarks.checkpoint import load_weights, weight_records
-from facerec.landmarks.crop import ROI_SCALE, ROI_SIZE, Roi, cut_grey
-from facerec.landmarks.dssd_weights import cascade_from_arrays
-from facerec.landmarks.errors import DeviceError, InvalidInputError
-from facerec.landmarks.godp import SCORE_STRIDES, Godp, normalize_roi
-from facerec.landmarks.godp_weights import Calibration, godp_from_arrays
-from facerec.landmarks.heatmaps import (
+from facerec.landmarks.crop import ROI_SCALE, ROI_SIZE, Roi, cut_grey, normalized
+from facerec.landmarks.device import check_device
+from facerec.landmarks.engine import Network, engine_on
+from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.godp_graph import SCORE_STRIDES, Calibration, godp_graph, stated_settings
+from facerec.landmarks.markup import IBUG68, IBUG68_MIRROR, mirror_points
+from facerec.landmarks.models import LANDMARK_MODELS
+from facerec.landmarks.onnx_graph import graph_network
+from facerec.landmarks.score_maps import (
     DecodeSettings,
+    Logistic,
     decode,
     landmark_log_odds,
     peak_log_odds,
     peak_share_log_odds,
 )
-from facerec.landmarks.markup import IBUG68, IBUG68_MIRROR, mirror_points
-from facerec.landmarks.models import LANDMARK_MODELS
-from facerec.landmarks.packed import prepared
-from facerec.landmarks.rdssd import CROP_SCALE, CROP_SIZE, Cascade
 from facerec.landmarks.types import Box, Image, Landmarks, check_image
+
+if TYPE_CHECKING:
+    from facerec.landmarks.rdssd import Cascade
+
+Maps = NDArray[np.float32]
+"""Score maps of one ROI (KL + 1, S, S), or what is read off them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +80,6 @@ class Landmarker(ABC):
 
     Args:
         settings: how faces are located.
-        device: "cpu" or a CUDA device.
-
-    Raises:
-        DeviceError: `device` is not there.
     """
 
     roi_size: int
@@ -87,16 +87,13 @@ class Landmarker(ABC):
     roi_scale: float
     """Side of the ROI over the longer side of the face's box."""
 
-    def __init__(self, settings: LandmarkerSettings | None, device: str | torch.device) -> None:
+    def __init__(self, settings: LandmarkerSettings | None) -> None:
         self.settings = settings or LandmarkerSettings()
-        self.device = torch.device(device)
-        if self.device.type == "cuda" and not torch.cuda.is_available():
-            raise DeviceError(f"the device {self.device} was asked for, but torch sees no CUDA device")
 
     @staticmethod
     def load(
         model: str = "godp",
-        device: str | torch.device = "cpu",
+        device: str = "cpu",
         settings: LandmarkerSettings | None = None,
     ) -> Landmarker:
         """The landmark model of that name that comes with the package.
@@ -178,10 +175,11 @@ class GodpLandmarker(Landmarker):
     """GoDP.
 
     Args:
-        network: as `godp_from_arrays` returns it; it is fused in place.
+        network: ROIs (N, 1, 160, 160) of `crop.normalized` to the score maps of the last refinement and of the last
+            proposal, each (N, KL + 1, 80, 80).
         decoding: how places are read off its score maps.
         calibration: of its confidence and visibility.
-        settings, device: see `Landmarker`.
+        settings: see `Landmarker`.
     """
 
     roi_size = ROI_SIZE
@@ -189,92 +187,100 @@ class GodpLandmarker(Landmarker):
 
     def __init__(
         self,
-        network: Godp,
+        network: Network,
         decoding: DecodeSettings,
         calibration: Calibration,
         settings: LandmarkerSettings | None = None,
-        device: str | torch.device = "cpu",
     ) -> None:
-        super().__init__(settings, device)
-        if network.settings.landmarks != len(IBUG68_MIRROR):
-            raise InvalidInputError(f"expected a network of 68 landmarks; got {network.settings.landmarks}")
-        fused = network.eval().requires_grad_(False).fuse()
-        self._network, self._dtype = prepared(fused, self.device, (1, 1, self.roi_size, self.roi_size))
+        super().__init__(settings)
+        self._network = network
         self._decoding = decoding
         self._calibration = calibration
 
     @classmethod
     def from_arrays(
-        cls,
-        arrays: Mapping[str, NDArray[Any]],
-        device: str | torch.device = "cpu",
-        settings: LandmarkerSettings | None = None,
+        cls, arrays: Mapping[str, NDArray[Any]], device: str = "cpu", settings: LandmarkerSettings | None = None
     ) -> GodpLandmarker:
         """A landmarker from the arrays of a weight file."""
-        network, decoding, calibration = godp_from_arrays(arrays)
-        return cls(network, decoding, calibration, settings, device)
+        check_device(device)
+        shape, decoding, calibration = stated_settings(arrays)
+        if shape.landmarks != len(IBUG68_MIRROR):
+            raise InvalidInputError(f"expected a network of 68 landmarks; got {shape.landmarks}")
+        if engine_on(device) == "onnx":
+            own = {name: value for name, value in arrays.items() if name != "settings"}
+            return cls(graph_network(godp_graph(own, shape)), decoding, calibration, settings)
+        from facerec.landmarks.godp_weights import godp_from_arrays, runner
 
-    @torch.inference_mode()
+        return cls(runner(godp_from_arrays(arrays)[0], device), decoding, calibration, settings)
+
     def _look(self, rois: NDArray[np.uint8]) -> Looked:
-        stride = SCORE_STRIDES[-1]
-        x = normalize_roi(torch.from_numpy(rois).to(self.device))
-        final, proposal = self._odds(x)
-        if self.settings.mirrored:
-            final_m, proposal_m = self._odds(x.flip(3))
-            mirror = torch.from_numpy(IBUG68_MIRROR.copy()).to(self.device)
-            final = (final + final_m[:, mirror].flip(3)) / 2
-            proposal = (proposal + proposal_m[:, mirror].flip(3)) / 2
-        places = decode(final, self._decoding)
-        sure = self._calibration.confidence(peak_share_log_odds(final, places))
-        seen = self._calibration.visibility(peak_log_odds(proposal, places))
-        return Looked((places * stride + (stride - 1) / 2).cpu().numpy(), sure.cpu().numpy(), seen.cpu().numpy())
+        x = normalized(rois)
+        scores = self._network(x)
+        mirrored = self._network(np.ascontiguousarray(x[..., ::-1])) if self.settings.mirrored else None
+        # One ROI after the other: its maps fit into a core's cache.
+        read = [
+            self._read([maps[i] for maps in scores], None if mirrored is None else [maps[i] for maps in mirrored])
+            for i in range(len(x))
+        ]
+        return Looked(*(np.stack(parts) for parts in zip(*read, strict=True)))
 
-    def _odds(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        decisions = self._network(x.to(self._dtype).contiguous(memory_format=torch.channels_last))
-        count = self._network.settings.landmarks
-        return landmark_log_odds(decisions.refinement_2, count), landmark_log_odds(decisions.proposal_2, count)
+    def _read(self, scores: Sequence[Maps], mirrored: Sequence[Maps] | None) -> tuple[Maps, Maps, Maps]:
+        """Places, confidence and visibility off the maps of one ROI, averaged with those of its mirror image."""
+        odds = [landmark_log_odds(maps, len(IBUG68_MIRROR)) for maps in scores]
+        if mirrored is not None:
+            twins = [landmark_log_odds(maps, len(IBUG68_MIRROR))[IBUG68_MIRROR, :, ::-1] for maps in mirrored]
+            odds = [np.float32(0.5) * (own + twin) for own, twin in zip(odds, twins, strict=True)]
+        places = decode(odds[0], self._decoding)
+        sure = self._calibration.confidence(peak_share_log_odds(odds[0], places))
+        seen = self._calibration.visibility(peak_log_odds(odds[1], places))
+        stride = SCORE_STRIDES[-1]
+        return places * np.float32(stride) + np.float32((stride - 1) / 2), sure, seen
 
 
 class CascadeLandmarker(Landmarker):
-    """DSSD or R-DSSD.
+    """DSSD or R-DSSD, which run in torch.
 
     Args:
         cascade: of 68 landmarks, as `cascade_from_arrays` returns it.
-        settings, device: see `Landmarker`.
+        settings: see `Landmarker`.
+        device: "cpu" or a CUDA device.
+
+    Raises:
+        DeviceError: `device` is not there.
     """
 
-    roi_size = CROP_SIZE
-    roi_scale = CROP_SCALE
+    def __init__(self, cascade: Cascade, settings: LandmarkerSettings | None = None, device: str = "cpu") -> None:
+        import torch
 
-    def __init__(
-        self, cascade: Cascade, settings: LandmarkerSettings | None = None, device: str | torch.device = "cpu"
-    ) -> None:
-        super().__init__(settings, device)
+        from facerec.landmarks.rdssd import CROP_SCALE, CROP_SIZE
+
+        super().__init__(settings)
+        self.roi_size, self.roi_scale = CROP_SIZE, CROP_SCALE
+        self._device = torch.device(check_device(device))
         if cascade.settings.network.landmarks != len(IBUG68_MIRROR):
             raise InvalidInputError(f"expected a cascade of 68 landmarks; got {cascade.settings.network.landmarks}")
-        cascade.networks.eval().requires_grad_(False).to(self.device)
+        cascade.networks.eval().requires_grad_(False).to(self._device)
         self._cascade = cascade
 
     @classmethod
     def from_arrays(
-        cls,
-        arrays: Mapping[str, NDArray[Any]],
-        device: str | torch.device = "cpu",
-        settings: LandmarkerSettings | None = None,
+        cls, arrays: Mapping[str, NDArray[Any]], device: str = "cpu", settings: LandmarkerSettings | None = None
     ) -> CascadeLandmarker:
         """A landmarker from the arrays of a weight file."""
+        from facerec.landmarks.dssd_weights import cascade_from_arrays
+
         return cls(cascade_from_arrays(arrays), settings, device)
 
     def _look(self, rois: NDArray[np.uint8]) -> Looked:
-        located = self._cascade.locate(rois, self.device)
+        located = self._cascade.locate(rois, self._device)
         points, sure, seen = located.points, located.confidence, located.visibility
         if self.settings.mirrored:
-            other = self._cascade.locate(np.ascontiguousarray(rois[:, :, ::-1]), self.device)
-            points = np.float32(0.5) * (points + mirror_points(other.points, CROP_SIZE))
+            other = self._cascade.locate(np.ascontiguousarray(rois[:, :, ::-1]), self._device)
+            points = np.float32(0.5) * (points + mirror_points(other.points, self.roi_size))
             sure = np.float32(0.5) * (sure + other.confidence[:, IBUG68_MIRROR])
             seen = np.float32(0.5) * (seen + other.visibility[:, IBUG68_MIRROR])
-        probabilities = (torch.sigmoid(torch.from_numpy(odds)).numpy() for odds in (sure, seen))
-        return Looked(points, *probabilities)
+        plain = Logistic()
+        return Looked(points, plain(sure), plain(seen))
 
 
 def _median(values: NDArray[np.float32], count: int) -> NDArray[np.float32]:

@@ -6,11 +6,14 @@ the package's own networks need of the format is written; field numbers are thos
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from facerec.landmarks.engine import Network
+from facerec.landmarks.errors import InvalidInputError
 
 _OPSET: Final = 17
 _IR_VERSION: Final = 8
@@ -115,6 +118,14 @@ class OnnxGraph:
         given = [self.constant(weight)] + ([] if bias is None else [self.constant(bias)])
         return self.add("Gemm", x, *given, transB=1)
 
+    def doubled(self, x: str, linear: bool = False) -> str:
+        """Maps of twice the size: each value four times or, `linear`, with bilinear values about half pixels."""
+        scales = self.constant(np.array([1, 1, 2, 2], dtype=np.float32))
+        if linear:
+            return self.add("Resize", x, "", scales, mode="linear", coordinate_transformation_mode="half_pixel")
+        how = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        return self.add("Resize", x, "", scales, mode="nearest", **how)
+
     def encoded(self) -> bytes:
         """The model."""
         parts = [_field(1, node) for node in self._nodes] + [_field(2, "facerec")]
@@ -132,3 +143,54 @@ def session_of(graph: OnnxGraph) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(graph.encoded(), sess_options=options, providers=["CPUExecutionProvider"])
+
+
+def graph_network(graph: OnnxGraph) -> Network:
+    """A graph of one input as a function of arrays."""
+    session = session_of(graph)
+    name = session.get_inputs()[0].name
+
+    def run(inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
+        return list(session.run(None, {name: inputs}))
+
+    return run
+
+
+class Weights:
+    """The arrays of a weight file, taken one by one; all must be taken and no others wanted.
+
+    Args:
+        arrays: by name.
+        what: whose weights are expected, for messages.
+    """
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], what: str) -> None:
+        self._arrays = dict(arrays)
+        self._what = what
+
+    def take(self, name: str, *shape: int) -> NDArray[np.float32]:
+        """The array of that name and shape, float32.
+
+        Raises:
+            InvalidInputError: there is none.
+        """
+        value = self._arrays.pop(name, None)
+        if value is None or value.shape != shape:
+            got = "none" if value is None else str(value.shape)
+            raise InvalidInputError(f"expected the weights of {self._what}, {name} of shape {shape}; got {got}")
+        return value.astype(np.float32)
+
+    def folded(self, convolution: str, norm: str, shape: tuple[int, ...]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Weight of `shape` (O, ...) and bias (O,) of a convolution and the batch normalisation after it."""
+        weight, count = self.take(f"{convolution}.weight", *shape), shape[0]
+        gain, bias, mean, variance = (
+            self.take(f"{norm}.{name}", count).astype(np.float64)
+            for name in ("weight", "bias", "running_mean", "running_var")
+        )
+        scale = gain / np.sqrt(variance + 1e-5)  # torch's epsilon
+        return weight * scale.reshape(-1, *[1] * (len(shape) - 1)), bias - mean * scale
+
+    def done(self) -> None:
+        """Raises `InvalidInputError` when an array was left over."""
+        if self._arrays:
+            raise InvalidInputError(f"expected the weights of {self._what}; unknown {sorted(self._arrays)[:3]}")

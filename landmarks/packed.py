@@ -9,12 +9,16 @@ without AVX-512 it refuses to pack. So packing is tried and timed when a network
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any, Final, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from facerec.landmarks.engine import Network
 from facerec.landmarks.precision import inference_dtype
 
 N = TypeVar("N", bound=nn.Module)
@@ -70,6 +74,29 @@ def prepared(network: N, device: str | torch.device, *shapes: tuple[int, ...]) -
     if key not in _chosen:
         _chosen[key] = _pays(packed, own, shapes, dtype)
     return (packed if _chosen[key] else own), dtype
+
+
+def torch_network(
+    network: nn.Module,
+    device: str | torch.device,
+    *shapes: tuple[int, ...],
+    answer: Callable[[Any], Sequence[Tensor]] = lambda out: [out] if isinstance(out, Tensor) else out,
+) -> Network:
+    """A trained network as a function of arrays, run by torch (see `prepared`).
+
+    Args:
+        network, device, shapes: see `prepared`.
+        answer: from what the network returns to the outputs that are wanted.
+    """
+    own, dtype = prepared(network, device, *shapes)
+
+    def run(inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
+        with torch.inference_mode():
+            x = torch.from_numpy(inputs).to(device, dtype)
+            x = x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+            return [out.float().cpu().numpy() for out in answer(own(x))]
+
+    return run
 
 
 def pack(network: nn.Module) -> bool:

@@ -18,9 +18,12 @@ from numpy.typing import NDArray
 
 from facerec.frontalize.types import FaceTexture, FittedFace
 from facerec.landmarks.checkpoint import load_weights, weight_record
+from facerec.landmarks.engine import engine_on
 from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.onnx_graph import graph_network
 from facerec.landmarks.types import Image
 from facerec.recognition.dfd import DFD, plain_cells
+from facerec.recognition.resnet_graph import resnet_graph, views_network
 from facerec.recognition.views import (
     ARCFACE_FRAME,
     DLIB_FRAME,
@@ -200,10 +203,13 @@ def _shipped(name: str) -> tuple[str, str]:
 
 
 def _resnet(looks: str, device: str) -> ViewDescriptor:
-    from facerec.recognition.resnet import network_of, runner
-
     arrays = load_weights("recognition", "resnet")
-    network = runner(network_of(arrays), device)
+    if engine_on(device) == "onnx":
+        network = views_network(graph_network(resnet_graph(arrays)))
+    else:
+        from facerec.recognition.resnet import network_of, runner
+
+        network = views_network(runner(network_of(arrays), device))
     name, weights = _named(looks, "resnet"), (_shipped("resnet"),)
     return ViewDescriptor(name, weights, network, FACE_FRAME, HALF_LOOKS[looks], both_ways=True)
 
@@ -214,7 +220,7 @@ def _dlib(looks: str, device: str) -> ViewDescriptor:
     path = dlib_model_file()
     # dlib compares plain distances of vectors that share a large part; cosines spread once that part is gone.
     mean = load_weights("recognition", "resnet")["dlib_mean"]
-    network = runner(read_dlib_network(path, mean), device)
+    network = views_network(runner(read_dlib_network(path, mean), device))
     weights = (_shipped("resnet"), (f"recognition/{path.name}", _digest(path)))
     return ViewDescriptor(_named(looks, "dlib"), weights, network, DLIB_FRAME, WHOLE_LOOKS[looks])
 

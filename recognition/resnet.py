@@ -1,4 +1,4 @@
-"""The residual network that describes a face's normalised view, and dlib's weights as its starting point.
+"""The residual network that describes a face's normalised view in torch, and dlib's weights as its starting point.
 
 The architecture is that of dlib's face network (29 convolutions, 128 numbers), its normalisation layers folded into
 the convolutions. dlib's weights (dlib-models, CC0) come with the package face-recognition-models and are read without
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from facerec.landmarks.engine import Network
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.packed import prepared
-
-VIEW_SIZE = 150
-"""Side of the network's input, px."""
-
-DIMENSION = 128
-"""Numbers it gives."""
-
-MEAN_COLOUR = (122.782, 117.001, 104.298)
-"""What is taken off red, green and blue; the rest is divided by 256."""
-
-# Channels of each residual block and whether it halves the picture.
-_BLOCKS = (
-    *[(32, False)] * 3,
-    *[(64, True), (64, False), (64, False), (64, False)],
-    *[(128, True), (128, False), (128, False)],
-    *[(256, True), (256, False), (256, False)],
-    (256, True),
-)
+from facerec.landmarks.packed import torch_network
+from facerec.recognition.resnet_graph import BLOCKS, DIMENSION, MEAN_COLOUR, VIEW_SIZE
 
 
 class ResidualBlock(nn.Module):
@@ -75,11 +59,11 @@ class FaceResNet(nn.Module):
     def __init__(self, places: bool = True) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 32, 7, stride=2)
-        channels = [32] + [outputs for outputs, _ in _BLOCKS]
+        channels = [32] + [outputs for outputs, _ in BLOCKS]
         self.blocks = nn.Sequential(
             *(
                 ResidualBlock(inputs, outputs, halve)
-                for inputs, (outputs, halve) in zip(channels[:-1], _BLOCKS, strict=True)
+                for inputs, (outputs, halve) in zip(channels[:-1], BLOCKS, strict=True)
             )
         )
         # The bias takes off what all faces share (dlib's strangers have a cosine of 0.85), so that cosines spread.
@@ -145,17 +129,9 @@ def dlib_model_file() -> Path:
     return Path(next(iter(package.submodule_search_locations))) / "models" / "dlib_face_recognition_resnet_model_v1.dat"
 
 
-def runner(network: FaceResNet, device: str = "cpu") -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """The network as a function of views (B, 150, 150, 3) uint8 that gives (B, 128) float32, on `device`."""
-    network, dtype = prepared(network, device, (3, 3, VIEW_SIZE, VIEW_SIZE))  # a face's looks at a time
-
-    def run(views: NDArray[np.uint8]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            inputs = network_input(torch.from_numpy(views).to(device)).to(dtype)
-            vectors: Tensor = network(inputs.contiguous(memory_format=torch.channels_last))
-        return vectors.float().cpu().numpy()
-
-    return run
+def runner(network: FaceResNet, device: str = "cpu") -> Network:
+    """The network as `views_network` takes it, on `device`."""
+    return torch_network(network, device, (3, 3, VIEW_SIZE, VIEW_SIZE))  # a face's looks at a time
 
 
 def read_dlib_network(path: Path, mean: NDArray[np.floating] | None = None) -> FaceResNet:

@@ -12,25 +12,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from facerec.landmarks.checkpoint import load_weights
-from facerec.landmarks.crop import Roi, cut, grey
+from facerec.landmarks.crop import Roi, cut, grey, normalized
 from facerec.landmarks.detection.boxes import landmark_box
-from facerec.landmarks.errors import DeviceError, InvalidInputError
-from facerec.landmarks.godp import normalize_roi
+from facerec.landmarks.detection.patch_graphs import CROP_SIZE, MEAN_FACE, box_graph
+from facerec.landmarks.device import check_device
+from facerec.landmarks.engine import Network, engine_on
+from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.onnx_graph import graph_network
 from facerec.landmarks.types import Box, Image, Landmarks, check_image
-
-CROP_SIZE = 64
-"""Side of the network's grey input, px: eyes and mouth are 3 to 5 px wide there, enough to place a box."""
 
 CROP_SCALE = 1.7
 """Side of the crop over the longer side of the box that comes in: room for a face that the box cuts or misses by a
 third."""
-
-_MEAN_FACE = "mean_face"
 
 
 @dataclass(frozen=True)
@@ -62,26 +58,6 @@ class RegressedBox:
 
     aflw: Box
     tight: Box
-
-
-class BoxNetwork(nn.Module):
-    """Grey crops (N, 1, 64, 64) of `normalize_roi` to seven numbers each; see `decoded`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-
-        def layer(i: int, o: int, stride: int) -> nn.Sequential:
-            return nn.Sequential(nn.Conv2d(i, o, 3, stride, 1, bias=False), nn.BatchNorm2d(o), nn.ReLU(inplace=True))
-
-        self.features = nn.Sequential(
-            layer(1, 16, 2), layer(16, 32, 2), layer(32, 32, 1), layer(32, 64, 2), layer(64, 64, 1), layer(64, 64, 2)
-        )
-        self.answer = nn.Sequential(nn.Flatten(), nn.Linear(64 * 16, 96), nn.ReLU(inplace=True), nn.Linear(96, 7))
-
-    def forward(self, crops: Tensor) -> Tensor:
-        """(N, 7): see `encoded`."""
-        out: Tensor = self.answer(self.features(crops))
-        return out
 
 
 def encoded(roi: Roi, aflw: Box, tight: Box) -> NDArray[np.float32]:
@@ -120,33 +96,22 @@ class BoxRegressor:
     """Moves boxes onto faces. Holds no state between calls; safe to share between threads.
 
     Args:
-        network: trained.
+        network: grey crops (N, 1, 64, 64) of zero mean and unit deviation to (N, 7), see `encoded`.
         mean_face: (68, 3) mm, what AFLW-style boxes of landmarks are computed with.
         settings: how boxes are regressed.
-        device: "cpu" or a CUDA device.
-
-    Raises:
-        DeviceError: `device` is not there.
     """
 
     def __init__(
-        self,
-        network: BoxNetwork,
-        mean_face: NDArray[np.float64],
-        settings: BoxRegressorSettings | None = None,
-        device: str | torch.device = "cpu",
+        self, network: Network, mean_face: NDArray[np.float64], settings: BoxRegressorSettings | None = None
     ) -> None:
         self.settings = settings or BoxRegressorSettings()
-        self.device = torch.device(device)
-        if self.device.type == "cuda" and not torch.cuda.is_available():
-            raise DeviceError(f"the device {self.device} was asked for, but torch sees no CUDA device")
         if mean_face.shape != (68, 3):
             raise InvalidInputError(f"expected a mean face (68, 3); got {mean_face.shape}")
         self.mean_face = mean_face
-        self._network = network.eval().requires_grad_(False).to(self.device)
+        self._network = network
 
     @classmethod
-    def load(cls, device: str | torch.device = "cpu", settings: BoxRegressorSettings | None = None) -> BoxRegressor:
+    def load(cls, device: str = "cpu", settings: BoxRegressorSettings | None = None) -> BoxRegressor:
         """The regressor that comes with the package.
 
         Raises:
@@ -160,19 +125,20 @@ class BoxRegressor:
     def from_arrays(
         cls,
         arrays: Mapping[str, NDArray[Any]],
-        device: str | torch.device = "cpu",
+        device: str = "cpu",
         settings: BoxRegressorSettings | None = None,
     ) -> BoxRegressor:
-        """A regressor from the arrays `regressor_arrays` gives."""
-        network = BoxNetwork()
-        state = {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
-        if set(arrays) != {*state, _MEAN_FACE}:
+        """A regressor from the arrays `box_network.regressor_arrays` gives."""
+        check_device(device)
+        if MEAN_FACE not in arrays:
             raise InvalidInputError(f"expected the weights of a box regressor; got {sorted(arrays)[:5]} ...")
-        for key, value in state.items():
-            if value.shape != arrays[key].shape:
-                raise InvalidInputError(f"expected {key} of shape {tuple(value.shape)}; got {arrays[key].shape}")
-            value.copy_(torch.from_numpy(arrays[key].astype(np.float32)))
-        return cls(network, arrays[_MEAN_FACE].astype(np.float64), settings, device)
+        own = {name: value for name, value in arrays.items() if name != MEAN_FACE}
+        mean_face = arrays[MEAN_FACE].astype(np.float64)
+        if engine_on(device) == "onnx":
+            return cls(graph_network(box_graph(own)), mean_face, settings)
+        from facerec.landmarks.detection.box_network import network_of, runner
+
+        return cls(runner(network_of(own), device), mean_face, settings)
 
     def regress(self, image: Image, boxes: Sequence[Box]) -> list[RegressedBox]:
         """The AFLW-style and the tight box of the face at each of `boxes`, in their order.
@@ -198,20 +164,8 @@ class BoxRegressor:
         """The AFLW-style box of located landmarks in a picture of (height, width) px; see `landmark_box`."""
         return landmark_box(landmarks, self.mean_face, picture)
 
-    @torch.inference_mode()
     def _look(self, crops: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
         parts = []
         for first in range(0, len(crops), self.settings.batch):
-            stack = torch.from_numpy(np.stack(crops[first : first + self.settings.batch])).to(self.device)
-            parts.append(self._network(normalize_roi(stack)).cpu().numpy())
+            parts.append(self._network(normalized(np.stack(crops[first : first + self.settings.batch])))[0])
         return np.concatenate(parts) if parts else np.zeros((0, 7), dtype=np.float32)
-
-
-def regressor_arrays(network: BoxNetwork, mean_face: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
-    """Arrays to save: kernels in float16, statistics in float32, and the mean face."""
-    arrays: dict[str, NDArray[Any]] = {_MEAN_FACE: mean_face.astype(np.float32)}
-    for name, tensor in network.state_dict().items():
-        if not name.endswith("num_batches_tracked"):
-            value = tensor.detach().cpu().numpy()
-            arrays[name] = value.astype(np.float16) if value.ndim > 1 else value
-    return arrays

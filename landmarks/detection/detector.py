@@ -16,46 +16,18 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from facerec.landmarks.checkpoint import load_weights
-from facerec.landmarks.errors import DeviceError, InvalidInputError
-from facerec.landmarks.packed import prepared
+from facerec.landmarks.detection.detector_graph import STRIDES, THRESHOLD, detector_graph
+from facerec.landmarks.device import check_device
+from facerec.landmarks.engine import Network, engine_on
+from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.onnx_graph import graph_network
 from facerec.landmarks.types import Box, Image, check_image
-
-STRIDES = (8, 16, 32, 64)
-"""Size of a cell of each level, px."""
-
-CHANNELS_OUT = 15
-"""Per cell: one score, four distances, five points of two coordinates."""
-
-_THRESHOLD = "score_threshold"
-
-_USUAL = ((1, 3, 256, 256), (1, 3, 512, 640))
-"""Inputs it mostly gets, (N, C, H, W): thumbnails and small photographs, and photographs of 4 to 3."""
-
 
 _CONTEXT = 32
 """What tiles overlap by beyond the largest face they answer for, px: a face is seen by its surroundings, too."""
-
-
-@dataclass(frozen=True)
-class DetectorShape:
-    """Size of the network.
-
-    Attributes:
-        widths: channels after strides 2, 4, 8, 16, 32, 64. Dense 3x3 convolutions of few channels are faster here than
-            depthwise ones, which are bound by memory; these widths take 1.5 G multiplications for 640x480.
-        blocks: residual blocks at strides 4, 8, 16, 32, 64.
-        neck: channels of the merged levels and of the head they share.
-    """
-
-    widths: tuple[int, int, int, int, int, int] = (16, 24, 48, 80, 96, 96)
-    blocks: tuple[int, int, int, int, int] = (1, 2, 2, 2, 0)
-    neck: int = 48
 
 
 @dataclass(frozen=True)
@@ -121,134 +93,6 @@ class DetectedFace:
     points: NDArray[np.float32]
 
 
-def _convolution(i: int, o: int, size: int = 3, stride: int = 1, norm: bool = True, relu: bool = True) -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Conv2d(i, o, size, stride, size // 2, bias=not norm)]
-    if norm:
-        layers.append(nn.BatchNorm2d(o))
-    if relu:
-        layers.append(nn.ReLU(inplace=True))
-    return nn.Sequential(*layers)
-
-
-class _Residual(nn.Module):
-    def __init__(self, channels: int, norm: bool) -> None:
-        super().__init__()
-        self.first = _convolution(channels, channels, norm=norm)
-        self.second = _convolution(channels, channels, norm=norm, relu=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.second(self.first(x)))
-
-
-class DetectorNetwork(nn.Module):
-    """Picture -> one map per stride.
-
-    Args:
-        shape: size of the network.
-        norm: with batch normalisation, for training; `fused` turns it into the form without, for use.
-    """
-
-    def __init__(self, shape: DetectorShape | None = None, norm: bool = True) -> None:
-        super().__init__()
-        self.shape = shape or DetectorShape()
-        widths, neck = self.shape.widths, self.shape.neck
-        self.stem = _convolution(3, widths[0], stride=2, norm=norm)
-        self.stages = nn.ModuleList(
-            nn.Sequential(
-                _convolution(widths[i], widths[i + 1], stride=2, norm=norm),
-                *(_Residual(widths[i + 1], norm) for _ in range(self.shape.blocks[i])),
-            )
-            for i in range(5)
-        )
-        self.lateral = nn.ModuleList(_convolution(w, neck, size=1, norm=norm, relu=False) for w in widths[2:])
-        self.merge = nn.ModuleList(_convolution(neck, neck, norm=norm) for _ in STRIDES)
-        self.head = _convolution(neck, neck, norm=norm)
-        self.answer = nn.Conv2d(neck, CHANNELS_OUT, 1)
-        # A cell holds a face once in a hundred, its edges two cells away: starting there keeps the first steps calm.
-        first_answer = torch.tensor([-math.log(99.0), *[0.7] * 4, *[0.0] * 10])
-        with torch.no_grad():
-            nn.init.normal_(self.answer.weight, std=0.01)
-            self.answer.bias = nn.Parameter(first_answer)
-
-    def forward(self, pictures: Tensor) -> list[Tensor]:
-        """Maps of `pictures`.
-
-        Args:
-            pictures: (B, 3, H, W) float, RGB in [-1, 1], H and W multiples of 64.
-
-        Returns:
-            One (B, 15, H / s, W / s) tensor per stride s: score logit, four log distances, five points; see `decode`.
-        """
-        x = self.stem(pictures)
-        levels = []
-        for i, stage in enumerate(self.stages):
-            x = stage(x)
-            if i >= 1:
-                levels.append(x)
-        answers: list[Tensor] = []
-        above: Tensor | None = None
-        for i in reversed(range(len(STRIDES))):
-            here = self.lateral[i](levels[i])
-            if above is not None:
-                here = here + F.interpolate(above, scale_factor=2.0, mode="nearest")
-            above = here
-            answers.append(self.answer(self.head(self.merge[i](F.relu(here)))))
-        return answers[::-1]
-
-    def fused(self) -> DetectorNetwork:
-        """The same function without batch normalisation (its running means folded into the convolutions), for use."""
-        twin = DetectorNetwork(self.shape, norm=False)
-        state: dict[str, Tensor] = {}
-        for name, module in self.named_modules():
-            if isinstance(module, nn.Sequential) and len(module) > 1 and isinstance(module[1], nn.BatchNorm2d):
-                convolution, norm = module[0], module[1]
-                assert isinstance(convolution, nn.Conv2d)
-                assert norm.running_mean is not None
-                assert norm.running_var is not None
-                scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-                state[f"{name}.0.weight"] = (convolution.weight * scale[:, None, None, None]).detach()
-                state[f"{name}.0.bias"] = (norm.bias - norm.running_mean * scale).detach()
-        state["answer.weight"] = self.answer.weight.detach()
-        assert self.answer.bias is not None
-        state["answer.bias"] = self.answer.bias.detach()
-        twin.load_state_dict(state)
-        return twin.eval()
-
-
-def cell_centers(height: int, width: int, stride: int, device: torch.device | str = "cpu") -> Tensor:
-    """(H/s * W/s, 2) centres x, y of the cells of a picture, px, row by row."""
-    y = (torch.arange(height // stride, device=device, dtype=torch.float32) + 0.5) * stride - 0.5
-    x = (torch.arange(width // stride, device=device, dtype=torch.float32) + 0.5) * stride - 0.5
-    grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
-    return torch.stack([grid_x, grid_y], dim=-1).reshape(-1, 2)
-
-
-def decode(answers: list[Tensor], height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Read the network's maps.
-
-    Args:
-        answers: as `DetectorNetwork` returns them, for pictures of `height` x `width` px.
-
-    Returns:
-        logits (B, N), boxes (B, N, 4) x0 y0 x1 y1 px, points (B, N, 5, 2) px, for the N cells of all levels, float32.
-    """
-    logits, boxes, points = [], [], []
-    for answer, stride in zip(answers, STRIDES, strict=True):
-        flat = answer.float().flatten(2).transpose(1, 2)
-        centers = cell_centers(height, width, stride, answer.device)
-        # exp keeps the distances positive; 4 bounds them at 55 cells, far beyond any face of the level.
-        distances = flat[..., 1:5].clamp(-4.0, 4.0).exp() * stride
-        logits.append(flat[..., 0])
-        boxes.append(torch.cat([centers - distances[..., :2], centers + distances[..., 2:]], dim=-1))
-        points.append(centers[:, None, :] + flat[..., 5:].reshape(*flat.shape[:2], 5, 2) * stride)
-    return torch.cat(logits, 1), torch.cat(boxes, 1), torch.cat(points, 1)
-
-
-def normalize(pictures: Tensor) -> Tensor:
-    """(B, 3, H, W) uint8 -> float32 in [-1, 1], channels last in memory, the form the network reads."""
-    return ((pictures.float() - 127.5) / 127.5).contiguous(memory_format=torch.channels_last)
-
-
 Candidates = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 """Scores (N,), boxes (N, 4) x0 y0 x1 y1 and five points (N, 5, 2), px."""
 
@@ -257,31 +101,21 @@ class FaceDetector:
     """Finds the faces of a photograph. Holds no state between calls; safe to share between threads.
 
     Args:
-        network: a network without normalisation (`DetectorNetwork.fused`), in evaluation mode.
+        network: pictures (1, 3, H, W) float32, RGB in [-1, 1], sides multiples of 64, to one map (1, 15, H / s, W / s)
+            for each stride s: score logit, four log distances, five points.
         score_threshold: the calibrated score from which a box counts as a face, used unless `settings` names another.
         settings: how a photograph is searched.
-        device: "cpu" or a CUDA device.
-
-    Raises:
-        DeviceError: `device` is not there.
     """
 
-    def __init__(
-        self,
-        network: DetectorNetwork,
-        score_threshold: float,
-        settings: DetectorSettings | None = None,
-        device: str | torch.device = "cpu",
-    ) -> None:
+    def __init__(self, network: Network, score_threshold: float, settings: DetectorSettings | None = None) -> None:
         self.settings = settings or DetectorSettings()
-        self.device = _checked_device(device)
         self.score_threshold = (
             score_threshold if self.settings.score_threshold is None else self.settings.score_threshold
         )
-        self._network, self._dtype = prepared(network, self.device, *_USUAL)
+        self._network = network
 
     @classmethod
-    def load(cls, device: str | torch.device = "cpu", settings: DetectorSettings | None = None) -> FaceDetector:
+    def load(cls, device: str = "cpu", settings: DetectorSettings | None = None) -> FaceDetector:
         """The detector that comes with the package.
 
         Raises:
@@ -293,21 +127,18 @@ class FaceDetector:
 
     @classmethod
     def from_arrays(
-        cls,
-        arrays: Mapping[str, NDArray[Any]],
-        device: str | torch.device = "cpu",
-        settings: DetectorSettings | None = None,
+        cls, arrays: Mapping[str, NDArray[Any]], device: str = "cpu", settings: DetectorSettings | None = None
     ) -> FaceDetector:
-        """A detector from the arrays `detector_arrays` gives."""
-        if _THRESHOLD not in arrays:
-            raise InvalidInputError(f"expected detector weights with {_THRESHOLD!r}; got {sorted(arrays)[:5]} ...")
-        network = DetectorNetwork(norm=False)
-        state = {key: torch.from_numpy(value.astype(np.float32)) for key, value in arrays.items() if key != _THRESHOLD}
-        try:
-            network.load_state_dict(state)
-        except RuntimeError as error:
-            raise InvalidInputError(f"expected the weights of this detector; got others: {error}") from None
-        return cls(network, float(arrays[_THRESHOLD]), settings, device)
+        """A detector from the arrays `detector_network.detector_arrays` gives."""
+        check_device(device)
+        if THRESHOLD not in arrays:
+            raise InvalidInputError(f"expected detector weights with {THRESHOLD!r}; got {sorted(arrays)[:5]} ...")
+        own = {name: value for name, value in arrays.items() if name != THRESHOLD}
+        if engine_on(device) == "onnx":
+            return cls(graph_network(detector_graph(own)), float(arrays[THRESHOLD]), settings)
+        from facerec.landmarks.detection.detector_network import network_of, runner
+
+        return cls(runner(network_of(own), device), float(arrays[THRESHOLD]), settings)
 
     def detect(self, image: Image) -> list[Box]:
         """Boxes of the faces of `image` (H, W, 3) uint8 RGB, by falling score; none overlaps a better one.
@@ -404,16 +235,36 @@ class FaceDetector:
         # 127 is the network's zero: an empty border says nothing.
         canvas = np.full((full_h, full_w, 3), 127, dtype=np.uint8)
         canvas[top : top + height, left : left + width] = image
-        with torch.inference_mode():
-            picture = normalize(torch.from_numpy(canvas).to(self.device).permute(2, 0, 1)[None])
-            logits, boxes, points = decode(self._network(picture.to(self._dtype)), full_h, full_w)
-            # NaN scores (broken weights) fail this comparison: they find nothing.
-            keep = logits[0] > math.log(self.score_threshold / (1.0 - self.score_threshold))
-            found = torch.cat(
-                [torch.sigmoid(logits[0, keep])[:, None], boxes[0, keep], points[0, keep].flatten(1)], dim=1
-            )
-        table = found.cpu().numpy()
-        return table[:, 0], table[:, 1:].reshape(-1, 7, 2) - np.array([left, top], dtype=np.float32)
+        picture = cv2.dnn.blobFromImage(canvas, 1 / 127.5, mean=(127.5, 127.5, 127.5))
+        # NaN scores (broken weights) fail this comparison: they find nothing.
+        least = math.log(self.score_threshold / (1.0 - self.score_threshold))
+        maps = self._network(np.asarray(picture, dtype=np.float32))
+        levels = [cells_above(one[0], stride, least) for one, stride in zip(maps, STRIDES, strict=True)]
+        scores, places = (np.concatenate(parts) for parts in zip(*levels, strict=True))
+        return scores, places - np.array([left, top], dtype=np.float32)
+
+
+def cells_above(
+    answer: NDArray[np.float32], stride: int, least: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Read one of the network's maps.
+
+    Args:
+        answer: (15, H, W), of cells of `stride` px.
+        least: logit that a cell's score must exceed.
+
+    Returns:
+        scores (N,) and (N, 7, 2) two corners and five points, px, of the cells that do, row by row.
+    """
+    rows, columns = np.nonzero(answer[0] > least)
+    cells = answer[:, rows, columns].T
+    centers = (np.stack([columns, rows], axis=1).astype(np.float32) + 0.5) * stride - 0.5
+    # exp keeps the distances positive; 4 bounds them at 55 cells, far beyond any face of the level.
+    distances = np.exp(np.clip(cells[:, 1:5], -4.0, 4.0)) * np.float32(stride)
+    places = np.empty((len(cells), 7, 2), dtype=np.float32)
+    places[:, 0], places[:, 1] = centers - distances[:, :2], centers + distances[:, 2:]
+    places[:, 2:] = centers[:, None] + cells[:, 5:].reshape(-1, 5, 2) * np.float32(stride)
+    return np.asarray(1 / (1 + np.exp(-cells[:, 0])), dtype=np.float32), places
 
 
 def shrunk(image: Image, scale: float) -> tuple[Image, NDArray[np.float32]]:
@@ -483,22 +334,6 @@ def non_maximum_suppression(
     return np.array(kept, dtype=np.intp)
 
 
-def detector_arrays(network: DetectorNetwork, score_threshold: float) -> dict[str, NDArray[Any]]:
-    """Arrays to save: the fused network in float16 and its threshold; `FaceDetector.from_arrays` reads them."""
-    arrays: dict[str, NDArray[Any]] = {
-        key: value.detach().cpu().numpy().astype(np.float16) for key, value in network.fused().state_dict().items()
-    }
-    arrays[_THRESHOLD] = np.array(score_threshold, dtype=np.float32)
-    return arrays
-
-
 def _box(edges: NDArray[np.float32], score: float) -> Box:
     x0, y0, x1, y1 = edges.tolist()
     return Box(x0, y0, x1, y1, score)
-
-
-def _checked_device(device: str | torch.device) -> torch.device:
-    wanted = torch.device(device)
-    if wanted.type == "cuda" and not torch.cuda.is_available():
-        raise DeviceError(f"the device {wanted} was asked for, but torch sees no CUDA device")
-    return wanted

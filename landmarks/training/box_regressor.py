@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from facerec.landmarks.crop import Roi, apply_matrix, cut, grey, warp_matrix
-from facerec.landmarks.detection.box_regressor import CROP_SCALE, CROP_SIZE, BoxNetwork, encoded
+from facerec.landmarks.detection.box_network import BoxNetwork
+from facerec.landmarks.detection.box_regressor import CROP_SCALE, encoded
 from facerec.landmarks.detection.boxes import aflw_box, completed_by_mirror
+from facerec.landmarks.detection.patch_graphs import CROP_SIZE
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.godp import normalize_roi
 from facerec.landmarks.image import read_image

@@ -24,15 +24,15 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from facerec.landmarks.checkpoint import WeightRecord, save_weights
-from facerec.landmarks.detection.detector import (
-    STRIDES,
+from facerec.landmarks.detection.detector import DetectorSettings, FaceDetector
+from facerec.landmarks.detection.detector_graph import STRIDES
+from facerec.landmarks.detection.detector_network import (
     DetectorNetwork,
-    DetectorSettings,
-    FaceDetector,
     cell_centers,
     decode,
     detector_arrays,
     normalize,
+    runner,
 )
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.sets.ytf import ytf_people
@@ -286,7 +286,7 @@ def _mine(network: DetectorNetwork, data: TrainingData, device: str, rng: np.ran
     twin.load_state_dict(network.state_dict())
     # One look each: mining is to cost less than a tenth of the training.
     looks = DetectorSettings(thumbnail_side=DetectorSettings.working_side, score_threshold=MINING_SCORE)
-    detector = FaceDetector(twin.fused(), MINING_SCORE, looks, device)
+    detector = FaceDetector(runner(twin.fused(), device), MINING_SCORE, looks)
     false, unannotated = [], []
     for number, image in enumerate(data.backgrounds):
         for scale in (1.0, math.exp(rng.uniform(math.log(0.5), math.log(1.6)))):
@@ -326,7 +326,7 @@ def calibrate(network: DetectorNetwork, images: Sequence[Image], false_share: fl
     fully and one picture moves the share by little.
     """
     floor = 0.05
-    detector = FaceDetector(network.fused(), floor, DetectorSettings(score_threshold=floor), device)
+    detector = FaceDetector(runner(network.fused(), device), floor, DetectorSettings(score_threshold=floor))
     best = []
     for image in images:
         for look in (image, np.ascontiguousarray(image[:, ::-1]), _scaled(image, 1.5), _scaled(image, 0.7)):

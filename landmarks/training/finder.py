@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.landmarks.detection.detector import DetectorSettings, FaceDetector
-from facerec.landmarks.detection.verifier import NETWORKS, PATCH_SIZE, Verifier, VerifierNetwork, patch
+from facerec.landmarks.detection.patch_graphs import PATCH_SIZE
+from facerec.landmarks.detection.verifier import NETWORKS, Verifier, patch
+from facerec.landmarks.detection.verifier_network import VerifierNetwork, runner
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.finder import Evidence, FinderRule, evidence, learn_rule
 from facerec.landmarks.image import read_image
@@ -173,7 +175,7 @@ def learn_finder(
         trained = replace(settings.verifier, seed=settings.verifier.seed + half)
         networks.append(train_verifier(_stacked(own), _stacked(false), trained))
         report(f"verifier network {half + 1} of {NETWORKS}: {len(own)} faces, {len(false)} others")
-    judges = [Verifier([network]) for network in reversed(networks)]
+    judges = [Verifier(runner([network])) for network in reversed(networks)]
 
     def judged(rows: Sequence[Seen]) -> list[Evidence]:
         return [_judged(one, judges[one.half]) for one in rows if one.measured is not None]

@@ -21,18 +21,19 @@ from torch import Tensor, nn
 from facerec.landmarks.checkpoint import WeightRecord, save_weights
 from facerec.landmarks.crop import PACK_SIZE, ROI_SIZE
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.godp import SCORE_STRIDES, Decisions, Godp, GodpSettings, normalize_roi
-from facerec.landmarks.godp_weights import Calibration, godp_arrays
+from facerec.landmarks.godp import Decisions, Godp, normalize_roi
+from facerec.landmarks.godp_graph import SCORE_STRIDES, Calibration, GodpSettings
+from facerec.landmarks.godp_weights import godp_arrays
 from facerec.landmarks.heatmaps import (
-    DecodeSettings,
-    Logistic,
     Targets,
     decode,
+    fit_logistic,
     landmark_log_odds,
     peak_log_odds,
     peak_share_log_odds,
 )
 from facerec.landmarks.markup import IBUG68_MIRROR, IBUG68_OUTER_EYE_CORNERS
+from facerec.landmarks.score_maps import DecodeSettings
 from facerec.landmarks.training.augment import AugmentSettings, augment
 from facerec.landmarks.training.dsl import (
     FAST_SHARES,
@@ -499,7 +500,7 @@ def calibrate(
         evidence.append(peak_log_odds(proposals, places).cpu()[known])
         seen.append(batch.targets.visible[known])
     return Calibration(
-        Logistic.fit(torch.cat(share), torch.cat(right)), Logistic.fit(torch.cat(evidence), torch.cat(seen))
+        fit_logistic(torch.cat(share), torch.cat(right)), fit_logistic(torch.cat(evidence), torch.cat(seen))
     )
 
 

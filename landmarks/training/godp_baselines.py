@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from facerec.landmarks.crop import ROI_SIZE
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.godp import Backbone, ConvUnit, GodpSettings
+from facerec.landmarks.godp import Backbone, ConvUnit
+from facerec.landmarks.godp_graph import GodpSettings
 from facerec.landmarks.heatmaps import Targets
 
 
@@ -31,7 +32,7 @@ class DeconvNet(Backbone):
 
     def __init__(self, settings: GodpSettings) -> None:
         super().__init__(settings)
-        self.converter = nn.Conv2d(self.width_of(64), settings.channels, 1)
+        self.converter = nn.Conv2d(settings.width_of(64), settings.channels, 1)
 
     def forward(self, roi: Tensor) -> Maps:
         """Score maps of ROIs (N, 1, H, W), H and W multiples of 32."""
@@ -69,7 +70,7 @@ class CoordinateNet(nn.Module):
         self.settings = settings
         whole = Backbone(settings)
         self.encoder = nn.ModuleList([whole.g1, whole.g2, whole.g3, whole.g4, whole.g5, whole.g6])
-        c, self._count = whole.width_of, settings.landmarks
+        c, self._count = settings.width_of, settings.landmarks
         self.reduce = nn.ModuleList(
             [
                 nn.Sequential(nn.Conv2d(c(128), c(256), 4, stride=4), nn.Conv2d(c(256), c(256), 4, stride=4)),

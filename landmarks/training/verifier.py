@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from facerec.landmarks.detection.verifier import PATCH_SIZE, VerifierNetwork, network_input
+from facerec.landmarks.detection.patch_graphs import PATCH_SIZE
+from facerec.landmarks.detection.verifier_network import VerifierNetwork, network_input
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.training.schedule import cosine_rate
 

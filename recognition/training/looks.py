@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from facerec.recognition.resnet import MEAN_COLOUR
+from facerec.recognition.resnet_graph import MEAN_COLOUR
 from facerec.recognition.training.batched_views import BatchedViews, rotations
 from facerec.recognition.training.faces import Faces
 

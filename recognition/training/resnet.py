@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from facerec.frontalize.face_model import FaceModel
 from facerec.landmarks.checkpoint import load_weights
 from facerec.landmarks.training.resume import load_checkpoint, save_checkpoint
-from facerec.recognition.resnet import DIMENSION, FaceResNet, dlib_model_file, network_of, read_dlib_network
+from facerec.recognition.resnet import FaceResNet, dlib_model_file, network_of, read_dlib_network
+from facerec.recognition.resnet_graph import DIMENSION
 from facerec.recognition.training.batched_views import BatchedViews
 from facerec.recognition.training.faces import Faces
 from facerec.recognition.training.figures import (

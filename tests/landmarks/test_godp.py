@@ -3,7 +3,8 @@ import torch
 from torch.nn import functional
 
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.godp import SCORE_STRIDES, ConvUnit, Godp, GodpSettings, double, normalize_roi
+from facerec.landmarks.godp import ConvUnit, Godp, double, normalize_roi
+from facerec.landmarks.godp_graph import SCORE_STRIDES, GodpSettings
 
 SMALL = GodpSettings(width=0.125)
 

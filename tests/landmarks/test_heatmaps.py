@@ -1,15 +1,17 @@
+import numpy as np
 import pytest
 import torch
 
+from facerec.landmarks import heatmaps, score_maps
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.heatmaps import (
-    DecodeSettings,
-    Logistic,
     decode,
+    fit_logistic,
     landmark_log_odds,
     peak_log_odds,
     peak_share_log_odds,
 )
+from facerec.landmarks.score_maps import DecodeSettings
 
 
 def peaks(places: torch.Tensor, side: int = 80, sigma: float = 1.0) -> torch.Tensor:
@@ -80,20 +82,38 @@ def test_a_rival_peak_lowers_the_share() -> None:
 def test_the_logistic_fit_recovers_its_own_curve() -> None:
     x = torch.randn(20000, generator=torch.Generator().manual_seed(0)) * 3 + 2
     truth = torch.rand(20000, generator=torch.Generator().manual_seed(1)) < torch.sigmoid(1.5 * x - 2)
-    fitted = Logistic.fit(x, truth)
+    fitted = fit_logistic(x, truth)
     assert fitted.slope == pytest.approx(1.5, abs=0.1)
     assert fitted.offset == pytest.approx(-2, abs=0.15)
-    assert float(fitted(torch.tensor(10.0))) > 0.99
+    assert float(fitted(np.array(10.0))) > 0.99
 
 
 def test_separable_evidence_gives_a_finite_steep_curve() -> None:
     x = torch.tensor([-2.0, -1.0, 1.0, 2.0])
-    fitted = Logistic.fit(x, x > 0)
+    fitted = fit_logistic(x, x > 0)
     assert 0 < fitted.slope < 1e3
 
 
 def test_wrong_input_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="true and false"):
-        Logistic.fit(torch.zeros(3), torch.ones(3, dtype=torch.bool))
+        fit_logistic(torch.zeros(3), torch.ones(3, dtype=torch.bool))
     with pytest.raises(InvalidInputError, match="radius"):
         DecodeSettings(radius=0)
+
+
+@pytest.mark.parametrize("method", ["argmax", "quadratic", "local"])
+def test_maps_are_read_alike_in_use_and_in_training(method: str) -> None:
+    """Peaks in the middle, at the border and in a corner; flat maps; two yaw ranges."""
+    generator = torch.Generator().manual_seed(3)
+    scores = 4 * torch.randn(1, 2 * 30 + 1, 40, 40, generator=generator)
+    scores[0, 0, 0, 0] = scores[0, 1, 39, 17] = scores[0, 2, 5, 39] = 40.0
+    scores[0, 3], scores[0, 33] = 1.0, 1.0
+    odds = landmark_log_odds(scores, 30)
+    mine = score_maps.landmark_log_odds(scores[0].numpy(), 30)
+    np.testing.assert_allclose(mine, odds[0], atol=1e-5)
+    settings = DecodeSettings(method=method)  # type: ignore[arg-type]
+    places = decode(odds, settings)
+    np.testing.assert_allclose(score_maps.decode(odds[0].numpy(), settings), places[0], atol=1e-4)
+    for name in ("peak_log_odds", "peak_share_log_odds"):
+        theirs = getattr(heatmaps, name)(odds, places)[0]
+        np.testing.assert_allclose(getattr(score_maps, name)(odds[0].numpy(), places[0].numpy()), theirs, atol=2e-3)

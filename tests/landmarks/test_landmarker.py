@@ -4,10 +4,11 @@ import torch
 
 from facerec.landmarks.crop import ROI_SIZE, Roi
 from facerec.landmarks.errors import DeviceError, InvalidInputError
-from facerec.landmarks.godp import Decisions, Godp, GodpSettings
-from facerec.landmarks.godp_weights import Calibration
-from facerec.landmarks.heatmaps import DecodeSettings, Logistic
+from facerec.landmarks.godp import Decisions, Godp
+from facerec.landmarks.godp_graph import Calibration, GodpSettings
+from facerec.landmarks.godp_weights import runner
 from facerec.landmarks.landmarker import GodpLandmarker, Landmarker, LandmarkerSettings
+from facerec.landmarks.score_maps import DecodeSettings, Logistic
 from facerec.landmarks.types import Box
 
 
@@ -34,7 +35,7 @@ class SpotFinder(Godp):
 
 def finder(settings: LandmarkerSettings | None = None) -> Landmarker:
     calibration = Calibration(Logistic(1.0, 0.0), Logistic(1.0, 0.0))
-    return GodpLandmarker(SpotFinder().eval(), DecodeSettings(), calibration, settings)
+    return GodpLandmarker(runner(SpotFinder().eval()), DecodeSettings(), calibration, settings)
 
 
 def picture(bright: tuple[float, float], dark: tuple[float, float], size: int = 400) -> np.ndarray:
@@ -115,4 +116,4 @@ def test_wrong_input_is_refused() -> None:
         LandmarkerSettings(boxes=0)
     if not torch.cuda.is_available():
         with pytest.raises(DeviceError, match="cuda"):
-            GodpLandmarker(SpotFinder().eval(), DecodeSettings(), Calibration(), device="cuda")
+            Landmarker.load(device="cuda")

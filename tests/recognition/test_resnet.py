@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from facerec.landmarks.checkpoint import load_weights
 from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.onnx_graph import graph_network
 from facerec.recognition.resnet import (
-    DIMENSION,
     FaceResNet,
     dlib_model_file,
     network_arrays,
@@ -22,6 +23,7 @@ from facerec.recognition.resnet import (
     read_dlib_network,
     runner,
 )
+from facerec.recognition.resnet_graph import DIMENSION, VIEW_SIZE, resnet_graph, views_network
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +117,7 @@ def test_a_weight_files_arrays_give_the_network_again() -> None:
     net = network()
     arrays = network_arrays(net, np.zeros(128))
     assert arrays["dlib_mean"].shape == (128,)
-    again = runner(network_of(arrays))
+    again = views_network(runner(network_of(arrays)))
     np.testing.assert_allclose(again(views()), embed(net, views()), atol=2e-3)
 
 
@@ -131,3 +133,28 @@ def test_the_arrays_tell_whether_the_network_has_places() -> None:
         arrays = network_arrays(net, np.zeros(128))
         assert (network_of(arrays).places is not None) == places
     assert DIMENSION == 128
+
+
+@pytest.mark.parametrize("places", [True, False])
+def test_the_graph_gives_the_vectors_of_torch(monkeypatch, places):
+    monkeypatch.setenv("FACEREC_PRECISION", "float32")
+    torch.manual_seed(0)
+    network = FaceResNet(places).eval()
+    views = np.random.default_rng(0).integers(0, 256, (3, VIEW_SIZE, VIEW_SIZE, 3), dtype=np.uint8)
+    arrays = {name: value.numpy() for name, value in network.state_dict().items()}
+    ours = views_network(graph_network(resnet_graph({**arrays, "dlib_mean": np.zeros(128)})))(views)
+    theirs = views_network(runner(network))(views)
+    assert ours.shape == (3, DIMENSION)
+    np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
+    with pytest.raises(InvalidInputError, match=r"head\.bias"):
+        resnet_graph({name: value for name, value in arrays.items() if name != "head.bias"})
+
+
+def test_shipped_signatures_are_those_of_torch(monkeypatch):
+    monkeypatch.setenv("FACEREC_PRECISION", "float32")
+    arrays = load_weights("recognition", "resnet")
+    views = np.random.default_rng(0).integers(0, 256, (2, 10, 10, 3), dtype=np.uint8).repeat(15, 1).repeat(15, 2)
+    ours = views_network(graph_network(resnet_graph(arrays)))(views)
+    theirs = views_network(runner(network_of(arrays)))(views)
+    cosine = (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+    assert cosine.min() > 0.99999

@@ -6,15 +6,9 @@ import numpy as np
 import pytest
 
 from facerec.landmarks.crop import Roi
-from facerec.landmarks.detection.box_regressor import (
-    CROP_SIZE,
-    BoxNetwork,
-    BoxRegressor,
-    BoxRegressorSettings,
-    decoded,
-    encoded,
-    regressor_arrays,
-)
+from facerec.landmarks.detection.box_network import BoxNetwork, regressor_arrays, runner
+from facerec.landmarks.detection.box_regressor import BoxRegressor, BoxRegressorSettings, decoded, encoded
+from facerec.landmarks.detection.patch_graphs import CROP_SIZE
 from facerec.landmarks.errors import DeviceError, InvalidInputError
 from facerec.landmarks.training.box_regressor import (
     STORED_SIZE,
@@ -71,7 +65,7 @@ def test_training_crops_show_what_their_answers_say() -> None:
 def test_it_learns_to_move_boxes_onto_faces() -> None:
     faces = [disc(seed, size) for seed, size in enumerate(np.linspace(20, 28, 12))]
     network = train_box_regressor(faces, BoxTraining(steps=150, batch=24, rate=4e-3))
-    regressor = BoxRegressor(network, MEAN_FACE)
+    regressor = BoxRegressor(runner(network), MEAN_FACE)
     image = np.repeat(disc(99, 25.0).crop[:, :, None], 3, axis=2)
     middle = (STORED_SIZE - 1) / 2
     true = Box(middle - 25, middle - 25, middle + 25, middle + 25)
@@ -84,7 +78,7 @@ def test_it_learns_to_move_boxes_onto_faces() -> None:
 
 
 def test_boxes_are_answered_alike_alone_and_together() -> None:
-    regressor = BoxRegressor(BoxNetwork(), MEAN_FACE, BoxRegressorSettings(batch=2))
+    regressor = BoxRegressor(runner(BoxNetwork()), MEAN_FACE, BoxRegressorSettings(batch=2))
     image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     boxes = [Box(5, 5, 40, 50), Box(60, 20, 110, 80), Box(-10, 30, 30, 90)]
     together = regressor.regress(image, boxes)
@@ -99,7 +93,8 @@ def test_saved_arrays_give_the_same_answers() -> None:
     box = [Box(20, 20, 70, 80)]
     arrays = regressor_arrays(network, MEAN_FACE)
     again = BoxRegressor.from_arrays(arrays)
-    assert again.regress(image, box)[0].aflw.iou(BoxRegressor(network, MEAN_FACE).regress(image, box)[0].aflw) > 0.99
+    first = BoxRegressor(runner(network), MEAN_FACE).regress(image, box)[0]
+    assert again.regress(image, box)[0].aflw.iou(first.aflw) > 0.99
     assert again.mean_face == pytest.approx(MEAN_FACE, abs=1e-4)
     arrays.pop("answer.1.weight")
     with pytest.raises(InvalidInputError, match="box regressor"):
@@ -112,6 +107,6 @@ def test_wrong_settings_faces_and_devices_are_refused() -> None:
     with pytest.raises(InvalidInputError, match="ten"):
         train_box_regressor([disc()])
     with pytest.raises(DeviceError):
-        BoxRegressor(BoxNetwork(), MEAN_FACE, device="cuda")
+        BoxRegressor.load("cuda")
     with pytest.raises(InvalidInputError, match="mean face"):
-        BoxRegressor(BoxNetwork(), MEAN_FACE[:5])
+        BoxRegressor(runner(BoxNetwork()), MEAN_FACE[:5])

@@ -6,17 +6,19 @@ import pytest
 import torch
 
 from facerec.landmarks.detection.detector import (
-    STRIDES,
-    DetectorNetwork,
     DetectorSettings,
     FaceDetector,
+    non_maximum_suppression,
+    shrunk,
+    tile_edges,
+)
+from facerec.landmarks.detection.detector_graph import STRIDES
+from facerec.landmarks.detection.detector_network import (
+    DetectorNetwork,
     cell_centers,
     decode,
     detector_arrays,
-    non_maximum_suppression,
     normalize,
-    shrunk,
-    tile_edges,
 )
 from facerec.landmarks.errors import DeviceError, InvalidInputError
 from facerec.landmarks.finder import FaceFinder
@@ -251,7 +253,7 @@ class Looks(FaceDetector):
     """Answers its first look with one box, and counts its looks."""
 
     def __init__(self, box: Box, settings: DetectorSettings | None = None) -> None:
-        super().__init__(random_network().fused(), 0.3, settings)
+        super().__init__(lambda picture: [], 0.3, settings)
         self.box, self.sizes = box, []
 
     def _see(self, image, margin):
@@ -351,7 +353,7 @@ def test_a_missing_gpu_is_an_error():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(DeviceError, match="cuda"):
-        FaceDetector(random_network().fused(), 0.3, device="cuda")
+        FaceDetector.load("cuda")
 
 
 def test_other_weights_are_refused():

@@ -6,15 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from facerec.landmarks.detection.verifier import (
-    NETWORKS,
-    PATCH_SIZE,
-    Verifier,
-    VerifierNetwork,
-    patch,
-    verifier_arrays,
-    verifier_from_arrays,
-)
+from facerec.landmarks.detection.patch_graphs import PATCH_SIZE
+from facerec.landmarks.detection.verifier import NETWORKS, Verifier, patch, verifier_from_arrays
+from facerec.landmarks.detection.verifier_network import VerifierNetwork, runner, verifier_arrays
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.training import finder as finder_training
 from facerec.landmarks.training.finder import FinderData, FinderTraining, Seen, learn_finder
@@ -37,7 +31,7 @@ def patches(count: int, face: bool, seed: int = 0, size: int = 80) -> np.ndarray
 
 
 def test_it_learns_to_tell_faces_from_what_deceives() -> None:
-    verifier = Verifier([train_verifier(patches(30, True), patches(30, False), QUICK)])
+    verifier = Verifier(runner([train_verifier(patches(30, True), patches(30, False), QUICK)]))
     right = verifier.log_odds_of(patches(20, True, 5, 80)[:, 8:72, 8:72])
     wrong = verifier.log_odds_of(patches(20, False, 5, 80)[:, 8:72, 8:72])
     assert (right > 0).mean() > 0.9
@@ -60,7 +54,7 @@ def test_patches_are_varied_but_stay_patches() -> None:
 
 
 def test_candidates_are_judged_alike_alone_and_together() -> None:
-    verifier = Verifier([VerifierNetwork(), VerifierNetwork()], batch=2)
+    verifier = Verifier(runner([VerifierNetwork(), VerifierNetwork()]), batch=2)
     image = np.random.default_rng(0).integers(0, 256, (100, 140, 3), dtype=np.uint8)
     boxes = [Box(5, 5, 40, 50), Box(60, 20, 130, 90), Box(-10, 30, 30, 90)]
     together = verifier.log_odds(image, boxes)
@@ -74,12 +68,12 @@ def test_saved_networks_judge_alike() -> None:
     arrays = verifier_arrays(networks)
     seen = patches(4, True)[:, :PATCH_SIZE, :PATCH_SIZE]
     again = verifier_from_arrays(arrays).log_odds_of(seen)
-    assert again == pytest.approx(Verifier(networks).log_odds_of(seen), abs=0.02)
+    assert again == pytest.approx(Verifier(runner(networks)).log_odds_of(seen), abs=0.02)
     arrays.pop("0.answer.2.weight")
     with pytest.raises(InvalidInputError, match="verifier networks"):
         verifier_from_arrays(arrays)
     with pytest.raises(InvalidInputError, match="at least one network"):
-        Verifier([])
+        runner([])
     with pytest.raises(InvalidInputError, match="ten faces"):
         train_verifier(patches(5, True), patches(20, False))
 
@@ -111,6 +105,7 @@ def test_every_candidate_is_judged_by_the_network_that_did_not_learn_it(monkeypa
         return one.measured
 
     monkeypatch.setattr(finder_training, "train_verifier", train)
+    monkeypatch.setattr(finder_training, "runner", lambda networks: networks)
     monkeypatch.setattr(finder_training, "Verifier", Judge)
     monkeypatch.setattr(finder_training, "_judged", note)
     unsure = Seen(0, patches(1, False, 9)[0], None)

@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from facerec.landmarks.detection.detector import (
-    STRIDES,
-    FaceDetector,
-    cell_centers,
-)
+from facerec.landmarks.detection.detector import FaceDetector
+from facerec.landmarks.detection.detector_graph import STRIDES
+from facerec.landmarks.detection.detector_network import cell_centers
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.training.detector import (
     DetectorTraining,

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.godp import GodpSettings
-from facerec.landmarks.godp_weights import Calibration, godp_arrays, godp_from_arrays
+from facerec.landmarks.godp_graph import Calibration, GodpSettings
+from facerec.landmarks.godp_weights import godp_arrays, godp_from_arrays
 from facerec.landmarks.landmarker import GodpLandmarker
 from facerec.landmarks.training.augment import AugmentSettings
 from facerec.landmarks.training.dsl import FAST_STAGES

@@ -7,7 +7,8 @@ import torch
 
 from facerec.cli.train_godp import LOSS_NAMES
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.godp import Architecture, Godp, GodpSettings, normalize_roi
+from facerec.landmarks.godp import Godp, normalize_roi
+from facerec.landmarks.godp_graph import Architecture, GodpSettings
 from facerec.landmarks.heatmaps import Targets
 from facerec.landmarks.training.dsl import LOSSES, PUBLISHED_STAGES
 from facerec.landmarks.training.godp import TrainSettings, build_network, located, pack_errors, train_godp

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from facerec.landmarks.training.resume import TrainingRun
 from facerec.landmarks.training.packs import LandmarkPack
-from facerec.landmarks.godp import GodpSettings
+from facerec.landmarks.godp_graph import GodpSettings
 from facerec.landmarks.training.godp import TrainSettings, train_godp
 from facerec.landmarks.training.workers import Workers, started_workers
 
