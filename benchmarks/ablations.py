@@ -5,7 +5,7 @@
 Every network is trained from the same packs with the same seed, as many faces and the same schedule; what differs is a
 setting of the trainer (`facerec train godp --architecture --losses --yaw-edges` takes the same). What DIR holds already
 is read, an interrupted training goes on, and DIR/table.md is written anew after every network. NME by the square root
-of the area of the annotated points' box, from annotated boxes. A rendered pack (`benchmarks/rendered_heads.py`) tells
+of the area of the annotated points' box, from annotated boxes. A rendered pack (`benchmarks/rendered_heads.py`) shows
 hidden points from seen ones; in real ones every annotated point counts as seen. Packs are read as AFLW's 19 points, the
 paper's markup, whose maps are cheaper than those of 68.
 """
@@ -31,23 +31,16 @@ from facerec.landmarks.markup import AFLW19_SOURCES, read_as
 from facerec.landmarks.score_maps import DecodeSettings
 from facerec.landmarks.training.augment import AugmentSettings
 from facerec.landmarks.training.dsl import SpatialSettings
-from facerec.landmarks.training.godp import (
-    LandmarkNetwork,
-    TrainSettings,
-    as_batch,
-    forward,
-    located,
-    plain_rois,
-    train_godp,
-)
-from facerec.landmarks.training.godp_baselines import Coordinates
+from facerec.landmarks.training.godp import TrainSettings, as_batch, train_godp
+from facerec.landmarks.training.godp_baselines import Coordinates, LandmarkNetwork
+from facerec.landmarks.training.godp_errors import forward, located, plain_rois
 from facerec.landmarks.training.packs import HIDDEN, NOT_ANNOTATED, VISIBLE, LandmarkPack, packed_face
 from facerec.landmarks.training.resume import TrainingRun
 
 
 @dataclass(frozen=True, slots=True)
 class Ablation:
-    """A row: what the trainer is told, and the paper's MPK, MPB, NME-Vis and NME-All on AFLW-PIFA, percent."""
+    """A row: settings of the trainer, and the paper's MPK, MPB, NME-Vis and NME-All on AFLW-PIFA, percent."""
 
     losses: str
     architecture: Architecture = "godp"
@@ -80,7 +73,7 @@ GENTLE = AugmentSettings(degrees=10.0, scale=0.08, shift=0.04, blur=0.1, noise=0
 def settings_of(
     row: Ablation, samples: int, batch: int, width: float, spatial: float, schedule: str, seed: int
 ) -> TrainSettings:
-    """What the trainer is told."""
+    """Settings of the trainer."""
     base = TrainSettings()
     network = replace(
         base.network,

@@ -27,7 +27,7 @@ import torch
 from facerec.landmarks.detection.detector import DetectorSettings, FaceDetector
 from facerec.landmarks.finder import FaceFinder, evidence, load_judge
 from facerec.landmarks.landmarker import Landmarker
-from facerec.landmarks.training.detector_scenes import AnnotatedPicture, background_files, cfp_pictures, read_rgb
+from facerec.landmarks.training.detector_pictures import AnnotatedPicture, background_files, cfp_pictures, read_rgb
 from facerec.landmarks.training.people import HELD_OUT_CFP
 from facerec.landmarks.types import Box, Image
 

@@ -24,7 +24,7 @@ from facerec.landmarks.detection.detector import FaceDetector
 from facerec.landmarks.detection.detectors import Detector
 from facerec.landmarks.finder import FaceFinder
 from facerec.landmarks.sets.ytf import ytf_people
-from facerec.landmarks.training.detector_scenes import (
+from facerec.landmarks.training.detector_pictures import (
     AnnotatedPicture,
     background_files,
     cfp_pictures,

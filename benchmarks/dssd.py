@@ -30,7 +30,9 @@ from facerec.landmarks.rdssd import CROP_SCALE, CROP_SIZE, DSSD, RDSSD, RDSSD_ST
 from facerec.landmarks.sets.public import cofw_from_ibug68
 from facerec.landmarks.training.apg import SharableSettings
 from facerec.landmarks.training.packs import LandmarkPack
-from facerec.landmarks.training.rdssd import DssdTrainSettings, locate_pack, plain_crops, train_cascade
+from facerec.landmarks.training.rdssd import train_cascade
+from facerec.landmarks.training.rdssd_errors import locate_pack, plain_crops
+from facerec.landmarks.training.rdssd_faces import DssdTrainSettings
 from facerec.landmarks.training.resume import TrainingRun, settings_json
 from facerec.landmarks.training.shape_errors import mean_distance, nrmse, pupil_distance
 
@@ -182,7 +184,7 @@ def print_speed(cascades: dict[str, Cascade], packs: dict[str, LandmarkPack]) ->
     box = Box(32, 32, 160, 160)
     models: dict[str, Landmarker] = {name: CascadeLandmarker(cascade) for name, cascade in cascades.items()}
     models["GoDP"] = Landmarker.load("godp")
-    print("\n| model | ms a face (least of 20) |\n| --- | --- |")
+    print("\n| model | ms per face (least of 20) |\n| --- | --- |")
     for name, model in models.items():
         times = []
         for _ in range(20):

@@ -21,7 +21,7 @@ import torch
 
 from facerec.landmarks.detection.detector import FaceDetector
 from facerec.landmarks.finder import FaceFinder
-from facerec.landmarks.training.detector_scenes import cfp_pictures
+from facerec.landmarks.training.detector_pictures import cfp_pictures
 from facerec.landmarks.types import Image
 
 

@@ -29,7 +29,7 @@ from facerec.landmarks.types import Landmarks
 
 Floats = NDArray[np.float64]
 METHODS = {"model fit": FitSettings(), "2FCSL": FitSettings(method="2fcsl")}
-EVERY = 7  # nodes compared: every seventh tells the mean to 0.01 mm
+EVERY = 7  # nodes compared: every seventh gives the mean to 0.01 mm
 
 
 def dense_error(found: Floats, truth: Floats) -> float:

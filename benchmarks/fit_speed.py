@@ -58,7 +58,7 @@ def main() -> None:
             wall.append(time.perf_counter() - begun)
             cost.append(time.process_time() - used)
         each = 1000 / BATCH
-        print(f"{workers} threads: {each * min(wall):.1f} ms a face, {each * min(cost):.1f} ms of processor time")
+        print(f"{workers} threads: {each * min(wall):.1f} ms per face, {each * min(cost):.1f} ms of processor time")
 
 
 if __name__ == "__main__":

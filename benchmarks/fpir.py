@@ -161,6 +161,13 @@ def main() -> None:
     for size, groups in by_group.items():
         print(f"| {size} | " + " | ".join(f"{100 * np.mean(v):.2f}" for v in groups.values()) + " |")
 
+    found_people(lfw, cfp, utk, contract, rng)
+    larger_galleries(lfw, [cfp, utk], contract)
+    growing_galleries(lfw, cfp, contract, rng)
+
+
+def found_people(lfw: Described, cfp: Described, utk: Described, contract: str, rng: np.random.Generator) -> None:
+    """How many enrolled people are found at the thresholds, by the yaw of the probe."""
     print("\nFound, target 0.01: enrolled from one frontal picture, TPIR % by |yaw| of the probe:\n")
     frontal = np.flatnonzero(cfp.group == "frontal")
     first = frontal[np.unique(cfp.person[frontal], return_index=True)[1]]
@@ -185,9 +192,6 @@ def main() -> None:
             share = 100 * (named >= threshold.value).mean()
             rule = "FAR 0.1 % of pairs" if threshold.fpir is None else "FPIR 1 %"
             print(f"| {len(gallery.person)} | {threshold.value:.3f} ({rule}) | {share:.2f} | {found} |")
-
-    larger_galleries(lfw, [cfp, utk], contract)
-    growing_galleries(lfw, cfp, contract, rng)
 
 
 def larger_galleries(lfw: Described, strangers, contract: str) -> None:

@@ -74,7 +74,7 @@ def _enrol_and_say(root: Path, gallery: Path, delay: float, wait_s: float, said:
         sys.exit(1)
 
 
-def _said(one: tuple[multiprocessing.Process, Path]) -> str:
+def _last_line(one: tuple[multiprocessing.Process, Path]) -> str:
     one[0].join()
     return one[1].read_text()
 
@@ -123,7 +123,7 @@ def two_writers(work: Path, root: Path, photos: int) -> dict[str, object]:
     for trial in range(10):
         path = work / f"two-{trial}"
         both = [child(root, path, 0.002) for _ in range(2)]
-        said = [_said(one) for one in both]
+        said = [_last_line(one) for one in both]
         codes = sorted(int(process.exitcode or 0) for process, _ in both)
         assert codes[0] == 0, said
         if codes[1]:
@@ -134,7 +134,7 @@ def two_writers(work: Path, root: Path, photos: int) -> dict[str, object]:
             assert len(gallery.entries()) == photos
     path = work / "waiting"
     both = [child(root, path, 0.001, wait_s=600.0) for _ in range(2)]
-    assert len({_said(one) for one in both}) == 1
+    assert len({_last_line(one) for one in both}) == 1
     assert all(process.exitcode == 0 for process, _ in both)
     return {"pairs": 10, "second_refused": refused, "waited_and_both_done": True}
 

@@ -2,10 +2,10 @@
 
     python benchmarks/gallery_scale.py WORK [--sizes 1000,10000,100000,1000000] [--shape 4x128] [--methods ivf,hnsw,pq]
 
-Two pictures a person, seen through the masks of a pose; two pictures of one person have cosine 0.6 in each cell, those
-of two people none but by chance. Galleries that are in WORK already are used again. Each search runs in a process of
-its own, so that memory is its own. "core" figures are time of one core, which other jobs beside hardly change. Beside
-them: one numpy matrix in memory, and lists in a Python loop.
+Two pictures per person, seen through the masks of a pose; two pictures of one person have cosine 0.6 in each cell,
+those of two people none but by chance. Galleries that are in WORK already are used again. Each search runs in a
+process of its own, so that memory is its own. "core" figures are time of one core, which other jobs beside hardly
+change. Beside them: one numpy matrix in memory, and lists in a Python loop.
 """
 
 from __future__ import annotations

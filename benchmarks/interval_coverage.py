@@ -3,7 +3,7 @@
     python benchmarks/interval_coverage.py [--trials 1000] [--people 10,50,500]
 
 For each number of people and each scene the share of simulations whose interval holds the truth, and how many of the
-misses lay on either side. Shares: rank-1 of ten pictures a person whose people differ (their rates are drawn from a
+misses lay on either side. Shares: rank-1 of ten pictures per person whose people differ (their rates are drawn from a
 beta distribution). Verification: FNMR at FMR 10 %, AUC and EER of people whose score level differs, each with three
 genuine comparisons and compared with ten others; the truth is that of very many people.
 """

@@ -1,7 +1,7 @@
 """The shipped landmark network beside what `facerec evaluate landmarks` reports: maps, visibility, time, dlib's ERT.
 
     python benchmarks/landmarks.py maps RENDERED.npz      # MPK, MPB, visibility against the z-buffer's truth
-    python benchmarks/landmarks.py speed                  # milliseconds a face, one and a batch of 16, on 2 threads
+    python benchmarks/landmarks.py speed                  # milliseconds per face, one and a batch of 16, on 2 threads
     python benchmarks/landmarks.py dlib POINTS.csv        # dlib's ERT on the same pictures (needs facerec[dlib])
 
 RENDERED.npz is made by `benchmarks/rendered_heads.py`.
@@ -31,7 +31,8 @@ from facerec.landmarks.godp_weights import godp_from_arrays
 from facerec.landmarks.heatmaps import decode, landmark_log_odds, peak_log_odds
 from facerec.landmarks.image import read_image
 from facerec.landmarks.landmarker import Landmarker, LandmarkerSettings
-from facerec.landmarks.training.godp import as_batch, forward, plain_rois
+from facerec.landmarks.training.godp import as_batch
+from facerec.landmarks.training.godp_errors import forward, plain_rois
 from facerec.landmarks.training.packs import VISIBLE, LandmarkPack, packed_face
 from facerec.landmarks.types import Box
 
@@ -87,7 +88,7 @@ def speed(threads: int, repeats: int) -> None:
         many = least_ms(lambda landmarker=landmarker: landmarker.locate(image, [box] * 16), max(3, repeats // 8))  # type: ignore[misc]
         for kind, single, batch in zip(("wall clock", "processor"), one, many, strict=True):
             print(
-                f"{name}, {threads} threads, {kind}: one face {single:.1f} ms, of 16 {batch / 16:.1f} ms a face",
+                f"{name}, {threads} threads, {kind}: one face {single:.1f} ms, of 16 {batch / 16:.1f} ms per face",
                 flush=True,
             )
 

@@ -67,7 +67,7 @@ def write_ytf(data: Path, file: Path) -> None:
     for path in sorted((data / "ytf").glob("frames/*/*.jpg")):
         person = person_of_frame(path)
         if person_key(person) in held:
-            # NAME_VF.jpg: V tells the video, F the frame of it.
+            # NAME_VF.jpg: V is the number of the video, F that of the frame.
             videos.setdefault(person, {}).setdefault(path.stem[:-1], []).append(path)
     rows = []
     for person, of in videos.items():

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.light import shading
 from facerec.frontalize.raster import rasterize
-from facerec.frontalize.render import _skull_chart, _vertex_normals
+from facerec.frontalize.render import _vertex_normals, skull_chart
 from facerec.frontalize.synthesize import UHDB31_POSES
 from facerec.frontalize.texture_model import TextureModel
 from facerec.frontalize.training.face_model import HeadModel, learn_face_model
@@ -129,7 +129,7 @@ class HeadSampler:
         points = np.concatenate([surface.reshape(-1, 3), skull])
         triangles = np.concatenate([self.model.triangles, self.model.skull_triangles + g * g])
         along = np.arange(g) / (g - 1)
-        chart = np.concatenate([np.stack(np.meshgrid(along, along), axis=2).reshape(-1, 2), _skull_chart(self.model)])
+        chart = np.concatenate([np.stack(np.meshgrid(along, along), axis=2).reshape(-1, 2), skull_chart(self.model)])
         normals = np.concatenate(
             [surface_normals(surface).reshape(-1, 3), _vertex_normals(skull, self.model.skull_triangles)]
         )

@@ -260,7 +260,7 @@ def stages(paths: list[Path], gallery: Path) -> None:
                     taken[name].append(1000 * spent.get(name, 0.0))
                 taken["all"].append(1000 * (time.perf_counter() - begun))
     torch.set_num_threads(threads)
-    print("by stage, one thread, median [quartiles] ms a picture:")
+    print("by stage, one thread, median [quartiles] ms per picture:")
     for name, values in taken.items():
         low, middle, high = np.percentile(values, [25, 50, 75])
         print(f"  {name:10s} {middle:6.1f} [{low:.1f}, {high:.1f}]")
@@ -301,20 +301,20 @@ def rounds(paths: list[Path], gallery: Path, peer: Path | None) -> None:
         facerec("identify", str(paths[0]), "-g", str(gallery), "-q", "--json")
         add("facerec, all of them", 1000 * (seconds - (time.perf_counter() - start)) / len(paths))
         if peer is not None:
-            told = subprocess.run(
+            done = subprocess.run(
                 [str(peer), _peer_file(gallery.parent)],
                 input=json.dumps([str(path) for path in paths]),
                 capture_output=True,
                 text=True,
                 check=True,
             )
-            answer = json.loads(told.stdout.splitlines()[-1])
+            answer = json.loads(done.stdout.splitlines()[-1])
             add("face_recognition, one picture at a time (median)", sorted(answer["each"])[len(paths) // 2])
             add("face_recognition, all of them, one process", answer["one"])
             add("face_recognition, all of them, two processes", answer["two"])
             add("face_recognition, pictures with a face", answer["found"])
         add("facerec, faces", found)
-    print(f"end to end, {len(paths)} pictures, ms a picture, three rounds:")
+    print(f"end to end, {len(paths)} pictures, ms per picture, three rounds:")
     for name, values in results.items():
         print(f"  {name:52s} " + "  ".join(f"{value:6.1f}" for value in values))
     print(f"  peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
@@ -370,7 +370,7 @@ def soak(paths: list[Path], gallery: Path, count: int) -> None:
                 marks.discard(done)
                 pages = int(Path("/proc/self/statm").read_text().split()[1])
                 each = 1000 * (time.perf_counter() - begun) / done
-                print(f"  {done} pictures: {pages * resource.getpagesize() / 2**20:.0f} MB, {each:.1f} ms a picture")
+                print(f"  {done} pictures: {pages * resource.getpagesize() / 2**20:.0f} MB, {each:.1f} ms per picture")
 
 
 if __name__ == "__main__":

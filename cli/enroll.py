@@ -29,7 +29,7 @@ from facerec.landmarks.device import resolve_device, share_cores
 if TYPE_CHECKING:
     from facerec.recognition.description import DescribeMany
     from facerec.recognition.enrolment import EnrolmentSummary
-    from facerec.recognition.enrolment_plan import EnrolmentPreview
+    from facerec.recognition.enrolment_plan import EnrolmentPlan, EnrolmentPreview
     from facerec.recognition.recognizer import RecognizerSettings
     from facerec.recognition.store.records import FacesPolicy
 
@@ -99,18 +99,13 @@ def command(
     """
     from facerec.cli.output import photo_progress, spinner
     from facerec.recognition.description import EnrolmentSettings
-    from facerec.recognition.enrolment_plan import plan_enrolment, preview_enrolment
-    from facerec.recognition.store.galleries import open_gallery
+    from facerec.recognition.enrolment_plan import plan_enrolment
 
     if STANDARD_INPUT in photos:
         raise click.UsageError("a photograph on standard input names no person; save it in the person's folder first")
     plan = plan_enrolment(photos, layout)  # type: ignore[arg-type]
     if dry_run:
-        if isinstance(gallery_path, str) or gallery_path.exists():
-            with open_gallery(gallery_path) as gallery:
-                preview = preview_enrolment(plan, gallery, faces)
-        else:
-            preview = preview_enrolment(plan, None, faces)
+        preview = _preview(plan, gallery_path, faces)
         if as_json:
             write_json(preview.as_json())
         _say_preview(preview, gallery_path, quiet)
@@ -151,6 +146,17 @@ def command(
     if "internal_error" in summary.reasons:
         return 1
     return 3 if strict and (summary.skipped or summary.ignored) else 0
+
+
+def _preview(plan: EnrolmentPlan, gallery_path: Path | str, faces: FacesPolicy) -> EnrolmentPreview:
+    """What the plan would do to the gallery, or to an empty one when there is none yet."""
+    from facerec.recognition.enrolment_plan import preview_enrolment
+    from facerec.recognition.store.galleries import open_gallery
+
+    if isinstance(gallery_path, Path) and not gallery_path.exists():
+        return preview_enrolment(plan, None, faces)
+    with open_gallery(gallery_path) as gallery:
+        return preview_enrolment(plan, gallery, faces)
 
 
 def _say_preview(preview: EnrolmentPreview, gallery: Path | str, quiet: bool) -> None:

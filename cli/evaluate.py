@@ -6,8 +6,8 @@ import contextlib
 import functools
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,11 @@ from facerec.landmarks.models import LANDMARK_MODELS
 
 if TYPE_CHECKING:
     from facerec.evaluation.protocols.recognition import RecognitionProtocol
+    from facerec.evaluation.report import Report, SystemRun
+    from facerec.evaluation.score_figures import StandardSettings
+    from facerec.evaluation.signatures import DescribeTasks, SignatureRun
+    from facerec.evaluation.systems import System
+    from facerec.recognition.recognizer import Recognizer
 
 _PROTOCOLS = ("cfp", "csv", "pairs", "ijb", "synthetic", "uhdb31", "lfw")
 
@@ -162,98 +167,152 @@ def recognition(
         raise click.UsageError("expected --systems or --descriptor, not both")
     if pictures is not None and protocol != "ijb":
         raise click.UsageError("--pictures is for ijb only")
+    if resolution is not None and protocol not in ("uhdb31", "synthetic"):
+        raise click.UsageError("--resolution is for uhdb31 and synthetic only")
     chosen = read_protocol(protocol, data, fold_names(folds, protocol), pictures)
-    if missing := [picture.path for picture in chosen.pictures if not picture.path.is_file()]:
-        said = (
-            f"{count(len(missing), 'picture')} of {len(chosen.pictures)} cannot be found and count as failures, e.g. "
-        )
-        note(f"{said}{printable(str(missing[0]))}", quiet)
+    _note_missing(chosen, quiet)
     if resolution is not None:
-        if protocol not in ("uhdb31", "synthetic"):
-            raise click.UsageError("--resolution is for uhdb31 and synthetic only")
         from facerec.evaluation.protocols.resolution import at_resolution
 
         chosen = at_resolution(chosen, resolution)
 
-    import numpy as np
-
-    from facerec.cli.output import duration, photo_progress
-    from facerec.evaluation.recognition_figures import recognition_figures
-    from facerec.evaluation.report import RunFacts, SystemRun, recognition_report
-    from facerec.evaluation.signatures import describe_in_threads, describe_on, describe_systems, systems_contract
-    from facerec.evaluation.store import cache_folder
+    from facerec.evaluation.report import RunFacts, recognition_report
     from facerec.evaluation.systems import load_systems, parse_systems
-    from facerec.landmarks.detection.detectors import boxes_digest
-    from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
 
     where = resolve_device(device)
-    # One system alone is called as it would be in a list, so that `compare` finds it there.
-    alone = descriptor or DEFAULT_DESCRIPTOR
-    lone = alone if landmarks == LANDMARK_MODELS[0] else f"{landmarks}+{alone}"
-    asked = parse_systems(systems or (lone,), landmarks)
+    asked = parse_systems(systems or (_lone_system(landmarks, descriptor),), landmarks)
     load = functools.partial(load_systems, asked, where, detector)
     recognizers = load()
-    kept = None if no_cache else cache or (folder / "signatures" if folder is not None else None)
-    if kept is not None:
-        kept = cache_folder(kept, where)
-    if kept is not None and (table := boxes_digest(detector)):
-        # A table of boxes is no part of the contract, so what was found with another one lies elsewhere.
-        kept = kept / f"boxes-{table[:16]}"
-    started = time.perf_counter()
-    with contextlib.ExitStack() as stack:
-        if ray_address:
-            from facerec.recognition.ray_workers import RayWorkers
-
-            contract, gpus = systems_contract(recognizers), int(where == "cuda")
-            actors = RayWorkers.connect(ray_address, workers or 2, load, systems_contract, contract, gpus)
-            describe_tasks = describe_on(stack.enter_context(actors))
-        else:
-            at_once = share_cores(workers, where, len(chosen.pictures))
-            describe_tasks = stack.enter_context(describe_in_threads(recognizers, at_once))
-        advance = stack.enter_context(photo_progress(len(chosen.pictures), "Describing", quiet))
-        runs = describe_systems(chosen.pictures, recognizers, kept, advance, describe_tasks)
-    computed, total = sum(run.computed for run in runs.values()), len(chosen.pictures) * len(runs)
-    note(
-        f"Described {computed} pictures in {duration(time.perf_counter() - started)}; "
-        f"{total - computed} came from the cache.",
-        quiet,
-    )
-    measured = {
-        one.name: SystemRun(
-            # Every system is resampled alike, so that its intervals are those of a run of its own.
-            recognition_figures(chosen, runs[one.name].results, np.random.default_rng(seed), one.name, settings),
-            runs[one.name].results,
-            {
-                "landmarks": one.landmarks,
-                "descriptor": one.descriptor,
-                "contract": json.loads(recognizers[one.name].contract.as_json()),
-            },
-            recognizers[one.name].contract.digest,
-        )
-        for one in asked
-    }
+    kept = None if no_cache else _cache_of(cache or (folder and folder / "signatures"), where, detector)
+    with _describers(recognizers, load, where, ray_address, workers, len(chosen.pictures)) as describe_tasks:
+        runs = _describe(chosen, recognizers, kept, describe_tasks, quiet)
+    measured = _measure(chosen, asked, recognizers, runs, seed, settings)
     if scores_folder is not None:
-        from facerec.evaluation.score_files import file_name, write_scores
-
-        for name, run in measured.items():
-            for one_set in run.figures.score_sets:
-                write_scores(scores_folder, one_set, file_name(name, one_set.name))
-        note(f"Wrote the scores to {scores_folder}", quiet)
+        _write_scores(scores_folder, measured, quiet)
     first = asked[0].name
     facts = RunFacts(settings={"seed": seed, "standard": asdict(settings)}, **run_facts(ctx, where))
     report = recognition_report(chosen, measured, runs[first].digests, facts, worst)
     if folder is not None and not no_photos:
-        from dataclasses import replace
-
-        from facerec.evaluation.cases import recognition_cases
-        from facerec.frontalize.face_model import FaceModel
-
-        compared = {picture.name: picture for picture in chosen.compared}
-        shots = recognition_cases(report.json["worst"], compared, recognizers[first], FaceModel.load())
-        report = replace(report, pictures=shots)
+        report = _with_cases(report, chosen, recognizers[first])
     finish(report, folder, as_json, quiet, recognition_tables(report.json))
     if kept is not None and not quiet:
         note(f"The fits and signatures in {kept} are biometric data; delete the folder when you no longer need it.")
+
+
+def _lone_system(landmarks: str, descriptor: str | None) -> str:
+    """One system alone is called as it would be in a list, so that `compare` finds it there."""
+    from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
+
+    alone = descriptor or DEFAULT_DESCRIPTOR
+    return alone if landmarks == LANDMARK_MODELS[0] else f"{landmarks}+{alone}"
+
+
+def _note_missing(protocol: RecognitionProtocol, quiet: bool) -> None:
+    if missing := [picture.path for picture in protocol.pictures if not picture.path.is_file()]:
+        number = f"{count(len(missing), 'picture')} of {len(protocol.pictures)}"
+        note(f"{number} cannot be found and count as failures, e.g. {printable(str(missing[0]))}", quiet)
+
+
+def _cache_of(folder: Path | None, device: str, detector: str) -> Path | None:
+    """Where fits and signatures are kept below `folder`; None: nowhere."""
+    from facerec.evaluation.store import cache_folder
+    from facerec.landmarks.detection.detectors import boxes_digest
+
+    if folder is None:
+        return None
+    kept = cache_folder(folder, device)
+    # A table of boxes is no part of the contract, so what was found with another one lies elsewhere.
+    return kept / f"boxes-{table[:16]}" if (table := boxes_digest(detector)) else kept
+
+
+@contextlib.contextmanager
+def _describers(
+    recognizers: Mapping[str, Recognizer],
+    load: Callable[[], dict[str, Recognizer]],
+    device: str,
+    ray_address: str | None,
+    workers: int | None,
+    count: int,
+) -> Iterator[DescribeTasks]:
+    """Who describes `count` pictures: threads of this process, or the actors of a Ray cluster, which `load` models."""
+    from facerec.evaluation.signatures import describe_in_threads, describe_on, systems_contract
+
+    if ray_address:
+        from facerec.recognition.ray_workers import RayWorkers
+
+        contract, gpus = systems_contract(recognizers), int(device == "cuda")
+        with RayWorkers.connect(ray_address, workers or 2, load, systems_contract, contract, gpus) as actors:
+            yield describe_on(actors)
+    else:
+        with describe_in_threads(recognizers, share_cores(workers, device, count)) as describe_tasks:
+            yield describe_tasks
+
+
+def _describe(
+    protocol: RecognitionProtocol,
+    recognizers: Mapping[str, Recognizer],
+    cache: Path | None,
+    describe_tasks: DescribeTasks,
+    quiet: bool,
+) -> dict[str, SignatureRun]:
+    """Every system's signatures of the protocol's pictures."""
+    from facerec.cli.output import duration, photo_progress
+    from facerec.evaluation.signatures import describe_systems
+
+    started = time.perf_counter()
+    with photo_progress(len(protocol.pictures), "Describing", quiet) as advance:
+        runs = describe_systems(protocol.pictures, recognizers, cache, advance, describe_tasks)
+    computed, total = sum(run.computed for run in runs.values()), len(protocol.pictures) * len(runs)
+    spent = duration(time.perf_counter() - started)
+    note(f"Described {computed} pictures in {spent}; {total - computed} came from the cache.", quiet)
+    return runs
+
+
+def _measure(
+    protocol: RecognitionProtocol,
+    systems: Sequence[System],
+    recognizers: Mapping[str, Recognizer],
+    runs: Mapping[str, SignatureRun],
+    seed: int,
+    settings: StandardSettings,
+) -> dict[str, SystemRun]:
+    """Figures of every system by its name, with what made its signatures."""
+    import numpy as np
+
+    from facerec.evaluation.recognition_figures import recognition_figures
+    from facerec.evaluation.report import SystemRun
+
+    measured = {}
+    for one in systems:
+        results, contract = runs[one.name].results, recognizers[one.name].contract
+        # Every system is resampled alike, so that its intervals are those of a run of its own.
+        figures = recognition_figures(protocol, results, np.random.default_rng(seed), one.name, settings)
+        shaped_by = {
+            "landmarks": one.landmarks,
+            "descriptor": one.descriptor,
+            "contract": json.loads(contract.as_json()),
+        }
+        measured[one.name] = SystemRun(figures, results, shaped_by, contract.digest)
+    return measured
+
+
+def _write_scores(folder: Path, measured: Mapping[str, SystemRun], quiet: bool) -> None:
+    from facerec.evaluation.score_files import file_name, write_scores
+
+    for name, run in measured.items():
+        for one_set in run.figures.score_sets:
+            write_scores(folder, one_set, file_name(name, one_set.name))
+    note(f"Wrote the scores to {folder}", quiet)
+
+
+def _with_cases(report: Report, protocol: RecognitionProtocol, recognizer: Recognizer) -> Report:
+    """The report with thumbnails of its worst errors."""
+    from facerec.evaluation.cases import recognition_cases
+    from facerec.frontalize.face_model import FaceModel
+
+    compared = {picture.name: picture for picture in protocol.compared}
+    shots = recognition_cases(report.json["worst"], compared, recognizer, FaceModel.load())
+    return replace(report, pictures=shots)
 
 
 @command.command("compare")

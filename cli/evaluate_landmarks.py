@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -77,7 +78,7 @@ def landmarks(
 
     \b
     points     a CSV with file,x0,y0,...,x67,y67 (and optionally pose,yaw,pitch); pictures lie relative to it
-    cfp        CFP's official tree with its 30 fiducials a picture
+    cfp        CFP's official tree with its 30 fiducials per picture
     synthetic  a folder made by `facerec synth`: rendered people in 21 views, with exact points
     300w       a folder with lfpw/, helen/, afw/ and ibug/, a .pts file beside each picture; in full its parts too
     cofw       COFW_test.mat or COFW_test_color.mat: 27 of its 29 points, with what is hidden
@@ -96,17 +97,12 @@ def landmarks(
         raise click.UsageError("--part is for 300w and aflw only")
     if (dataset == "aflw-pifa") != (rows is not None):
         raise click.UsageError("--rows is for aflw-pifa, which needs it")
-    if dataset in _PUBLIC_SETS:
-        annotated, settings = _read_public_set(dataset, data, part or "full")
-    elif dataset in _TURNED_SETS:
-        annotated, settings = _read_turned_set(dataset, data, part or "test", rows)
-    else:
-        annotated, settings = _read_landmark_set(dataset, data, fold_names(folds, dataset), view or "profile")
+    annotated, settings = _read_set(dataset, data, part, rows, fold_names(folds, dataset), view)
 
     from facerec.cli.output import photo_progress
     from facerec.evaluation.landmark_errors import locate_landmarks, yaw_of_points
     from facerec.evaluation.landmark_figures import landmark_figures
-    from facerec.evaluation.report import RunFacts, landmark_report
+    from facerec.evaluation.report import LandmarkSet, RunFacts, landmark_report
     from facerec.frontalize.face_model import FaceModel
     from facerec.landmarks.detection.detectors import load_detector
     from facerec.landmarks.landmarker import Landmarker
@@ -128,29 +124,28 @@ def landmarks(
         settings={"landmarks": model, "boxes": boxes, "detector": chosen.name if chosen else "none"},
         **run_facts(ctx, where),
     )
-    report = landmark_report(
-        dataset,
-        settings,
-        figures,
-        faces,
-        results,
-        _set_digest(annotated),
-        facts,
-        worst,
-        rendered=dataset == "synthetic",
-    )
+    chosen_set = LandmarkSet(dataset, settings, _set_digest(annotated), rendered=dataset == "synthetic")
+    report = landmark_report(chosen_set, figures, faces, results, facts, worst)
     if folder is not None and not no_photos:
-        from dataclasses import replace
-
         from facerec.evaluation.cases import landmark_cases
-
-        # A picture may hold several annotated faces, so rows are found by themselves, not by their file.
         from facerec.evaluation.landmark_figures import worst_faces
 
+        # A picture may hold several annotated faces, so rows are found by themselves, not by their file.
         place = {id(face): number for number, face in enumerate(faces)}
         places = [place[id(face)] for face in worst_faces(faces, worst)]
         report = replace(report, pictures=landmark_cases(annotated, results, places))
     finish(report, folder, as_json, quiet, landmark_tables(report.json))
+
+
+def _read_set(
+    name: str, data: Path, part: str | None, rows: str | None, folds: Sequence[str] | None, view: str | None
+) -> tuple[list[AnnotatedPicture], dict[str, Any]]:
+    """Annotated pictures and what the report says of them."""
+    if name in _PUBLIC_SETS:
+        return _read_public_set(name, data, part or "full")
+    if name in _TURNED_SETS:
+        return _read_turned_set(name, data, part or "test", rows)
+    return _read_landmark_set(name, data, folds, view or "profile")
 
 
 def _read_landmark_set(

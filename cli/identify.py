@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from facerec.recognition.search import SearchMethod
     from facerec.recognition.threshold import Threshold
 
+_TABLE_COLUMNS = ("file", "face", "yaw", "decision", "person", "score", "overlap", "why")
 _CSV_COLUMNS = (
     "file",
     "face",
@@ -131,7 +133,7 @@ def command(
     if sum(given is not None for given in (threshold, fpir, far)) > 1:
         raise click.UsageError("expected one of --threshold, --fpir and --far")
 
-    from facerec.cli.output import photo_progress, spinner, write_csv_row, write_line
+    from facerec.cli.output import photo_progress, spinner
     from facerec.frontalize.face_model import FaceModel
     from facerec.landmarks.photo_files import photo_names
     from facerec.recognition.identification import Identifier
@@ -153,39 +155,59 @@ def command(
             workers=workers,
         )
     with opened as identifier:
-        chosen = identifier.threshold
         names, model = photo_names(photos), None
-        counts: Counter[str] = Counter()
-        rows: list[list[object]] = []
-        unusable: set[Path] = set()
-        usable: set[Path] = set()
-        if form == "csv":
-            write_csv_row(_CSV_COLUMNS)
+        results = _Results(form, identifier.versions)
         with photo_progress(len(photos), "Identifying", quiet) as advance:
             for probe in identifier.identify([(file, given.source(file)) for file in photos], advance):
-                counts[probe.decision if probe.reason != "internal_error" else "internal_error"] += 1
-                (unusable if probe.decision == "none" else usable).add(probe.file)
-                if form == "jsonl":
-                    write_line(probe.as_json(identifier.versions))
-                elif form == "csv":
-                    write_csv_row(_csv_row(probe))
-                else:
-                    rows.append(_table_row(probe))
+                results.take(probe)
                 if save_debug is not None and probe.described is not None:
                     model = model or FaceModel.load()
                     write_stages(probe.described, model, save_debug, f"{names[probe.file]}-{probe.face}")
-    if form == "table":
+        results.finish()
+        _say_summary(len(photos), results.counts, len(results.unusable), identifier.threshold, quiet)
+    if results.counts["internal_error"]:
+        return 1
+    return 3 if strict and results.unusable else 0
+
+
+class _Results:
+    """Writes faces as they come, a table at the end, and counts what became of them."""
+
+    def __init__(self, form: str, versions: Mapping[str, str]) -> None:
+        from facerec.cli.output import write_csv_row
+
+        self.form, self.versions = form, versions
+        self.counts: Counter[str] = Counter()
+        self._refused: set[Path] = set()
+        self._used: set[Path] = set()
+        self._rows: list[list[object]] = []
+        if form == "csv":
+            write_csv_row(_CSV_COLUMNS)
+
+    @property
+    def unusable(self) -> set[Path]:
+        """Photographs without a usable face."""
+        return self._refused - self._used
+
+    def take(self, probe: ProbeFace) -> None:
+        """Count a face and write it."""
+        from facerec.cli.output import write_csv_row, write_line
+
+        self.counts[probe.decision if probe.reason != "internal_error" else "internal_error"] += 1
+        (self._refused if probe.decision == "none" else self._used).add(probe.file)
+        if self.form == "jsonl":
+            write_line(probe.as_json(self.versions))
+        elif self.form == "csv":
+            write_csv_row(_csv_row(probe))
+        else:
+            self._rows.append(_table_row(probe))
+
+    def finish(self) -> None:
+        """Write the table, when that is the form."""
         from facerec.cli.output import write_table
 
-        write_table(
-            ["file", "face", "yaw", "decision", "person", "score", "overlap", "why"],
-            rows,
-            right=["face", "yaw", "score", "overlap"],
-        )
-    _say_summary(len(photos), counts, len(unusable - usable), chosen, quiet)
-    if counts["internal_error"]:
-        return 1
-    return 3 if strict and unusable - usable else 0
+        if self.form == "table":
+            write_table(_TABLE_COLUMNS, self._rows, right=["face", "yaw", "score", "overlap"])
 
 
 def _say_summary(photos: int, counts: Counter[str], unusable: int, threshold: Threshold, quiet: bool) -> None:

@@ -45,7 +45,7 @@ COMMANDS: dict[str, str] = {
 
 EXAMPLES = """\b
 Examples:
-  facerec enroll people/ -g staff.gallery     one folder a person
+  facerec enroll people/ -g staff.gallery     one folder per person
   facerec identify door/*.jpg -g staff.gallery
   facerec verify a.jpg b.jpg
   facerec frontalize profile.jpg -o out/

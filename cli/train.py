@@ -1,4 +1,4 @@
-"""`facerec train`: learn the models from data. One file a model: `train_<model>.py`."""
+"""`facerec train`: learn the models from data. One file per model: `train_<model>.py`."""
 
 from __future__ import annotations
 

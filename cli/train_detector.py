@@ -21,10 +21,10 @@ import click
     "--skip",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     default=None,
-    help="Text file naming, one a line, backgrounds that show a face after all.",
+    help="Text file naming, one per line, backgrounds that show a face after all.",
 )
 @click.option("--steps", type=click.IntRange(min=1), default=None, help="Steps in all.  [default: the trainer's]")
-@click.option("--batch", type=click.IntRange(min=1), default=None, help="Scenes a step.  [default: the trainer's]")
+@click.option("--batch", type=click.IntRange(min=1), default=None, help="Scenes per step.  [default: the trainer's]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the first weights and of every scene.")
 @click.option(
     "--max-minutes",
@@ -63,7 +63,12 @@ def command(
     import torch
 
     from facerec.landmarks.errors import DeviceError
-    from facerec.landmarks.training.detector import DetectorTraining, read_training_data, train_detector
+    from facerec.landmarks.training.detector import (
+        DetectorTraining,
+        export_detector,
+        read_training_data,
+        train_detector,
+    )
 
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise DeviceError(f"the device {device} was asked for, but torch sees no CUDA device")
@@ -88,13 +93,13 @@ def command(
         max_minutes=math.inf if max_minutes is None else max_minutes,
         loaders=loaders,
         report=report,
-        export=export,
-        command=(
+    )
+    if result.network is None or result.threshold is None:
+        report(f"stopped at step {result.step}; run the same command to go on")
+    elif export:
+        given = (
             f"facerec train detector DATA{' --skip FILE' if skip else ''} --steps {settings.steps} "
             f"--batch {settings.batch} --seed {seed}"
-        ),
-    )
-    if not result.finished:
-        report(f"stopped at step {result.step}; run the same command to go on")
-    elif result.record is not None:
-        print(f"{result.record.file} {result.record.bytes} bytes sha256 {result.record.sha256}")
+        )
+        record = export_detector(result.network, result.threshold, settings, given)
+        print(f"{record.file} {record.bytes} bytes sha256 {record.sha256}")

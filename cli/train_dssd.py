@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from facerec.cli.options import device_option, note, quiet_option
+from facerec.cli.recorded_command import recorded_command
 from facerec.cli.train_godp import PackChoice
 from facerec.landmarks.device import resolve_device
 
@@ -16,12 +18,13 @@ if TYPE_CHECKING:
     from facerec.landmarks.dssd import Detectors
     from facerec.landmarks.rdssd import Learning
     from facerec.landmarks.training.rdssd import DssdProgress
+    from facerec.landmarks.training.rdssd_faces import DssdTrainSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def cascade_options(function: F) -> F:
-    """Options of both trainers, handed on to `train_variant`."""
+    """Options of both trainers, the fields of `CascadeChoice`."""
     options = [
         click.option(
             "--pack", "packs", required=True, multiple=True, type=PackChoice(), help="Training pack; may be repeated."
@@ -96,105 +99,107 @@ def command(**chosen: Any) -> None:
 
     An interrupted training goes on where its last checkpoint was when the same command is given again.
     """
-    train_variant("dssd", "dssd", **chosen)
+    train_variant("dssd", "dssd", CascadeChoice(**chosen))
 
 
-def train_variant(
-    model: str,
-    variant: str,
-    *,
-    packs: tuple[tuple[Path, float], ...],
-    test: Path | None,
-    run: Path | None,
-    start: Path | None,
-    samples: int | None,
-    coarse_faces: int | None,
-    solver_faces: int | None,
-    filters: int | None,
-    neighbours: int | None,
-    latent: int | None,
-    detectors: Detectors,
-    beta: float | None,
-    gamma: float | None,
-    seed: int,
-    max_minutes: float | None,
-    threads: int,
-    export: bool,
-    weights_root: Path | None,
-    device: str,
-    quiet: bool,
-    learning: Learning = "recurrent",
-) -> None:
-    """Train the cascade `variant` and write it as the weights of `model`; the other arguments are the options."""
-    from dataclasses import replace
+@dataclass(frozen=True)
+class CascadeChoice:
+    """What `cascade_options` add, and `--learning` of R-DSSD."""
 
+    packs: tuple[tuple[Path, float], ...]
+    test: Path | None
+    run: Path | None
+    start: Path | None
+    samples: int | None
+    coarse_faces: int | None
+    solver_faces: int | None
+    filters: int | None
+    neighbours: int | None
+    latent: int | None
+    detectors: Detectors
+    beta: float | None
+    gamma: float | None
+    seed: int
+    max_minutes: float | None
+    threads: int
+    export: bool
+    weights_root: Path | None
+    device: str
+    quiet: bool
+    learning: Learning = "recurrent"
+
+    def settings(self, variant: str, landmarks: int) -> DssdTrainSettings:
+        """Of the trainer, for `variant` on packs of `landmarks` points; what was not chosen keeps its default."""
+        from facerec.landmarks.rdssd import VARIANTS
+        from facerec.landmarks.training.rdssd_faces import DssdTrainSettings
+
+        cascade = VARIANTS[variant]
+        network = replace(
+            cascade.network,
+            landmarks=landmarks,
+            detectors=self.detectors,
+            **self._given("filters", "neighbours", "latent"),
+        )
+        plain = DssdTrainSettings(cascade=replace(cascade, network=network, learning=self.learning), seed=self.seed)
+        return replace(
+            plain,
+            sharable=replace(plain.sharable, **self._given("beta", "gamma")),
+            **self._given("samples", "coarse_faces", "solver_faces"),
+        )
+
+    def _given(self, *names: str) -> dict[str, Any]:
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+def train_variant(model: str, variant: str, chosen: CascadeChoice) -> None:
+    """Train the cascade `variant` and write it as the weights of `model`."""
     import cv2
     import torch
 
-    from facerec.landmarks.rdssd import VARIANTS
     from facerec.landmarks.training.packs import LandmarkPack
-    from facerec.landmarks.training.rdssd import DssdTrainSettings, export_cascade, pack_errors, train_cascade
+    from facerec.landmarks.training.rdssd import export_cascade, train_cascade
+    from facerec.landmarks.training.rdssd_errors import pack_errors
     from facerec.landmarks.training.resume import TrainingRun
 
     # The process is this command's own, so its thread counts may be set here and nowhere deeper.
-    torch.set_num_threads(threads)
+    torch.set_num_threads(chosen.threads)
     cv2.setNumThreads(1)
-    loaded = [(LandmarkPack.load(path), weight) for path, weight in packs]
-    held_out = LandmarkPack.load(test) if test else None
-    plain = VARIANTS[variant]
-    network = replace(
-        plain.network,
-        landmarks=loaded[0][0].points.shape[1],
-        filters=filters or plain.network.filters,
-        neighbours=neighbours or plain.network.neighbours,
-        latent=latent or plain.network.latent,
-        detectors=detectors,
-    )
-    settings = DssdTrainSettings(cascade=replace(plain, network=network, learning=learning), seed=seed)
-    sharable = replace(
-        settings.sharable,
-        beta=settings.sharable.beta if beta is None else beta,
-        gamma=settings.sharable.gamma if gamma is None else gamma,
-    )
-    settings = replace(
-        settings,
-        sharable=sharable,
-        samples=samples or settings.samples,
-        coarse_faces=coarse_faces or settings.coarse_faces,
-        solver_faces=solver_faces or settings.solver_faces,
-    )
-    where = torch.device(resolve_device(device))
-    note(f"{sum(len(pack) for pack, _ in loaded)} faces in {len(loaded)} packs, on {where}", quiet)
+    loaded = [(LandmarkPack.load(path), weight) for path, weight in chosen.packs]
+    held_out = LandmarkPack.load(chosen.test) if chosen.test else None
+    settings = chosen.settings(variant, loaded[0][0].points.shape[1])
+    where = torch.device(resolve_device(chosen.device))
+    note(f"{sum(len(pack) for pack, _ in loaded)} faces in {len(loaded)} packs, on {where}", chosen.quiet)
     cascade = train_cascade(
         loaded,
         settings,
-        TrainingRun(run or Path("work") / model, where, start, max_minutes),
+        TrainingRun(chosen.run or Path("work") / model, where, chosen.start, chosen.max_minutes),
         test=held_out,
-        on_progress=_Reporter(quiet),
-        say=lambda line: note(line, quiet),
+        on_progress=_Reporter(chosen.quiet),
+        say=lambda line: note(line, chosen.quiet),
     )
     errors = pack_errors(cascade, held_out, device=where) if held_out is not None else {}
     for source, found in errors.items():
-        note(f"{source}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items()), quiet)
-    if not export:
+        note(f"{source}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items()), chosen.quiet)
+    if not chosen.export:
         return
-    names = " ".join(f"--pack {path.name}:{weight:g}" for path, weight in packs)
-    limit = "" if max_minutes is None else f" --max-minutes {max_minutes:g}"
-    limit += "" if start is None else f" --start {start.name}"
+    network = settings.cascade.network
     record = export_cascade(
         cascade,
         model,
         sources=sorted({str(source) for pack, _ in loaded for source in set(pack.source.tolist())}),
         errors=errors,
-        command=f"facerec train {model} {names} --samples {settings.samples} --coarse-faces {settings.coarse_faces} "
-        f"--solver-faces {settings.solver_faces} --filters {network.filters} --seed {seed}{limit}",
-        root=weights_root,
+        command=recorded_command(
+            {name: getattr(settings, name) for name in ("samples", "coarse_faces", "solver_faces")}
+            | {name: getattr(network, name) for name in ("filters", "neighbours", "latent")}
+            | {name: getattr(settings.sharable, name) for name in ("beta", "gamma")}
+        ),
+        root=chosen.weights_root,
     )
     click.echo(f"{record.file} {record.bytes} bytes sha256 {record.sha256}")
 
 
 class _Reporter:
-    """Progress on stderr: a line a minute, and one after each round that was measured."""
+    """Progress on stderr: one line per minute, and one after each round that was measured."""
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet

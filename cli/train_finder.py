@@ -25,7 +25,7 @@ from facerec.cli.options import note
 @click.option(
     "--skip",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Names of backgrounds in which there is a face after all, one a line.",
+    help="Names of backgrounds in which there is a face after all, one per line.",
 )
 def command(
     data: Path,

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from facerec.cli.options import device_option, note, quiet_option
+from facerec.cli.recorded_command import recorded_command
 from facerec.landmarks.device import resolve_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from facerec.landmarks.godp_graph import Architecture
-    from facerec.landmarks.training.godp import Progress
+    from facerec.landmarks.godp_graph import Architecture, GodpSettings
+    from facerec.landmarks.training.godp import Progress, TrainSettings
 
 LOSS_NAMES = ("godp-a", "godp", "godp-a-dsl", "godp-dsl", "p-dsl", "r-dsl", "sl", "sl-a")
 """`facerec.landmarks.training.dsl.LOSSES`, without importing torch."""
@@ -67,7 +69,7 @@ class PackChoice(click.ParamType[tuple[Path, float]]):
     help="Begin with the network of this checkpoint (of the same width) instead of random weights.",
 )
 @click.option("--samples", type=click.IntRange(min=16), help="Faces to see.  [default: the trainer's]")
-@click.option("--batch", type=click.IntRange(min=2), help="Faces a step.  [default: the trainer's]")
+@click.option("--batch", type=click.IntRange(min=2), help="Faces per step.  [default: the trainer's]")
 @click.option(
     "--rate", type=click.FloatRange(min=0, min_open=True), help="Top learning rate.  [default: the trainer's]"
 )
@@ -140,59 +142,36 @@ def command(
     device: str,
     quiet: bool,
 ) -> None:
-    """Learn GoDP from landmark packs (npz) and write its weights.
+    """Train GoDP on landmark packs (npz) and write its weights.
 
     An interrupted training goes on where its last checkpoint was when the same command is given again. On several GPUs:
     torchrun --nproc-per-node N -m facerec.cli.main train godp ...
     """
-    from dataclasses import replace
-
     import cv2
     import torch
 
     from facerec.landmarks.godp import Godp
-    from facerec.landmarks.training.dsl import SpatialSettings
-    from facerec.landmarks.training.godp import TrainSettings, calibrate, export_godp, pack_errors, train_godp
+    from facerec.landmarks.training.godp import train_godp
+    from facerec.landmarks.training.godp_errors import pack_errors
+    from facerec.landmarks.training.godp_export import calibrate, export_godp
     from facerec.landmarks.training.packs import LandmarkPack
     from facerec.landmarks.training.resume import TrainingRun
     from facerec.landmarks.training.workers import Workers, started_workers
 
-    try:
-        edges = tuple(float(edge) for edge in yaw_edges.split(",") if edge.strip())
-    except ValueError:
-        raise click.UsageError(f"expected --yaw-edges as angles with commas between; got {yaw_edges!r}") from None
-
     # The process is this command's own, so its thread counts may be set here and nowhere deeper.
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
-    settings = TrainSettings(schedule=schedule, losses=losses, seed=seed)
-    settings = replace(
-        settings,
-        samples=samples or settings.samples,
-        batch=batch or settings.batch,
-        learning_rate=rate or settings.learning_rate,
-        network=replace(
-            settings.network,
-            width=width or settings.network.width,
-            architecture=architecture,
-            yaw_bins=len(edges) + 1,
-            yaw_edges=edges,
-        ),
-        spatial=settings.spatial if spatial is None else SpatialSettings(weight=spatial),
-    )
+    network_settings = _network_settings(width, architecture, yaw_edges)
+    settings = _settings(schedule, losses, seed, samples=samples, batch=batch, learning_rate=rate, spatial=spatial)
+    settings = replace(settings, network=network_settings)
     chosen = resolve_device(device)
     loaded = [(LandmarkPack.load(path), weight) for path, weight in packs]
     held_out = LandmarkPack.load(test) if test else None
     note(f"{sum(len(pack) for pack, _ in loaded)} faces in {len(loaded)} packs, on {chosen}", quiet)
     with started_workers(chosen) as where, _reporter(quiet or not Workers.here().first) as report:
         first = Workers.here().first
-        network = train_godp(
-            loaded,
-            settings,
-            TrainingRun(run, where, start, max_minutes),
-            test=held_out,
-            on_progress=report,
-        )
+        goal = TrainingRun(run, where, start, max_minutes)
+        network = train_godp(loaded, settings, goal, test=held_out, on_progress=report)
     if not first:
         return
     errors = pack_errors(network, held_out, device=where) if held_out is not None else {}
@@ -200,41 +179,50 @@ def command(
         note(f"{source}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items()), quiet)
     if not export or not isinstance(network, Godp):
         return
-    calibration = calibrate(network, loaded, settings, device=where)
     record = export_godp(
         network,
-        calibration,
+        calibrate(network, loaded, settings, device=where),
         sources=sorted({str(source) for pack, _ in loaded for source in set(pack.source.tolist())}),
         errors=errors,
-        command=_described(packs, settings.samples, settings.network.width, schedule, seed, max_minutes, start)
-        + ("" if losses == "godp-a" else f" --losses {losses}")
-        + (f" --yaw-edges {yaw_edges}" if edges else "")
-        + ("" if rate is None else f" --rate {rate:g}"),
+        command=recorded_command(
+            {
+                "samples": settings.samples,
+                "batch": settings.batch,
+                "rate": settings.learning_rate,
+                "width": settings.network.width,
+                "spatial": settings.spatial.weight,
+                "yaw_edges": yaw_edges or None,
+            }
+        ),
         root=weights_root,
     )
     click.echo(f"{record.file} {record.bytes} bytes sha256 {record.sha256}")
 
 
-def _described(
-    packs: tuple[tuple[Path, float], ...],
-    samples: int,
-    width: float,
-    schedule: str,
-    seed: int,
-    max_minutes: float | None,
-    start: Path | None,
-) -> str:
-    """The command as a record keeps it: pack names without the folders of this machine."""
-    chosen = " ".join(f"--pack {path.name}:{weight:g}" for path, weight in packs)
-    limit = "" if max_minutes is None else f" --max-minutes {max_minutes:g}"
-    limit += "" if start is None else f" --start {start.name}"
-    return (
-        f"facerec train godp {chosen} --samples {samples} --width {width:g} --schedule {schedule} --seed {seed}{limit}"
-    )
+def _network_settings(width: float | None, architecture: Architecture, yaw_edges: str) -> GodpSettings:
+    from facerec.landmarks.godp_graph import GodpSettings
+
+    try:
+        edges = tuple(float(edge) for edge in yaw_edges.split(",") if edge.strip())
+    except ValueError:
+        raise click.UsageError(f"expected --yaw-edges as angles with commas between; got {yaw_edges!r}") from None
+    settings = GodpSettings(architecture=architecture, yaw_bins=len(edges) + 1, yaw_edges=edges)
+    return settings if width is None else replace(settings, width=width)
+
+
+def _settings(schedule: str, losses: str, seed: int, *, spatial: float | None, **chosen: Any) -> TrainSettings:
+    """The trainer's settings with those in `chosen` that are not None."""
+    from facerec.landmarks.training.dsl import SpatialSettings
+    from facerec.landmarks.training.godp import TrainSettings
+
+    if spatial is not None:
+        chosen["spatial"] = SpatialSettings(weight=spatial)
+    given = {name: value for name, value in chosen.items() if value is not None}
+    return TrainSettings(schedule=schedule, losses=losses, seed=seed, **given)
 
 
 class _reporter:  # noqa: N801 - used like a function
-    """Progress on stderr: a bar on a terminal, a line a minute elsewhere."""
+    """Progress on stderr: a bar on a terminal, one line per minute elsewhere."""
 
     def __init__(self, quiet: bool) -> None:
         from rich.console import Console

@@ -32,51 +32,35 @@ def command(
     import numpy as np
 
     from facerec.frontalize.face_model import FaceModel
-    from facerec.frontalize.texture_model import TextureModel
     from facerec.frontalize.training.landmark_places import (
         PlacesTraining,
         learn_annotated,
         learn_located,
-        rendered_head,
-        upright,
+        locate_heads,
     )
     from facerec.landmarks.checkpoint import save_weights
     from facerec.landmarks.landmarker import Landmarker
     from facerec.landmarks.training.packs import LandmarkPack
-    from facerec.landmarks.types import Box
 
-    rng, training, model = np.random.default_rng(seed), PlacesTraining(), FaceModel.load()
+    rng, training = np.random.default_rng(seed), PlacesTraining()
     real = LandmarkPack.load(pack)
     enough = np.flatnonzero((real.state != 0).sum(axis=1) >= 20)
     # Every set alike: profiles are a fifth of the pictures and say the most about the contour.
     sets = [enough[real.source[enough] == name] for name in np.unique(real.source)]
     chosen = np.concatenate([rng.permutation(rows)[: -(-faces // len(sets))] for rows in sets])
-    annotated = learn_annotated(real.points[chosen].astype(np.float64), model, training)
+    annotated = learn_annotated(real.points[chosen].astype(np.float64), FaceModel.load(), training)
     note(f"annotated: {len(chosen)} faces of {', '.join(np.unique(real.source))}", quiet)
 
-    locator, paint = Landmarker.load(landmarks), TextureModel.load()
-    off, truth = [], []
-    for done in range(heads):
-        head = rendered_head(rng, model, paint, training)
-        tight = Box.around(head.points)
-        # Boxes as the finder's: off by some hundredths of the face.
-        side, (x, y) = max(tight.width, tight.height), tight.center
-        x, y = x + 0.04 * side * rng.standard_normal(), y + 0.04 * side * rng.standard_normal()
-        half = side * np.exp(0.05 * rng.standard_normal()) / 2
-        found = locator.locate(head.image, [Box(x - half, y - half, x + half, y + half)])[0]
-        off.append(upright((found.points - head.points)[None], head.rotation[None], np.array([head.scale]))[0])
-        truth.append(head.rotation)
-        if done % 100 == 99:
-            note(f"located: {done + 1} of {heads} heads", quiet)
-    turn = np.stack(truth)
-    yaw = np.rad2deg(np.arctan2(turn[:, 2, 0], turn[:, 2, 2]))
-    pitch = np.rad2deg(np.arcsin(np.clip(-turn[:, 2, 1], -1, 1)))
-    errors = np.stack(off)
+    def on_head(done: int) -> None:
+        if done % 100 == 0:
+            note(f"located: {done} of {heads} heads", quiet)
+
+    rendered = locate_heads(heads, Landmarker.load(landmarks), rng, training, on_head)
     # Every fourth head is held back, to tell how much of the error is systematic; then all are learnt from.
     held = np.arange(heads) % 4 == 0
-    trial = learn_located(errors[~held], yaw[~held], pitch[~held], training)
-    left = errors[held] - trial.upright(yaw[held], pitch[held])
-    located = learn_located(errors, yaw, pitch, training)
+    judged = rendered.rows(held)
+    left = judged.off - learn_located(rendered.rows(~held), training).upright(judged.yaw, judged.pitch)
+    located = learn_located(rendered, training)
     record = save_weights(
         "frontalize",
         "landmark_places",
@@ -92,7 +76,7 @@ def command(
         metric={
             "faces": len(chosen),
             "heads": heads,
-            "located_mm": round(float(np.sqrt((errors[held] ** 2).sum(axis=2).mean())), 3),
+            "located_mm": round(float(np.sqrt((judged.off**2).sum(axis=2).mean())), 3),
             "left_mm": round(float(np.sqrt((left**2).sum(axis=2).mean())), 3),
         },
         licence="research use only: learnt from CFP and YouTube Faces",

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from facerec.cli.train_dssd import cascade_options, train_variant
+from facerec.cli.train_dssd import CascadeChoice, cascade_options, train_variant
 
 
 @click.command("rdssd")
@@ -24,4 +24,4 @@ def command(star: bool, **chosen: Any) -> None:
 
     An interrupted training goes on where its last checkpoint was when the same command is given again.
     """
-    train_variant("rdssd", "rdssd-star" if star else "rdssd", **chosen)
+    train_variant("rdssd", "rdssd-star" if star else "rdssd", CascadeChoice(**chosen))

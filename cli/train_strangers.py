@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from facerec.cli.options import device_option, note
 from facerec.landmarks.device import resolve_device
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from facerec.recognition.training.strangers import DescribedPeople
 
 
 @click.command("strangers")
@@ -23,21 +30,14 @@ def command(sets: tuple[Path, ...], device: str) -> None:
     """
     import numpy as np
 
-    from facerec.landmarks.checkpoint import load_weights, save_weights
-    from facerec.landmarks.training.people import is_calibration_person
-    from facerec.recognition.descriptors import MIN_SEEN
+    from facerec.landmarks.checkpoint import save_weights
     from facerec.recognition.impostor_curve import ImpostorCurve
     from facerec.recognition.recognizer import Recognizer
-    from facerec.recognition.resnet import network_of
     from facerec.recognition.shipped_impostors import SHIPPED_IMPOSTORS, ShippedImpostors
     from facerec.recognition.threshold import ThresholdSettings
-    from facerec.recognition.training.faces import load_faces, set_names
+    from facerec.recognition.training.faces import set_names
     from facerec.recognition.training.groups import balanced
-    from facerec.recognition.training.resnet import describe_faces, views_on
     from facerec.recognition.training.strangers import (
-        CohortSettings,
-        DescribedPeople,
-        group_names,
         in_cohort,
         make_cohort,
         mates_by_yaw,
@@ -45,29 +45,13 @@ def command(sets: tuple[Path, ...], device: str) -> None:
         score_strangers,
     )
 
-    where = resolve_device(device)
     contract = Recognizer.load(descriptor="resnet").contract.digest
-    faces = load_faces(sets, where)
-    calibration = np.array([is_calibration_person(str(name)) for name in faces.person])
-    from_side = np.isin(faces.source, ["cfp-profile", "ytf"]) & (np.abs(faces.yaw) >= CohortSettings().side_yaw)
-    faces = faces.rows(calibration | from_side)
-    calibration = np.array([is_calibration_person(str(name)) for name in faces.person])
+    people, source, calibration = _describe(sets, resolve_device(device))
     note(f"{int(calibration.sum())} pictures of people for calibration, {int((~calibration).sum())} of others' sides")
-    cells, known = describe_faces(
-        network_of(load_weights("recognition", "resnet")).to(where), views_on(where), faces, MIN_SEEN
-    )
-    looks = np.array([0, 0, 1, 2])  # the photograph's cell stands twice, as in the descriptor
-    people = DescribedPeople(
-        cells[:, looks],
-        known[:, looks],
-        faces.person,
-        group_names(faces.person, faces.group, faces.source),
-        faces.yaw,
-    )
     member = in_cohort(people.person)
     cohort = make_cohort(people.rows(calibration & member), people.rows(~calibration | member), contract)
     judged = calibration & ~member
-    scores = score_strangers(people.rows(judged), np.char.partition(faces.source[judged], "-")[:, 0], cohort)
+    scores = score_strangers(people.rows(judged), np.char.partition(source[judged], "-")[:, 0], cohort)
     alike, general = balanced(scores.alike), balanced(scores.general)
     pairs = sum(len(v) for v in scores.alike.values()), sum(len(v) for v in scores.general.values())
     least = ThresholdSettings().least_accepts
@@ -77,7 +61,7 @@ def command(sets: tuple[Path, ...], device: str) -> None:
         "cohort-resnet",
         cohort.arrays(),
         what="strangers that normalise the scores of resnet: means of three look-alikes each, nobody's own numbers",
-        training_sets=set_names(faces),
+        training_sets=set_names(source),
         split="half of the people for calibration, by a hash of their names, and pictures of one side of the face of "
         "people that resnet was trained on; nobody of the held-back people",
         metric={"members": len(cohort.cells), "patterns": len(cohort.patterns)},
@@ -87,7 +71,7 @@ def command(sets: tuple[Path, ...], device: str) -> None:
     shipped = ShippedImpostors(
         contract=contract,
         people=count,
-        what=f"pictures of {count} people of {', '.join(set_names(faces))} in no descriptor's training set and not in "
+        what=f"pictures of {count} people of {', '.join(set_names(source))} in no descriptor's training set and not in "
         "the cohort: pairs of adults of one group and sex, each group counted alike, and pairs within each set, each "
         "set counted alike",
         alike=ImpostorCurve.measure(alike, least, pairs[0]),
@@ -101,3 +85,28 @@ def command(sets: tuple[Path, ...], device: str) -> None:
     note(f"{len(cohort.cells)} members; {pairs[0]} and {pairs[1]} impostor pairs, {len(scores.mates)} pairs of mates")
     click.echo(f"{record.file}: {record.bytes / 1e6:.2f} MB")
     click.echo(str(target))
+
+
+def _describe(sets: tuple[Path, ...], device: str) -> tuple[DescribedPeople, NDArray[np.str_], NDArray[np.bool_]]:
+    """Signatures of the people for calibration and of others' sides, sources (N,), and who is for calibration (N,)."""
+    import numpy as np
+
+    from facerec.landmarks.checkpoint import load_weights
+    from facerec.landmarks.training.people import is_calibration_person
+    from facerec.recognition.descriptors import MIN_SEEN
+    from facerec.recognition.resnet import network_of
+    from facerec.recognition.training.faces import load_faces
+    from facerec.recognition.training.resnet import describe_faces, views_on
+    from facerec.recognition.training.strangers import CohortSettings, DescribedPeople, group_names
+
+    faces = load_faces(sets, device)
+    calibration = np.array([is_calibration_person(str(name)) for name in faces.person])
+    from_side = np.isin(faces.source, ["cfp-profile", "ytf"]) & (np.abs(faces.yaw) >= CohortSettings().side_yaw)
+    faces = faces.rows(calibration | from_side)
+    network = network_of(load_weights("recognition", "resnet")).to(device)
+    cells, known = describe_faces(network, views_on(device), faces, MIN_SEEN)
+    looks = np.array([0, 0, 1, 2])  # the photograph's cell stands twice, as in the descriptor
+    groups = group_names(faces.person, faces.group, faces.source)
+    people = DescribedPeople(cells[:, looks], known[:, looks], faces.person, groups, faces.yaw)
+    calibration = np.array([is_calibration_person(str(name)) for name in faces.person])
+    return people, faces.source, calibration

@@ -73,11 +73,13 @@ def page_charts(content: Mapping[str, Any], heads: Heads) -> dict[str, str]:
         if systems:
             of = {system: resolve(block, base) for system, block in systems.items()}
             charts[f"systems cmc {name}"] = _cmc_chart([Line(system, *_cmc(one)) for system, one in of.items()])
-            charts |= _curve_charts(f"systems {name} ", _drawn({system: one["scores"] for system, one in of.items()}))
+            charts |= _curve_charts(
+                f"systems {name} ", _with_curves({system: one["scores"] for system, one in of.items()})
+            )
     if systems:
         for name in content.get("verification", {}):
             of = {system: block["verification"][name] for system, block in systems.items()}
-            charts |= _curve_charts(f"systems {name} ", _drawn(of))
+            charts |= _curve_charts(f"systems {name} ", _with_curves(of))
     return charts
 
 
@@ -122,8 +124,8 @@ def _binned_grid(content: Mapping[str, Any], base: str) -> str:
             one["pitch"],
             one["rank1"],
             [
-                _written(content, f"{base}/by_yaw_pitch/{escape_key(name)}/rank1", "percent"),
-                _written(content, f"{base}/by_yaw_pitch/{escape_key(name)}/rank1_people_interval", "interval0"),
+                _format_cell(content, f"{base}/by_yaw_pitch/{escape_key(name)}/rank1", "percent"),
+                _format_cell(content, f"{base}/by_yaw_pitch/{escape_key(name)}/rank1_people_interval", "interval0"),
             ],
         )
         for name, one in figures.get("by_yaw_pitch", {}).items()
@@ -146,7 +148,7 @@ def grid_angles(content: Mapping[str, Any]) -> list[tuple[float, float]]:
     return list(angles)
 
 
-def _drawn(blocks: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+def _with_curves(blocks: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     return {name: one for name, one in blocks.items() if one.get("roc", {}).get("far")}
 
 
@@ -242,9 +244,9 @@ def _landmark_charts(content: Mapping[str, Any], heads: Heads) -> dict[str, str]
             # A view in which nothing was found is as bad as can be.
             1 - min((figures["nme_box"] if figures["nme_box"] is not None else 1.0) / _WORST_SHADE, 1.0),
             [
-                _written(content, f"/by_view/{escape_key(pose)}/nme_box", "percent2"),
+                _format_cell(content, f"/by_view/{escape_key(pose)}/nme_box", "percent2"),
                 ("found %", None),
-                _written(content, f"/by_view/{escape_key(pose)}/found", "percent"),
+                _format_cell(content, f"/by_view/{escape_key(pose)}/found", "percent"),
             ],
         )
         for pose, figures in content.get("by_view", {}).items()
@@ -269,8 +271,8 @@ def _rank_grid(content: Mapping[str, Any], base: str, heads: Heads) -> str:
             figures["pitch"],
             figures["rank1"],
             [
-                _written(content, f"{base}/by_pose/{escape_key(pose)}/rank1", "percent"),
-                _written(content, f"{base}/by_pose/{escape_key(pose)}/rank1_interval", "interval0"),
+                _format_cell(content, f"{base}/by_pose/{escape_key(pose)}/rank1", "percent"),
+                _format_cell(content, f"{base}/by_pose/{escape_key(pose)}/rank1_interval", "interval0"),
             ],
         )
         for pose, figures in poses.items()
@@ -285,7 +287,7 @@ def _rank_grid(content: Mapping[str, Any], base: str, heads: Heads) -> str:
     )
 
 
-def _written(content: Mapping[str, Any], pointer: str, form: str) -> tuple[str, tuple[str, str]]:
+def _format_cell(content: Mapping[str, Any], pointer: str, form: str) -> tuple[str, tuple[str, str]]:
     return format_value(resolve(content, pointer), form), (pointer, form)
 
 

@@ -70,7 +70,7 @@ def recognition_figures(
 
     Args:
         protocol: who is compared with whom.
-        results: one a picture, in the order of `protocol.pictures`.
+        results: one per picture, in the order of `protocol.pictures`.
         rng: draws the people of the intervals.
         system: name of the system that gave the results, for the rows.
         settings: target rates and gallery sizes.
@@ -269,41 +269,27 @@ def verification_figures(
     settings = settings or StandardSettings()
     n = len(pair_set.first)
     same = np.asarray(pair_set.same, dtype=bool)
-    scores, overlaps = np.full(n, np.nan), np.full(n, np.nan)
-    least = SearchSettings(min_overlap=MIN_OVERLAP)
-    for i, (a, b) in enumerate(zip(pair_set.first, pair_set.second, strict=True)):
-        one, other = results[a].signature, results[b].signature
-        if one is not None and other is not None:
-            match = normalised_score(one, other)
-            overlaps[i] = match.overlap
-            comparable = round(match.overlap * len(one.visible)) >= least.least_cells(len(one.visible))
-            scores[i] = match.score if comparable else np.nan
-    found = np.array(
-        [results[a].found and results[b].found for a, b in zip(pair_set.first, pair_set.second, strict=True)]
-    )
+    scores, overlaps = _pair_scores(pair_set, results)
     folds = by_folds(scores, same, pair_set.fold)
     threshold = {fold.fold: fold.threshold for fold in folds}
-    rows: list[PairRow] = []
-    for i in range(n):
-        limit = threshold[pair_set.fold[i]]
-        scored = not np.isnan(scores[i])
-        rows.append(
-            PairRow(
-                system=system,
-                set=pair_set.name,
-                fold=pair_set.fold[i],
-                first=pictures[pair_set.first[i]].name,
-                second=pictures[pair_set.second[i]].name,
-                same=bool(same[i]),
-                found=bool(found[i]),
-                described=not np.isnan(overlaps[i]),
-                failed_at=_earlier(results[pair_set.first[i]].failed_at, results[pair_set.second[i]].failed_at),
-                score=float(scores[i]) if scored else None,
-                overlap=None if np.isnan(overlaps[i]) else float(overlaps[i]),
-                threshold=limit,
-                right=scored and not np.isnan(limit) and bool((scores[i] >= limit) == same[i]),
-            )
+    rows = [
+        PairRow(
+            system=system,
+            set=pair_set.name,
+            fold=fold,
+            first=pictures[a].name,
+            second=pictures[b].name,
+            same=bool(same[i]),
+            found=results[a].found and results[b].found,
+            described=not np.isnan(overlaps[i]),
+            failed_at=_earlier(results[a].failed_at, results[b].failed_at),
+            score=None if np.isnan(scores[i]) else float(scores[i]),
+            overlap=None if np.isnan(overlaps[i]) else float(overlaps[i]),
+            threshold=threshold[fold],
+            right=_decided_rightly(scores[i], threshold[fold], bool(same[i])),
         )
+        for i, (a, b, fold) in enumerate(zip(pair_set.first, pair_set.second, pair_set.fold, strict=True))
+    ]
     right = sum(row.right for row in rows)
     # A threshold that only has to shut out strangers, or to let everybody in, makes no accuracy.
     both = bool(same.any() and not same.all())
@@ -314,7 +300,7 @@ def verification_figures(
     figures: dict[str, Any] = {
         "n": n,
         "genuine": int(np.count_nonzero(same)),
-        "found": _share(int(found.sum()), n),
+        "found": _share(sum(row.found for row in rows), n),
         "described": _share(sum(row.described for row in rows), n),
         **_failed_stages([row.failed_at for row in rows]),
         "auc": auc(scores, same),
@@ -347,6 +333,27 @@ def verification_figures(
         figures |= curves(scores, same, pair_set.fold, figures["threshold_from"], settings.fmr)
         figures = add_intervals(figures, scores, same, first, second, rng)
     return figures, rows
+
+
+def _pair_scores(
+    pair_set: PairSet, results: Sequence[PictureResult]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Scores (N,) and overlaps (N,), shares of the cells; NaN where a side has no signature or too little is common."""
+    scores, overlaps = (np.full(len(pair_set.first), np.nan) for _ in range(2))
+    least = SearchSettings(min_overlap=MIN_OVERLAP)
+    for i, (a, b) in enumerate(zip(pair_set.first, pair_set.second, strict=True)):
+        one, other = results[a].signature, results[b].signature
+        if one is not None and other is not None:
+            match = normalised_score(one, other)
+            overlaps[i] = match.overlap
+            comparable = round(match.overlap * len(one.visible)) >= least.least_cells(len(one.visible))
+            scores[i] = match.score if comparable else np.nan
+    return scores, overlaps
+
+
+def _decided_rightly(score: float, threshold: float, same: bool) -> bool:
+    """Whether the threshold says what is true; a pair without score or threshold is wrong."""
+    return not np.isnan(score) and not np.isnan(threshold) and bool((score >= threshold) == same)
 
 
 def _ranks(rows: Sequence[ProbeRow]) -> NDArray[np.float64]:

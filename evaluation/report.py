@@ -174,24 +174,38 @@ def _system_block(run: SystemRun) -> dict[str, Any]:
     return block
 
 
+@dataclass(frozen=True)
+class LandmarkSet:
+    """What landmarks were located on.
+
+    Attributes:
+        name: of the data set.
+        settings: which part of it.
+        digest: SHA-256 over names, contents and annotations of the faces.
+        rendered: the people are not real.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    digest: str
+    rendered: bool = False
+
+
 def landmark_report(
-    data_set: str,
-    data_settings: Mapping[str, Any],
+    data: LandmarkSet,
     figures: Mapping[str, Any],
     rows: Sequence[FaceRow],
     results: Sequence[LandmarkResult],
-    set_digest: str,
     facts: RunFacts,
     worst: int = 12,
-    rendered: bool = False,
 ) -> Report:
-    """The report of a landmark evaluation, without thumbnails. `rendered`: the people are not real."""
-    content = _head("landmarks", data_set, rendered) | dict(figures)
+    """The report of a landmark evaluation, without thumbnails."""
+    content = _head("landmarks", data.name, data.rendered) | dict(figures)
     content["worst"] = [asdict(row) for row in worst_faces(rows, worst)]
     content["seconds_per_picture"] = float(np.mean([result.seconds for result in results])) if results else None
     content |= _tail(facts, LANDMARK_RULES)
-    content["digests"]["protocol"] = set_digest
-    content["settings"] = {"protocol": dict(data_settings)} | content["settings"]
+    content["digests"]["protocol"] = data.digest
+    content["settings"] = {"protocol": dict(data.settings)} | content["settings"]
     return Report(_plain(content), {"faces.csv": rows})
 
 

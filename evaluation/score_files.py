@@ -1,9 +1,10 @@
 """Files of scores: ours for other tools, anybody's for our figures.
 
-Three forms. `.csv` has a row a comparison with the columns probe_template_id, probe_subject_id, bio_ref_template_id,
-bio_ref_subject_id, score, as bob writes them, and what else is known as probe_yaw, probe_group:NAME and so on; an empty
-score is a comparison that was not completed. `.txt` has four columns (claimed identity, real identity, name of the
-probe, score; "nan" for a failure), which leave out what else is known. `.npz` holds numbers and names, no objects.
+Three forms. `.csv` has one row per comparison, with the columns probe_template_id, probe_subject_id,
+bio_ref_template_id, bio_ref_subject_id, score, as bob writes them, and what else is known as probe_yaw,
+probe_group:NAME and so on; an empty score is a comparison that was not completed. `.txt` has four columns (claimed
+identity, real identity, name of the probe, score; "nan" for a failure), which leave out what else is known. `.npz`
+holds numbers and names, no objects.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class StagedDescriber(Describer, Protocol):
         ...
 
     def fit(self, image: Image) -> Sequence[FaceFit | UndescribedFace]:
-        """The first part of `describe`, one item a face."""
+        """The first part of `describe`, one item per face."""
         ...
 
     def lift(self, fit: FaceFit) -> LiftedFace | UndescribedFace:
@@ -101,7 +101,7 @@ class SignatureRun:
     """The results of loop 1 for one system.
 
     Attributes:
-        results: one a picture, in the pictures' order.
+        results: one per picture, in the pictures' order.
         digests: content digest of each picture ("" where the file could not be read).
         computed: how many were described in this run; the rest came from the cache.
     """
@@ -112,7 +112,7 @@ class SignatureRun:
 
 
 class SignatureCache:
-    """Results of loop 1 on disk, one file a picture, for one contract.
+    """Results of loop 1 on disk, one file per picture, for one contract.
 
     The files hold biometric data; delete the folder to delete them. A damaged file reads as absent.
     """

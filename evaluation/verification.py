@@ -20,7 +20,7 @@ Scores = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 
-def _checked(scores: Scores, same: Flags) -> tuple[Scores, Flags]:
+def _check(scores: Scores, same: Flags) -> tuple[Scores, Flags]:
     scores, same = np.asarray(scores, dtype=np.float64), np.asarray(same)
     if scores.ndim != 1 or same.shape != scores.shape or same.dtype != np.bool_:
         raise InvalidInputError(
@@ -31,7 +31,7 @@ def _checked(scores: Scores, same: Flags) -> tuple[Scores, Flags]:
 
 def worst_scores(scores: Scores, same: Flags) -> Scores:
     """Replace the NaN of failed pairs by the worst score: -inf for one person, +inf for two people. (N,)."""
-    scores, same = _checked(scores, same)
+    scores, same = _check(scores, same)
     return np.where(np.isnan(scores), np.where(same, -np.inf, np.inf), scores)
 
 
@@ -166,7 +166,7 @@ def best_threshold(scores: Scores, same: Flags) -> float:
     Raises:
         InvalidInputError: when no pair has a score.
     """
-    scores, same = _checked(scores, same)
+    scores, same = _check(scores, same)
     known = ~np.isnan(scores)
     if not known.any():
         raise InvalidInputError("expected at least one pair with a score to choose a threshold; every pair failed")
@@ -185,7 +185,7 @@ def accuracy(scores: Scores, same: Flags, threshold: float) -> float:
 
     NaN without pairs.
     """
-    scores, same = _checked(scores, same)
+    scores, same = _check(scores, same)
     if not len(scores):
         return float("nan")
     known = ~np.isnan(scores)
@@ -220,7 +220,7 @@ def by_folds(scores: Scores, same: Flags, folds: Sequence[str]) -> list[FoldResu
     A single fold has no others: its threshold is chosen on itself, which flatters; callers must say so.
     When every pair of the other folds failed there is nothing to choose a threshold from and the accuracy is 0.
     """
-    scores, same = _checked(scores, same)
+    scores, same = _check(scores, same)
     if len(folds) != len(scores):
         raise InvalidInputError(f"expected a fold for each of the {len(scores)} pairs; got {len(folds)}")
     names = list(dict.fromkeys(folds))

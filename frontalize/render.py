@@ -65,7 +65,7 @@ def push_pull(
 
 
 @cache
-def _skull_chart(model: FaceModel) -> Floats:
+def skull_chart(model: FaceModel) -> Floats:
     """(S, 2) chart positions the rest of the head borrows its colour from: the nearest node of the chart's border."""
     g = model.size
     border = np.zeros((g, g), dtype=bool)
@@ -112,7 +112,7 @@ def render_head(
         rest_triangles = model.skull_triangles
         triangles = np.concatenate([triangles, rest_triangles + offset])
         points = np.concatenate([points, rest])
-        chart = np.concatenate([chart, _skull_chart(model)])
+        chart = np.concatenate([chart, skull_chart(model)])
         normals = np.concatenate([normals, _vertex_normals(rest, rest_triangles)])
     projected = camera.project(points)
     k = supersample
@@ -221,7 +221,7 @@ class SilhouetteSettings:
     middle: float = 0.06  # half width of the strip about the middle column in which it is looked for; eyes lie outside
     rim: float = 1 / 128  # always cut there: a fit is off by a pixel or two
     reach: float = 0.035  # how far from the rim: 9 of 256 texels; farther in, nostrils and lips would go as well
-    spread: float = 0.025  # the neighbourhood inside that tells how the face looks there
+    spread: float = 0.025  # the neighbourhood inside that shows how the face looks there
     levels: float = 40.0  # grey levels from it in some channel; shading over that distance stays below
 
 

@@ -1,6 +1,6 @@
 """Weight files and their records: what was learnt, from which data, under which licence; and are the bytes the same.
 
-Each stage keeps its weights in `<folder>/weights/NAME.safetensors` (or `.npz`) and one record a file in
+Each stage keeps its weights in `<folder>/weights/NAME.safetensors` (or `.npz`) and one record per file in
 `<folder>/weights/weights.json`. A file is read only when its SHA-256 is the recorded one. No pickle anywhere.
 """
 
@@ -76,7 +76,7 @@ class WeightRecord:
 
 def weights_folder(folder: str, root: Path | None = None) -> Path:
     """Where the weights of stage `folder` lie: `<root>/<folder>/weights`; `root` defaults to the installed package."""
-    return (root or _STAGES) / _checked_folder(folder) / "weights"
+    return (root or _STAGES) / _check_folder(folder) / "weights"
 
 
 def weight_records(root: Path | None = None) -> list[WeightRecord]:
@@ -89,7 +89,7 @@ def weight_records(root: Path | None = None) -> list[WeightRecord]:
 
 def weight_record(folder: str, name: str, root: Path | None = None) -> WeightRecord:
     """The record of the weights `name` of stage `folder`; raises `InvalidInputError` when there is none."""
-    records = _read_records(_checked_folder(folder), root)
+    records = _read_records(_check_folder(folder), root)
     for record in records:
         if record.name == name:
             return record
@@ -151,7 +151,7 @@ def save_weights(
     into "safetensors". The other arguments are the fields of `WeightRecord`. An older file of the same name is
     replaced. Raises `InvalidInputError` for a bad name or form, object arrays, or a file over `MAX_FILE_BYTES`.
     """
-    owner = _checked_folder(folder)
+    owner = _check_folder(folder)
     if not _NAME.fullmatch(name):
         raise InvalidInputError(f"expected a weight name of a-z, 0-9, '.', '_' and '-'; got {name!r}")
     if form not in ("safetensors", "npz"):
@@ -189,7 +189,7 @@ def save_weights(
     return record
 
 
-def _checked_folder(folder: str) -> Folder:
+def _check_folder(folder: str) -> Folder:
     for known in FOLDERS:
         if folder == known:
             return known

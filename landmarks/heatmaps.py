@@ -96,7 +96,7 @@ def decode(odds: Tensor, settings: DecodeSettings | None = None) -> Tensor:
 def peak_log_odds(odds: Tensor, places: Tensor, radius: int = 2) -> Tensor:
     """Log of the summed odds in a window of each map around its place: the evidence that the landmark is there.
 
-    Summing makes it tell nothing about how the peak falls between pixels.
+    Because it sums, it does not depend on how the peak falls between pixels.
 
     Args:
         odds: (N, L, S, S).
@@ -188,6 +188,6 @@ class Targets:
         """(N, L, 2) px of a score map whose pixels are `stride` input px wide."""
         return (self.points - (stride - 1) / 2) / stride
 
-    def taught(self, which: Literal["visible", "all"]) -> Tensor:
+    def counted(self, which: Literal["visible", "all"]) -> Tensor:
         """(N, L) bool: the points that count as key-points."""
         return self.visible & self.annotated if which == "visible" else self.annotated

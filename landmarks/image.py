@@ -83,7 +83,7 @@ def photo_digest(path: Path | str) -> str:
     except UnusablePhotoError as error:
         raise UnusablePhotoError(error.reason, error.detail, str(path)) from None
     except OSError as error:
-        raise UnusablePhotoError("unreadable", _said(error), str(path)) from None
+        raise UnusablePhotoError("unreadable", _describe_error(error), str(path)) from None
 
 
 def write_image(path: Path | str, image: Image) -> None:
@@ -114,7 +114,7 @@ def _read_bytes(path: Path) -> bytes:
                 raise UnusablePhotoError("too_large", f"a file of {size} bytes; at most {MAX_BYTES} bytes are read")
             return stream.read()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise UnusablePhotoError("unreadable", _said(error)) from None
+        raise UnusablePhotoError("unreadable", _describe_error(error)) from None
 
 
 def _check_regular(path: Path) -> None:
@@ -125,7 +125,7 @@ def _check_regular(path: Path) -> None:
         raise UnusablePhotoError("unreadable", "not a regular file")
 
 
-def _said(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     return f"cannot be opened: {error.strerror if isinstance(error, OSError) and error.strerror else error}"
 
 

@@ -34,6 +34,15 @@ def inference_dtype(device: str | torch.device = "cpu") -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
+def training_autocast(device: str | torch.device) -> torch.autocast:
+    """The layers of a training run in bfloat16 below this, where that is faster; weights and losses stay float32.
+
+    On a CPU that is a matter of `inference_dtype`; GPUs always gain.
+    """
+    kind = torch.device(device).type
+    return torch.autocast(kind, torch.bfloat16, enabled=kind != "cpu" or inference_dtype(kind) == torch.bfloat16)
+
+
 def _bfloat16_in_hardware() -> bool:
     # Older releases of torch lack one or the other question: then the answer is the safe one.
     questions = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))

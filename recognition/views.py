@@ -87,7 +87,7 @@ def frontal_camera(frame: ViewFrame, model: FaceModel) -> Camera:
 
 
 @cache
-def _chart_map(frame: ViewFrame, texels: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+def chart_map(frame: ViewFrame, texels: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
     """Chart coordinates (column, row) of each pixel of the frontal view, texels, and where the face is."""
     model = FaceModel.load()
     camera = frontal_camera(frame, model)
@@ -110,7 +110,7 @@ def frontal_pixels(texture: FaceTexture, frame: ViewFrame) -> tuple[Image, NDArr
     Returns:
         (S, S, 3) uint8 RGB, 0 where nothing was seen; (S, S) bool, what was seen.
     """
-    column, row, covered = _chart_map(frame, texture.visible.shape[0])
+    column, row, covered = chart_map(frame, texture.visible.shape[0])
     seen = (texture.visible > 0).astype(np.float32)
     weight = cv2.remap(seen, column, row, cv2.INTER_LINEAR)
     # Texels that were not seen are 0 and are weighed out, or the rim of the mask would be dark.
@@ -123,7 +123,7 @@ def frontal_pixels(texture: FaceTexture, frame: ViewFrame) -> tuple[Image, NDArr
 
 def seen_shares(seen: NDArray[np.bool_], frame: ViewFrame, texels: int = 256) -> NDArray[np.float32]:
     """(..., 2) share of the face's left and right half that was seen, for masks (..., S, S) of frontal views."""
-    covered = _chart_map(frame, texels)[2]
+    covered = chart_map(frame, texels)[2]
     middle = frame.size // 2
     left = seen[..., :middle].sum(axis=(-2, -1)) / max(int(covered[:, :middle].sum()), 1)
     right = seen[..., -middle:].sum(axis=(-2, -1)) / max(int(covered[:, -middle:].sum()), 1)

@@ -101,6 +101,65 @@ def test_an_import_of_training_would_be_seen(source: str) -> None:
         assert not training_imports("cli/main.py", harmless)
 
 
+MOST_LINES = {"module": 500, "function": 80}
+MOST_PARAMETERS = 7
+# What may be longer or take more, and why.
+LONG_FUNCTIONS = {"create_app": "the service's factory: its routes share one state"}
+MANY_PARAMETERS = {
+    "save_weights": "each is a field of the record that is written, given by name",
+    "render_head": "face, camera, texture and picture; what is optional is given by name",
+    "resample_fnir": "the columns of two tables of searches",
+    "open": "the public door to identification: every choice has its name and its default",
+    "_at_size": "the table of searches and what is asked of it",
+    "_rank": "columns of one probe's scores, which the fast path and its twin both have at hand",
+    "turned_face": "the parts of a face that was lifted once and is rendered several times",
+}
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def functions(source: str) -> list[Function]:
+    return [node for node in ast.walk(ast.parse(source)) if isinstance(node, Function)]
+
+
+def too_long(source: str) -> set[str]:
+    """Functions of `source` with more lines than a function may have, signature and docstring included."""
+    return {one.name for one in functions(source) if (one.end_lineno or 0) - one.lineno + 1 > MOST_LINES["function"]}
+
+
+def too_many_parameters(source: str) -> set[str]:
+    """Functions of `source` that take too many; a command of the command line has as many as it has options."""
+    found = set()
+    for one in functions(source):
+        if any("command" in ast.unparse(decorator).split("(")[0] for decorator in one.decorator_list):
+            continue
+        given = [*one.args.posonlyargs, *one.args.args, *one.args.kwonlyargs]
+        if len([argument for argument in given if argument.arg not in ("self", "cls")]) > MOST_PARAMETERS:
+            found.add(one.name)
+    return found
+
+
+def test_modules_and_functions_stay_short_enough_to_read() -> None:
+    files = [path for folder in (*LAYERS, "facerec", "benchmarks") for path in sources(folder)]
+    texts = {from_root(path): path.read_text("utf-8") for path in files}
+    assert [name for name, text in texts.items() if len(text.splitlines()) > MOST_LINES["module"]] == []
+    long = {f"{name}: {one}": one for name, text in texts.items() for one in too_long(text)}
+    assert [place for place, one in long.items() if one not in LONG_FUNCTIONS] == []
+    many = {f"{name}: {one}": one for name, text in texts.items() for one in too_many_parameters(text)}
+    assert [place for place, one in many.items() if one not in MANY_PARAMETERS] == []
+    assert set(LONG_FUNCTIONS) == set(long.values())
+    assert set(MANY_PARAMETERS) == set(many.values())
+
+
+def test_a_long_function_and_one_with_many_parameters_would_be_seen() -> None:
+    body = "".join(f"    x = {n}\n" for n in range(80))
+    assert too_long(f"def f():\n{body}") == {"f"}
+    assert not too_long(f"def f():\n{body[:-10]}")
+    assert too_many_parameters("def f(a, b, c, d, *, e, f, g, h): ...") == {"f"}
+    assert not too_many_parameters("class A:\n    def f(self, a, b, c, d, e, f, g): ...")
+    assert not too_many_parameters("@click.command('x')\ndef f(a, b, c, d, e, f, g, h): ...")
+
+
 def import_graph(files: dict[str, str]) -> dict[str, set[str]]:
     """Which module imports which, of sources by module name; those inside functions and for types alone count too."""
 

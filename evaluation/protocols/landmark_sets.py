@@ -73,7 +73,7 @@ def read_points(file: Path) -> list[AnnotatedPicture]:
     """Annotated faces from a CSV with the columns file, x0, y0, ..., x67, y67 and, optionally, pose, yaw and pitch.
 
     Pictures lie relative to the CSV. An empty cell is a point that is not annotated. A picture may have several rows,
-    one a face. With the columns v0, ..., v67 as well the file says which points the camera sees (1) and which are
+    one per face. With the columns v0, ..., v67 as well the file says which points the camera sees (1) and which are
     hidden (0).
 
     Raises:

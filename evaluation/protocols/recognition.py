@@ -76,7 +76,7 @@ class Identification:
 
     Attributes:
         name: e.g. "frontal".
-        gallery: one or several entries a person.
+        gallery: one or several entries per person.
         probes: pictures of people in the gallery.
         unknown: probes of people who are not in the gallery (open set), reported apart.
     """
@@ -89,7 +89,7 @@ class Identification:
 
 @dataclass(frozen=True)
 class PairSet:
-    """Pairs to verify, as indices into the protocol's pictures (or templates); all tuples have one item a pair.
+    """Pairs to verify, as indices into the protocol's pictures (or templates); all tuples have one item per pair.
 
     Attributes:
         name: e.g. "FP".

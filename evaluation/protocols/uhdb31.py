@@ -1,4 +1,4 @@
-"""UHDB31: one frontal gallery picture a person, 20 other poses as probes.
+"""UHDB31: one frontal gallery picture per person, 20 other poses as probes.
 
     DATA/{subject}d31{pose:02d}.bmp          any depth of folders; .png and .jpg are taken as well
 

@@ -39,7 +39,7 @@ class PoseSettings:
     max_roll: float = 10.0  # more roll comes from the training's own augmentation
     light: float = 0.25  # standard deviation of the directional light's share
     max_residual: float = 0.06  # of the face's size: annotations that no face explains are left out
-    contour_yaw: float = 45.0  # annotators put hidden jaw points on the outline below this yaw: those are not taught
+    contour_yaw: float = 45.0  # annotators put hidden jaw points on the outline below this yaw: those do not count
     texture: int = 192  # texels a side: a face of 128 px needs no more
     # Made-up people only:
     expression: float = 0.5  # standard deviations
@@ -169,7 +169,7 @@ def rendered_face(
 ) -> PackedFace:
     """A made-up person at a random pose under a perspective camera, with the exact places of all landmarks.
 
-    Hidden jaw points are taught at every yaw: here they are known, and nobody has drawn them onto the outline.
+    Hidden jaw points count at every yaw: here they are known, and nobody has drawn them onto the outline.
 
     Args:
         model, paint: shape and texture are drawn from.

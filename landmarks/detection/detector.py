@@ -118,10 +118,8 @@ class FaceDetector:
     def load(cls, device: str = "cpu", settings: DetectorSettings | None = None) -> FaceDetector:
         """The detector that comes with the package.
 
-        Raises:
-            InvalidInputError: the weights are not installed.
-            ContractError: the weight file is not the recorded one.
-            DeviceError: `device` is not there.
+        Raises `InvalidInputError` when its weights are not installed, `ContractError` when the weight file is not the
+        recorded one, and `DeviceError` when `device` is not there.
         """
         return cls.from_arrays(load_weights("landmarks", "detector"), device, settings)
 

@@ -100,14 +100,14 @@ class _OnnxDetector:
         height, width = (max(1, round(v * scale)) for v in image.shape[:2])
         canvas = np.zeros((self._canvas, self._canvas, 3), dtype=np.uint8)
         canvas[:height, :width] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        boxes, scores = self._read(self._network(self._given(canvas)))
+        boxes, scores = self._read(self._network(self._input_of(canvas)))
         least = self.usual_score if self.settings.score is None else self.settings.score
         sound = (scores >= least) & np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         ratio = np.array([image.shape[1] / width, image.shape[0] / height] * 2, dtype=np.float32)
         # Both networks count from the corner of the first pixel; here its centre is 0.
         return (boxes[sound] * ratio - 0.5).astype(np.float32), scores[sound].astype(np.float32)
 
-    def _given(self, canvas: Image) -> Floats:
+    def _input_of(self, canvas: Image) -> Floats:
         raise NotImplementedError
 
     def _read(self, answers: dict[str, Floats]) -> tuple[Floats, Floats]:
@@ -120,7 +120,7 @@ class YunetDetector(_OnnxDetector):
 
     usual_score = 0.6
 
-    def _given(self, canvas: Image) -> Floats:
+    def _input_of(self, canvas: Image) -> Floats:
         # Blue first, grey levels as they are.
         return np.ascontiguousarray(canvas[None, :, :, ::-1].transpose(0, 3, 1, 2), dtype=np.float32)
 
@@ -132,7 +132,7 @@ class YunetDetector(_OnnxDetector):
             for (name, part), numbers in zip(parts.items(), (1, 1, 4), strict=True):
                 if part is None or part.size != numbers * cells * cells:
                     raise InvalidInputError(
-                        f"expected a YuNet with {numbers} numbers a cell in {name}_{stride}; got "
+                        f"expected a YuNet with {numbers} numbers per cell in {name}_{stride}; got "
                         f"{None if part is None else part.shape} among {sorted(answers)}"
                     )
             cls, obj, bbox = (part.reshape(cells * cells, -1) for part in parts.values() if part is not None)
@@ -151,7 +151,7 @@ class ScrfdDetector(_OnnxDetector):
 
     usual_score = 0.5
 
-    def _given(self, canvas: Image) -> Floats:
+    def _input_of(self, canvas: Image) -> Floats:
         return np.ascontiguousarray((canvas[None].transpose(0, 3, 1, 2).astype(np.float32) - 127.5) / 128.0)
 
     def _read(self, answers: dict[str, Floats]) -> tuple[Floats, Floats]:

@@ -46,7 +46,7 @@ class BoxTraining:
     Attributes:
         seed: of the first weights and of every crop.
         steps: of `batch` crops; the learning rate follows them in a half cosine. 3,000 take four minutes on one core.
-        batch: crops a step.
+        batch: crops per step.
         rate: peak learning rate of AdamW.
         near: share of boxes that are off as the own detector's are; the others are off as foreign conventions are.
         near_shift, near_scale: standard deviations of such a box's place (shares of its size) and of the logarithms

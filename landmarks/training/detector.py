@@ -1,9 +1,4 @@
-"""Training of the face detector: targets, loss, the loop with its rounds of mining, and the threshold.
-
-Scores learn the overlap of their own box with the face (the quality focal loss of Li et al. 2020, "Generalized Focal
-Loss", equation 2), so the best box of a face has the best score; boxes learn the generalised IoU (Rezatofighi et al.
-2019).
-"""
+"""Training of the face detector: the loop with its rounds of mining, and the threshold."""
 
 from __future__ import annotations
 
@@ -20,52 +15,35 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from facerec.landmarks.checkpoint import WeightRecord, save_weights
 from facerec.landmarks.detection.detector import DetectorSettings, FaceDetector
-from facerec.landmarks.detection.detector_graph import STRIDES
 from facerec.landmarks.detection.detector_network import (
     DetectorNetwork,
-    cell_centers,
-    decode,
     detector_arrays,
     normalize,
     runner,
 )
 from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.precision import training_autocast
 from facerec.landmarks.sets.ytf import ytf_people
-from facerec.landmarks.training.detector_scenes import (
+from facerec.landmarks.training.detector_pictures import (
     AnnotatedPicture,
-    Decoy,
-    Scene,
-    SceneMaker,
-    SceneSettings,
     background_files,
     cfp_pictures,
     frame_pictures,
     halvings,
     read_rgb,
 )
+from facerec.landmarks.training.detector_scenes import Decoy, SceneMaker, SceneSettings
+from facerec.landmarks.training.detector_targets import detection_loss, targets
 from facerec.landmarks.training.people import held_out_people, person_key, training_people
 from facerec.landmarks.training.schedule import cosine_rate
 from facerec.landmarks.types import Box, Image
 
 Report = Callable[[str], None]
 """Takes one line of progress."""
-
-LEVEL_SIZES = ((0.0, 48.0), (40.0, 96.0), (80.0, 192.0), (160.0, math.inf))
-"""Face sizes (square root of the box's area, px) each stride answers to: 2 to 6 cells, neighbours overlapping."""
-
-NEAR_SIZE = 1.4
-"""A level is not punished for a face up to this factor outside its sizes."""
-
-CORE = 0.2
-"""Cells within this share of the face's width and height from its centre must answer (at least the nearest cells)."""
-
-RIM = 0.38
-"""Cells up to this share are not punished for answering."""
 
 LICENCE = "research use: learnt from CFP and YouTube Faces"
 
@@ -78,7 +56,7 @@ class DetectorTraining:
         seed: of the network's first weights and of every scene.
         steps: steps in all; the learning rate follows them. 2,600 steps of 32 are three quarters of an hour on 2 cores
             that others use too.
-        batch: scenes a step.
+        batch: scenes per step.
         rate: peak learning rate of AdamW, reached after `warm_up` steps, then a half cosine down to nothing.
         decay: weight decay.
         mining: after these shares of the steps the backgrounds are searched for false faces, and the frames for faces
@@ -104,95 +82,6 @@ class DetectorTraining:
     false_share: float = 0.004
     save_every: float = 180.0
     scenes: SceneSettings = field(default_factory=SceneSettings)
-
-
-@dataclass(frozen=True, eq=False)
-class Targets:
-    """What every cell of a scene should answer, the levels' cells one after the other.
-
-    Attributes:
-        state: (N,) int8: 1 a face, 0 none, -1 either.
-        boxes: (N, 4) float32 px, where state is 1.
-        points: (N, 5, 2) float32 px, NaN where unknown.
-    """
-
-    state: NDArray[np.int8]
-    boxes: NDArray[np.float32]
-    points: NDArray[np.float32]
-
-
-def targets(scene: Scene) -> Targets:
-    """Targets of a scene; of two faces that claim a cell the smaller has it."""
-    side = scene.image.shape[0]
-    centers = [cell_centers(side, side, stride).numpy() for stride in STRIDES]
-    total = sum(len(c) for c in centers)
-    state = np.zeros(total, dtype=np.int8)
-    boxes = np.zeros((total, 4), dtype=np.float32)
-    points = np.full((total, 5, 2), np.nan, dtype=np.float32)
-    sizes = np.sqrt(np.prod(scene.boxes[:, 2:] - scene.boxes[:, :2], axis=1))
-    start = 0
-    for center, stride, (low, high) in zip(centers, STRIDES, LEVEL_SIZES, strict=True):
-        here = slice(start, start + len(center))
-        start += len(center)
-        for box in scene.ignored:
-            inside = ((center >= box[:2] - stride / 2) & (center <= box[2:] + stride / 2)).all(axis=1)
-            state[here][inside] = -1
-        # Rims first: a face's core is never lost to another face's rim. Large faces first: the smaller keeps a cell.
-        order = np.argsort(-sizes, kind="stable")
-        for i in order:
-            if low / NEAR_SIZE <= sizes[i] <= high * NEAR_SIZE:
-                box = scene.boxes[i]
-                off = np.abs(center - (box[:2] + box[2:]) / 2)
-                rim = (off <= np.maximum(RIM * (box[2:] - box[:2]), stride)).all(axis=1)
-                state[here][rim] = -1
-        for i in order:
-            if low <= sizes[i] < high:
-                box = scene.boxes[i]
-                off = np.abs(center - (box[:2] + box[2:]) / 2)
-                # 0.71 strides: the cells around the centre, one to four of them, however small the face.
-                core = (off <= np.maximum(CORE * (box[2:] - box[:2]), 0.71 * stride)).all(axis=1)
-                state[here][core] = 1
-                boxes[here][core] = box
-                points[here][core] = scene.points[i]
-    return Targets(state, boxes, points)
-
-
-def box_overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """IoU and generalised IoU of the rows of `a` and `b`, (N, 4) x0 y0 x1 y1."""
-    common = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(dim=1)
-    area_a, area_b = ((box[:, 2:] - box[:, :2]).clamp(min=0).prod(dim=1) for box in (a, b))
-    union = area_a + area_b - common
-    hull = (torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])).prod(dim=1)
-    iou = common / union.clamp(min=1e-6)
-    return iou, iou - (hull - union) / hull.clamp(min=1e-6)
-
-
-def detection_loss(
-    answers: list[Tensor], state: Tensor, boxes: Tensor, points: Tensor, side: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Score, box and point loss of a batch, each over the number of face cells.
-
-    Args:
-        answers: the network's maps.
-        state, boxes, points: `Targets` of each scene, stacked: (B, N), (B, N, 4), (B, N, 5, 2).
-        side: of the scenes, px.
-    """
-    logits, found, found_points = decode(answers, side, side)
-    face = state == 1
-    count = face.sum().clamp(min=1)
-    iou, giou = box_overlap(found[face], boxes[face])
-    quality = torch.zeros_like(logits)
-    quality[face] = iou.detach().clamp(0, 1)
-    error = (torch.sigmoid(logits) - quality).abs().square()
-    score = error * F.binary_cross_entropy_with_logits(logits, quality, reduction="none")
-    score_loss = score[state >= 0].sum() / count
-    box_loss = (1 - giou).sum() / count
-    size = (boxes[face][:, 2:] - boxes[face][:, :2]).prod(dim=1).sqrt()[:, None, None]
-    wanted = points[face]
-    known = torch.isfinite(wanted)
-    off = torch.where(known, (found_points[face] - torch.where(known, wanted, 0.0)) / size, 0.0)
-    point_loss = F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.1, reduction="sum") / (10 * count)
-    return score_loss, box_loss, point_loss
 
 
 class _Scenes(Dataset[tuple[NDArray[np.uint8], NDArray[np.int8], NDArray[np.float32], NDArray[np.float32]]]):
@@ -290,7 +179,7 @@ def _mine(network: DetectorNetwork, data: TrainingData, device: str, rng: np.ran
     false, unannotated = [], []
     for number, image in enumerate(data.backgrounds):
         for scale in (1.0, math.exp(rng.uniform(math.log(0.5), math.log(1.6)))):
-            for box in detector.detect(_scaled(image, scale))[:4]:
+            for box in detector.detect(_rescale(image, scale))[:4]:
                 false.append([number, *(np.array([box.x0, box.y0, box.x1, box.y1]) / scale)])
     for i, picture in enumerate(data.pictures):
         if picture.kind == "frame" and rng.random() < 1 / 3:
@@ -301,7 +190,7 @@ def _mine(network: DetectorNetwork, data: TrainingData, device: str, rng: np.ran
     return _Mined(np.array(false).reshape(-1, 5), np.array(unannotated).reshape(-1, 5))
 
 
-def _scaled(image: Image, scale: float) -> Image:
+def _rescale(image: Image, scale: float) -> Image:
     if scale == 1.0:
         return image
     height, width = (max(1, round(v * scale)) for v in image.shape[:2])
@@ -329,26 +218,26 @@ def calibrate(network: DetectorNetwork, images: Sequence[Image], false_share: fl
     detector = FaceDetector(runner(network.fused(), device), floor, DetectorSettings(score_threshold=floor))
     best = []
     for image in images:
-        for look in (image, np.ascontiguousarray(image[:, ::-1]), _scaled(image, 1.5), _scaled(image, 0.7)):
+        for look in (image, np.ascontiguousarray(image[:, ::-1]), _rescale(image, 1.5), _rescale(image, 0.7)):
             found = detector.detect(look)
             best.append(found[0].score if found else 0.0)
     ordered = np.sort(best)[::-1]
     return float(np.clip(ordered[int(false_share * len(ordered))] + 1e-3, 2 * floor, 0.9))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainingResult:
     """How a training run ended.
 
     Attributes:
-        finished: False when the time ran out first: run again to go on from the checkpoint.
         step: steps done.
-        record: the exported weights' record; None when not finished.
+        network: with the averaged weights; None when the time ran out first: run again to go on from the checkpoint.
+        threshold: the score from which on a find is a face; None when not finished.
     """
 
-    finished: bool
     step: int
-    record: WeightRecord | None
+    network: DetectorNetwork | None = None
+    threshold: float | None = None
 
 
 def train_detector(
@@ -360,9 +249,6 @@ def train_detector(
     max_minutes: float = math.inf,
     loaders: int = 1,
     report: Report = lambda line: None,
-    export_root: Path | None = None,
-    command: str = "facerec train detector DATA",
-    export: bool = True,
 ) -> TrainingResult:
     """Train the detector, or go on with a training that `work` holds.
 
@@ -374,51 +260,38 @@ def train_detector(
         max_minutes: stop, with a checkpoint, after so many minutes.
         loaders: processes that make scenes beside the network's; 0 makes them in this process.
         report: gets a line of progress now and then.
-        export_root: folder of the stages to export into; the installed package by default.
-        command: how this training was started, for the weights' record.
-        export: whether a finished training replaces the weights of `export_root`.
     """
     settings = settings or DetectorTraining()
     # A loader forked while OpenCV's own threads run would wait for them for ever.
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        return _train(data, work, settings, device, max_minutes, loaders, report, export_root, export, command)
+        learner = _Learner(settings, device)
+        learner.restore(work)
+        if learner.step:
+            report(f"going on from step {learner.step}")
+        _run(learner, data, work, time.monotonic() + 60 * max_minutes, loaders, report)
+        if learner.step < settings.steps:
+            return TrainingResult(learner.step)
+        threshold = calibrate(learner.mean, data.calibration, settings.false_share, device)
+        report(f"threshold {threshold:.3f}")
+        return TrainingResult(learner.step, learner.mean, threshold)
     finally:
         cv2.setNumThreads(threads)
 
 
-def _train(
-    data: TrainingData,
-    work: Path,
-    settings: DetectorTraining,
-    device: str,
-    max_minutes: float,
-    loaders: int,
-    report: Report,
-    export_root: Path | None,
-    export: bool,
-    command: str,
-) -> TrainingResult:
-    began = time.monotonic()
+def _run(learner: _Learner, data: TrainingData, work: Path, until: float, loaders: int, report: Report) -> None:
+    """Train until all steps are done or the monotonic clock shows `until`; `work` gets the checkpoints."""
+    settings = learner.settings
     work.mkdir(parents=True, exist_ok=True)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        network = DetectorNetwork()
-    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    mean = DetectorNetwork().to(device)
-    mean.load_state_dict(network.state_dict())
-    optimizer = _optimizer(network, settings)
-    step, mined = _resume(work, network, mean, optimizer, settings)
-    if step:
-        report(f"going on from step {step}")
     milestones = [round(share * settings.steps) for share in settings.mining]
-    saved = time.monotonic()
+    began = saved = time.monotonic()
     out_of_time = False
-    while step < settings.steps and not out_of_time:
-        until = min([m for m in milestones if m > step], default=settings.steps)
+    while learner.step < settings.steps and not out_of_time:
+        last = min([m for m in milestones if m > learner.step], default=settings.steps)
+        first = learner.step * settings.batch
         loader = DataLoader(
-            _Scenes(_maker(data, mined, settings), step * settings.batch, (until - step) * settings.batch),
+            _Scenes(_maker(data, learner.mined, settings), first, last * settings.batch - first),
             batch_size=settings.batch,
             num_workers=loaders,
             worker_init_fn=_one_thread,
@@ -426,36 +299,125 @@ def _train(
         )
         shown = torch.zeros(3)
         for batch in loader:
-            losses = _step(network, mean, optimizer, batch, step, settings, device)
-            step += 1
-            shown += losses / 50
+            shown += learner.learn(batch) / 50
             now = time.monotonic()
-            if step % 50 == 0:
+            if learner.step % 50 == 0:
                 score, box, point = shown.tolist()
                 report(
-                    f"step {step}/{settings.steps}  score {score:.3f}  box {box:.3f}  points {point:.4f}  "
+                    f"step {learner.step}/{settings.steps}  score {score:.3f}  box {box:.3f}  points {point:.4f}  "
                     f"{(now - began) / 60:.1f} min"
                 )
                 shown = torch.zeros(3)
             if now - saved > settings.save_every:
-                _save(work, network, mean, optimizer, step, mined, settings)
+                learner.save(work)
                 saved = now
-            out_of_time = now - began > 60 * max_minutes
+            out_of_time = now > until
             if out_of_time:
                 break
-        if step in milestones:
-            mined = _mine(mean, data, device, np.random.default_rng([settings.seed, step]))
+        if learner.step in milestones:
+            mined = _mine(learner.mean, data, learner.device, np.random.default_rng([settings.seed, learner.step]))
             report(f"mined {len(mined.false)} false faces, {len(mined.unannotated)} unannotated ones")
-        _save(work, network, mean, optimizer, step, mined, settings)
+            learner.mined = mined
+        learner.save(work)
         saved = time.monotonic()
-    if step < settings.steps:
-        return TrainingResult(False, step, None)
-    threshold = calibrate(mean, data.calibration, settings.false_share, device)
-    report(f"threshold {threshold:.3f}")
-    if not export:
-        return TrainingResult(True, step, None)
-    record = export_detector(mean, threshold, settings, command, root=export_root)
-    return TrainingResult(True, step, record)
+
+
+class _Learner:
+    """What a training changes: the network, the mean of its weights, the optimiser, what was mined."""
+
+    def __init__(self, settings: DetectorTraining, device: str) -> None:
+        self.settings, self.device = settings, device
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            network = DetectorNetwork()
+        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.mean = DetectorNetwork().to(device)
+        self.mean.load_state_dict(self.network.state_dict())
+        matrices = [p for p in self.network.parameters() if p.ndim > 1]
+        vectors = [p for p in self.network.parameters() if p.ndim <= 1]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": settings.decay}, {"params": vectors, "weight_decay": 0.0}],
+            lr=settings.rate,
+        )
+        self.step = 0
+        self.mined = _Mined.nothing()
+
+    def learn(self, batch: Sequence[Tensor]) -> Tensor:
+        """One step on pictures (B, 3, S, S) and their stacked `Targets`; returns the three losses (3,)."""
+        settings = self.settings
+        pictures, state, boxes, points = (part.to(self.device) for part in batch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.rate * cosine_rate(
+                (self.step + 1) / settings.steps, settings.warm_up / settings.steps
+            )
+        self.network.train()
+        with training_autocast(self.device):
+            answers = self.network(normalize(pictures))
+        losses = detection_loss(answers, state, boxes, points, pictures.shape[-1])
+        total = losses[0] + settings.box_loss * losses[1] + settings.point_loss * losses[2]
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 10.0)
+        self.optimizer.step()
+        keep = min(settings.average, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for ours, theirs in zip(self.mean.state_dict().values(), self.network.state_dict().values(), strict=True):
+                if ours.dtype.is_floating_point:
+                    ours.lerp_(theirs, 1 - keep)
+                else:
+                    ours.copy_(theirs)
+        self.step += 1
+        return torch.stack([loss.detach().cpu() for loss in losses])
+
+    def save(self, work: Path) -> None:
+        """Write the checkpoint into `work`, over an earlier one."""
+        from safetensors.torch import save_file
+
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"mean.{k}": v for k, v in self.mean.state_dict().items()}
+        state = self.optimizer.state_dict()["state"]
+        tensors |= {f"optimizer.{i}.{k}": v for i, entry in state.items() for k, v in entry.items()}
+        tensors["mined.false"] = torch.from_numpy(self.mined.false)
+        tensors["mined.unannotated"] = torch.from_numpy(self.mined.unannotated)
+        plain = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
+        save_file(plain, work / "checkpoint.new", {"step": str(self.step), "settings": self._settings_text()})
+        (work / "checkpoint.new").replace(work / "checkpoint.safetensors")
+
+    def restore(self, work: Path) -> None:
+        """Take up the checkpoint in `work`, when there is one.
+
+        Raises:
+            InvalidInputError: it is of other settings.
+        """
+        from safetensors import safe_open
+
+        path = work / "checkpoint.safetensors"
+        if not path.exists():
+            return
+        with safe_open(path, "pt") as stored:
+            metadata = stored.metadata()
+            if metadata.get("settings") != self._settings_text():
+                raise InvalidInputError(
+                    f"expected a checkpoint made with seed, steps, batch, rate, decay and mining "
+                    f"{self._settings_text()} in {path}; got {metadata.get('settings')}; name another work folder"
+                )
+            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 (not a dict)
+        self.network.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("network.")})
+        self.mean.load_state_dict({k[5:]: v for k, v in tensors.items() if k.startswith("mean.")})
+        entries: dict[int, dict[str, Any]] = {}
+        for key, value in tensors.items():
+            if key.startswith("optimizer."):
+                _, number, name = key.split(".", 2)
+                entries.setdefault(int(number), {})[name] = value
+        whole = self.optimizer.state_dict()
+        whole["state"] = entries
+        self.optimizer.load_state_dict(whole)
+        self.step = int(metadata["step"])
+        self.mined = _Mined(tensors["mined.false"].numpy(), tensors["mined.unannotated"].numpy())
+
+    def _settings_text(self) -> str:
+        s = self.settings
+        return json.dumps([s.seed, s.steps, s.batch, s.rate, s.decay, s.mining])
 
 
 def export_detector(
@@ -483,103 +445,3 @@ def export_detector(
         command=command,
         root=root,
     )
-
-
-def _optimizer(network: DetectorNetwork, settings: DetectorTraining) -> torch.optim.AdamW:
-    matrices = [p for p in network.parameters() if p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.ndim <= 1]
-    return torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": settings.decay}, {"params": vectors, "weight_decay": 0.0}],
-        lr=settings.rate,
-    )
-
-
-def _step(
-    network: DetectorNetwork,
-    mean: DetectorNetwork,
-    optimizer: torch.optim.AdamW,
-    batch: Sequence[Tensor],
-    step: int,
-    settings: DetectorTraining,
-    device: str,
-) -> Tensor:
-    pictures, state, boxes, points = (part.to(device) for part in batch)
-    for group in optimizer.param_groups:
-        group["lr"] = settings.rate * cosine_rate((step + 1) / settings.steps, settings.warm_up / settings.steps)
-    network.train()
-    # bfloat16 in the convolutions: twice as fast on CPUs and GPUs that have it, and the loss itself stays float32.
-    with torch.autocast(torch.device(device).type, torch.bfloat16):
-        answers = network(normalize(pictures))
-    losses = detection_loss(answers, state, boxes, points, pictures.shape[-1])
-    total = losses[0] + settings.box_loss * losses[1] + settings.point_loss * losses[2]
-    optimizer.zero_grad(set_to_none=True)
-    total.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
-    optimizer.step()
-    keep = min(settings.average, (1 + step) / (10 + step))
-    with torch.no_grad():
-        for ours, theirs in zip(mean.state_dict().values(), network.state_dict().values(), strict=True):
-            if ours.dtype.is_floating_point:
-                ours.lerp_(theirs, 1 - keep)
-            else:
-                ours.copy_(theirs)
-    return torch.stack([loss.detach().cpu() for loss in losses])
-
-
-def _save(
-    work: Path,
-    network: DetectorNetwork,
-    mean: DetectorNetwork,
-    optimizer: torch.optim.AdamW,
-    step: int,
-    mined: _Mined,
-    settings: DetectorTraining,
-) -> None:
-    from safetensors.torch import save_file
-
-    tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
-    tensors |= {f"mean.{k}": v for k, v in mean.state_dict().items()}
-    state = optimizer.state_dict()["state"]
-    tensors |= {f"optimizer.{i}.{k}": v for i, entry in state.items() for k, v in entry.items()}
-    tensors |= {"mined.false": torch.from_numpy(mined.false), "mined.unannotated": torch.from_numpy(mined.unannotated)}
-    told = {"step": str(step), "settings": _told(settings)}
-    save_file({k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}, work / "checkpoint.new", told)
-    (work / "checkpoint.new").replace(work / "checkpoint.safetensors")
-
-
-def _told(settings: DetectorTraining) -> str:
-    return json.dumps([settings.seed, settings.steps, settings.batch, settings.rate, settings.decay, settings.mining])
-
-
-def _resume(
-    work: Path,
-    network: DetectorNetwork,
-    mean: DetectorNetwork,
-    optimizer: torch.optim.AdamW,
-    settings: DetectorTraining,
-) -> tuple[int, _Mined]:
-    from safetensors import safe_open
-
-    path = work / "checkpoint.safetensors"
-    if not path.exists():
-        return 0, _Mined.nothing()
-    with safe_open(path, "pt") as stored:
-        told = stored.metadata()
-        if told.get("settings") != _told(settings):
-            raise InvalidInputError(
-                f"expected a checkpoint made with seed, steps, batch, rate, decay and mining {_told(settings)} "
-                f"in {path}; got {told.get('settings')}; name another work folder"
-            )
-        tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 (not a dict)
-    network.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("network.")})
-    mean.load_state_dict({k[5:]: v for k, v in tensors.items() if k.startswith("mean.")})
-    entries: dict[int, dict[str, Any]] = {}
-    for key, value in tensors.items():
-        if key.startswith("optimizer."):
-            _, number, name = key.split(".", 2)
-            entries.setdefault(int(number), {})[name] = value
-    whole = optimizer.state_dict()
-    whole["state"] = entries
-    optimizer.load_state_dict(whole)
-    mined = _Mined(tensors["mined.false"].numpy(), tensors["mined.unannotated"].numpy())
-    return int(told["step"]), mined

@@ -1,62 +1,23 @@
 """Training pictures for the detector, made on the fly: annotated faces placed in photographs without faces.
 
 Two kinds of scene. "Pasted": faces cut out of their picture, at any size and angle, on a photograph. "Tiled": whole
-real pictures, enlarged, shrunk, turned and cut, side by side, so that a pasting edge never tells where a face is.
+real pictures, enlarged, shrunk, turned and cut, side by side, so that the edge of a pasted face gives nothing away.
 A scene is a function of the seed and its number alone.
 """
 
 from __future__ import annotations
 
-import csv
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.markup import CfpView, cfp_to_ibug68
-from facerec.landmarks.sets.ytf import person_of_frame
+from facerec.landmarks.training.detector_pictures import AnnotatedPicture, Floats, Kind
 from facerec.landmarks.types import Image
-
-Kind = Literal["profile", "frontal", "frame"]
-Floats = NDArray[np.float64]
-
-CFP_MIDLINE = (18, 19, 20, 21, 22, 26, 27, 28, 29, 8)
-"""CFP fiducials on the face's middle: nose bridge to base, lips, chin."""
-
-HELD_OUT_EVERY_BACKGROUND = 5
-
-
-@dataclass(frozen=True, eq=False)
-class AnnotatedPicture:
-    """A picture with one annotated face.
-
-    Attributes:
-        name: where it came from, for reports.
-        kind: "profile" and "frontal" (CFP), "frame" (YouTube Faces).
-        levels: the picture, (H, W, 3) uint8 RGB, and its halvings: shrunk scenes read the nearest one.
-        outline: (N, 2) px, the points whose tight box is the face's box.
-        five: (5, 2) px: eyes, nose tip, mouth corners, NaN where not annotated.
-        ignored: (M, 4) px, other faces that nobody annotated: neither right nor wrong.
-    """
-
-    name: str
-    kind: Kind
-    levels: tuple[Image, ...]
-    outline: Floats
-    five: Floats
-    ignored: Floats = field(default_factory=lambda: np.zeros((0, 4)))
-
-    @property
-    def box(self) -> Floats:
-        """(4,) tight box of `outline`, px."""
-        return np.concatenate([self.outline.min(axis=0), self.outline.max(axis=0)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,73 +87,7 @@ class Scene:
     ignored: Floats
 
 
-def halvings(image: Image) -> tuple[Image, ...]:
-    """`image` and its halvings down to 8 px."""
-    levels = [image]
-    while min(levels[-1].shape[:2]) >= 16 and len(levels) < 6:
-        height, width = levels[-1].shape[:2]
-        levels.append(cv2.resize(levels[-1], (width // 2, height // 2), interpolation=cv2.INTER_AREA))  # type: ignore[arg-type]
-    return tuple(levels)
-
-
-def read_rgb(path: Path) -> Image:
-    """The picture of `path`; raises `InvalidInputError` when it is none."""
-    picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise InvalidInputError(f"expected a picture; got {path}")
-    return np.ascontiguousarray(picture[..., ::-1]).astype(np.uint8, copy=False)
-
-
-def completed_frontal(fiducials: Floats) -> Floats:
-    """CFP's 30 half-face points and their reflections about the face's middle line, (60, 2)."""
-    middle = fiducials[list(CFP_MIDLINE)]
-    center = middle.mean(axis=0)
-    along = np.linalg.svd(middle - center)[2][0]
-    offset = fiducials - center
-    return np.concatenate([fiducials, center + 2 * np.outer(offset @ along, along) - offset])
-
-
-def _five(points68: Floats) -> Floats:
-    return np.stack(
-        [points68[36:42].mean(axis=0), points68[42:48].mean(axis=0), points68[30], points68[48], points68[54]]
-    )
-
-
-def cfp_pictures(data: Path, people: Sequence[int], views: Sequence[CfpView]) -> Iterator[AnnotatedPicture]:
-    """Pictures of CFP people (numbers from 1), in order. `data` holds `Data/Images` and `Data/Fiducials`."""
-    for person in people:
-        for view in views:
-            for path in sorted((data / "Data" / "Images" / f"{person:03d}" / view).glob("*.jpg")):
-                text = data / "Data" / "Fiducials" / f"{person:03d}" / view / f"{path.stem}.txt"
-                fiducials = np.loadtxt(text, delimiter=",", dtype=np.float64)
-                known = cfp_to_ibug68(fiducials, view)[0].astype(np.float64)
-                five = _five(known)
-                outline = fiducials
-                if view == "frontal":
-                    outline = completed_frontal(fiducials)
-                    # The reflections of the left eye and mouth corner are the right ones.
-                    five[1], five[4] = outline[30 + 12 : 30 + 18].mean(axis=0), outline[30 + 25]
-                yield AnnotatedPicture(
-                    f"{person:03d}/{view}/{path.name}", view, halvings(read_rgb(path)), outline, five
-                )
-
-
-def frame_pictures(data: Path, people: set[str]) -> Iterator[AnnotatedPicture]:
-    """Annotated frames of YouTube Faces of `people` (names as in the file names), in the table's order."""
-    with (data / "landmarks68.csv").open(newline="", encoding="utf-8") as stream:
-        for row in list(csv.reader(stream))[1:]:
-            if person_of_frame(Path(row[0])) in people:
-                points = np.array(row[1:137], dtype=np.float64).reshape(68, 2)
-                yield AnnotatedPicture(row[0], "frame", halvings(read_rgb(data / row[0])), points, _five(points))
-
-
-def background_files(folder: Path, held_out: bool) -> list[Path]:
-    """Photographs without faces: every fifth of the sorted files is held out."""
-    files = sorted(folder.glob("*.jpg"))
-    return [path for i, path in enumerate(files) if (i % HELD_OUT_EVERY_BACKGROUND == 0) == held_out]
-
-
-def _about(
+def _placement(
     box: Floats, center: Floats, size: float, tilt: float, stretch: tuple[float, float], mirrored: bool
 ) -> Floats:
     """(2, 3) matrix that takes `box` to `center`, of `size` px (square root of the area); mirrors, stretches, turns."""
@@ -204,7 +99,7 @@ def _about(
     return np.concatenate([linear, (center - linear @ ((box[:2] + box[2:]) / 2))[:, None]], axis=1)
 
 
-def _moved(points: Floats, matrix: Floats) -> Floats:
+def _transform(points: Floats, matrix: Floats) -> Floats:
     return points @ matrix[:, :2].T + matrix[:, 2]
 
 
@@ -220,11 +115,11 @@ def _area(box: Floats) -> float:
     return max(0.0, float(box[2] - box[0])) * max(0.0, float(box[3] - box[1]))
 
 
-def _common(a: Floats, b: Floats) -> Floats:
+def _intersection(a: Floats, b: Floats) -> Floats:
     return np.concatenate([np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])])
 
 
-def _between(rng: np.random.Generator, low: float, high: float) -> float:
+def _draw_size(rng: np.random.Generator, low: float, high: float) -> float:
     """Log-uniform: every octave of size as often."""
     return math.exp(rng.uniform(math.log(low), math.log(max(high, low * 1.001))))
 
@@ -243,7 +138,7 @@ def _draw(
     `oval` draws the ellipse inscribed in the region; `feather` is the soft edge's width, px of the canvas.
     """
     x0, y0, x1, y1 = clip
-    spread = _bounds(_moved(_corners(region), matrix))
+    spread = _bounds(_transform(_corners(region), matrix))
     x0, y0 = max(x0, math.floor(spread[0])), max(y0, math.floor(spread[1]))
     x1, y1 = min(x1, math.ceil(spread[2]) + 1), min(y1, math.ceil(spread[3]) + 1)
     if x1 <= x0 or y1 <= y0:
@@ -359,7 +254,7 @@ class _SceneInTheMaking:
         """Something was drawn over the box `by`: less of the faces beneath is in view."""
         covered = []
         for box, five, seen in self.faces:
-            covered.append((box, five, seen - _area(_common(box, by)) / _area(box)))
+            covered.append((box, five, seen - _area(_intersection(box, by)) / _area(box)))
         self.faces = covered
 
     def _background(self, clip: tuple[int, int, int, int]) -> None:
@@ -371,7 +266,7 @@ class _SceneInTheMaking:
         levels = self.maker.backgrounds[int(rng.integers(len(self.maker.backgrounds)))]
         height, width = levels[0].shape[:2]
         # From the whole photograph down to a third of it fills the place.
-        scale = max((x1 - x0) / width, (y1 - y0) / height) * _between(rng, 1.0, 3.0)
+        scale = max((x1 - x0) / width, (y1 - y0) / height) * _draw_size(rng, 1.0, 3.0)
         tilt = math.radians(rng.normal(0.0, 10.0)) if rng.random() < 0.3 else 0.0
         mirror = -1.0 if rng.random() < 0.5 else 1.0
         linear = scale * np.array([[math.cos(tilt), -math.sin(tilt)], [math.sin(tilt), math.cos(tilt)]])
@@ -403,17 +298,17 @@ class _SceneInTheMaking:
         rng = self.rng
         decoy = self.maker.decoys[int(rng.integers(len(self.maker.decoys)))]
         x0, y0, x1, y1 = clip
-        size = _between(rng, self.settings.sizes[0], 0.8 * min(x1 - x0, y1 - y0))
+        size = _draw_size(rng, self.settings.sizes[0], 0.8 * min(x1 - x0, y1 - y0))
         center = rng.uniform((x0, y0), (x1, y1))
         tilt = rng.uniform(-20.0, 20.0) if rng.random() < 0.5 else 0.0
-        matrix = _about(decoy.box, center, size, tilt, (1.0, 1.0), bool(rng.random() < 0.5))
+        matrix = _placement(decoy.box, center, size, tilt, (1.0, 1.0), bool(rng.random() < 0.5))
         if whole:
             self._fill(clip, decoy.levels, matrix)
             return
         half = (decoy.box[2:] - decoy.box[:2]) / 2 * rng.uniform(1.1, 2.0)
         middle = (decoy.box[2:] + decoy.box[:2]) / 2
         region = np.concatenate([middle - half, middle + half])
-        self._cover(_bounds(_moved(_corners(region), matrix)))
+        self._cover(_bounds(_transform(_corners(region), matrix)))
         _draw(self.canvas, clip, decoy.levels, matrix, region, bool(rng.random() < 0.5), rng.uniform(1, 12))
 
     def _matrix(self, picture: AnnotatedPicture, center: Floats, size: float) -> tuple[Floats, bool]:
@@ -422,17 +317,17 @@ class _SceneInTheMaking:
         squeeze = 0.12 if picture.kind == "profile" else 0.07
         stretch = (math.exp(rng.normal(0, squeeze)), math.exp(rng.normal(0, 0.05)))
         mirrored = bool(rng.random() < 0.5)
-        return _about(picture.box, center, size, tilt, stretch, mirrored), mirrored
+        return _placement(picture.box, center, size, tilt, stretch, mirrored), mirrored
 
     def _label(self, picture: AnnotatedPicture, matrix: Floats, mirrored: bool, view: Floats) -> None:
         """Note the face of `picture` drawn through `matrix` and seen within the box `view`."""
-        box = _bounds(_moved(picture.outline, matrix))
-        five = _moved(picture.five, matrix)
+        box = _bounds(_transform(picture.outline, matrix))
+        five = _transform(picture.five, matrix)
         if mirrored:
             five = five[[1, 0, 2, 4, 3]]
-        self.faces.append((box, five, _area(_common(box, view)) / _area(box)))
+        self.faces.append((box, five, _area(_intersection(box, view)) / _area(box)))
         for other in picture.ignored:
-            self.ignored.append(_bounds(_moved(_corners(other), matrix)))
+            self.ignored.append(_bounds(_transform(_corners(other), matrix)))
 
     def _tint(self, levels: tuple[Image, ...]) -> tuple[Image, ...]:
         """Another exposure and colour: faces come from other cameras than their background."""
@@ -447,7 +342,7 @@ class _SceneInTheMaking:
         picture = self.maker.picture(rng)
         # Later faces are smaller, so that a scene holds several.
         largest = self.settings.sizes[1] * (0.75 if not self.faces else 0.35)
-        size = _between(rng, self.settings.sizes[0], largest)
+        size = _draw_size(rng, self.settings.sizes[0], largest)
         center = rng.uniform(-0.1 * size, side + 0.1 * size, 2)
         matrix, mirrored = self._matrix(picture, center, size)
         box, shape = picture.box, picture.levels[0].shape
@@ -459,15 +354,15 @@ class _SceneInTheMaking:
         else:
             margin = rng.uniform(1.05, 2.6, 4)
             region = np.concatenate([middle - half * margin[:2], middle + half * margin[2:]])
-        region = _common(region, np.array([0.0, 0.0, shape[1] - 1.0, shape[0] - 1.0]))
+        region = _intersection(region, np.array([0.0, 0.0, shape[1] - 1.0, shape[0] - 1.0]))
         if region[2] - region[0] < 4 or region[3] - region[1] < 4:
             return
         feather = rng.uniform(0.02, 0.25) * size if rng.random() < 0.6 else 1.0
-        drawn = _bounds(_moved(_corners(region), matrix))
-        new = _bounds(_moved(picture.outline, matrix))
+        drawn = _bounds(_transform(_corners(region), matrix))
+        new = _bounds(_transform(picture.outline, matrix))
         for old, _, seen in self.faces:
-            # A face that would hide most of another is not drawn: half-seen faces teach little.
-            if seen > self.settings.seen and _area(_common(drawn, old)) > 0.45 * _area(old):
+            # A face that would hide most of another is not drawn: there is little to learn from half-hidden faces.
+            if seen > self.settings.seen and _area(_intersection(drawn, old)) > 0.45 * _area(old):
                 return
         self._cover(drawn)
         _draw(self.canvas, (0, 0, side, side), self._tint(picture.levels), matrix, region, oval, feather)
@@ -520,7 +415,7 @@ class _SceneInTheMaking:
         side = min(x1 - x0, y1 - y0)
         # One in twelve is a part of a face, much larger than the tile: an eye or a cheek alone is no face.
         part = rng.random() < 0.08
-        size = side * rng.uniform(2.2, 5.0) if part else _between(rng, self.settings.sizes[0], 1.15 * side)
+        size = side * rng.uniform(2.2, 5.0) if part else _draw_size(rng, self.settings.sizes[0], 1.15 * side)
         corner = np.array([x0, y0], dtype=np.float64)
         extent = np.array([x1 - x0, y1 - y0], dtype=np.float64)
         if rng.random() < 0.3:

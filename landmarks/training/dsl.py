@@ -32,7 +32,7 @@ class LossSettings:
         alpha: weight of a key-point pixel.
         beta: weight of a background pixel, times log10(d + 1) when distance-aware.
         distance_aware: DSL (Eq. 7b) rather than SL.
-        points: "visible" teaches visible points only; "all" the hidden ones too.
+        points: "visible": only visible points count; "all": the hidden ones do, too.
     """
 
     far: float
@@ -201,7 +201,7 @@ def distance_aware_softmax_loss(
     places = targets.on_map(_stride(width))
     pixel = places.round().long()
     inside = ((pixel >= 0) & (pixel < torch.tensor([width, height], device=device))).all(dim=2)
-    key = targets.taught(settings.points) & inside
+    key = targets.counted(settings.points) & inside
     rows = scores.permute(0, 2, 3, 1).reshape(-1, channels)
     included = _included(targets, yaw_bins)
 
@@ -262,7 +262,7 @@ def _background_ratio(
 def spatial_loss(
     scores: Tensor, targets: Targets, settings: SpatialSettings, points: Literal["visible", "all"] = "all"
 ) -> Tensor:
-    """Mean cross-entropy, over the taught landmarks, between a Gaussian at the true place and the landmark's map.
+    """Mean cross-entropy, over the landmarks that count, between a Gaussian at the true place and the landmark's map.
 
     The map is the softmax over all pixels of the log-odds against background, of the picture's yaw range.
 
@@ -270,7 +270,7 @@ def spatial_loss(
         scores: (N, KL + 1, S, S) logits.
         targets: of the batch.
         settings: weight (not applied here) and deviation.
-        points: the landmarks taught.
+        points: which landmarks count.
 
     Returns:
         scalar float32.
@@ -280,7 +280,7 @@ def spatial_loss(
     places = targets.on_map(_stride(width))
     around = places.round().long()
     inside = ((around >= 0) & (around < torch.tensor([width, height], device=scores.device))).all(dim=2)
-    taught = targets.taught(points) & inside
+    counted = targets.counted(points) & inside
     reach = max(1, round(3 * settings.sigma))
     step = torch.arange(-reach, reach + 1, device=scores.device)
     x = (around[..., 0, None, None] + step).expand(-1, -1, 2 * reach + 1, -1)
@@ -297,25 +297,25 @@ def spatial_loss(
         maps = maps.gather(2, column[:, None, :].expand(-1, height * width, -1))
     # Windows as (N, pixels of the window, L): along the pixels of each landmark's own column.
     near = (flat.transpose(1, 2), weight.transpose(1, 2))
-    loss: Tensor = _SpatialCrossEntropy.apply(maps, *near, taught)  # type: ignore[no-untyped-call]
+    loss: Tensor = _SpatialCrossEntropy.apply(maps, *near, counted)  # type: ignore[no-untyped-call]
     return loss
 
 
 class _SpatialCrossEntropy(torch.autograd.Function):
-    """Mean over taught columns of logsumexp(z) - sum(weight * z[place]), z = maps[..., :-1] - maps[..., -1:].
+    """Mean over the columns that count of logsumexp(z) - sum(weight * z[place]), z = maps[..., :-1] - maps[..., -1:].
 
     The gradient, softmax(z) - weight, is written out: left to autograd the passes over the maps cost as much as a
     third of the network's.
     """
 
     @staticmethod
-    def forward(ctx: Any, maps: Tensor, place: Tensor, weight: Tensor, taught: Tensor) -> Tensor:
+    def forward(ctx: Any, maps: Tensor, place: Tensor, weight: Tensor, counted: Tensor) -> Tensor:
         odds = maps[..., :-1].float() - maps[..., -1:].float()
         expected = (odds.gather(1, place) * weight).sum(dim=1)
         top = odds.amax(dim=1)
         share = odds.sub_(top[:, None]).exp_()
         total = share.sum(dim=1)
-        scale = taught / taught.sum().clamp_min(1)
+        scale = counted / counted.sum().clamp_min(1)
         ctx.save_for_backward(share, place, weight, scale / total, scale)
         ctx.dtype = maps.dtype
         return ((total.log() + top - expected) * scale).sum()

@@ -28,7 +28,7 @@ from facerec.landmarks.markup import cfp_to_ibug68
 from facerec.landmarks.sets.cfp import cfp_full_box, cfp_names, read_cfp
 from facerec.landmarks.sets.ytf import person_of_frame, read_points_csv
 from facerec.landmarks.training.detector import DetectorTraining
-from facerec.landmarks.training.detector_scenes import background_files
+from facerec.landmarks.training.detector_pictures import background_files
 from facerec.landmarks.training.people import held_out_people, person_key
 from facerec.landmarks.training.verifier import VerifierTraining, train_verifier
 from facerec.landmarks.types import Box, Image
@@ -173,7 +173,7 @@ def learn_finder(
         own = [one.patch for one in data.faces if one.half == half]
         false = [one.patch for picture in [*data.others, *data.looks] for one in picture if one.half == half]
         trained = replace(settings.verifier, seed=settings.verifier.seed + half)
-        networks.append(train_verifier(_stacked(own), _stacked(false), trained))
+        networks.append(train_verifier(_stack(own), _stack(false), trained))
         report(f"verifier network {half + 1} of {NETWORKS}: {len(own)} faces, {len(false)} others")
     judges = [Verifier(runner([network])) for network in reversed(networks)]
 
@@ -236,5 +236,5 @@ def _look(image: Image, factor: float, mirrored: bool) -> Image:
     return np.ascontiguousarray(image[:, ::-1]) if mirrored else image
 
 
-def _stacked(patches: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+def _stack(patches: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return np.stack(patches) if patches else np.zeros((0, STORED_PATCH, STORED_PATCH, 3), dtype=np.uint8)

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from facerec.landmarks.crop import ROI_SIZE
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.godp import Backbone, ConvUnit
+from facerec.landmarks.godp import Backbone, ConvUnit, Decisions, Godp
 from facerec.landmarks.godp_graph import GodpSettings
 from facerec.landmarks.heatmaps import Targets
 
@@ -117,12 +117,12 @@ def coordinate_loss(
     points: Literal["visible", "all"],
     settings: CoordinateLossSettings | None = None,
 ) -> dict[str, Tensor]:
-    """HyperFace's losses: squared distance over the taught points, cross-entropy of visibility over the annotated ones.
+    """HyperFace's losses: squared distance over the points that count, cross-entropy of visibility over annotated ones.
 
     Args:
         found: of the network.
         targets: of the batch.
-        points: whether hidden points are taught.
+        points: whether hidden points count.
         settings: weights, which are in the result.
 
     Returns:
@@ -130,12 +130,12 @@ def coordinate_loss(
     """
     settings = settings or CoordinateLossSettings()
     truth = (targets.points - (ROI_SIZE - 1) / 2) / ROI_SIZE
-    taught = targets.taught(points)
+    counted = targets.counted(points)
     squared = (found.points.float() - truth).square().sum(dim=2) / 2
     seen = functional.binary_cross_entropy_with_logits(found.visible.float(), targets.visible.float(), reduction="none")
     known = targets.annotated
     return {
-        "points": settings.points * (squared * taught).sum() / taught.sum().clamp_min(1),
+        "points": settings.points * (squared * counted).sum() / counted.sum().clamp_min(1),
         "visibility": settings.visible * (seen * known).sum() / known.sum().clamp_min(1),
     }
 
@@ -143,3 +143,19 @@ def coordinate_loss(
 def places_of(found: Coordinates) -> Tensor:
     """(N, L, 2) float32 px of the ROI."""
     return found.points.float() * ROI_SIZE + (ROI_SIZE - 1) / 2
+
+
+LandmarkNetwork = Godp | DeconvNet | CoordinateNet
+"""What the trainer trains; an Hourglass is a DeconvNet."""
+
+Outputs = Decisions | Maps | Coordinates
+"""What such a network answers."""
+
+
+def build_network(settings: GodpSettings, seed: int) -> LandmarkNetwork:
+    """A network of `settings.architecture` with seeded random weights; the global generator is left as it was."""
+    networks = {"godp": Godp, "deconvnet": DeconvNet, "hourglass": Hourglass, "coordinates": CoordinateNet}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network: LandmarkNetwork = networks[settings.architecture](settings)
+        return network

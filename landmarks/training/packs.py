@@ -213,7 +213,7 @@ def pack_points_csv(
 ) -> LandmarkPack:
     """Pack a points file of YouTube Faces.
 
-    The file tells nothing of hidden points, so all count as visible.
+    The file says nothing about hidden points, so all count as visible.
 
     Args:
         path: the csv file (`read_points_csv`).
@@ -240,7 +240,7 @@ CFP_PROFILE_YAW = 75.0
 def pack_cfp(
     folder: Path, held_out: Collection[str], want_held_out: bool = False, offset: float = CFP_FRONTAL_OFFSET
 ) -> LandmarkPack:
-    """Pack CFP's official tree: 30 of the 68 points a picture, the rest not annotated.
+    """Pack CFP's official tree: 30 of the 68 points per picture, the rest not annotated.
 
     Args:
         folder: the tree.
@@ -274,7 +274,7 @@ def join_packs(*packs: LandmarkPack) -> LandmarkPack:
 
 
 def pack_faces(faces: Iterable[SetFace], source: str) -> LandmarkPack:
-    """Pack faces around the tight box of their points, which is what facerec's detector is taught to give.
+    """Pack faces around the tight box of their points, which is what facerec's detector is trained to give.
 
     COFW's faces are packed around the set's own boxes: its points leave the jaw out, so their box is too small.
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from facerec.frontalize.face_model import FaceModel
-from facerec.frontalize.render import _skull_chart
+from facerec.frontalize.render import skull_chart
 from facerec.frontalize.visibility import VisibilitySettings
-from facerec.recognition.views import ViewFrame, _chart_map, frontal_camera
+from facerec.recognition.views import ViewFrame, chart_map, frontal_camera
 
 _DENSE = 289
 """Points along each side of the drawn surface: three a node, five a pixel of the view."""
@@ -157,7 +157,7 @@ class BatchedViews:
         self._middle_expression = put(np.einsum("l,kld->kd", middle, model.landmark_expression))
         self._to_texels = _linear((np.arange(texels) + 0.5) / texels * (g - 1), g).to(self.device)
         self._to_dense = _linear(np.linspace(0, g - 1, _DENSE), g).to(self.device)
-        column, row, covered = _chart_map(frame, texels)
+        column, row, covered = chart_map(frame, texels)
         self._chart = put(np.stack([(column + 0.5) / texels * 2 - 1, (row + 0.5) / texels * 2 - 1], axis=-1))
         self._covered = torch.from_numpy(covered).to(self.device)
         self._scale = frontal_camera(frame, model).scale
@@ -172,7 +172,7 @@ class BatchedViews:
         self._skull_identity = put(
             np.einsum("nc,kncd->knd", share, model.skull_identity[:, which]).reshape(len(model.skull_identity), -1)
         )
-        chart = np.einsum("nc,ncd->nd", share, _skull_chart(model)[which])
+        chart = np.einsum("nc,ncd->nd", share, skull_chart(model)[which])
         self._skull_at = put(chart * 2 - 1)
         centre = model.skull.mean(axis=0)
         out = np.einsum("nc,ncd->nd", share, model.skull[which]) - centre

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.fit import LOCATED, FitSettings, face_size, fit_batch, landmark_weights
 from facerec.landmarks.crop import grey
-from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.landmarker import Landmarker, LandmarkerSettings
 from facerec.landmarks.types import Box
+from facerec.recognition.training.array_file import load_arrays, save_arrays
 from facerec.recognition.training.crop_set import CropSet, tight_box
 
 
@@ -56,8 +56,7 @@ class CropFits:
 
     def save(self, path: Path) -> None:
         """Write as npz."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **{name: getattr(self, name) for name in CropFits.__dataclass_fields__})
+        save_arrays(path, self)
 
     @staticmethod
     def load(path: Path) -> CropFits:
@@ -66,11 +65,7 @@ class CropFits:
         Raises:
             InvalidInputError: another file.
         """
-        with np.load(path, allow_pickle=False) as file:
-            missing = set(CropFits.__dataclass_fields__) - set(file.files)
-            if missing:
-                raise InvalidInputError(f"expected fits of crops; {path.name} lacks {', '.join(sorted(missing))}")
-            return CropFits(**{name: file[name] for name in CropFits.__dataclass_fields__})
+        return load_arrays(path, CropFits, "fits of crops")
 
     @staticmethod
     def join(parts: Sequence[CropFits]) -> CropFits:

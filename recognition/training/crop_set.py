@@ -21,6 +21,7 @@ from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError
 from facerec.landmarks.image import read_image
 from facerec.landmarks.training.people import held_out_people, person_key
 from facerec.landmarks.types import Box, Image
+from facerec.recognition.training.array_file import load_arrays, save_arrays
 from facerec.recognition.training.texture_set import annotated_pictures
 
 CROP_SCALE = 1.8
@@ -53,7 +54,7 @@ class FacePicture:
         path: the file.
         person: key of the person (`person_key`, or the set's name and number).
         source: name of the set.
-        group: "asian", "black", ... where the set tells, else "".
+        group: "asian", "black", ... where the set says so, else "".
         box: tight landmark box, px.
     """
 
@@ -95,8 +96,7 @@ class CropSet:
 
     def save(self, path: Path) -> None:
         """Write as npz."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **{name: getattr(self, name) for name in CropSet.__dataclass_fields__})
+        save_arrays(path, self)
 
     @staticmethod
     def load(path: Path) -> CropSet:
@@ -105,11 +105,7 @@ class CropSet:
         Raises:
             InvalidInputError: another file.
         """
-        with np.load(path, allow_pickle=False) as file:
-            missing = set(CropSet.__dataclass_fields__) - set(file.files)
-            if missing:
-                raise InvalidInputError(f"expected a set of crops; {path.name} lacks {', '.join(sorted(missing))}")
-            return CropSet(**{name: file[name] for name in CropSet.__dataclass_fields__})
+        return load_arrays(path, CropSet, "a set of crops")
 
 
 def extra_pictures(folder: Path, source: str, held_out: frozenset[str]) -> list[FacePicture]:

@@ -35,7 +35,7 @@ class DFDTraining:
     patterns: int = 40_000  # patterns that the dominant ones are sought among, a cell
     iterations: int = 8  # of k-means
     components: int = 160  # principal components of a cell's histograms kept before the discriminant directions
-    compact: int = 48  # numbers a cell
+    compact: int = 48  # numbers per cell
     shrink: float = 0.1  # of the within-class scatter towards a sphere
     seed: int = 0
 

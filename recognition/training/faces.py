@@ -220,7 +220,7 @@ _NAMES = {
 }
 
 
-def set_names(faces: Faces) -> list[str]:
-    """Names of the data sets that faces come from, for a weight record."""
-    found = {str(source).split("-")[0] for source in np.unique(faces.source)}
+def set_names(source: NDArray[np.str_]) -> list[str]:
+    """Names of the data sets that faces of the sources (N,) come from, for a weight record."""
+    found = {str(one).split("-")[0] for one in np.unique(source)}
     return [name for key, name in _NAMES.items() if key in found]

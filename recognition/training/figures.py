@@ -83,7 +83,7 @@ def group_figures(
     """False match rates within groups, "fmr_GROUP", at the threshold that `rate` of the pairs of `reference` reach.
 
     Args:
-        cells, known: one face a person.
+        cells, known: one face per person.
         group: (N,) the group of each; "" belongs to none.
         reference: start of the names of the groups whose pairs set the threshold.
         rate: see above.
@@ -100,7 +100,7 @@ def group_figures(
 
 
 def person_groups(person: NDArray[np.str_], group: NDArray[np.str_]) -> NDArray[np.str_]:
-    """(N,) "asian woman", ... of people of UTKFace and All-Age-Faces, whose names tell; "" for others."""
+    """(N,) "asian woman", ... of people of UTKFace and All-Age-Faces, whose names say so; "" for others."""
     out = []
     for name, kind in zip(person.tolist(), group.tolist(), strict=True):
         sex = ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -18,7 +17,9 @@ from torch.nn import functional as F
 
 from facerec.frontalize.face_model import FaceModel
 from facerec.landmarks.checkpoint import load_weights
+from facerec.landmarks.precision import training_autocast
 from facerec.landmarks.training.resume import load_checkpoint, save_checkpoint
+from facerec.landmarks.training.schedule import cosine_rate
 from facerec.recognition.resnet import FaceResNet, dlib_model_file, network_of, read_dlib_network
 from facerec.recognition.resnet_graph import DIMENSION
 from facerec.recognition.training.batched_views import BatchedViews
@@ -42,8 +43,8 @@ class ResNetTraining:
 
     Attributes:
         steps, batch: 6,000 batches of 384 show each picture about thirty times.
-        rate: top of the learning rate of the network, class_rate that of the people's centres. warm_up: steps over
-            which they rise; then they fall as a cosine. decay: weight decay.
+        rate: highest learning rate of the network; class_rate: that of the people's centres; warm_up: steps over which
+            both rise, before they fall as a cosine. decay: weight decay.
         scale, margin: of the margin softmax (CosFace).
         teacher_weight: of 1 - cosine to what the start network gives for a near-frontal picture's photograph or for
             its person's mean, half and half; only for people with several pictures, whom it tells apart.
@@ -133,12 +134,162 @@ def row_chances(faces: Faces, training: ResNetTraining) -> NDArray[np.float64]:
     return np.asarray(chance / chance.sum())
 
 
+@dataclass(frozen=True, eq=False)
+class TeacherVectors:
+    """What the starting network gives for the faces: where the trained one is pulled to.
+
+    Attributes:
+        own: (N, D) unit vectors of the photographs.
+        mean: (P, D) unit vectors of the people, in which near-frontal photographs count five times.
+        label: (N,) int64 row of each face's person in `mean`.
+        clear: (N,) bool, near-frontal photographs.
+        several: (N,) bool, faces of people with several photographs.
+    """
+
+    own: Tensor
+    mean: Tensor
+    label: Tensor
+    clear: Tensor
+    several: Tensor
+
+    @classmethod
+    def of(cls, network: FaceResNet, views: BatchedViews, faces: Faces, frontal: float) -> TeacherVectors:
+        """Of `network`; a photograph is near-frontal when its |yaw| is below `frontal` degrees."""
+        names, person = np.unique(faces.person, return_inverse=True)
+        vectors = photo_vectors(network, views, faces)
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        clear = np.abs(faces.yaw) < frontal
+        mean = np.zeros((len(names), DIMENSION), dtype=np.float32)
+        np.add.at(mean, person, vectors * np.where(clear, 1.0, 0.2).astype(np.float32)[:, None])
+        mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
+        parts = (vectors, mean, person, clear, np.bincount(person)[person] > 1)
+        return cls(*(torch.from_numpy(part).to(faces.crops.device) for part in parts))
+
+    def draw(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """(B, D) the faces' own vectors or their people's, half and half; their people's where not near-frontal."""
+        own = torch.rand(len(rows), generator=generator, device=rows.device) < 0.5
+        return torch.where((own & self.clear[rows])[:, None], self.own[rows], self.mean[self.label[rows]])
+
+
 class _Centres(nn.Module):
     """A centre for each person."""
 
     def __init__(self, centres: Tensor) -> None:
         super().__init__()
         self.centres = nn.Parameter(centres)
+
+
+class _Learner:
+    """What a training changes: the network, the people's centres, the optimiser, the averaged weights."""
+
+    def __init__(self, start: FaceResNet, teacher: TeacherVectors, training: ResNetTraining) -> None:
+        self.training, self.teacher = training, teacher
+        self.device = teacher.mean.device
+        network = deepcopy(start).train().requires_grad_(True)
+        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.classes = _Centres(teacher.mean.clone())
+        self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": list(self.network.parameters()), "top": training.rate},
+                {"params": list(self.classes.parameters()), "top": training.class_rate, "weight_decay": 0.0},
+            ],
+            lr=training.rate,
+            weight_decay=training.decay,
+        )
+        self.step = 0
+
+    def learn(self, inputs: Tensor, rows: Tensor, target: Tensor, rate: float) -> Tensor:
+        """One step on the looks `inputs` of the faces `rows`.
+
+        Args:
+            inputs: (B, 3, S, S) network input.
+            rows: (B,) the faces shown.
+            target: (B, D) what the teacher wants for each.
+            rate: share of the highest learning rates.
+
+        Returns:
+            (3,) loss of the margin softmax, that of the teacher, share of looks whose person scored highest.
+        """
+        training = self.training
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["top"] * rate
+        with training_autocast(self.device):
+            vectors = self.network(inputs)
+        direction = F.normalize(vectors.float(), dim=1)
+        scores = training.scale * (direction @ F.normalize(self.classes.centres, dim=1).T)
+        label = self.teacher.label[rows]
+        index = torch.arange(len(label), device=self.device)
+        scores[index, label] = scores[index, label] - training.scale * training.margin
+        softmax = F.cross_entropy(scores, label)
+        known = self.teacher.several[rows].float()
+        distance = ((1 - (direction * target).sum(dim=1)) * known).sum() / known.sum().clamp(min=1)
+        loss = softmax + training.teacher_weight * distance
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimizer.step()
+        self.step += 1
+        with torch.no_grad():
+            keep = min(training.averaging, self.step / (10 + self.step))
+            theirs = self.network.state_dict()
+            torch._foreach_lerp_(list(self.average.values()), [theirs[name] for name in self.average], 1 - keep)
+            right = (scores.argmax(1) == label).float().mean()
+        return torch.stack([softmax.detach(), distance.detach(), right])
+
+    def averaged(self) -> FaceResNet:
+        """A copy of the network with the averaged weights, on the CPU."""
+        copy = FaceResNet(self.network.places is not None)
+        copy.load_state_dict({k: v.float().cpu() for k, v in self.average.items()})
+        return copy.eval()
+
+    def save(self, path: Path, seconds: float, generator: torch.Generator) -> None:
+        """Write a checkpoint after `seconds` of training."""
+        state = {
+            "network": self.network.state_dict(),
+            "classes": self.classes.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average,
+            "step": self.step,
+            "spent": seconds,
+            "generator": generator.get_state(),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(path, self.training, state)
+
+    def restore(self, path: Path, generator: torch.Generator) -> float:
+        """Take up a checkpoint; returns the seconds that were spent before it."""
+        saved = load_checkpoint(path, self.training)
+        self.network.load_state_dict(saved["network"])
+        self.classes.load_state_dict(saved["classes"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.average = {name: value.to(self.device) for name, value in saved["average"].items()}
+        self.step = int(saved["step"])
+        generator.set_state(saved["generator"].cpu())
+        return float(saved["spent"])
+
+
+class _Looks:
+    """Draws the looks of a batch; each is disturbed and shown `reuse` times on average before it is made anew."""
+
+    def __init__(self, faces: Faces, views: BatchedViews, training: ResNetTraining, generator: torch.Generator) -> None:
+        self.faces, self.training, self.generator = faces, training, generator
+        self.maker = LookMaker(views, training.looks, generator)
+        self.chance = row_chances(faces, training)
+        self.pool: tuple[Tensor, Tensor] | None = None
+
+    def draw(self, step: int) -> tuple[Tensor, Tensor]:
+        """(B,) rows of the faces and (B, 3, S, S) input of step `step`; which faces depends on seed and step alone."""
+        training, device = self.training, self.faces.crops.device
+        rng = np.random.default_rng([training.seed, step])
+        fresh = training.batch if self.pool is None else max(1, training.batch // training.reuse)
+        rows = torch.from_numpy(rng.choice(len(self.faces), fresh, p=self.chance)).to(device)
+        looks = self.maker.draw(self.faces, rows)
+        if training.reuse > 1:
+            self.pool = _refresh(self.pool, rows, looks, training, step)
+            drawn = torch.from_numpy(rng.choice(len(self.pool[0]), training.batch)).to(device)
+            rows, looks = self.pool[0][drawn], self.pool[1][drawn]
+        return rows, _input(disturb(looks, FACE_FRAME.neutral, training.disturbance, self.generator))
 
 
 def train_resnet(
@@ -161,122 +312,38 @@ def train_resnet(
         report: called every `every` steps with the losses and the averaged network.
     """
     training = training or ResNetTraining()
-    device = faces.crops.device
-    generator = torch.Generator(device=device).manual_seed(training.seed)
-    views = BatchedViews(FaceModel.load(), FACE_FRAME, device)
-    maker = LookMaker(views, training.looks, generator)
-    network = deepcopy(start)
-    network = network.train().requires_grad_(True).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    names, person = np.unique(faces.person, return_inverse=True)
-    vectors = photo_vectors(network, views, faces)
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
-    clear = np.abs(faces.yaw) < training.frontal
-    mean = np.zeros((len(names), DIMENSION), dtype=np.float32)
-    np.add.at(mean, person, vectors * np.where(clear, 1.0, 0.2).astype(np.float32)[:, None])
-    mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
-    taught, means = torch.from_numpy(vectors).to(device), torch.from_numpy(mean).to(device)
-    several = torch.from_numpy(np.bincount(person)[person] > 1).to(device)
-    labels, is_clear = torch.from_numpy(person).to(device), torch.from_numpy(clear).to(device)
-    classes = _Centres(means.clone())
-    average = {k: v.detach().clone() for k, v in network.state_dict().items()}
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": list(network.parameters()), "top": training.rate},
-            {"params": list(classes.parameters()), "top": training.class_rate, "weight_decay": 0.0},
-        ],
-        lr=training.rate,
-        weight_decay=training.decay,
-    )
-    chance = row_chances(faces, training)
-    step, spent = 0, 0.0
-    if checkpoint is not None and checkpoint.exists():
-        saved = load_checkpoint(checkpoint, training)
-        network.load_state_dict(saved["network"])
-        classes.load_state_dict(saved["classes"])
-        optimizer.load_state_dict(saved["optimizer"])
-        average = {name: value.to(device) for name, value in saved["average"].items()}
-        step, spent = int(saved["step"]), float(saved["spent"])
-        generator.set_state(saved["generator"].cpu())
-
-    def averaged() -> FaceResNet:
-        copy = FaceResNet(start.places is not None)
-        copy.load_state_dict({k: v.float().cpu() for k, v in average.items()})
-        return copy.eval()
-
-    def save() -> None:
-        if checkpoint is None:
-            return
-        state = {
-            "network": network.state_dict(),
-            "classes": classes.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "average": average,
-            "step": step,
-            "spent": spent + time.monotonic() - started,
-            "generator": generator.get_state(),
-        }
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(checkpoint, training, state)
-
-    started = last_saved = time.monotonic()
-    totals = torch.zeros(3, device=device)
-    pool: tuple[Tensor, Tensor] | None = None
-    while step < training.steps:
-        minutes = (spent + time.monotonic() - started) / 60
-        done = max(step / training.steps, minutes / max_minutes if max_minutes else 0.0)
+    generator = torch.Generator(device=faces.crops.device).manual_seed(training.seed)
+    views = views_on(faces.crops.device)
+    learner = _Learner(start, TeacherVectors.of(start, views, faces, training.frontal), training)
+    source = _Looks(faces, views, training, generator)
+    spent = learner.restore(checkpoint, generator) if checkpoint is not None and checkpoint.exists() else 0.0
+    began = time.monotonic() - spent
+    last_saved = time.monotonic()
+    totals = torch.zeros(3, device=learner.device)
+    while learner.step < training.steps:
+        minutes = (time.monotonic() - began) / 60
+        done = max(learner.step / training.steps, minutes / max_minutes if max_minutes else 0.0)
         if done >= 1.0:
             break
-        for group in optimizer.param_groups:
-            group["lr"] = group["top"] * min(1.0, (step + 1) / training.warm_up) * 0.5 * (1 + math.cos(math.pi * done))
-        # Which faces a batch holds depends on seed and step alone.
-        rng = np.random.default_rng([training.seed, step])
         with torch.no_grad():
-            fresh = training.batch if pool is None else max(1, training.batch // training.reuse)
-            rows = torch.from_numpy(rng.choice(len(faces), fresh, p=chance)).to(device)
-            looks = maker.draw(faces, rows)
-            if training.reuse > 1:
-                pool = _refreshed(pool, rows, looks, training, step)
-                drawn = torch.from_numpy(rng.choice(len(pool[0]), training.batch)).to(device)
-                rows, looks = pool[0][drawn], pool[1][drawn]
-            looks = disturb(looks, FACE_FRAME.neutral, training.disturbance, generator)
-            inputs = _input(looks)
-            own = torch.rand(len(rows), generator=generator, device=device) < 0.5
-            label = labels[rows]
-            target = torch.where((own & is_clear[rows])[:, None], taught[rows], means[label])
-        with torch.autocast(device.type, torch.bfloat16):
-            vectors_now = network(inputs)
-        direction = F.normalize(vectors_now.float(), dim=1)
-        cosine = direction @ F.normalize(classes.centres, dim=1).T
-        scores = training.scale * cosine
-        index = torch.arange(len(label), device=device)
-        scores[index, label] = scores[index, label] - training.scale * training.margin
-        softmax = F.cross_entropy(scores, label)
-        known = several[rows].float()
-        teacher = ((1 - (direction * target).sum(dim=1)) * known).sum() / known.sum().clamp(min=1)
-        loss = softmax + training.teacher_weight * teacher
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimizer.step()
-        step += 1
-        with torch.no_grad():
-            keep = min(training.averaging, step / (10 + step))
-            torch._foreach_lerp_([average[k] for k in average], [network.state_dict()[k] for k in average], 1 - keep)
-            right = (scores.argmax(1) == label).float().mean()
-            totals += torch.stack([softmax.detach(), teacher.detach(), right]) / every
-        if step % every == 0:
+            rows, inputs = source.draw(learner.step)
+            target = learner.teacher.draw(rows, generator)
+        rate = cosine_rate(done, training.warm_up / training.steps)
+        totals += learner.learn(inputs, rows, target, rate) / every
+        if learner.step % every == 0:
             if report is not None:
                 values = dict(zip(("softmax", "teacher", "right"), totals.tolist(), strict=True))
-                report(step, {**values, "minutes": minutes, "done": done}, averaged())
+                report(learner.step, {**values, "minutes": minutes, "done": done}, learner.averaged())
             totals.zero_()
-        if time.monotonic() - last_saved > SAVE_EVERY:
+        if checkpoint is not None and time.monotonic() - last_saved > SAVE_EVERY:
             last_saved = time.monotonic()
-            save()
-    save()
-    return averaged()
+            learner.save(checkpoint, last_saved - began, generator)
+    if checkpoint is not None:
+        learner.save(checkpoint, time.monotonic() - began, generator)
+    return learner.averaged()
 
 
-def _refreshed(
+def _refresh(
     pool: tuple[Tensor, Tensor] | None, rows: Tensor, looks: Tensor, training: ResNetTraining, step: int
 ) -> tuple[Tensor, Tensor]:
     """The pool of looks with the oldest replaced by new ones; it grows to eight batches."""

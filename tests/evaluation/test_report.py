@@ -25,6 +25,7 @@ from facerec.evaluation.protocols.poses import UHDB31_GROUPS, uhdb31_angles
 from facerec.evaluation.recognition_figures import recognition_figures
 from facerec.evaluation.report import (
     COLUMNS,
+    LandmarkSet,
     Report,
     RunFacts,
     SystemRun,
@@ -91,7 +92,7 @@ def landmarks_report(tmp_path: Path, make_landmarker, write_picture) -> Report:
         annotated.append(AnnotatedPicture(path, path.name, points, Box.around(points), yaw=20.0 * person))
     results = locate_landmarks(annotated, make_landmarker({1: points}, shift=1.0), None)
     figures, rows = landmark_figures(annotated, results, [None, None])
-    return landmark_report("points", {"file": "p.csv"}, figures, rows, results, "cd" * 32, FACTS)
+    return landmark_report(LandmarkSet("points", {"file": "p.csv"}, "cd" * 32), figures, rows, results, FACTS)
 
 
 class Keyed(HTMLParser):
@@ -427,7 +428,7 @@ def test_landmark_views_have_a_table_and_a_grid(tmp_path: Path, make_landmarker,
         )
     results = locate_landmarks(annotated, make_landmarker({1: points}, shift=1.0), None)
     figures, rows = landmark_figures(annotated, results, [None] * 21)
-    report = landmark_report("synthetic", {}, figures, rows, results, "cd" * 32, FACTS, rendered=True)
+    report = landmark_report(LandmarkSet("synthetic", {}, "cd" * 32, rendered=True), figures, rows, results, FACTS)
     assert report.json["by_view"]["1"]["found"] == 0.0
     assert (report.json["by_view"]["3"]["yaw"], report.json["by_view"]["3"]["pitch"]) == (-90, -30)
     write_report(tmp_path / "out", report)
@@ -449,7 +450,9 @@ def test_landmark_reports_are_compared_face_by_face(tmp_path: Path, make_landmar
         results = locate_landmarks(annotated, make_landmarker({1: points}, shift=shift), None)
         figures, rows = landmark_figures(annotated, results, [None] * 3)
         facts = replace(FACTS, settings={"landmarks": name})
-        write_report(tmp_path / name, landmark_report("points", {}, figures, rows, results, "cd" * 32, facts))
+        write_report(
+            tmp_path / name, landmark_report(LandmarkSet("points", {}, "cd" * 32), figures, rows, results, facts)
+        )
     compared = {one.measure: one for one in compare_reports(tmp_path / "near", tmp_path / "far")}
     assert list(compared) == ["found", "within 8 % by box", "within 10 % by box", "median error by box"]
     assert (compared["found"].first, compared["found"].second) == pytest.approx((2 / 3, 2 / 3))

@@ -10,6 +10,7 @@ import pytest
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.fit import fit_face, fit_faces
 from facerec.frontalize.fit_verdict import FitEvidence, FitRule, learn_rule
+from facerec.frontalize.training.fit_verdict import judge_fits
 from facerec.frontalize.types import Camera, FittedFace
 from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError
 from facerec.landmarks.markup import IBUG68_MIRROR
@@ -66,6 +67,17 @@ def test_the_shipped_rule_refuses_what_the_network_is_unsure_of(model: FaceModel
         replace(GOOD, visible=0.1),
     ):
         assert rule.odds(worse) >= rule.odds(GOOD)
+
+
+def test_fits_are_judged_by_the_annotated_points_they_come_near_to(model: FaceModel) -> None:
+    points = face(model, 10).astype(np.float32)
+    size = np.sqrt(np.prod(points.max(axis=0) - points.min(axis=0)))
+    nowhere = np.full((68, 2), np.nan, dtype=np.float32)
+    partly = np.where(np.arange(68)[:, None] < 30, np.nan, points)
+    between = points + np.float32(0.113 * size)  # 0.16 of the face away
+    located = [marks(points)] * 5
+    good, bad = judge_fits(located, [points, partly, points + np.float32(0.5 * size), nowhere, between])
+    assert (len(good), len(bad)) == (2, 2)
 
 
 def drawn(rng: np.random.Generator, count: int, residual: float, confidence: float) -> list[FitEvidence]:

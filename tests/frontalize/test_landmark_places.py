@@ -11,7 +11,13 @@ from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.fit import LOCATED, FitSettings, annotated_points, fit_batch, landmark_modes
 from facerec.frontalize.gauss_newton import Estimate, solve
 from facerec.frontalize.landmark_places import LandmarkPlaces
-from facerec.frontalize.training.landmark_places import PlacesTraining, learn_annotated, learn_located, upright
+from facerec.frontalize.training.landmark_places import (
+    LocatedHeads,
+    PlacesTraining,
+    learn_annotated,
+    learn_located,
+    upright,
+)
 from facerec.frontalize.types import Camera, FittedFace
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.markup import IBUG68_MIRROR
@@ -107,7 +113,7 @@ def test_the_pull_of_located_points_is_learnt_from_heads_with_truth() -> None:
     rng = np.random.default_rng(0)
     yaw, pitch = rng.uniform(-95, 95, 300), rng.uniform(-40, 40, 300)
     off = pull(yaw, pitch) + 0.5 * rng.standard_normal((300, 68, 2))
-    learnt = learn_located(off, yaw, pitch)
+    learnt = learn_located(LocatedHeads(off, yaw, pitch))
     at = np.array([-80.0, -20.0, 35.0, 88.0]), np.array([10.0, -30.0, 30.0, 0.0])
     np.testing.assert_allclose(learnt.upright(*at), pull(*at), atol=0.6)
 
@@ -133,4 +139,4 @@ def test_wrong_tables_and_wrong_heads_are_refused() -> None:
     with pytest.raises(InvalidInputError, match="ascending"):
         LandmarkPlaces(np.array([10.0, 45.0]), np.array([0.0]), np.zeros((2, 1, 68, 2)))
     with pytest.raises(InvalidInputError, match="at least 20 heads"):
-        learn_located(np.zeros((5, 68, 2)), np.zeros(5), np.zeros(5))
+        learn_located(LocatedHeads(np.zeros((5, 68, 2)), np.zeros(5), np.zeros(5)))

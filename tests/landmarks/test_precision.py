@@ -8,7 +8,7 @@ import torch
 
 from facerec.landmarks import precision
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.precision import VARIABLE, inference_dtype
+from facerec.landmarks.precision import VARIABLE, inference_dtype, training_autocast
 
 
 @pytest.mark.parametrize(("name", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
@@ -25,6 +25,15 @@ def test_auto_takes_bfloat16_only_where_the_processor_has_it(monkeypatch: pytest
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: able, raising=False)
     assert inference_dtype("cpu") == (torch.bfloat16 if able else torch.float32)
     assert inference_dtype("cuda") == torch.float32
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_trainings_on_a_cpu_take_bfloat16_only_where_it_is_fast(monkeypatch: pytest.MonkeyPatch, able: bool) -> None:
+    monkeypatch.setenv(VARIABLE, "auto")
+    monkeypatch.setattr(precision, "_bfloat16_in_hardware", lambda: able)
+    layer = torch.nn.Linear(3, 2)
+    with training_autocast("cpu"):
+        assert layer(torch.zeros(1, 3)).dtype == (torch.bfloat16 if able else torch.float32)
 
 
 def test_a_release_of_torch_that_cannot_tell_keeps_float32(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Training faces at all poses: exact landmarks, the right ones taught, the same for a seed."""
+"""Training faces at all poses: exact landmarks, the right ones count, the same for a seed."""
 
 from __future__ import annotations
 

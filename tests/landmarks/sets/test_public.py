@@ -29,7 +29,7 @@ def pts(points: np.ndarray) -> str:
 
 
 def w300(folder: Path) -> dict[str, np.ndarray]:
-    """A 300-W of one face a folder."""
+    """A 300-W of one face per folder."""
     truth = {}
     for number, place in enumerate(sorted({p for part in W300_PARTS.values() for p in part})):
         (folder / place).mkdir(parents=True)

@@ -8,22 +8,10 @@ from facerec.landmarks.detection.detector import FaceDetector
 from facerec.landmarks.detection.detector_graph import STRIDES
 from facerec.landmarks.detection.detector_network import cell_centers
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.training.detector import (
-    DetectorTraining,
-    TrainingData,
-    box_overlap,
-    detection_loss,
-    targets,
-    train_detector,
-)
-from facerec.landmarks.training.detector_scenes import (
-    AnnotatedPicture,
-    Decoy,
-    SceneMaker,
-    SceneSettings,
-    completed_frontal,
-    halvings,
-)
+from facerec.landmarks.training.detector import DetectorTraining, TrainingData, export_detector, train_detector
+from facerec.landmarks.training.detector_pictures import AnnotatedPicture, completed_frontal, halvings
+from facerec.landmarks.training.detector_scenes import Decoy, SceneMaker, SceneSettings
+from facerec.landmarks.training.detector_targets import box_overlap, detection_loss, targets
 from facerec.landmarks.types import Box, Image
 
 
@@ -190,11 +178,11 @@ def small_training() -> tuple[TrainingData, DetectorTraining]:
 
 def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(tmp_path: Path):
     data, settings = small_training()
-    whole = train_detector(data, tmp_path / "whole", settings, loaders=0, export=False)
-    assert whole.finished
+    whole = train_detector(data, tmp_path / "whole", settings, loaders=0)
+    assert whole.network is not None
     for _ in range(settings.steps):
-        result = train_detector(data, tmp_path / "parts", settings, loaders=0, export=False, max_minutes=1e-9)
-    assert result.finished
+        result = train_detector(data, tmp_path / "parts", settings, loaders=0, max_minutes=1e-9)
+    assert result.network is not None
     from safetensors.numpy import load_file
 
     one, other = (load_file(tmp_path / name / "checkpoint.safetensors") for name in ("whole", "parts"))
@@ -205,19 +193,21 @@ def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(tmp_path: 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path):
     data, settings = small_training()
-    train_detector(data, tmp_path, settings, loaders=0, export=False, max_minutes=1e-9)
+    train_detector(data, tmp_path, settings, loaders=0, max_minutes=1e-9)
     from dataclasses import replace
 
     with pytest.raises(InvalidInputError, match="work folder"):
-        train_detector(data, tmp_path, replace(settings, seed=1), loaders=0, export=False)
+        train_detector(data, tmp_path, replace(settings, seed=1), loaders=0)
 
 
 def test_a_finished_training_exports_weights_that_load(tmp_path: Path):
     data, settings = small_training()
-    result = train_detector(data, tmp_path / "work", settings, loaders=0, export_root=tmp_path)
-    assert result.record is not None
-    assert result.record.bytes < 2 * 2**20
-    assert "research" in result.record.licence
+    result = train_detector(data, tmp_path / "work", settings, loaders=0)
+    assert result.network is not None
+    assert result.threshold is not None
+    record = export_detector(result.network, result.threshold, settings, "facerec train detector", root=tmp_path)
+    assert record.bytes < 2 * 2**20
+    assert "research" in record.licence
     from facerec.landmarks.checkpoint import load_weights
 
     loaded = FaceDetector.from_arrays(load_weights("landmarks", "detector", root=tmp_path))

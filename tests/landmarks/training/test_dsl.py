@@ -41,13 +41,13 @@ def by_hand(scores: torch.Tensor, targets: Targets, settings: LossSettings) -> f
     n, channels, side, _ = scores.shape
     count = targets.points.shape[1]
     places = targets.on_map(160 // side)
-    taught = targets.taught(settings.points)
+    counted = targets.counted(settings.points)
     total, keys = 0.0, 0
     for i in range(n):
         allowed = [bool(targets.annotated[i, c % count]) for c in range(channels - 1)] + [True]
         key_pixels = set()
         for k in range(count):
-            if taught[i, k]:
+            if counted[i, k]:
                 x, y = (int(v) for v in places[i, k].round())
                 key_pixels.add((x, y))
                 p = scores[i, :, y, x][torch.tensor(allowed)].softmax(0)
@@ -63,7 +63,7 @@ def by_hand(scores: torch.Tensor, targets: Targets, settings: LossSettings) -> f
                 p = logits.softmax(0)
                 top = int(p[:-1].argmax()) % count
                 weight = settings.beta
-                if settings.distance_aware and taught[i, top]:
+                if settings.distance_aware and counted[i, top]:
                     weight *= math.log10(math.dist((x, y), places[i, top].tolist()) + 1)
                 total -= weight * math.log(float(p[-1]))
     return total / keys

@@ -16,13 +16,12 @@ from facerec.landmarks.training.dsl import FAST_STAGES
 from facerec.landmarks.training.godp import (
     FaceSource,
     TrainSettings,
-    build_network,
-    calibrate,
-    export_godp,
-    plain_rois,
     stage_at,
     train_godp,
 )
+from facerec.landmarks.training.godp_baselines import build_network
+from facerec.landmarks.training.godp_errors import plain_rois
+from facerec.landmarks.training.godp_export import calibrate, export_godp
 from facerec.landmarks.training.packs import LandmarkPack
 from facerec.landmarks.training.resume import TrainingRun
 

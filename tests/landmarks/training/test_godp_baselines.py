@@ -11,14 +11,16 @@ from facerec.landmarks.godp import Godp, normalize_roi
 from facerec.landmarks.godp_graph import Architecture, GodpSettings
 from facerec.landmarks.heatmaps import Targets
 from facerec.landmarks.training.dsl import LOSSES, PUBLISHED_STAGES
-from facerec.landmarks.training.godp import TrainSettings, build_network, located, pack_errors, train_godp
+from facerec.landmarks.training.godp import TrainSettings, train_godp
 from facerec.landmarks.training.godp_baselines import (
     CoordinateLossSettings,
     Coordinates,
     Maps,
+    build_network,
     coordinate_loss,
     places_of,
 )
+from facerec.landmarks.training.godp_errors import located, pack_errors
 from facerec.landmarks.training.packs import LandmarkPack
 from facerec.landmarks.training.resume import TrainingRun
 
@@ -85,7 +87,7 @@ def test_baselines_train_by_the_same_trainer(
     assert pack_errors(network, make_pack(2), device=CPU)["drawn"]["n"] == 2
 
 
-def test_places_of_coordinates_are_where_they_were_taught() -> None:
+def test_places_of_coordinates_are_where_they_were_placed() -> None:
     points = torch.tensor([[[0.0, 159.0], [79.5, 79.5]]])
     exact = Coordinates((points - 79.5) / 160, torch.zeros(1, 2))
     assert torch.allclose(places_of(exact), points)
@@ -93,7 +95,7 @@ def test_places_of_coordinates_are_where_they_were_taught() -> None:
     assert coordinate_loss(exact, targets(points, visible), "all")["points"] == pytest.approx(0.0, abs=1e-9)
 
 
-def test_the_regressor_is_not_taught_points_that_are_not_asked_for() -> None:
+def test_points_that_are_not_asked_for_count_for_nothing_in_the_regressor() -> None:
     points = torch.full((1, 3, 2), 40.0)
     found = Coordinates(torch.zeros(1, 3, 2), torch.zeros(1, 3))
     visible = torch.tensor([[True, False, False]])

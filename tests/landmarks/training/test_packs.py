@@ -28,7 +28,7 @@ Make = Callable[..., LandmarkPack]
 
 
 def cfp_tree(folder: Path, points: np.ndarray, names: list[str]) -> Path:
-    """CFP's official layout with one frontal and one profile a person, both showing the same points."""
+    """CFP's official layout with one frontal and one profile per person, both showing the same points."""
     (folder / "Data").mkdir(parents=True)
     (folder / "Data" / "list_name.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
     for number in range(1, len(names) + 1):

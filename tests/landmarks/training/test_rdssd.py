@@ -1,8 +1,10 @@
 """R-DSSD on drawn faces: the cascade, its training, its weight file, and the landmarker that uses it."""
 
 import json
+import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,22 +20,13 @@ from facerec.landmarks.initial_shapes import InitialShapeSettings, normalised
 from facerec.landmarks.landmarker import CascadeLandmarker, Landmarker, LandmarkerSettings
 from facerec.landmarks.models import LANDMARK_MODELS
 from facerec.landmarks.rdssd import CROP_SCALE, CROP_SIZE, RDSSD, VARIANTS, Cascade, CascadeSettings, Learning, pyramid
-from facerec.landmarks.training import rdssd as rdssd_training
+from facerec.landmarks.training import rdssd_solver
 from facerec.landmarks.training.apg import SharableDetectors
 from facerec.landmarks.training.augment import AugmentSettings
 from facerec.landmarks.training.packs import LandmarkPack
-from facerec.landmarks.training.rdssd import (
-    CropSource,
-    DssdTrainSettings,
-    _decay_groups,
-    _prepare,
-    _train_step,
-    locate_pack,
-    pack_errors,
-    plain_crops,
-    refinement_loss,
-    train_cascade,
-)
+from facerec.landmarks.training.rdssd import _decay_groups, _train_step, refinement_loss, train_cascade
+from facerec.landmarks.training.rdssd_errors import locate_pack, pack_errors, plain_crops
+from facerec.landmarks.training.rdssd_faces import CropSource, DssdTrainSettings, prepare
 from facerec.landmarks.training.resume import TrainingRun
 from facerec.landmarks.types import Box
 
@@ -72,17 +65,33 @@ def train(
     return train_cascade(packs, settings, TrainingRun(folder, checkpoint_minutes=checkpoint_minutes), **options)  # type: ignore[arg-type]
 
 
+@dataclass
+class Made:
+    """A cascade and the folder of its run: trained once, by the first test that asks, and only read after that."""
+
+    cascade: Cascade | None = None
+    folder: Path | None = None
+
+
 @pytest.fixture(scope="module")
-def made() -> dict[str, Cascade]:
-    """Trained once for the tests that only read it."""
-    return {}
+def made() -> Made:
+    return Made()
 
 
 @pytest.fixture
-def cascade(made: dict[str, Cascade], make_pack: Make, tmp_path: Path) -> Cascade:
-    if "one" not in made:
-        made["one"] = train(make_pack, tmp_path / "made")
-    return made["one"]
+def cascade(made: Made, make_pack: Make, tmp_path_factory: pytest.TempPathFactory) -> Cascade:
+    if made.cascade is None:
+        made.folder = tmp_path_factory.mktemp("made")
+        made.cascade = train(make_pack, made.folder)
+    return made.cascade
+
+
+@pytest.fixture
+def train_fine(cascade: Cascade, made: Made, make_pack: Make, tmp_path: Path) -> Callable[..., Cascade]:
+    """Trains refinements in `tmp_path` upon the coarse stages of `cascade`, which are not learnt again."""
+    assert made.folder is not None
+    shutil.copy(made.folder / "coarse.npz", tmp_path)
+    return partial(train, make_pack, tmp_path)
 
 
 def test_the_crop_is_the_box_enlarged_by_thirty_per_cent(make_pack: Make) -> None:
@@ -136,8 +145,10 @@ def test_the_solver_keeps_the_latent_detectors_shared(cascade: Cascade) -> None:
     assert network.basis.abs().sum() > 0  # type: ignore[operator, union-attr]
 
 
-def test_gradients_move_what_the_solver_chose_and_leave_its_zeros(make_pack: Make, tmp_path: Path) -> None:
-    one = train(make_pack, tmp_path, replace(TRAIN, samples=4, rounds=1))
+def test_gradients_move_what_the_solver_chose_and_leave_its_zeros(
+    make_pack: Make, train_fine: Callable[..., Cascade]
+) -> None:
+    one = train_fine(replace(TRAIN, samples=4, rounds=1))
     one.networks.train().requires_grad_(True)
     (network,) = one.networks
     assert isinstance(network, Dssd)
@@ -148,7 +159,7 @@ def test_gradients_move_what_the_solver_chose_and_leave_its_zeros(make_pack: Mak
     optimizer = torch.optim.AdamW(_decay_groups(one.networks, 0.1), lr=1e-3)
     source = CropSource([(make_pack(5), 1.0)], TRAIN)
     for step in range(2):
-        batch = _prepare(one, source.faces(step, 4), np.random.default_rng(step))
+        batch = prepare(one, source.faces(step, 4), np.random.default_rng(step))
         _train_step(one, optimizer, batch, [0, 1], 1e-3, 1.0)
     for part, old in zip(network.detectors(), before, strict=True):
         assert torch.equal(part == 0, old == 0)
@@ -157,9 +168,9 @@ def test_gradients_move_what_the_solver_chose_and_leave_its_zeros(make_pack: Mak
 
 @pytest.mark.parametrize("spoilt", [True, False])
 def test_detectors_that_spoil_unseen_faces_are_not_kept(
-    spoilt: bool, make_pack: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spoilt: bool, make_pack: Make, train_fine: Callable[..., Cascade], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = train(make_pack, tmp_path, replace(TRAIN, samples=4, rounds=1))
+    one = train_fine(replace(TRAIN, samples=4, rounds=1))
     (network,) = one.networks
     assert isinstance(network, Dssd)
     before = [part.detach().clone() for part in network.detectors()]
@@ -172,12 +183,12 @@ def test_detectors_that_spoil_unseen_faces_are_not_kept(
 
     if not spoilt:
         network.set_detectors(before[0].numpy() * 100, before[1].numpy())
-    monkeypatch.setattr(rdssd_training, "solve_detectors", solve)
-    said: list[str] = []
+    monkeypatch.setattr(rdssd_solver, "solve_detectors", solve)
+    lines: list[str] = []
     source, settings = CropSource([(make_pack(5), 1.0)], TRAIN), replace(TRAIN, solver_faces=40)
-    kept = rdssd_training._solve(one, source, settings, torch.device("cpu"), 1, said.append, first=False)
+    kept = rdssd_solver.solve_round(one, source, settings, 1, lines.append, first=False)
     assert len(kept) == (0 if spoilt else 1)
-    assert ("not kept" in said[0]) == spoilt
+    assert ("not kept" in lines[0]) == spoilt
     assert all(torch.equal(part, old) for part, old in zip(network.detectors(), before, strict=True))
 
 
@@ -187,7 +198,7 @@ def test_the_same_seed_trains_the_same_cascade(cascade: Cascade, make_pack: Make
     assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
-def test_an_interrupted_training_ends_like_one_in_a_piece(cascade: Cascade, make_pack: Make, tmp_path: Path) -> None:
+def test_an_interrupted_training_ends_like_one_in_a_piece(cascade: Cascade, train_fine: Callable[..., Cascade]) -> None:
     class StopError(Exception):
         pass
 
@@ -195,36 +206,35 @@ def test_an_interrupted_training_ends_like_one_in_a_piece(cascade: Cascade, make
         if progress.samples == 16:  # type: ignore[attr-defined]
             raise StopError
 
-    run = tmp_path / "run"
     with pytest.raises(StopError):
-        train(make_pack, run, on_progress=stop, checkpoint_minutes=0.0)
-    resumed = train(make_pack, run)
+        train_fine(on_progress=stop, checkpoint_minutes=0.0)
+    resumed = train_fine()
     one, other = cascade_arrays(cascade), cascade_arrays(resumed)
     assert all(np.allclose(one[n].astype(float), other[n].astype(float), atol=1e-3) for n in one if n != "settings")
     with pytest.raises(InvalidInputError, match="same settings"):
-        train(make_pack, run, replace(TRAIN, samples=40))
+        train_fine(replace(TRAIN, samples=40))
     with pytest.raises(InvalidInputError, match="same settings"):
-        train(make_pack, run, replace(TRAIN, coarse_faces=160))
+        train_fine(replace(TRAIN, coarse_faces=160))
 
 
 @pytest.mark.parametrize("learning", ["joint", "sequential"])
-def test_other_learning_strategies_have_a_network_a_stage(
-    learning: Learning, cascade: Cascade, make_pack: Make, tmp_path: Path
+def test_other_learning_strategies_have_one_network_per_stage(
+    learning: Learning, train_fine: Callable[..., Cascade]
 ) -> None:
     settings = replace(TRAIN, cascade=replace(SMALL, learning=learning), samples=8, rounds=1)
-    one = train(make_pack, tmp_path, settings)
+    one = train_fine(settings)
     assert len(one.networks) == 2
     first, second = (dict(network.named_parameters()) for network in one.networks)
     assert not torch.equal(first["reweight.weight"], second["reweight.weight"])
 
 
 def test_joint_training_carries_a_late_error_to_the_first_stage_and_sequential_does_not(
-    make_pack: Make, tmp_path: Path
+    make_pack: Make, train_fine: Callable[..., Cascade]
 ) -> None:
     settings = replace(TRAIN, cascade=replace(SMALL, learning="joint"), samples=4, rounds=1)
-    one = train(make_pack, tmp_path, settings)
+    one = train_fine(settings)
     one.networks.requires_grad_(True)
-    batch = _prepare(one, CropSource([(make_pack(5), 1.0)], settings).faces(0, 4), np.random.default_rng(0))
+    batch = prepare(one, CropSource([(make_pack(5), 1.0)], settings).faces(0, 4), np.random.default_rng(0))
     first = dict(one.networks[0].named_parameters())["reweight.weight"]
     refinement_loss(one, batch, [0, 1])["stage_2"].backward()  # type: ignore[no-untyped-call]
     assert first.grad is not None
@@ -234,12 +244,12 @@ def test_joint_training_carries_a_late_error_to_the_first_stage_and_sequential_d
     assert first.grad is None
 
 
-def test_plain_detectors_train_without_the_solver(make_pack: Make, tmp_path: Path) -> None:
+def test_plain_detectors_train_without_the_solver(make_pack: Make, train_fine: Callable[..., Cascade]) -> None:
     network = replace(SMALL.network, detectors="plain")
-    said: list[str] = []
+    lines: list[str] = []
     settings = replace(TRAIN, cascade=replace(SMALL, network=network), samples=8, rounds=1)
-    one = train(make_pack, tmp_path, settings, say=said.append)
-    assert not any("zeros in P" in line for line in said)
+    one = train_fine(settings, say=lines.append)
+    assert not any("zeros in P" in line for line in lines)
     assert np.isfinite(locate_pack(one, make_pack(3), np.arange(3))[0]).all()
 
 
@@ -266,7 +276,8 @@ def test_packs_of_other_markups_train_too(make_pack: Make, tmp_path: Path) -> No
     pack = make_pack(20)
     rows = np.r_[0:68, 20:40]
     other = LandmarkPack(pack.images, pack.points[:, rows], pack.state[:, rows], pack.yaw, pack.source)
-    settings = replace(TRAIN, cascade=replace(SMALL, network=replace(SMALL.network, landmarks=88)), samples=8, rounds=1)
+    cascade = replace(SMALL, network=replace(SMALL.network, landmarks=88))
+    settings = replace(TRAIN, cascade=cascade, samples=8, rounds=1, coarse_faces=40, solver_faces=8)
     one = train_cascade([(other, 1.0)], settings, TrainingRun(tmp_path))
     crops, truth = plain_crops(other, np.arange(4))
     assert one.locate(crops).points.shape == truth.shape == (4, 88, 2)

@@ -99,12 +99,12 @@ def test_training_has_the_right_shapes_and_reports_each_cell(trained: DFD) -> No
 
 
 def test_the_same_textures_and_seed_give_the_same_weights(trained: DFD) -> None:
-    told = []
-    again = train_dfd(*made_up(7, 4), SETTINGS, QUICK, progress=lambda cell, ratio: told.append((cell, ratio)))
+    reported = []
+    again = train_dfd(*made_up(7, 4), SETTINGS, QUICK, progress=lambda cell, ratio: reported.append((cell, ratio)))
     for name in ("filters", "words", "mean", "projection"):
         np.testing.assert_array_equal(getattr(again, name), getattr(trained, name), err_msg=name)
-    assert [cell for cell, _ in told] == list(range(GRID * GRID))
-    assert all(ratio > 0 for _, ratio in told)
+    assert [cell for cell, _ in reported] == list(range(GRID * GRID))
+    assert all(ratio > 0 for _, ratio in reported)
 
 
 def test_fresh_pictures_of_a_person_score_above_those_of_others(trained: DFD, monkeypatch: pytest.MonkeyPatch) -> None:

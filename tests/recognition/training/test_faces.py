@@ -71,4 +71,4 @@ def test_a_picture_of_somebody_else_is_left_out_and_a_person_of_two_sets_is_one(
 
 def test_sets_are_named_for_the_record(face_set) -> None:  # type: ignore[no-untyped-def]
     faces = load_faces([face_set(1, 3)], size=64)
-    assert set_names(faces) == ["CFP"]
+    assert set_names(faces.source) == ["CFP"]

@@ -1,4 +1,4 @@
-"""Training the face network: it teaches, resumes and repeats."""
+"""Training the face network: the loss falls, an interrupted run goes on, a seed repeats."""
 
 from __future__ import annotations
 
@@ -57,13 +57,15 @@ def looked_at() -> BatchedViews:
     return BatchedViews(FaceModel.load(), FACE_FRAME, texels=64)
 
 
-def test_training_teaches_resumes_and_repeats(faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_lowers_the_loss_resumes_and_repeats(
+    faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     net = network()
     monkeypatch.setattr("facerec.recognition.training.resnet.SAVE_EVERY", 0.0)
     training = ResNetTraining(steps=4, batch=6, rate=1e-3, warm_up=1, reuse=1, margin=0.0)
     losses: list[float] = []
     one = train_resnet(
-        faces, net, training, tmp_path / "a.pt", report=lambda _, said, __: losses.append(said["softmax"]), every=1
+        faces, net, training, tmp_path / "a.pt", report=lambda _, values, __: losses.append(values["softmax"]), every=1
     )
     assert min(losses[1:]) < losses[0]
     assert (embed(one) != embed(net)).any()
@@ -87,6 +89,18 @@ def test_looks_may_be_shown_several_times(faces: Faces) -> None:
     net = network()
     training = ResNetTraining(steps=3, batch=6, warm_up=1, reuse=3)
     assert (embed(train_resnet(faces, net, training)) != embed(net)).any()
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_layers_run_in_the_format_that_the_processor_is_fast_in(
+    faces: Faces, monkeypatch: pytest.MonkeyPatch, precision: str, dtype: torch.dtype
+) -> None:
+    net = network()
+    formats: list[torch.dtype] = []
+    net.stem.register_forward_hook(lambda _module, _inputs, output: formats.append(output.dtype))
+    monkeypatch.setenv("FACEREC_PRECISION", precision)
+    train_resnet(faces, net, ResNetTraining(steps=1, batch=4, reuse=1))
+    assert formats[-1] == dtype
 
 
 def test_sources_are_drawn_by_their_shares_and_profiles_more_often(faces: Faces) -> None:
