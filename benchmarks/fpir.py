@@ -11,6 +11,7 @@ the gallery's own impostor scores. Signatures are kept in FOLDER.
 from __future__ import annotations
 
 import argparse
+import difflib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -79,6 +80,23 @@ def described(cache: Path, recognizer: Recognizer, pictures, read=read_image) ->
         return Described(*(stored[key] for key in ("cells", "visible", "yaw", "person", "group")))
 
 
+def cfp_names(cfp: Path) -> list[str]:
+    """Names of CFP's people 301-400, as plain letters."""
+    listed = (cfp / "Data" / "list_name.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+    return [plain(name) for name in listed[300:400]]
+
+
+def plain(name: str) -> str:
+    """Lower-case letters and single blanks."""
+    return " ".join("".join(c if c.isalpha() else " " for c in name.lower()).split())
+
+
+def unlike_names(folders: list[Path], names: list[str]) -> list[Path]:
+    """The folders whose names are not nearly one of `names`: CFP spells some of its people otherwise than LFW does
+    ("Nicholas Cage"), and a stranger who is enrolled is none."""
+    return [f for f in folders if not difflib.get_close_matches(plain(f.name), names, n=1, cutoff=0.8)]
+
+
 def own_scores(gallery: Described, contract: str) -> ImpostorScores:
     """What `calibrate` finds in a gallery of one picture per person."""
     some = gallery.rows(np.arange(min(len(gallery.person), CalibrationSettings().max_entries)))
@@ -116,8 +134,10 @@ def main() -> None:
     recognizer = Recognizer.load()
     contract = recognizer.contract.digest
 
-    people = [folder for folder in sorted(args.lfw.iterdir()) if folder.is_dir()]
-    lfw = described(args.cache / "lfw.npz", recognizer, [(min(f.iterdir()), f.name, "") for f in people])
+    people = unlike_names([folder for folder in sorted(args.lfw.iterdir()) if folder.is_dir()], cfp_names(args.cfp))
+    everybody = [(min(f.iterdir()), f.name, "") for f in sorted(args.lfw.iterdir()) if f.is_dir()]
+    lfw = described(args.cache / "lfw.npz", recognizer, everybody)
+    lfw = lfw.rows(np.flatnonzero(np.isin(lfw.person, [f.name for f in people])))
     images = args.cfp / "Data" / "Images"
     chosen = [
         (path, f"{number:03d}", kind)

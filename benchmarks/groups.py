@@ -16,7 +16,8 @@ import click
 import numpy as np
 
 from facerec.recognition.recognizer import Recognizer
-from facerec.recognition.threshold import ShippedImpostors, ThresholdSettings, ThresholdUnavailableError
+from facerec.recognition.shipped_impostors import ShippedImpostors, ThresholdUnavailableError
+from facerec.recognition.threshold import shipped_threshold
 from facerec.recognition.training.groups import describe_pictures, group_scores, read_padded, utkface_pictures
 
 
@@ -41,8 +42,7 @@ def main(folder: Path, descriptors: str, per_group: int, output: Path | None) ->
         white = np.concatenate([v for k, v in scores.items() if k.startswith("White")])
         lines = {"White people 0.1 %": float(np.quantile(white, 0.999))}
         try:
-            shipped = ShippedImpostors.load(recognizer.contract.digest)
-            threshold = shipped.threshold(ThresholdSettings().far)
+            threshold = shipped_threshold(ShippedImpostors.load(recognizer.contract.digest))
             if threshold.value is not None:
                 lines[f"shipped, {threshold.note}"] = threshold.value
         except ThresholdUnavailableError as error:

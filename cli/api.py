@@ -191,6 +191,13 @@ class Service:
                 "versions": now.versions,
             }
 
+    def mark(self, person: str, nobody: bool, wait_s: float) -> dict[str, Any]:
+        """Make a person a known stranger, or a person again."""
+        who = person_name(person)
+        with open_gallery(self.path, self.describer.contract, write=True, wait_s=wait_s) as gallery:
+            gallery.mark([who], nobody)
+        return {"person": who, "nobody": nobody}
+
     def remove(self, person: str, wait_s: float) -> dict[str, Any]:
         """Remove a person for good. The service's snapshot of a file holds its old bytes, so it is closed meanwhile."""
         who = person_name(person)
@@ -347,6 +354,11 @@ def create_app(service: Service, settings: ServeSettings, token: str = "", local
     async def people() -> JSONResponse:
         """The people of the gallery, as `facerec gallery list --json`."""
         return JSONResponse(await run(service.people))
+
+    @app.patch("/gallery/people/{person:path}")
+    async def mark(person: str, nobody: Annotated[bool, Form()]) -> JSONResponse:
+        """Make a person a known stranger (nobody=true), or a person again, as `facerec gallery mark`."""
+        return JSONResponse(await run(service.mark, person, nobody, settings.write_wait_s))
 
     @app.delete("/gallery/people/{person:path}")
     async def remove(person: str) -> JSONResponse:

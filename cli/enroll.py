@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from facerec.cli.enroll_clusters import from_clusters_option
+from facerec.cli.films import enroll_film_option
 from facerec.cli.options import (
     count,
     gallery_option,
@@ -40,6 +42,8 @@ _SHOWN = 5
 
 
 @click.command("enroll")
+@enroll_film_option
+@from_clusters_option
 @photos_argument()
 @gallery_option
 @click.option(
@@ -96,6 +100,8 @@ def command(
     Examples:
       facerec enroll people/ -g staff.gallery
       facerec enroll list.csv -g staff.gallery --faces one --strict
+      facerec enroll anna.mp4 --person Anna -g staff.gallery
+      facerec enroll --from-clusters people/clusters.json -g family.gallery
     """
     from facerec.cli.output import photo_progress, spinner
     from facerec.recognition.description import EnrolmentSettings

@@ -306,13 +306,14 @@ def _write_scores(folder: Path, measured: Mapping[str, SystemRun], quiet: bool) 
 
 
 def _with_cases(report: Report, protocol: RecognitionProtocol, recognizer: Recognizer) -> Report:
-    """The report with thumbnails of its worst errors."""
-    from facerec.evaluation.cases import recognition_cases
+    """The report with thumbnails of its worst errors and of the pictures that failed."""
+    from facerec.evaluation.cases import failed_cases, recognition_cases
     from facerec.frontalize.face_model import FaceModel
 
     compared = {picture.name: picture for picture in protocol.compared}
     shots = recognition_cases(report.json["worst"], compared, recognizer, FaceModel.load())
-    return replace(report, pictures=shots)
+    failed = failed_cases(report.json["failed_pictures"], {picture.name: picture for picture in protocol.pictures})
+    return replace(report, pictures=shots, failed=failed)
 
 
 @command.command("compare")

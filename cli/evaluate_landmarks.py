@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from facerec.landmarks.sets.public import W300Part
 
 _PUBLIC_SETS = ("300w", "cofw", "helen")
-_TURNED_SETS = ("aflw", "aflw-pifa", "aflw2000", "afw", "uhdb31")
-_LANDMARK_SETS = ("points", "cfp", "synthetic", *_PUBLIC_SETS, *_TURNED_SETS)
+_TURNED_SETS = ("aflw", "aflw-pifa", "aflw2000", "afw")
+_LANDMARK_SETS = ("points", "cfp", "synthetic", *_PUBLIC_SETS, *_TURNED_SETS, "uhdb31")
 
 
 @click.command("landmarks")
@@ -36,6 +36,19 @@ _LANDMARK_SETS = ("points", "cfp", "synthetic", *_PUBLIC_SETS, *_TURNED_SETS)
     type=click.Choice(["common", "challenging", "full", "train", "test", "frontal"]),
     default=None,
     help="Part of 300w (common, challenging, full, train) or aflw (test, frontal, train).  [default: full, test]",
+)
+@click.option(
+    "--landmarks",
+    "annotation",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=None,
+    help="Of uhdb31: folder of its files of points.  [default: beside the pictures]",
+)
+@click.option(
+    "--resolution",
+    type=click.Choice(["R1024", "R256", "R128"]),
+    default=None,
+    help="Of uhdb31: sample the pictures down by area.  [default: as they are]",
 )
 @click.option("--rows", default=None, help="Of aflw-pifa: which of its 34 points, from 0, are AFLW's 1 to 21.")
 @click.option(
@@ -62,6 +75,8 @@ def landmarks(
     folds: str | None,
     view: str | None,
     part: str | None,
+    annotation: Path | None,
+    resolution: str | None,
     rows: str | None,
     boxes: str,
     box_noise: bool,
@@ -87,17 +102,15 @@ def landmarks(
     aflw-pifa  BoundingBox.mat, Landmark.mat and TestImages/; --rows names AFLW's 21 of its 34 points
     aflw2000   AFLW2000-3D's .mat files and pictures: 68 points by |yaw| 0-30-60-90, and errors of the pose
     afw        anno.mat and the pictures of AFW: 6 points
-    uhdb31     {subject}d31{pose}.bmp with nine points in a .pts file beside each
+    uhdb31     {subject}d31{pose}.bmp with nine points in a .pts, .txt or .csv file beside each or in --landmarks
 
     A set of another markup than the 68 points is compared with what its points are among them.
     """
-    if dataset != "cfp" and (folds is not None or view is not None):
-        raise click.UsageError("--folds and --view are for cfp only")
-    if dataset not in ("300w", "aflw") and part is not None:
-        raise click.UsageError("--part is for 300w and aflw only")
-    if (dataset == "aflw-pifa") != (rows is not None):
-        raise click.UsageError("--rows is for aflw-pifa, which needs it")
-    annotated, settings = _read_set(dataset, data, part, rows, fold_names(folds, dataset), view)
+    _check_options(dataset, folds, view, part, rows, annotation, resolution)
+    if dataset == "uhdb31":
+        annotated, settings = _read_uhdb31(data, annotation, resolution)
+    else:
+        annotated, settings = _read_set(dataset, data, part, rows, fold_names(folds, dataset), view)
 
     from facerec.cli.output import photo_progress
     from facerec.evaluation.landmark_errors import locate_landmarks, yaw_of_points
@@ -135,6 +148,37 @@ def landmarks(
         places = [place[id(face)] for face in worst_faces(faces, worst)]
         report = replace(report, pictures=landmark_cases(annotated, results, places))
     finish(report, folder, as_json, quiet, landmark_tables(report.json))
+
+
+def _check_options(
+    dataset: str,
+    folds: str | None,
+    view: str | None,
+    part: str | None,
+    rows: str | None,
+    annotation: Path | None,
+    resolution: str | None,
+) -> None:
+    """Refuse options of other sets than the one that is read."""
+    if dataset != "cfp" and (folds is not None or view is not None):
+        raise click.UsageError("--folds and --view are for cfp only")
+    if dataset not in ("300w", "aflw") and part is not None:
+        raise click.UsageError("--part is for 300w and aflw only")
+    if dataset != "uhdb31" and (annotation is not None or resolution is not None):
+        raise click.UsageError("--landmarks and --resolution are for uhdb31 only")
+    if (dataset == "aflw-pifa") != (rows is not None):
+        raise click.UsageError("--rows is for aflw-pifa, which needs it")
+
+
+def _read_uhdb31(
+    data: Path, annotation: Path | None, resolution: str | None
+) -> tuple[list[AnnotatedPicture], dict[str, Any]]:
+    from facerec.evaluation.protocols.aflw import read_uhdb31_landmarks
+
+    return read_uhdb31_landmarks(data, annotation, resolution), {
+        "points": 9,
+        "resolution": resolution or "as they are",
+    }
 
 
 def _read_set(
@@ -187,7 +231,6 @@ def _read_turned_set(
         read_aflw_landmarks,
         read_afw_landmarks,
         read_pifa_landmarks,
-        read_uhdb31_landmarks,
     )
 
     if name == "aflw":
@@ -196,8 +239,6 @@ def _read_turned_set(
         return read_aflw2000_landmarks(data), {"points": 68}
     if name == "afw":
         return read_afw_landmarks(data), {"points": 6}
-    if name == "uhdb31":
-        return read_uhdb31_landmarks(data), {"points": 9}
     try:
         wanted = [int(row) for row in (rows or "").split(",")]
     except ValueError:

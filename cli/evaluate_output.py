@@ -135,20 +135,21 @@ def standard_tables(blocks: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Tab
         failed = (_rate(one["fta"]), _rate(one["fte"]))
         for point in one.get("fnmr_at_fmr", ()):
             fnmr = point["fnmr"]
-            cells = (f"{100 * point['target_fmr']:g}", _rate(point["fmr"]), _rate(fnmr), _shares(fnmr["interval"]))
+            interval = _shares(fnmr["interval"]) if fnmr["trials"] else "–"
+            cells = (f"{100 * point['target_fmr']:g}", _rate(point["fmr"]), _rate(fnmr), interval)
             matching.append((name, *failed, *cells, _percent(point["far"]), _percent(point["frr"])))
         for point in one.get("identification", {}).get("fnir_at_fpir", ()):
             fnir = point["fnir"]["1"]
             size = str(one["identification"]["gallery_size"])
             rates = (_rate(point["fpir"]), _rate(fnir), _shares(fnir["interval"]))
             searching.append((name, size, f"{100 * point['target_fpir']:g}", *rates))
-    interval = "95 % interval"
+    words = "95 % interval"
     tables: list[Table] = []
     if matching:
-        heads = ("FTA %", "FTE %", "FMR asked %", "FMR %", "FNMR %", interval, "FAR %", "FRR %")
+        heads = ("FTA %", "FTE %", "FMR asked %", "FMR %", "FNMR %", words, "FAR %", "FRR %")
         tables.append((("ISO/IEC 19795-1, completed comparisons", *heads, ""), [(*row, "") for row in matching]))
     if searching:
-        columns = ("people", "FPIR asked %", "FPIR %", "FNIR rank 1 %", interval)
+        columns = ("people", "FPIR asked %", "FPIR %", "FNIR rank 1 %", words)
         tables.append((("ISO/IEC 19795-1, searches", *columns, ""), [(*row, "") for row in searching]))
     return tables
 

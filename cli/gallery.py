@@ -27,29 +27,8 @@ from facerec.landmarks.device import resolve_device, share_cores
 if TYPE_CHECKING:
     from facerec.recognition.recognizer import RecognizerSettings
     from facerec.recognition.search import SearchMethod
-    from facerec.recognition.store.protocol import GalleryStore
-    from facerec.recognition.store.records import EntryRecord
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_ENTRY_COLUMNS = (
-    "entry",
-    "person",
-    "file",
-    "absolute_path",
-    "sha256",
-    "face",
-    "x0",
-    "y0",
-    "x1",
-    "y1",
-    "yaw",
-    "pitch",
-    "roll",
-    "visible_fraction",
-    "quality",
-    "created",
-)
 
 
 @click.group("gallery")
@@ -81,6 +60,7 @@ def info(gallery_path: Path | str, as_json: bool) -> None:
             {
                 "gallery": str(gallery_path),
                 "people": found.people,
+                "known_strangers": found.nobodies,
                 "photos": found.photos,
                 "entries": found.entries,
                 "skipped": found.skipped,
@@ -97,6 +77,8 @@ def info(gallery_path: Path | str, as_json: bool) -> None:
         return
     held = ", ".join((count(found.people, "person"), count(found.photos, "photo"), count(found.entries, "entry")))
     click.echo(f"{printable(str(gallery_path))}: {held}")
+    if found.nobodies:
+        click.echo(f"Known strangers among the people: {found.nobodies}")
     if found.skipped:
         click.echo("Skipped:   " + "  ".join(f"{reason} {n}" for reason, n in found.skipped.items()))
     click.echo(f"Signature: {cells} cells x {dimension}   File: {found.bytes / 1e6:.1f} MB, made {found.created}")
@@ -144,6 +126,7 @@ def verify(gallery_path: Path | str, as_json: bool) -> int:
 @format_options("table", "csv", "jsonl")
 def list_people(gallery_path: Path | str, entries: bool, form: str) -> None:
     """List the people, with the poses they were seen in, or the entries."""
+    from facerec.cli.gallery_entries import write_entries
     from facerec.cli.output import write_csv_row, write_line, write_table
     from facerec.recognition.answers import person_json
     from facerec.recognition.store.galleries import open_gallery
@@ -169,22 +152,30 @@ def list_people(gallery_path: Path | str, entries: bool, form: str) -> None:
                     right=["entry", "face", "yaw", "pitch", "visible", "quality"],
                 )
             else:
-                _write_entries(gallery, form)
+                write_entries(gallery, form)
             return
         people = gallery.people()
     if form == "table":
         write_table(
-            ["person", "photos", "entries", "yaw", "most visible"],
+            ["person", "photos", "entries", "yaw", "most visible", ""],
             [
-                [p.name, p.photos, p.entries, f"{p.yaw[0]:+.0f} .. {p.yaw[1]:+.0f}", f"{100 * p.visible_share:.0f} %"]
+                [
+                    p.name,
+                    p.photos,
+                    p.entries,
+                    f"{p.yaw[0]:+.0f} .. {p.yaw[1]:+.0f}",
+                    f"{100 * p.visible_share:.0f} %",
+                    "known stranger" if p.nobody else "",
+                ]
                 for p in people
             ],
             right=["photos", "entries", "yaw", "most visible"],
         )
     elif form == "csv":
-        write_csv_row(["person", "photos", "entries", "yaw_low", "yaw_high", "visible_fraction"])
+        write_csv_row(["person", "photos", "entries", "yaw_low", "yaw_high", "visible_fraction", "nobody"])
         for p in people:
-            write_csv_row([p.name, p.photos, p.entries, f"{p.yaw[0]:.2f}", f"{p.yaw[1]:.2f}", f"{p.visible_share:.4f}"])
+            yaw = (f"{p.yaw[0]:.2f}", f"{p.yaw[1]:.2f}")
+            write_csv_row([p.name, p.photos, p.entries, *yaw, f"{p.visible_share:.4f}", int(p.nobody)])
     else:
         for p in people:
             write_line(person_json(p))
@@ -254,6 +245,31 @@ def merge(people: tuple[str, ...], into: str, gallery_path: Path | str, quiet: b
     with open_gallery(gallery_path, write=True) as gallery:
         gallery.merge([person_name(name) for name in people], person_name(into))
     note(f"Merged {', '.join(map(printable, people))} into {printable(into)} in {printable(str(gallery_path))}", quiet)
+
+
+@command.command("mark")
+@click.argument("people", nargs=-1, required=True, metavar="PERSON...")
+@click.option("--nobody/--person", "nobody", required=True, help="A known stranger, or a person like the others.")
+@gallery_option
+@quiet_option
+def mark(people: tuple[str, ...], nobody: bool, gallery_path: Path | str, quiet: bool) -> None:
+    """Say of enrolled people that they are nobody: known strangers, such as a poster or who passes by every day.
+
+    A face that looks most like a known stranger is answered "unknown", with "known stranger: NAME", and gets nobody
+    else's name. Enrol them like people first.
+
+    \b
+    Example:
+      facerec enroll poster-3.jpg -g staff.gallery && facerec gallery mark poster-3 --nobody -g staff.gallery
+    """
+    from facerec.recognition.store.galleries import open_gallery
+    from facerec.recognition.store.records import person_name
+
+    names = list(dict.fromkeys(person_name(name) for name in people))
+    with open_gallery(gallery_path, write=True) as gallery:
+        gallery.mark(names, nobody)
+    kind = "known strangers" if nobody else "people"
+    note(f"Marked as {kind} in {printable(str(gallery_path))}: {', '.join(map(printable, names))}", quiet)
 
 
 def _file(gallery: Path | str) -> Path:
@@ -378,92 +394,21 @@ def export(gallery_path: Path | str, form: str, output: Path | None, quiet: bool
     """Write the entries: person, photograph, face, pose, quality; as npz with the signatures.
 
     jsonl and csv go to stdout. The arrays of the npz: entry, person, sha256, path, face, pose, quality, visible_share,
-    cells (N, C, D), visible (N, C), contract.
+    cells (N, C, D), visible (N, C), regions (N, 16, 16: which parts of the chart the camera saw; all False where that
+    is not known), nobody (N: of a known stranger), contract.
     """
+    from facerec.cli.gallery_entries import write_arrays, write_entries
     from facerec.recognition.store.galleries import open_gallery
 
     if (form == "npz") != (output is not None):
         raise click.UsageError("expected -o FILE exactly with --format npz; jsonl and csv go to stdout")
     with open_gallery(gallery_path) as gallery:
         if output is None:
-            _write_entries(gallery, form)
+            write_entries(gallery, form)
             return
-        written = _write_arrays(gallery, output)
+        written = write_arrays(gallery, output)
     note(
         f"Wrote {count(written, 'entry')} to {printable(str(output))}: biometric data, keep them as safe as the "
         "gallery",
         quiet,
     )
-
-
-def _write_entries(gallery: GalleryStore, form: str) -> None:
-    from facerec.cli.output import write_csv_row, write_line
-
-    if form == "csv":
-        write_csv_row(_ENTRY_COLUMNS)
-    for record in gallery.entries():
-        if form == "csv":
-            write_csv_row(_entry_row(record))
-        else:
-            write_line(_entry_json(record))
-
-
-def _entry_row(record: EntryRecord) -> list[object]:
-    box = record.box
-    return [
-        record.entry,
-        record.person,
-        str(record.relative_path),
-        str(record.absolute_path),
-        record.sha256,
-        record.face,
-        *(f"{v:.2f}" for v in (box.x0, box.y0, box.x1, box.y1, *record.pose)),
-        f"{record.visible_share:.4f}",
-        f"{record.quality:.4f}",
-        record.created,
-    ]
-
-
-def _entry_json(record: EntryRecord) -> dict[str, Any]:
-    from facerec.recognition.answers import box_json, pose_json
-
-    return {
-        "entry": record.entry,
-        "person": record.person,
-        "file": str(record.relative_path),
-        "absolute_path": str(record.absolute_path),
-        "sha256": record.sha256,
-        "face": record.face,
-        "box": box_json(record.box),
-        "pose": pose_json(record.pose),
-        "visible_fraction": round(record.visible_share, 4),
-        "quality": round(record.quality, 4),
-        "created": record.created,
-    }
-
-
-def _write_arrays(gallery: GalleryStore, output: Path) -> int:
-    import numpy as np
-
-    records = gallery.entries()
-    cells, visible = gallery.vectors([record.entry for record in records])
-    with output.open("wb") as stream:  # by stream: by name, numpy would append an ending of its own
-        np.savez(
-            stream,
-            entry=np.array([r.entry for r in records], dtype=np.int64),
-            person=np.array([r.person for r in records], dtype=np.str_),
-            sha256=np.array([r.sha256 for r in records], dtype=np.str_),
-            path=np.array([_text(r.relative_path) for r in records], dtype=np.str_),
-            face=np.array([r.face for r in records], dtype=np.int64),
-            pose=np.array([r.pose for r in records], dtype=np.float64).reshape(-1, 3),
-            quality=np.array([r.quality for r in records], dtype=np.float64),
-            visible_share=np.array([r.visible_share for r in records], dtype=np.float64),
-            cells=cells,
-            visible=visible,
-            contract=np.array(gallery.contract_digest),
-        )
-    return len(records)
-
-
-def _text(path: Path) -> str:
-    return str(path).encode("utf-8", "backslashreplace").decode()

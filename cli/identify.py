@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from facerec.cli.films import films_option
 from facerec.cli.options import (
     count,
     format_options,
@@ -59,10 +60,12 @@ _CSV_COLUMNS = (
     "notes",
     "margin",
     "known_stranger",
+    "reason_code",
 )
 
 
 @click.command("identify")
+@films_option
 @photos_argument("probes", "[PROBE]...")
 @gallery_option
 @click.option("-k", "candidates", type=click.IntRange(min=1), default=5, show_default=True, help="Candidates listed.")
@@ -115,7 +118,8 @@ def command(
 ) -> int:
     """Name the people on PROBEs (photographs, folders or - for standard input) by a gallery, in the order given.
 
-    Each face is a match, unknown (a normal result), or abstained from when too little of it was seen in both pictures.
+    Each face is a match, unknown (a normal result), or abstained from (reason code too_little_seen) when too little of
+    it was seen in both pictures, or it is cut off or covered and does not score well above the threshold.
     An unknown face comes with its best candidate and how far that is below the threshold ("margin", the score less the
     threshold). A person is named once in a photograph: a second face that looks most like them stays unknown.
     The threshold is chosen so that one stranger in a hundred (--fpir) is named at most in a gallery of this size. The
@@ -125,8 +129,12 @@ def command(
     A photograph that shows no sure face is tried at 90, 180 and 270 degrees, too; "turned" says by how much it was
     turned clockwise, while box and pose stay those of the photograph.
 
+    Films (mp4, mov, mkv, avi, webm, with facerec[video]; rtsp:// and --camera; folders of frames and animations with
+    --film) are followed: one decision a track, made of all its frames (docs/films.md).
+
     \b
     Examples:
+      facerec identify door.mp4 -g staff.gallery --save-debug out/
       facerec identify door.jpg -g staff.gallery
       facerec identify door/ -g staff.gallery --format jsonl --fpir 0.001
     """
@@ -237,7 +245,7 @@ def _table_row(probe: ProbeFace) -> list[object]:
         probe.decision,
         probe.person,
         None if best is None else f"{best.score:.2f}",
-        None if best is None else f"{100 * best.overlap:.0f} %",
+        None if best is None or best.overlap is None else f"{100 * best.overlap:.0f} %",
         why,
     ]
 
@@ -257,7 +265,7 @@ def _csv_row(probe: ProbeFace) -> list[object]:
         probe.person,
         best.person if best else None,
         f"{best.score:.6f}" if best else None,
-        f"{best.overlap:.4f}" if best else None,
+        f"{best.overlap:.4f}" if best and best.overlap is not None else None,
         best.entry if best else None,
         probe.reason,
         probe.detail,
@@ -270,6 +278,7 @@ def _csv_row(probe: ProbeFace) -> list[object]:
         "; ".join(probe.notes),
         None if probe.margin is None else f"{probe.margin:.6f}",
         probe.known_stranger,
+        probe.code,
     ]
 
 

@@ -30,6 +30,7 @@ EXIT_INTERRUPTED = 130
 COMMANDS: dict[str, str] = {
     "enroll": "Enrol photographs of known people in a gallery.",
     "identify": "Name the people in photographs, or say that they are unknown.",
+    "cluster": "Group unknown faces in photographs into people.",
     "verify": "Say whether two photographs show the same person.",
     "gallery": "Inspect, check, list, change, index, migrate or export a gallery.",
     "serve": "Answer over HTTP with the same verbs and JSON, and one web page (facerec[serve]).",

@@ -189,7 +189,7 @@ def workers_option(function: F) -> F:
     return click.option(
         "--workers",
         type=click.IntRange(min=1),
-        show_default="one a core, on a GPU one",
+        show_default="one per core, on a GPU one",
         help="Photographs at a time.",
     )(function)
 

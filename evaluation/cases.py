@@ -78,6 +78,27 @@ def recognition_cases(
     return cases
 
 
+def failed_cases(
+    failed: Mapping[str, Sequence[Mapping[str, Any]]], pictures: Mapping[str, Picture]
+) -> dict[str, list[list[CasePicture]]]:
+    """One thumbnail for each of a recognition report's "failed_pictures", by reason; none of what cannot be read.
+
+    Args:
+        failed: entries with file, by reason.
+        pictures: by name.
+    """
+
+    def shot(picture: Picture) -> list[CasePicture]:
+        try:
+            image = open_picture(picture)
+        except UnusablePhotoError:
+            return []
+        whole = Box(-0.5, -0.5, image.shape[1] - 0.5, image.shape[0] - 0.5)
+        return [CasePicture("photograph", _uri(_crop(image, whole, SMALL, margin=0.0)[0]))]
+
+    return {reason: [shot(pictures[row["file"]]) for row in rows] for reason, rows in failed.items()}
+
+
 def landmark_cases(
     annotated: Sequence[AnnotatedPicture], results: Sequence[LandmarkResult], places: Sequence[int]
 ) -> list[list[CasePicture]]:

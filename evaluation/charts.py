@@ -105,14 +105,14 @@ def line_chart(
     def up(value: float) -> float:
         return top + (1 - float(np.clip(y.place(value), 0, 1))) * _PLOT_HEIGHT
 
-    parts = [_open(_WIDTH, height, title)]
+    parts = [open_svg(_WIDTH, height, title)]
     for tick in y.ticks():
-        parts.append(_rule(_LEFT, up(tick), _WIDTH - _RIGHT, up(tick)))
-        parts.append(_text(_LEFT - 6, up(tick) + 4, y.text(tick), anchor="end"))
+        parts.append(svg_rule(_LEFT, up(tick), _WIDTH - _RIGHT, up(tick)))
+        parts.append(svg_text(_LEFT - 6, up(tick) + 4, y.text(tick), anchor="end"))
     for tick in x.ticks():
-        parts.append(_rule(across(tick), top, across(tick), top + _PLOT_HEIGHT))
-        parts.append(_text(across(tick), top + _PLOT_HEIGHT + 16, x.text(tick)))
-    parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, height - 10, x.label))
+        parts.append(svg_rule(across(tick), top, across(tick), top + _PLOT_HEIGHT))
+        parts.append(svg_text(across(tick), top + _PLOT_HEIGHT + 16, x.text(tick)))
+    parts.append(svg_text((_LEFT + _WIDTH - _RIGHT) / 2, height - 10, x.label))
     middle = top + _PLOT_HEIGHT / 2
     parts.append(
         f'<text class="axis" x="14" y="{middle:.1f}" text-anchor="middle" transform="rotate(-90 14 {middle:.1f})">'
@@ -142,7 +142,7 @@ def line_chart(
         key, row = legend[number]
         base = 16 + _LEGEND_ROW * row
         parts.append(f'<line x1="{key:.0f}" y1="{base}" x2="{key + 28:.0f}" y2="{base}" stroke-width="2.2" {style}/>')
-        parts.append(_text(key + 34, base + 4, line.label, anchor="start"))
+        parts.append(svg_text(key + 34, base + 4, line.label, anchor="start"))
     parts.append("</svg>")
     return "".join(parts)
 
@@ -218,7 +218,7 @@ def pose_grid(
     picture = 66 if heads else 0
     width, height, left = 92, picture + 18 + 15 * lines, 44
     total = (left + width * len(yaws) + 8, height * len(pitches) + 62)
-    parts = [_open(*total, title, "heat")]
+    parts = [open_svg(*total, title, "heat")]
     for cell in cells:
         x, y = left + width * yaws.index(cell.yaw), height * pitches.index(cell.pitch)
         fill = "#ffffff" if cell.shade is None else colour(cell.shade)
@@ -247,11 +247,11 @@ def pose_grid(
             )
     bottom = height * len(pitches)
     for yaw in yaws:
-        parts.append(_text(left + width * (yaws.index(yaw) + 0.5), bottom + 15, _degrees(yaw)))
+        parts.append(svg_text(left + width * (yaws.index(yaw) + 0.5), bottom + 15, _degrees(yaw)))
     for pitch in pitches:
-        parts.append(_text(left - 6, height * (pitches.index(pitch) + 0.5) + 4, _degrees(pitch), anchor="end"))
+        parts.append(svg_text(left - 6, height * (pitches.index(pitch) + 0.5) + 4, _degrees(pitch), anchor="end"))
     label = "yaw (columns; + : nose to the image's right), pitch (rows; + : up)"
-    parts.append(_text(left, bottom + 34, label, anchor="start"))
+    parts.append(svg_text(left, bottom + 34, label, anchor="start"))
     parts += _colour_key(left, bottom + 43, ends)
     parts.append("</svg>")
     return "".join(parts)
@@ -261,12 +261,12 @@ def _colour_key(x: float, y: float, ends: tuple[str, str]) -> list[str]:
     """A strip of the colours from the darkest to the brightest, with what its ends stand for."""
     steps, wide = 24, 6
     start = x + 7.8 * len(ends[0]) + 6
-    parts = [_text(x, y + 10, ends[0], anchor="start")]
+    parts = [svg_text(x, y + 10, ends[0], anchor="start")]
     parts += [
         f'<rect x="{start + wide * i:.1f}" y="{y}" width="{wide + 0.5}" height="12" fill="{colour(i / (steps - 1))}"/>'
         for i in range(steps)
     ]
-    return [*parts, _text(start + wide * steps + 6, y + 10, ends[1], anchor="start")]
+    return [*parts, svg_text(start + wide * steps + 6, y + 10, ends[1], anchor="start")]
 
 
 def colour(shade: float) -> str:
@@ -277,7 +277,8 @@ def colour(shade: float) -> str:
     return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
 
 
-def _open(width: float, height: float, title: str, kind: str = "") -> str:
+def open_svg(width: float, height: float, title: str, kind: str = "") -> str:
+    """The first tag of a drawing, with its title; `kind` is a class for the page's style."""
     kind = f' class="{kind}"' if kind else ""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
@@ -286,7 +287,8 @@ def _open(width: float, height: float, title: str, kind: str = "") -> str:
     )
 
 
-def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:
+def svg_text(x: float, y: float, text: str, anchor: str = "middle") -> str:
+    """Words of an axis or a legend at (x, y)."""
     return f'<text class="axis" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
@@ -294,7 +296,8 @@ def _degrees(angle: float) -> str:
     return f"{angle:+g}°" if angle else "0°"
 
 
-def _rule(x0: float, y0: float, x1: float, y1: float) -> str:
+def svg_rule(x0: float, y0: float, x1: float, y1: float) -> str:
+    """A line of the background."""
     return f'<line x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}" stroke="#dddddd"/>'
 
 

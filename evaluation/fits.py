@@ -12,11 +12,11 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, get_type_hints
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from facerec.evaluation.protocols.recognition import Picture
+from facerec.evaluation.protocols.resolution import sampled_down
 from facerec.evaluation.store import UNREADABLE, ResultStore
 from facerec.frontalize.types import FittedFace
 from facerec.landmarks.errors import REASON_CODES, ReasonCode, UnusablePhotoError
@@ -181,14 +181,7 @@ def open_picture(picture: Picture, photo: bytes | None = None) -> Image:
     Raises:
         UnusablePhotoError: it cannot be read, or it is smaller than the size asked for.
     """
-    image = read_image(picture.path if photo is None else photo)
-    if picture.size is None or (image.shape[1], image.shape[0]) == picture.size:
-        return image
-    width, height = picture.size
-    if image.shape[1] < width or image.shape[0] < height:
-        said = f"expected at least {width} x {height} px to sample down from; got {image.shape[1]} x {image.shape[0]}"
-        raise UnusablePhotoError("unreadable", said)
-    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return sampled_down(read_image(picture.path if photo is None else photo), picture.size)
 
 
 def _box(face: FaceFit | UndescribedFace) -> Box:

@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from facerec.evaluation.charts import LINE_COLOURS, Axis, HeatCell, Line, histogram, line_chart, pose_grid
-from facerec.evaluation.pointers import escape_key, format_value, identification_places, resolve, standard_places
+from facerec.evaluation.pointers import (
+    escape_key,
+    format_value,
+    identification_places,
+    resolve,
+    shown_target,
+    side_by_side,
+)
+from facerec.evaluation.spread_chart import SpreadMark, spread_chart
 
 _NORMALISERS = {"nme_box": "box", "nme_interocular": "outer eye corners", "nme_pupil": "pupils"}
 
@@ -37,8 +45,7 @@ def page_charts(content: Mapping[str, Any], heads: Heads) -> dict[str, str]:
         return _landmark_charts(content, heads)
     charts: dict[str, str] = _standard_charts(content)
     if content["kind"] == "scores":
-        blocks = {name: one for name, one in content["scores"].items() if one.get("roc", {}).get("far")}
-        return charts | _curve_charts("", blocks)
+        return charts
     places = identification_places(content)
     if ranked := [Line(name or "all probes", *_cmc(resolve(content, base))) for base, name in places]:
         charts["cmc"] = _cmc_chart(ranked)
@@ -84,35 +91,91 @@ def page_charts(content: Mapping[str, Any], heads: Heads) -> dict[str, str]:
 
 
 def _standard_charts(content: Mapping[str, Any]) -> dict[str, str]:
-    """DET of completed comparisons, Tippett plot and error against discarded share, a line for each set."""
-    blocks = {name: resolve(content, base) for name, base in standard_places(content)[: len(LINE_COLOURS)]}
+    """For each set, a line or mark a system: DET of completed comparisons, Tippett plot of the first, error against
+    discarded share, and the spread of FMR and FNMR over groups ("groups GROUPING RATE")."""
     charts: dict[str, str] = {}
-    curves = {name: one["standard"]["det"] for name, one in blocks.items() if "det" in one["standard"]}
-    if curves:
-        lines = [Line(name, one["fmr"], one["fnmr"]) for name, one in curves.items()]
-        charts["standard det"] = line_chart(lines, title="Detection error trade-off", x=_FMR, y=_FNMR)
-    drawn = [one.get("tippett") or one.get("scores", {}).get("tippett") for one in blocks.values()]
-    if drawn and drawn[0]:
-        first = drawn[0]
-        charts["tippett"] = line_chart(
-            [Line("one person", first["llr"], first["genuine"]), Line("two people", first["llr"], first["impostor"])],
-            title=f"Tippett plot of {next(iter(blocks))}",
-            x=Axis(
-                "log10 of the likelihood ratio", first["llr"][0], max(first["llr"][-1], first["llr"][0] + 1e-6), False
-            ),
+    for of, members in side_by_side(content).items():
+        end = f" {of}" if of else ""
+        blocks = {name: resolve(content, base) for name, base in members[: len(LINE_COLOURS)]}
+        lines = [
+            Line(name, one["standard"]["det"]["fmr"], one["standard"]["det"]["fnmr"])
+            for name, one in blocks.items()
+            if "det" in one["standard"]
+        ]
+        if lines:
+            charts[f"standard det{end}"] = line_chart(lines, title="Detection error trade-off", x=_FMR, y=_FNMR)
+        charts |= {f"{name}{end}": svg for name, svg in (_tippett(blocks) | _discard(blocks)).items()}
+        charts |= {f"{name}{end}": svg for name, svg in _group_charts(content, members[: len(LINE_COLOURS)]).items()}
+    return charts
+
+
+def _tippett(blocks: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    name, one = next(iter(blocks.items()))
+    drawn = one.get("tippett") or one.get("scores", {}).get("tippett")
+    if not drawn:
+        return {}
+    ratios = drawn["llr"]
+    return {
+        "tippett": line_chart(
+            [Line("one person", ratios, drawn["genuine"]), Line("two people", ratios, drawn["impostor"])],
+            title=f"Tippett plot of {name}",
+            x=Axis("log10 of the likelihood ratio", ratios[0], max(ratios[-1], ratios[0] + 1e-6), False),
             y=Axis("comparisons with a larger one, %", 0.0, 1.0),
         )
-    discards = {name: one["standard"]["discard"][-1] for name, one in blocks.items() if one["standard"].get("discard")}
-    if discards:
-        highest = max(max(one["fnmr"]) for one in discards.values())
-        charts["discard"] = line_chart(
-            [Line(name, one["discarded"], one["fnmr"]) for name, one in discards.items()],
+    }
+
+
+def _discard(blocks: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    curves = {name: one["standard"]["discard"][-1] for name, one in blocks.items() if one["standard"].get("discard")}
+    if not curves:
+        return {}
+    highest = max(max(one["fnmr"]) for one in curves.values())
+    return {
+        "discard": line_chart(
+            [Line(name, one["discarded"], one["fnmr"]) for name, one in curves.items()],
             title="Error against discarded share",
             x=Axis("genuine comparisons discarded, %", 0.0, 0.5),
             y=Axis("FNMR of the rest, %", 0.0, max(1.1 * highest, 0.01)),
             marks=True,
         )
+    }
+
+
+def _group_charts(content: Mapping[str, Any], members: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """ "groups GROUPING fmr" and "groups GROUPING fnmr": a row a group, a mark a system, at one threshold of each.
+
+    "groups": the first of them.
+    """
+    blocks = {name: resolve(content, base)["standard"] for name, base in members}
+    charts: dict[str, str] = {}
+    for grouping in dict.fromkeys(key for one in blocks.values() for key in one.get("by_group", {})):
+        points = {
+            name: resolve(content, base)["standard"]["by_group"][grouping][shown_target(content, members[0][1])]
+            for name, base in members
+            if grouping in blocks[name].get("by_group", {}) and blocks[name]["by_group"][grouping]
+        }
+        groups = list(dict.fromkeys(group for point in points.values() for group in point["groups"]))
+        for rate in ("fmr", "fnmr"):
+            rows = [(group, [_mark(point["groups"].get(group), rate) for point in points.values()]) for group in groups]
+            rates = [mark.rate for _, marks in rows for mark in marks if mark is not None]
+            if len(groups) < 2 or not rates:
+                continue
+            aimed = next(iter(points.values()))["target_fmr"] if rate == "fmr" else None
+            lowest = min([value for value in rates if value > 0] + ([aimed] if aimed else []), default=0.01)
+            axis = Axis(f"{rate.upper()}, %", max(lowest / 3, 1e-5), 1.0, log=True)
+            chart = spread_chart(
+                rows, list(points), title=f"{rate.upper()} by {grouping}, one threshold", x=axis, aimed=aimed
+            )
+            charts[f"groups {grouping} {rate}"] = chart
+            charts.setdefault("groups", chart)
     return charts
+
+
+def _mark(group: Mapping[str, Any] | None, rate: str) -> SpreadMark | None:
+    if group is None or group[rate]["rate"] is None:
+        return None
+    low, high = group[rate]["interval"]
+    return SpreadMark(group[rate]["rate"], low, high, group[rate]["few_errors"])
 
 
 def _binned_grid(content: Mapping[str, Any], base: str) -> str:

@@ -18,28 +18,35 @@ def identification_places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
 def standard_places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(name, JSON pointer) of each block of figures that has the standard's beside its own ("standard")."""
     if content["kind"] == "scores":
-        return [(name, f"/scores/{escape_key(name)}") for name in content["scores"]]
+        # Files of one set stand together, in the order in which the sets first came.
+        ends = list(dict.fromkeys(name.rpartition("-")[2] for name in content["scores"]))
+        names = sorted(content["scores"], key=lambda name: ends.index(name.rpartition("-")[2]))
+        return [(name, f"/scores/{escape_key(name)}") for name in names]
     if content["kind"] != "recognition":
         return []
     places = [(name or "all probes", base) for base, name in identification_places(content)]
     return places + [(name, f"/verification/{escape_key(name)}") for name in content.get("verification", {})]
 
 
-def weakest_poses(content: Mapping[str, Any], most: int = 3) -> list[tuple[str, str]]:
-    """(words, JSON pointer) of the bins of yaw with the lowest rank-1, worst first; those below the whole's alone.
+def side_by_side(content: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    """(system, pointer) of the blocks of `standard_places` that stand beside each other, by the set they are of.
 
-    Bins of fewer than ten probes say too little.
+    Of score files, those whose names SYSTEM-SET end alike after the last hyphen are of one set; without two such files
+    all of them stand together under "". A recognition report's own sets stand together.
     """
-    if content["kind"] != "recognition":
-        return []
-    found = []
-    for base, name in identification_places(content):
-        figures = resolve(content, base)
-        for bins, one in figures["by_yaw"].items():
-            if one["n"] >= 10 and one["rank1"] < figures["rank1"]:
-                words = "unknown yaw" if bins == "unknown" else f"|yaw| {bins}°"
-                found.append((one["rank1"], f"{name}, {words}" if name else words, f"{base}/by_yaw/{escape_key(bins)}"))
-    return [(words, pointer) for _, words, pointer in sorted(found)[:most]]
+    places = standard_places(content)
+    sets: dict[str, list[tuple[str, str]]] = {}
+    if content["kind"] == "scores":
+        for name, base in places:
+            system, _, of = name.rpartition("-")
+            sets.setdefault(of, []).append((system or name, base))
+    return sets if any(len(one) > 1 for one in sets.values()) else {"": places}
+
+
+def shown_target(content: Mapping[str, Any], base: str) -> int:
+    """Which target FMR the tables by pose and group show: the lowest that 30 errors or more support, else the last."""
+    points = resolve(content, base)["standard"].get("fnmr_at_fmr", ())
+    return next((i for i, point in enumerate(points) if not point["fmr"]["few_errors"]), max(len(points) - 1, 0))
 
 
 def escape_key(key: str) -> str:

@@ -344,10 +344,10 @@ def _pair_scores(
     for i, (a, b) in enumerate(zip(pair_set.first, pair_set.second, strict=True)):
         one, other = results[a].signature, results[b].signature
         if one is not None and other is not None:
-            match = normalised_score(one, other)
-            overlaps[i] = match.overlap
-            comparable = round(match.overlap * len(one.visible)) >= least.least_cells(len(one.visible))
-            scores[i] = match.score if comparable else np.nan
+            shared = int((one.visible & other.visible).sum())
+            overlaps[i] = shared / len(one.visible)
+            comparable = shared >= least.least_cells(len(one.visible))
+            scores[i] = normalised_score(one, other).score if comparable else np.nan
     return scores, overlaps
 
 

@@ -25,8 +25,9 @@ from facerec.evaluation.pointers import (
     format_value,
     identification_places,
     resolve,
+    shown_target,
+    side_by_side,
     standard_places,
-    weakest_poses,
 )
 from facerec.evaluation.protocols.recognition import RecognitionProtocol
 from facerec.evaluation.recognition_figures import RecognitionFigures
@@ -113,11 +114,13 @@ class Report:
         json: the content of report.json: plain values, rounded, no NaN.
         rows: further CSV files by name, each a sequence of dataclass rows ("probes.csv", "pairs.csv", "faces.csv").
         pictures: thumbnails for the entries of json["worst"], by their place; empty when none were asked for.
+        failed: thumbnails for the entries of json["failed_pictures"], by reason and place; likewise.
     """
 
     json: dict[str, Any]
     rows: Mapping[str, Sequence[Any]]
     pictures: Sequence[Sequence[CasePicture]] = field(default=())
+    failed: Mapping[str, Sequence[Sequence[CasePicture]]] = field(default_factory=dict)
 
 
 def recognition_report(
@@ -143,6 +146,7 @@ def recognition_report(
     name, first = next(iter(systems.items()))
     content = _head("recognition", protocol.name, protocol.rendered) | {"system": name} | _system_block(first)
     content["worst"] = [asdict(row) for row in worst_probes(first.figures.probes, worst)]
+    content["failed_pictures"] = _failed_pictures(protocol, first.results, worst)
     if len(systems) > 1:
         content["systems"] = {
             one: _system_block(run)
@@ -159,6 +163,20 @@ def recognition_report(
         "pairs.csv": [row for run in systems.values() for row in run.figures.pairs],
     }
     return Report(_plain(content), {file: rows for file, rows in tables.items() if rows})
+
+
+def _failed_pictures(
+    protocol: RecognitionProtocol, results: Sequence[PictureResult], most: int
+) -> dict[str, list[dict[str, Any]]]:
+    """Pictures of which no signature came, by reason, at most `most` of each; a failure more often than not has a
+    look that says why."""
+    failed: dict[str, list[dict[str, Any]]] = {}
+    for picture, result in zip(protocol.pictures, results, strict=True):
+        if result.reason is not None:
+            failed.setdefault(result.reason, []).append(
+                {"file": picture.name, "failed_at": result.failed_at, "detail": result.detail, "yaw": picture.yaw}
+            )
+    return {reason: sorted(rows, key=lambda row: str(row["file"]))[:most] for reason, rows in sorted(failed.items())}
 
 
 def _system_block(run: SystemRun) -> dict[str, Any]:
@@ -322,6 +340,7 @@ def render_html(report: Report, heads: Mapping[tuple[float, float], str] | None 
     from markupsafe import Markup
 
     from facerec.evaluation.page_charts import page_charts
+    from facerec.evaluation.page_summary import page_summary
 
     content = report.json
     folder = files("facerec.evaluation.templates")
@@ -341,6 +360,7 @@ def render_html(report: Report, heads: Mapping[tuple[float, float], str] | None 
         "num": number,
         "at": lambda pointer: resolve(content, pointer),
         "key": escape_key,
+        "target": lambda base: shown_target(content, base),
     }
     charts = {name: Markup(svg) for name, svg in page_charts(content, heads or {}).items()}
     return environment.get_template("report.html.j2").render(
@@ -348,8 +368,10 @@ def render_html(report: Report, heads: Mapping[tuple[float, float], str] | None 
         places=identification_places(content),
         charts=charts,
         standard_blocks=standard_places(content),
-        weakest=weakest_poses(content),
+        beside=side_by_side(content),
+        summary=page_summary(content),
         pictures=report.pictures,
+        failed=report.failed,
     )
 
 

@@ -134,7 +134,7 @@ class SignatureCache:
                 visible, seen = arrays["visible"], arrays["cells"]
                 cells = np.zeros((len(visible), seen.shape[1]), dtype=np.float32)
                 cells[visible] = seen
-                signature = Signature(cells, visible, self._contract)
+                signature = Signature(cells, visible, self._contract, arrays.get("regions"))
             box = header.pop("box")
             result = PictureResult(signature=signature, box=None if box is None else tuple(box), **header)
         except UNREADABLE:
@@ -149,6 +149,8 @@ class SignatureCache:
         if result.signature is not None:
             # Unseen cells are zero, so only the seen ones are kept.
             arrays = {"visible": result.signature.visible, "cells": result.signature.cells[result.signature.visible]}
+            if result.signature.regions is not None:
+                arrays["regions"] = result.signature.regions
         self._store.write(key, header, arrays)
 
 

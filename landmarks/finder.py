@@ -211,7 +211,10 @@ class FaceFinder:
 
     def _upright(self, image: Image, down_to: float = 0.0) -> list[Face]:
         """The faces that stand upright in a picture; with `down_to`, small ones are searched for."""
-        boxes = self._boxes(image, down_to)
+        return self.find_at(image, self._boxes(image, down_to))
+
+    def find_at(self, image: Image, boxes: Sequence[Box]) -> list[Face]:
+        """The faces at boxes that are known, e.g. where they were in the frame before: judged, but not searched for."""
         rule = self._rule
         if rule is None:
             located = self._landmarker.locate(image, boxes) if boxes else []

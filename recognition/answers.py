@@ -53,4 +53,5 @@ def person_json(person: PersonRecord) -> dict[str, Any]:
         "entries": person.entries,
         "yaw": [round(angle, DEGREES) + 0.0 for angle in person.yaw],
         "visible_fraction": round(person.visible_share, SHARES),
+        "nobody": person.nobody,
     }

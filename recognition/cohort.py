@@ -148,13 +148,13 @@ def cohort_digest(contract: str) -> str:
 
 def normalised_score(first: Signature, second: Signature) -> Match:
     """The score of two faces as a search of a gallery that holds `second` (entry 0 of "") gives it; symmetric."""
-    cosine, cells = first.score(second)
+    cosine, _ = first.score(second)
     cohort = shipped_cohort(first.contract)
     level = 0.0
     if cohort is not None:
         own, other = (cohort.levels(s.cells[None], s.visible[None]) for s in (first, second))
         level = float(own.against(other)[0, 0])
-    return Match("", cosine - level, cells / len(first.visible), 0, level=level)
+    return Match("", cosine - level, first.overlap(second), 0, level=level)
 
 
 def normalised_scores(

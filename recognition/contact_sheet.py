@@ -1,4 +1,4 @@
-"""One strip a face: photograph, landmarks and mesh, texture, mask, frontal view."""
+"""One strip per face: photograph, landmarks and mesh, texture, mask, frontal view."""
 
 from __future__ import annotations
 

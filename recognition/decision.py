@@ -4,11 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from facerec.recognition.search import SearchResult, SearchSettings
 from facerec.recognition.signature import Decision, Match
 from facerec.recognition.threshold import Threshold, percent
+
+if TYPE_CHECKING:
+    from facerec.recognition.recognizer import DescribedFace
+
+
+@dataclass(frozen=True)
+class SeenSettings:
+    """When a face counts as seen in part, and what it takes to name it all the same.
+
+    Chosen on people for calibration (`benchmarks/cut_faces.py`): half faces and faces under bars get scores that say
+    less, of the person and of strangers.
+
+    Attributes:
+        least_cut: share of the inner face that is cut off or under a bar (`FaceTexture.cut`) from which on a face
+            counts as seen in part. A closely cropped portrait loses forehead and chin, none of the inner face.
+        sure: mean confidence of the landmarks from which on they count as found. Where half a face is fitted as the
+            profile of a whole one, nothing is cut, but its landmarks have 0.59 to 0.79; those of true half profiles
+            0.82 to 0.90.
+        turned: |yaw|, degrees, from which on unsure landmarks say nothing: of a profile half of them are hidden.
+        margin: by how much the score of such a face must exceed the threshold.
+    """
+
+    least_cut: float = 0.2
+    sure: float = 0.8
+    turned: float = 60.0
+    margin: float = 0.1
+
+
+def little_seen(face: DescribedFace, settings: SeenSettings | None = None) -> str:
+    """Why `face` counts as seen in part, in a few words with the number; empty when it does not."""
+    settings = settings or SeenSettings()
+    if face.texture.cut >= settings.least_cut:
+        return f"{percent(face.texture.cut)} of the inner face lie outside the photograph or under a bar"
+    confidence = float(face.face.landmarks.confidence.mean())
+    if confidence < settings.sure and abs(face.fitted.camera.yaw) < settings.turned:
+        return f"much of the face is covered or cut off: its landmarks have a confidence of {confidence:.2f}"
+    return ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,10 +55,27 @@ class FaceResult:
     Attributes:
         result: the answer of the search.
         face: its number in the photograph.
+        little_seen: see `little_seen`; empty for a face that was seen as a whole.
     """
 
     result: SearchResult
     face: int = 0
+    little_seen: str = ""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What two pictures that are compared show of one face.
+
+    Attributes:
+        cells: share of the signature's cells that both saw, in [0, 1].
+        overlap: share of the face's texture that both saw, in [0, 1]; None where it is not known.
+        little_seen: see `little_seen`, of the one of which it can be said; empty for two whole faces.
+    """
+
+    cells: float
+    overlap: float | None
+    little_seen: str = ""
 
 
 def decide(result: SearchResult, threshold: Threshold, settings: SearchSettings | None = None) -> Decision:
@@ -30,29 +84,33 @@ def decide(result: SearchResult, threshold: Threshold, settings: SearchSettings 
 
 
 def decide_pair(
-    score: float, overlap: float, threshold: Threshold, settings: SearchSettings | None = None
+    score: float, shared: Shared, threshold: Threshold, settings: SearchSettings | None = None
 ) -> tuple[Literal["same", "different", "abstain"], str]:
     """Whether two pictures show one person: the verdict, and a sentence that gives the numbers behind it.
 
     Args:
         score: masked score of the two.
-        overlap: share of the cells that both saw, in [0, 1].
+        shared: what both pictures show.
         threshold: what the score is compared with, inclusive.
         settings: gives the least overlap.
     """
     least = (settings or SearchSettings()).min_overlap
-    # Overlaps are multiples of 1 / C: what misses the bound by rounding alone does not miss it.
-    if overlap <= 0 or overlap < least - 1e-9:
+    # Shares of cells are multiples of 1 / C: what misses the bound by rounding alone does not miss it.
+    if shared.cells <= 0 or shared.cells < least - 1e-9:
         return "abstain", (
-            f"abstain: {percent(overlap)} of the face seen in both pictures, {percent(least)} needed to compare them"
+            f"abstain: {percent(shared.cells)} of the signature's cells seen in both pictures, {percent(least)} needed "
+            f"to compare them"
         )
     if threshold.value is None:
         return "abstain", f"abstain: score {score:.2f}, but {threshold.note}"
+    needed = threshold.value + SeenSettings().margin
+    if shared.little_seen and score < needed:
+        return "abstain", f"abstain: {shared.little_seen}; score {_format_below(score, needed)} that such a face needs"
     same = score >= threshold.value
-    shown, value, _ = _apart(score, threshold.value)
+    shown, value, _ = _round_apart(score, threshold.value)
     return "same" if same else "different", (
         f"{'same' if same else 'different'}: {shown} {'>=' if same else '<'} {value} ({threshold.note}); "
-        f"{_overlap_said(overlap)}"
+        f"{_format_overlap(shared.overlap)}"
     )
 
 
@@ -72,30 +130,42 @@ def decide_together(
     holders: dict[str, FaceResult] = {}
     if threshold.value is not None:
         for one in faces:
-            best = _reached(one.result, threshold.value)
+            best = _reached(one, threshold.value)
             if best is not None and not best.nobody:
                 holder = holders.setdefault(best.person, one)
                 if best.score > holder.result.matches[0].score:
                     holders[best.person] = one
-    return [_said(one, holders, threshold, settings) for one in faces]
+    return [_explain(one, holders, threshold, settings) for one in faces]
 
 
-def _reached(result: SearchResult, value: float) -> Match | None:
-    """The best match, when it reaches the threshold `value`."""
-    best = result.matches[0] if result.matches else None
-    return best if best is not None and best.score >= value else None
+def _raise_threshold(one: FaceResult, value: float) -> float:
+    """The score that `one` needs at the threshold `value`."""
+    return value + SeenSettings().margin if one.little_seen else value
 
 
-def _said(
+def _reached(one: FaceResult, value: float) -> Match | None:
+    """The best match, when it reaches what `one` needs at the threshold `value`."""
+    best = one.result.matches[0] if one.result.matches else None
+    return best if best is not None and best.score >= _raise_threshold(one, value) else None
+
+
+def _explain(
     one: FaceResult, holders: Mapping[str, FaceResult], threshold: Threshold, settings: SearchSettings
 ) -> tuple[Decision, Match | None]:
     result = one.result
     if threshold.value is None or not result.matches:
         return _undecided(result, threshold, settings), None
     best = result.matches[0]
-    score, value, apart = _apart(best.score, threshold.value)
+    needed = _raise_threshold(one, threshold.value)
+    if one.little_seen and best.score < needed:
+        reason = (
+            f"abstain: {one.little_seen}; best {best.person} {_format_below(best.score, needed)} that such a face "
+            f"needs ({threshold.note})"
+        )
+        return Decision("abstain", reason, code="too_little_seen"), None
+    score, value, _ = _round_apart(best.score, threshold.value)
     if best.score >= threshold.value:
-        numbers = f"{best.person} {score} >= {value} ({threshold.note}); {_overlap_said(best.overlap)}"
+        numbers = f"{best.person} {score} >= {value} ({threshold.note}); {_format_overlap(best.overlap)}"
         if best.nobody:
             return Decision("unknown", f"known stranger: {numbers}", known_stranger=best.person), None
         holder = holders[best.person]
@@ -103,7 +173,7 @@ def _said(
             return Decision("match", f"match: {numbers}"), best
         reason = f"unknown: {best.person} {score} is already face {holder.face} of this photograph"
     else:
-        reason = f"unknown: best {best.person} {score}, {apart} below {value} ({threshold.note})"
+        reason = f"unknown: best {best.person} {_format_below(best.score, threshold.value)} ({threshold.note})"
     if result.comparable is not None and result.comparable < result.people:
         reason += f"; {result.people - result.comparable} of {result.people} people could not be compared"
     return Decision("unknown", reason), None
@@ -116,16 +186,27 @@ def _undecided(result: SearchResult, threshold: Threshold, settings: SearchSetti
         return Decision(
             "abstain",
             f"abstain: no enrolled picture shows enough of what this one shows "
-            f"({percent(result.largest_overlap)} of the face seen in both, {percent(settings.min_overlap)} needed)",
+            f"({percent(result.largest_overlap)} of the cells seen in both, {percent(settings.min_overlap)} needed)",
+            code="too_little_seen",
         )
-    return Decision("abstain", f"abstain: best {result.matches[0].score:.2f}, but {threshold.note}")
+    best = result.matches[0]
+    return Decision(
+        "abstain", f"abstain: best {best.person} {best.score:.2f}, but {threshold.note}", code="no_threshold"
+    )
 
 
-def _overlap_said(overlap: float) -> str:
+def _format_overlap(overlap: float | None) -> str:
+    if overlap is None:
+        return "how much of the face both pictures show is not known, an older facerec enrolled one"
     return f"{percent(overlap)} of the face seen in both pictures"
 
 
-def _apart(score: float, value: float) -> tuple[str, str, str]:
+def _format_below(score: float, value: float) -> str:
+    shown, bound, apart = _round_apart(score, value)
+    return f"{shown}, {apart} below {bound}"
+
+
+def _round_apart(score: float, value: float) -> tuple[str, str, str]:
     """Both and their distance with two decimals, or with as many as show that they differ."""
     digits = 2
     while f"{score:.{digits}f}" == f"{value:.{digits}f}" and score != value and digits < 9:

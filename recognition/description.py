@@ -56,7 +56,7 @@ class EnrolmentSettings:
     Attributes:
         faces: which faces of a photograph belong to its person: "largest" (default: a portrait may have people in the
             background), "one" (photographs with several faces are skipped as multiple_faces) or "all".
-        workers: photographs described at a time. The commands take one a core (`facerec.cli.options.share_cores`).
+        workers: photographs described at a time. The commands take one per core (`facerec.cli.options.share_cores`).
         batch: photographs a transaction; what a killed process loses at most. 16 take seconds, a commit milliseconds.
         keep_textures: keep each face's UV texture in the gallery, some 100 KB a face, so that it can be described
             again by another descriptor when the photograph is gone. Off: a texture is a picture of the person.
@@ -75,7 +75,7 @@ class EnrolmentSettings:
 
     def __post_init__(self) -> None:
         if self.workers < 1 or self.batch < 1:
-            raise InvalidInputError(f"expected at least 1 worker and 1 photograph a batch; got {self}")
+            raise InvalidInputError(f"expected at least 1 worker and 1 photograph per batch; got {self}")
 
 
 @dataclass(frozen=True, eq=False)

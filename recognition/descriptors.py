@@ -124,7 +124,7 @@ HALF_LOOKS: dict[str, tuple[Look, ...]] = {
     "photo": ("photo",),
     "frontal": ("left", "right"),
 }
-"""What a network is shown that was taught what a half and its mirror are, a cell each."""
+"""What a network is shown that has learnt what a half and its mirror are, one cell each."""
 
 WHOLE_LOOKS: dict[str, tuple[Look, ...]] = {"both": ("photo", "whole"), "photo": ("photo",), "frontal": ("whole",)}
 """What a network is shown that knows whole faces only."""
@@ -164,7 +164,7 @@ class ViewDescriptor:
         self._both_ways = both_ways
 
     def describe(self, image: Image | None, fitted: FittedFace | None, texture: FaceTexture) -> Described:
-        """See `Descriptor.describe`; a cell a look."""
+        """See `Descriptor.describe`; one cell per look."""
         pixels, seen = frontal_pixels(texture, self._frame)
         share = dict(
             zip(("left", "right"), seen_shares(seen, self._frame, texture.visible.shape[0]).tolist(), strict=True)
@@ -210,7 +210,7 @@ def _resnet(looks: str, device: str) -> ViewDescriptor:
         from facerec.recognition.resnet import network_of, runner
 
         network = views_network(runner(network_of(arrays), device))
-    name, weights = _named(looks, "resnet"), (_shipped("resnet"),)
+    name, weights = _name_of(looks, "resnet"), (_shipped("resnet"),)
     return ViewDescriptor(name, weights, network, FACE_FRAME, HALF_LOOKS[looks], both_ways=True)
 
 
@@ -222,17 +222,17 @@ def _dlib(looks: str, device: str) -> ViewDescriptor:
     mean = load_weights("recognition", "resnet")["dlib_mean"]
     network = views_network(runner(read_dlib_network(path, mean), device))
     weights = (_shipped("resnet"), (f"recognition/{path.name}", _digest(path)))
-    return ViewDescriptor(_named(looks, "dlib"), weights, network, DLIB_FRAME, WHOLE_LOOKS[looks])
+    return ViewDescriptor(_name_of(looks, "dlib"), weights, network, DLIB_FRAME, WHOLE_LOOKS[looks])
 
 
 def _onnx(looks: str, path: Path, device: str) -> ViewDescriptor:
-    name, network = _named(looks, f"onnx:{path.name}"), onnx_network(path, device)
+    name, network = _name_of(looks, f"onnx:{path.name}"), onnx_network(path, device)
     return ViewDescriptor(
         name, ((f"recognition/{path.name}", _digest(path)),), network, ARCFACE_FRAME, WHOLE_LOOKS[looks]
     )
 
 
-def _named(looks: str, network: str) -> str:
+def _name_of(looks: str, network: str) -> str:
     return network if looks == "both" else f"{looks}:{network}"
 
 

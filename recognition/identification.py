@@ -25,7 +25,7 @@ from facerec.landmarks.image import Photo, as_photo
 from facerec.landmarks.photo_files import find_photos
 from facerec.landmarks.types import Box, check_image, describe_value
 from facerec.recognition.answers import SCORES, SHARES, box_json, pose_json, rounded
-from facerec.recognition.decision import FaceResult, decide_together
+from facerec.recognition.decision import FaceResult, decide_together, little_seen
 from facerec.recognition.description import Describer
 from facerec.recognition.recognizer import DescribedFace, RecognizerSettings, UndescribedFace, load_recognizer
 from facerec.recognition.search import Search, SearchMethod, SearchSettings
@@ -42,7 +42,7 @@ class IdentificationSettings:
 
     Attributes:
         candidates: people listed for each face; five fit on a screen and are the usual rank list.
-        workers: photographs described at a time. The commands take one a core (`facerec.landmarks.device.share_cores`).
+        workers: photographs described at a time. Commands take one per core (`facerec.landmarks.device.share_cores`).
         batch: photographs searched together: one pass over a large gallery serves all their faces.
     """
 
@@ -52,7 +52,7 @@ class IdentificationSettings:
 
     def __post_init__(self) -> None:
         if min(self.candidates, self.workers, self.batch) < 1:
-            raise InvalidInputError(f"expected at least 1 candidate, worker and photograph a batch; got {self}")
+            raise InvalidInputError(f"expected at least 1 candidate, 1 worker and 1 photograph per batch; got {self}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +78,8 @@ class ProbeFace:
             photograph's own.
         notes: one sentence each on what had to be made up for to read the photograph (see `image.read_photo`).
         known_stranger: which known stranger of the gallery the face is (`Decision.known_stranger`); not a name.
+        code: why nothing was said, stable: for "abstain" that of the decision, for "none" the same as `reason`;
+            otherwise None.
     """
 
     file: Path
@@ -97,6 +99,7 @@ class ProbeFace:
     turned: int = 0
     notes: tuple[str, ...] = ()
     known_stranger: str | None = None
+    code: str | None = None
 
     @property
     def margin(self) -> float | None:
@@ -125,6 +128,7 @@ class ProbeFace:
             "person": self.person,
             "known_stranger": self.known_stranger,
             "reason": self.reason,
+            "reason_code": self.code,
             "detail": self.detail,
             "notes": list(self.notes),
             "candidates": [
@@ -281,7 +285,7 @@ class Identifier:
         """
         with ThreadPoolExecutor(self._settings.workers, thread_name_prefix="facerec") as pool:
             try:
-                remaining = _named(photos)
+                remaining = _name_photos(photos)
                 while batch := list(islice(remaining, self._settings.batch)):
                     with cores_shared(self._settings.workers):
                         described = list(pool.map(self._describe, [photo for _, photo in batch]))
@@ -294,6 +298,20 @@ class Identifier:
     def identify_bytes(self, photo: bytes, file: Path = Path()) -> list[ProbeFace]:
         """The faces of one photograph given as the bytes of its file; `file` is what the results call it."""
         return self._answers([file], [self._describe(photo)])
+
+    def decide_signatures(self, photos: Sequence[Sequence[Signature]]) -> list[list[tuple[Decision, Match | None]]]:
+        """What is said about faces whose signatures are at hand already, photograph by photograph.
+
+        Returns:
+            For each face of each photograph the decision, and the match it names (None unless "match").
+        """
+        results = iter(self._search.search([one for faces in photos for one in faces], self._settings.candidates))
+        return [
+            decide_together(
+                [FaceResult(next(results), face) for face in range(len(faces))], self._threshold, self._search_settings
+            )
+            for faces in photos
+        ]
 
     def _describe(self, photo: Photo) -> _Photo:
         notes: tuple[str, ...] = ()
@@ -326,7 +344,11 @@ class Identifier:
             if not isinstance(outcome, list):
                 said.append(self._failed(file, outcome))
                 continue
-            own = [FaceResult(results[where[i, j]], j) for j in range(len(outcome)) if (i, j) in where]
+            own = [
+                FaceResult(results[where[i, j]], j, little_seen(face))
+                for j, face in enumerate(outcome)
+                if isinstance(face, DescribedFace)
+            ]
             said_of = decide_together(own, self._threshold, self._search_settings)
             decisions = {one.face: (*said, one.result.matches) for one, said in zip(own, said_of, strict=True)}
             for j, face in enumerate(outcome):
@@ -362,6 +384,7 @@ class Identifier:
             described=face,
             turned=face.face.turned,
             known_stranger=decision.known_stranger,
+            code=decision.code,
         )
 
     def _without(
@@ -381,6 +404,7 @@ class Identifier:
             candidates=(),
             threshold=self._threshold,
             turned=turned,
+            code=reason,
         )
 
     def _failed(self, file: Path, error: Exception) -> ProbeFace:
@@ -389,7 +413,7 @@ class Identifier:
         return self._without(file, None, None, "internal_error", f"{type(error).__name__}: {error}")
 
 
-def _named(photos: Photo | Iterable[Photo | NamedPhoto]) -> Iterator[tuple[Path, Photo]]:
+def _name_photos(photos: Photo | Iterable[Photo | NamedPhoto]) -> Iterator[tuple[Path, Photo]]:
     """Each photograph with the file that answers call it by; folders are walked."""
     given: Iterable[object] = photos if isinstance(photos, Iterable) else [photos]
     if isinstance(photos, Path | str | bytes | np.ndarray):

@@ -87,6 +87,9 @@ def migrate(
         for record in from_textures:
             target.add([_from_textures(record, gallery, describer)])
             progress(1)
+        strangers = gallery.nobodies() & {person.name for person in target.people()}
+        if strangers:
+            target.mark(sorted(strangers), True)
     gallery.replace_content(staging)
     for suffix in ("", "-wal", "-shm"):
         derived_file(staging, suffix).unlink(missing_ok=True)

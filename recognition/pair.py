@@ -14,7 +14,7 @@ from facerec.landmarks.image import Photo, as_image
 from facerec.landmarks.types import check_image, describe_value
 from facerec.recognition.answers import SCORES, SHARES, box_json, pose_json, rounded
 from facerec.recognition.cohort import normalised_score
-from facerec.recognition.decision import decide_pair
+from facerec.recognition.decision import Shared, decide_pair, little_seen
 from facerec.recognition.description import Describer
 from facerec.recognition.recognizer import DescribedFace, largest_face
 from facerec.recognition.shipped_impostors import (
@@ -67,7 +67,7 @@ class PairDecision:
             could not be used.
         reason: one sentence with the numbers; for "none" the reason code of the first photograph that failed.
         score: see `Match.score`; None for "none".
-        overlap: share of the cells that both saw, in [0, 1]; None for "none".
+        overlap: share of the face's texture that both saw, in [0, 1]; None for "none".
         threshold: what the score was compared with.
         photos: the two photographs.
         level: see `Match.level`.
@@ -139,9 +139,14 @@ def compare_photos(
     if a.described is None or b.described is None:
         failed = next(photo.failure for photo in (a, b) if photo.failure is not None)
         return PairDecision("none", failed.reason, None, None, threshold, (a, b))
-    match = normalised_score(a.described.signature, b.described.signature)
+    first_face, second_face = a.described, b.described
+    match = normalised_score(first_face.signature, second_face.signature)
     p_same = same_person_probability(describer.contract.digest, match.score)
-    decision, reason = decide_pair(match.score, match.overlap, threshold)
+    cells = float((first_face.signature.visible & second_face.signature.visible).mean())
+    shared = Shared(cells, match.overlap, little_seen(first_face) or little_seen(second_face))
+    decision, reason = decide_pair(match.score, shared, threshold)
+    if p_same is not None and decision != "abstain":
+        reason += f"; {p_same:.3f} is the probability of one person when one pair in two shows one"
     return PairDecision(decision, reason, match.score, match.overlap, threshold, (a, b), match.level, p_same)
 
 

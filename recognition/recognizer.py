@@ -26,7 +26,7 @@ from facerec.landmarks.image import Photo, as_image
 from facerec.landmarks.models import LANDMARK_MODELS
 from facerec.landmarks.types import Box, Face, Image
 from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR, Descriptor, load_descriptor
-from facerec.recognition.signature import Signature
+from facerec.recognition.signature import Signature, seen_regions
 
 if TYPE_CHECKING:
     from facerec.landmarks.finder import FaceFinder
@@ -299,11 +299,12 @@ class Recognizer:
         made = self._contract
         return f"Recognizer({made.descriptor}, landmarks {made.landmarks}, detector {made.detector}, {made.digest})"
 
-    def describe(self, image: Photo) -> list[DescribedFace | UndescribedFace]:
+    def describe(self, image: Photo, boxes: Sequence[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
         """Photograph -> boxes -> landmarks -> fitted faces -> textures -> signatures.
 
         Args:
             image: the photograph: its file, the bytes of its file, or its pixels, (H, W, 3) uint8 RGB.
+            boxes: where faces are expected, e.g. from the frame of a film before; None: they are searched for.
 
         Returns:
             One value for each face found, the largest first; an empty list when there is none. A face that cannot be
@@ -313,16 +314,16 @@ class Recognizer:
             UnusablePhotoError: the file cannot be read. InvalidInputError: this is no photograph.
         """
         faces: list[DescribedFace | UndescribedFace] = []
-        for fit in self.fit(as_image(image)):
+        for fit in self.fit(as_image(image), boxes):
             lifted = self.lift(fit) if isinstance(fit, FaceFit) else fit
             faces.append(self.sign(lifted) if isinstance(lifted, LiftedFace) else lifted)
         return faces
 
-    def fit(self, image: Image) -> list[FaceFit | UndescribedFace]:
+    def fit(self, image: Image, boxes: Sequence[Box] | None = None) -> list[FaceFit | UndescribedFace]:
         """The first part of `describe`: boxes, landmarks, fitted faces; the same whatever the descriptor."""
         timings: dict[str, float] = {}
         with _timed(timings, "find"):
-            found = self._finder.find(image)
+            found = self._finder.find(image) if boxes is None else self._finder.find_at(image, boxes)
         with _timed(timings, "fit"):
             surfaces = fit_surfaces([face.landmarks for face in found], self._model, LOCATED)
         shared = {name: value / len(found) for name, value in timings.items()} if found else {}
@@ -337,7 +338,7 @@ class Recognizer:
     def describe_texture(self, texture: FaceTexture) -> Signature:
         """The signature of a lifted texture alone, e.g. of one that a gallery kept."""
         cells, visible = self._descriptor.describe(None, None, texture)
-        return Signature(cells, visible, self._contract.digest)
+        return Signature(cells, visible, self._contract.digest, seen_regions(texture.visible))
 
     def lift(self, fit: FaceFit) -> LiftedFace | UndescribedFace:
         """The second part of `describe`: the face's texture; the same whatever the descriptor."""
@@ -364,7 +365,7 @@ class Recognizer:
                 raise UnusablePhotoError("fit_unstable", "no part of the face's middle is visible in the fit")
         except UnusablePhotoError as error:
             return UndescribedFace.after(error, face.box, "describe", face.turned)
-        signature = Signature(cells, visible, self._contract.digest)
+        signature = Signature(cells, visible, self._contract.digest, seen_regions(texture.visible))
         quality = float(np.clip(texture.visible_share * float(face.landmarks.confidence.mean()), 0.0, 1.0))
         return DescribedFace(face, lifted.fitted, texture, signature, quality, timings_ms=timings)
 

@@ -28,7 +28,7 @@ from facerec.landmarks.errors import ContractError, InvalidInputError
 from facerec.recognition.byte_index import ByteIndex
 from facerec.recognition.cohort import shipped_cohort
 from facerec.recognition.masked_score import Overlap, Product, Vectors, masked_scores
-from facerec.recognition.signature import Match, Signature
+from facerec.recognition.signature import Match, Signature, shared_regions
 from facerec.recognition.store.records import EntryIndex
 from facerec.recognition.store.sqlite_reading import GalleryReader
 from facerec.recognition.store.vector_file import NoIndexError, VectorFile
@@ -210,7 +210,7 @@ class MaskedSearch:
         if not len(self.index.ids):
             return [SearchResult((), 0, 0, 0.0) for _ in probes]
         if self._shortlist is not None:
-            return self._search_named(probes, self._shortlist.places(*_stacked(probes)), k)
+            return self._search_named(probes, self._shortlist.places(*_stack(probes)), k)
         by_bytes = self._byte_index(len(probes))
         if by_bytes is not None:
             return self._search_bytes(by_bytes, probes, k)
@@ -235,7 +235,7 @@ class MaskedSearch:
 
     def _search_bytes(self, by_bytes: ByteIndex, probes: Sequence[Signature], k: int) -> list[SearchResult]:
         least = self.settings.least_cells(self._shape[0])
-        named = by_bytes.named(_stacked(probes), self._looked_at(k), least, self.settings.margin)
+        named = by_bytes.named(_stack(probes), self._looked_at(k), least, self.settings.margin)
         return [
             replace(
                 result,
@@ -246,7 +246,7 @@ class MaskedSearch:
         ]
 
     def _search_all(self, probes: Sequence[Signature], k: int) -> list[SearchResult]:
-        stacked = _stacked(probes)
+        stacked = _stack(probes)
         total = len(self.index.ids)
         scores = np.empty((len(probes), total), dtype=np.float32)
         largest = np.zeros(len(probes), dtype=np.float32)
@@ -267,7 +267,7 @@ class MaskedSearch:
         self, probes: Sequence[Signature], named: Sequence[NDArray[np.int64]], k: int
     ) -> list[SearchResult]:
         """The answers when only the entries at the places `named` for each probe are looked at."""
-        stacked = _stacked(probes)
+        stacked = _stack(probes)
         found = []
         for i, (probe, places) in enumerate(zip(probes, named, strict=True)):
             one = stacked[0][i : i + 1], stacked[1][i : i + 1]
@@ -314,14 +314,14 @@ class MaskedSearch:
     def _score_again(self, probe: Signature, places: NDArray[np.int64], kept: int) -> list[Match]:
         """The `kept` best people by the masked score of their best entry at `places`, ranked by the normalised one."""
         cells, visible = self._rows(places)
-        best: dict[int, tuple[float, int, int]] = {}
+        best: dict[int, tuple[float, int]] = {}
         for row, (place, entry_cells, entry_visible) in enumerate(zip(places, cells, visible, strict=True)):
-            score, overlap = probe.score(Signature(entry_cells, entry_visible, self.contract))
+            score, _ = probe.score(Signature(entry_cells, entry_visible, self.contract))
             person = int(self.index.person[place])
             if person not in best or score > best[person][0]:
-                best[person] = score, overlap, row
+                best[person] = score, row
         ordered = sorted(best.items(), key=lambda item: (-item[1][0], self.index.names[item[0]]))[:kept]
-        rows = np.array([row for _, (_, _, row) in ordered], dtype=np.int64)
+        rows = np.array([row for _, (_, row) in ordered], dtype=np.int64)
         level = np.zeros(len(rows), dtype=np.float32)
         if self._cohort is not None and len(rows):
             own = self._cohort.levels(probe.cells[None], probe.visible[None])
@@ -330,14 +330,15 @@ class MaskedSearch:
             Match(
                 person=self.index.names[person],
                 score=score - float(off),
-                overlap=overlap / self._shape[0],
+                overlap=shared_regions(probe.regions, self.index.seen(int(places[row]))),
                 entry=int(self.index.ids[places[row]]),
+                nobody=self.index.names[person] in self.index.nobodies,
                 level=float(off),
             )
-            for (person, (score, overlap, row)), off in zip(ordered, level, strict=True)
+            for (person, (score, row)), off in zip(ordered, level, strict=True)
         ]
         return sorted(matches, key=lambda match: (-match.score, match.person))
 
 
-def _stacked(probes: Sequence[Signature]) -> Vectors:
+def _stack(probes: Sequence[Signature]) -> Vectors:
     return np.stack([p.cells for p in probes]), np.stack([p.visible for p in probes])

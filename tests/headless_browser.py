@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -44,7 +45,7 @@ class Browser:
         for domain in ("Runtime", "Log", "Page"):
             self.send(f"{domain}.enable")
 
-    def send(self, method, **params):
+    def send(self, method: Any, **params: Any) -> Any:
         self._number += 1
         message = {"id": self._number, "method": method, "params": params}
         if self._session:
@@ -65,10 +66,10 @@ class Browser:
             elif answer.get("method") == "Log.entryAdded" and told["entry"]["level"] in ("error", "warning"):
                 self.said.append(told["entry"]["text"])
 
-    def evaluate(self, script):
+    def evaluate(self, script: Any) -> Any:
         return self.send("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
 
-    def wait_for(self, script, seconds=240):
+    def wait_for(self, script: Any, seconds: int = 240) -> Any:
         until = time.monotonic() + seconds
         while not (value := self.evaluate(script)):
             assert time.monotonic() < until, self.evaluate("document.body.innerText")

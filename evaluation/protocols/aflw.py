@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from facerec.evaluation.head_pose import aflw_rotation
 from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
 from facerec.evaluation.protocols.poses import uhdb31_angles
+from facerec.evaluation.protocols.resolution import RESOLUTIONS, reduction
 from facerec.frontalize.types import Camera
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.markup import AFLW19_SOURCES, AFLW21_SOURCES, AFW6_SOURCES, UHDB31_SOURCES, Sources
@@ -80,21 +82,32 @@ def read_afw_landmarks(folder: Path) -> list[AnnotatedPicture]:
     return _annotated(read_afw(folder), AFW6_SOURCES)
 
 
-def read_uhdb31_landmarks(folder: Path) -> list[AnnotatedPicture]:
-    """UHDB31's faces with nine points (`read_uhdb31_points`), each with its pose, yaw and pitch."""
+def read_uhdb31_landmarks(
+    folder: Path, landmarks: Path | None = None, resolution: str | None = None
+) -> list[AnnotatedPicture]:
+    """UHDB31's faces with nine points, each with its pose, yaw and pitch.
+
+    Args:
+        folder, landmarks: see `read_uhdb31_points`.
+        resolution: a name of `facerec.evaluation.protocols.resolution.RESOLUTIONS`: pictures are sampled down to it by
+            area, and points with them; None: as they are.
+    """
     annotated = []
-    for one in _annotated(read_uhdb31_points(folder), UHDB31_SOURCES):
-        match = re.search(r"d31(\d{2})\.pts$", one.name)
+    for one in _annotated(read_uhdb31_points(folder, landmarks), UHDB31_SOURCES):
+        match = re.search(r"d31(\d{2})\.\w+$", one.name)
         pose = int(match[1]) if match else 0
         if not 1 <= pose <= 21:
             raise InvalidInputError(f"expected UHDB31's poses 01 to 21; got {one.name}")
         yaw, pitch = uhdb31_angles(pose)
-        annotated.append(
-            AnnotatedPicture(
-                one.path, one.name, one.points, one.box, float(yaw), float(pitch), str(pose), sources=one.sources
-            )
-        )
+        turned = replace(one, yaw=float(yaw), pitch=float(pitch), pose=str(pose))
+        annotated.append(turned if resolution is None else _sampled_down(turned, resolution))
     return annotated
+
+
+def _sampled_down(one: AnnotatedPicture, resolution: str) -> AnnotatedPicture:
+    factor = reduction(one.path, resolution)
+    points = (one.points + 0.5) / factor - 0.5  # the corner of the first pixel stays where it is, not its centre
+    return replace(one, points=points, box=Box.around(points), size=RESOLUTIONS[resolution])
 
 
 def _annotated(faces: Iterable[SetFace], sources: Sources) -> list[AnnotatedPicture]:

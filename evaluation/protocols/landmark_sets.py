@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from facerec.evaluation.protocols.resolution import sampled_down
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.image import read_image
 from facerec.landmarks.markup import IBUG68_SOURCES, Sources
@@ -36,6 +37,7 @@ class AnnotatedPicture:
             computed from the visible points (`facerec.landmarks.detection.boxes.aflw_box`).
         rotation: (3, 3) of the head, as `facerec.frontalize.types.Camera` has it, where the data state the whole pose.
         picture: (H, W, 3) uint8 RGB, where the set keeps pictures inside a file.
+        size: (width, height) px to which the picture is sampled down by area; None: as it is. Points are at that size.
     """
 
     path: Path
@@ -50,10 +52,11 @@ class AnnotatedPicture:
     face_box: Box | None = None
     rotation: NDArray[np.float64] | None = None
     picture: Image | None = None
+    size: tuple[int, int] | None = None
 
     def image(self) -> Image:
         """The picture, (H, W, 3) uint8 RGB, read when asked for; raises `UnusablePhotoError`."""
-        return read_image(self.path) if self.picture is None else self.picture
+        return sampled_down(read_image(self.path) if self.picture is None else self.picture, self.size)
 
     def as_ibug68(self) -> NDArray[np.float64]:
         """(68, 2) px: the points that are one of the 68 each; NaN elsewhere."""

@@ -5,6 +5,7 @@ None of them comes with facerec. Their points are read off the 68 for evaluation
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -24,6 +25,8 @@ AFLW_TRAINING_FACES = 20_000
 PIFA_POINTS = 34
 UHDB31_POINTS = 9
 
+_UHDB31_NAME: Final = re.compile(r".+d31\d{2}\.(bmp|png|jpe?g)", re.IGNORECASE)
+_UHDB31_POINT_FILES: Final = (".pts", ".txt", ".csv")
 _AFLW_FOLDERS: Final = ("", "data/flickr", "flickr", "images")
 
 
@@ -172,30 +175,56 @@ def read_afw(folder: Path) -> Iterator[SetFace]:
             yield SetFace(f"{name}#{number}", path, None, places - 1, np.zeros(6, dtype=np.bool_), around)
 
 
-def read_uhdb31_points(folder: Path) -> Iterator[SetFace]:
-    """Faces of UHDB31 with nine points: every `{subject}d31{pose}.pts` (form of 300-W) with its picture beside it.
+def read_uhdb31_points(folder: Path, landmarks: Path | None = None) -> Iterator[SetFace]:
+    """Faces of UHDB31 with nine points: every picture `{subject}d31{pose}.bmp` (.png, .jpg) and its file of points.
 
-    The points are AFLW's 7, 9, 10, 12, 14, 15, 16, 18 and 20, in that order: eye corners, nose, mouth corners. A point
-    at (0, 0) of the file is not visible. How the owners store their points is not public, so they have to be written in
-    this form once.
+    The points are AFLW's 7, 9, 10, 12, 14, 15, 16, 18 and 20, in that order: eye corners, nose, mouth corners, in a
+    file of the picture's name that ends in `.pts` (form of 300-W) or in `.txt` or `.csv` (a line a point, x and y
+    parted by blanks or a comma). Both count pixels from 1; a point at (0, 0) is not visible.
+
+    Args:
+        folder: holds the pictures, at any depth.
+        landmarks: holds the files of points, at any depth; None: they lie beside the pictures.
 
     Raises:
-        InvalidInputError: no such file, one of another form, or one without a picture.
+        InvalidInputError: no such picture, a picture without a file of points or with two, or a file of another form.
     """
-    files = sorted(folder.rglob("*d31[0-9][0-9].pts"))
-    if not files:
-        raise InvalidInputError(f"expected {{subject}}d31{{pose}}.pts files of UHDB31 in {folder}; found none")
-    for file in files:
-        points = read_pts(file)
+    pictures = [path for path in sorted(folder.rglob("*")) if _UHDB31_NAME.fullmatch(path.name)]
+    if not pictures:
+        raise InvalidInputError(f"expected UHDB31's pictures {{subject}}d31{{pose}}.bmp in {folder}; found none")
+    listed: dict[str, list[Path]] = {}
+    if landmarks is not None:
+        for path in sorted(landmarks.rglob("*")):
+            if path.suffix in _UHDB31_POINT_FILES:
+                listed.setdefault(path.stem, []).append(path)
+    for picture in pictures:
+        if landmarks is None:
+            files = [file for end in _UHDB31_POINT_FILES if (file := picture.with_suffix(end)).is_file()]
+        else:
+            files = listed.get(picture.stem, [])
+        if len(files) != 1:
+            place = "beside it" if landmarks is None else f"in {landmarks}"
+            raise InvalidInputError(
+                f"{picture}: expected one file of points {place} ({picture.stem}{', '.join(_UHDB31_POINT_FILES)}); "
+                f"found {len(files)}"
+            )
+        points = _uhdb31_file(files[0])
         if points.shape != (UHDB31_POINTS, 2):
-            raise InvalidInputError(f"{file}: expected {UHDB31_POINTS} points; got {len(points)}")
+            raise InvalidInputError(f"{files[0]}: expected {UHDB31_POINTS} points x y; got shape {points.shape}")
         # The file counts from 1, so what it has at 0 is at -1 here.
         points[(points == -1).all(axis=1)] = np.nan
-        pictures = [file.with_suffix(end) for end in (".bmp", ".png", ".jpg") if file.with_suffix(end).is_file()]
-        if not pictures:
-            raise InvalidInputError(f"{file}: expected its picture beside it (.bmp, .png, .jpg); found none")
-        name = file.relative_to(folder).as_posix()
-        yield SetFace(name, pictures[0], None, points, np.zeros(UHDB31_POINTS, dtype=np.bool_))
+        name = picture.relative_to(folder).as_posix()
+        yield SetFace(name, picture, None, points, np.zeros(UHDB31_POINTS, dtype=np.bool_))
+
+
+def _uhdb31_file(file: Path) -> NDArray[np.float32]:
+    if file.suffix == ".pts":
+        return read_pts(file)
+    try:
+        lines = file.read_text(encoding="utf-8-sig").replace(",", " ").strip().splitlines()
+        return np.array([[float(cell) for cell in line.split()] for line in lines], dtype=np.float32) - np.float32(1)
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"{file}: expected a line x y for each point; {error}") from None
 
 
 def _mat(file: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:

@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from facerec.landmarks.errors import ContractError, FacerecError, InvalidInputError
 from facerec.recognition.impostors import keep_calibrated
-from facerec.recognition.signature import MASK_GROUPS, Signature
+from facerec.recognition.signature import MASK_GROUPS, Signature, unpack_regions
 from facerec.recognition.store.milvus_rows import (
     entry_record,
     entry_row,
@@ -36,8 +37,9 @@ from facerec.recognition.store.milvus_rows import (
     photo_row,
     row_vectors,
 )
-from facerec.recognition.store.milvus_schema import make_collection, milvus_errors
-from facerec.recognition.store.protocol import MILVUS_PREFIX, ModelContract, contract_mismatch
+from facerec.recognition.store.milvus_schema import make_collection, make_gallery, milvus_errors
+from facerec.recognition.store.milvus_strangers import MilvusStrangers
+from facerec.recognition.store.protocol import MILVUS_PREFIX, ModelContract, check_one_kind, contract_mismatch
 from facerec.recognition.store.records import (
     EntryIndex,
     EntryRecord,
@@ -48,9 +50,9 @@ from facerec.recognition.store.records import (
     PhotoRecord,
     Verification,
     content_digest,
+    pairs_that_share,
     people_of,
 )
-from facerec.recognition.store.writer_lock import utc_now
 
 _SHORTLIST = 100  # entries named in each group of masks; with eight groups some 2 MB a probe
 _AT_ONCE = 500  # rows a call: far below the 64 MB that a message may have
@@ -67,6 +69,7 @@ class MilvusGallery:
         self.address = address
         self._client = client
         self._name = name
+        self._strangers = MilvusStrangers(client, address, self._collection("strangers"))
         self._content_changed = False
 
     @classmethod
@@ -93,7 +96,7 @@ class MilvusGallery:
                 if not client.has_collection(gallery._collection("contract")):
                     if not create or contract is None:
                         raise InvalidInputError(f"expected a gallery at {address}; Milvus has none of that name")
-                    gallery._make(contract)
+                    make_gallery(client, gallery._collection, contract)
                 if contract is not None:
                     gallery.check_contract(contract)
             except BaseException:
@@ -167,10 +170,7 @@ class MilvusGallery:
     def info(self) -> GalleryInfo:
         """Counts, contract and digest; `bytes` is that of the vectors."""
         photos, index, shape = self.photos(), self.index(), self.shape
-        skipped: dict[str, int] = {}
-        for photo in photos:
-            if photo.outcome != "enrolled":
-                skipped[photo.outcome] = skipped.get(photo.outcome, 0) + 1
+        skipped = Counter(photo.outcome for photo in photos if photo.outcome != "enrolled")
         return GalleryInfo(
             path=Path(self.address),
             contract=self.contract_digest,
@@ -183,6 +183,7 @@ class MilvusGallery:
             bytes=4 * len(index.ids) * shape[0] * shape[1],
             created=str(self._contract()["created"]),
             digest=self.digest(),
+            nobodies=len(index.nobodies),
         )
 
     def people(self) -> list[PersonRecord]:
@@ -194,12 +195,13 @@ class MilvusGallery:
         wanted = {"person_key": person and person_key(person), "sha256": sha256 and hexadecimal(sha256)}
         condition = " and ".join(f'{field} == "{value}"' for field, value in wanted.items() if value)
         photos = {row["id"]: row["data"] for row in self._rows("photos", condition)}
+        nobodies = self.nobodies()
         records = []
         for row in self._rows("entries", condition):
             photo = photos.get(row["photo"])
             if photo is None:  # its photograph's record was never written: a writer was killed
                 continue
-            records.append(entry_record(row, photo))
+            records.append(entry_record(row, photo, nobodies))
         return sorted(records, key=lambda r: (r.person, r.sha256, r.face))
 
     def photos(self, digests: Sequence[str] | None = None) -> list[PhotoRecord]:
@@ -218,24 +220,21 @@ class MilvusGallery:
         """The entries of one photograph, as they would be stored again."""
         records = self.entries(person, sha256)
         cells, visible = self.vectors([record.entry for record in records])
+        digest = self.contract_digest
         return tuple(
-            NewEntry(r.face, Signature(c, v, self.contract_digest), r.pose, r.visible_share, r.quality, r.box)
+            NewEntry(
+                r.face, Signature(c, v, digest, unpack_regions(r.regions)), r.pose, r.visible_share, r.quality, r.box
+            )
             for r, c, v in zip(records, cells, visible, strict=True)
         )
 
     def shared_photos(self) -> list[tuple[str, str]]:
         """Pairs of people that share a photograph, see `Gallery.shared_photos`."""
-        having: dict[str, list[PhotoRecord]] = {}
-        for photo in self.photos():
-            if photo.outcome == "enrolled":
-                having.setdefault(photo.sha256, []).append(photo)
-        pairs = [(a, b) for own in having.values() for a in own for b in own if a.person < b.person]
-        pairs.sort(key=lambda pair: (pair[0].person, pair[1].person))
-        return [(f"{a.person} ({a.relative_path})", f"{b.person} ({b.relative_path})") for a, b in pairs]
+        return pairs_that_share(self.photos())
 
     def index(self) -> EntryIndex:
         """All entries in their fixed order, without vectors."""
-        return EntryIndex.of([(r.entry, r.person, r.sha256) for r in self.entries()])
+        return EntryIndex.of([(r.entry, r.person, r.sha256, r.regions) for r in self.entries()], self.nobodies())
 
     def vectors(self, ids: Sequence[int] | NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Cells (N, C, D) float32 and visibility (N, C) of the entries `ids`, in that order; checksums are tested."""
@@ -260,7 +259,7 @@ class MilvusGallery:
             (data["person"], data["sha256"], data["face"], bytes.fromhex(data["checksum"]))
             for data in (row["data"] for row in self._rows("entries") if row["photo"] in photos)
         ]
-        return content_digest(self.contract_digest, sorted(rows))
+        return content_digest(self.contract_digest, sorted(rows), self.nobodies())
 
     def verify(self) -> Verification:
         """Check every entry's vector against its checksum."""
@@ -355,7 +354,21 @@ class MilvusGallery:
         """Make the people `names` and `into` one person, called `into`."""
         if not any(photo.person == into for photo in self.photos()):
             raise InvalidInputError(f"expected a person of {self.address}; there is no {into!r}")
+        check_one_kind(self.address, [*names, into], self.nobodies())
         self._give_to([name for name in names if name != into], into)
+
+    def nobodies(self) -> frozenset[str]:
+        """Names of the known strangers."""
+        return self._strangers.names()
+
+    def mark(self, names: Sequence[str], nobody: bool) -> None:
+        """Make the people `names` known strangers, or people again."""
+        known = {photo.person for photo in self.photos()}
+        for name in names:
+            if name not in known:
+                raise InvalidInputError(f"expected a person of {self.address}; there is no {name!r}")
+        self._count_change()
+        self._strangers.mark(names, nobody)
 
     def store_calibration(self, data: bytes) -> None:
         """Keep impostor scores for the present revision."""
@@ -415,18 +428,6 @@ class MilvusGallery:
         self._set_contract(revision=self._contract()["revision"] + 1)
         self._content_changed = True
 
-    def _make(self, contract: ModelContract) -> None:
-        make_collection(self._client, self._collection("contract"), "INT64", [])
-        make_collection(self._client, self._collection("photos"), "VARCHAR", ["person_key", "sha256"])
-        data = {
-            "digest": contract.digest,
-            "json": contract.as_json(),
-            "shape": [0, 0],
-            "created": utc_now(),
-            "revision": 0,
-        }
-        self._client.upsert(self._collection("contract"), [{"id": 1, "data": data, "none": [0.0, 0.0]}])
-
     def _hold(self, photos: Sequence[NewPhoto]) -> None:
         """Make room for signatures of the shape of those in `photos`, or check that theirs is the gallery's."""
         shapes = {entry.signature.cells.shape for photo in photos for entry in photo.entries}
@@ -467,6 +468,8 @@ class MilvusGallery:
                     if self._client.has_collection(self._collection(kind)):
                         self._client.delete(self._collection(kind), filter=condition)
                         self._client.compact(self._collection(kind))
+        if nobodies := self.nobodies():
+            self._strangers.mark(sorted(nobodies - {photo.person for photo in self.photos()}), False)
         return removed
 
     def _give_to(self, names: Sequence[str], into: str) -> None:
@@ -490,5 +493,7 @@ class MilvusGallery:
                 if photo.sha256 not in mine
             ]
             self.add(given)
+            if name in self.nobodies():
+                self._strangers.mark([into], True)
             mine |= {photo.sha256 for photo in given if photo.outcome == "enrolled"}
             self._delete([f'person_key == "{person_key(name)}"'])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.types import Box
-from facerec.recognition.signature import mask_group
+from facerec.recognition.signature import mask_group, pack_regions
 from facerec.recognition.store.records import EntryRecord, NewEntry, NewPhoto, PhotoRecord, entry_checksum
 from facerec.recognition.store.writer_lock import utc_now
 
@@ -22,7 +22,7 @@ from facerec.recognition.store.writer_lock import utc_now
 def entry_row(photo: NewPhoto, entry: NewEntry, key: str) -> dict[str, Any]:
     """The row of an entry of `photo`, whose key is `key`."""
     cells = np.ascontiguousarray(entry.signature.cells, dtype="<f4")
-    seen = np.packbits(entry.signature.visible).tobytes()
+    seen, regions = np.packbits(entry.signature.visible).tobytes(), pack_regions(entry.signature.regions)
     box = entry.box
     return {
         "id": entry_number(key, entry.face),
@@ -41,7 +41,8 @@ def entry_row(photo: NewPhoto, entry: NewEntry, key: str) -> dict[str, Any]:
             "box": [float(v) for v in (box.x0, box.y0, box.x1, box.y1, box.score)],
             "created": utc_now(),
             "visible": seen.hex(),
-            "checksum": entry_checksum(photo.person, photo.sha256, entry.face, seen, cells.tobytes()).hex(),
+            "regions": regions.hex(),
+            "checksum": entry_checksum(photo.person, photo.sha256, entry.face, seen, cells.tobytes(), regions).hex(),
         },
     }
 
@@ -73,14 +74,19 @@ def row_vectors(
     data = row["data"]
     cells = np.asarray(row["cells"], dtype="<f4").reshape(shape)
     seen = bytes.fromhex(data["visible"])
-    checksum = entry_checksum(data["person"], data["sha256"], data["face"], seen, cells.tobytes())
+    checksum = entry_checksum(data["person"], data["sha256"], data["face"], seen, cells.tobytes(), packed_regions(data))
     if checksum.hex() != data["checksum"]:
         raise InvalidInputError(f"{address} is damaged: entry {row['id']} is not what was stored")
     return cells, np.unpackbits(np.frombuffer(seen, dtype=np.uint8), count=shape[0]).astype(np.bool_)
 
 
-def entry_record(row: dict[str, Any], photo: dict[str, Any]) -> EntryRecord:
-    """The entry of `row`, whose photograph's row holds the data `photo`."""
+def packed_regions(data: dict[str, Any]) -> bytes:
+    """The regions in an entry's data; none in those that an older facerec wrote."""
+    return bytes.fromhex(data.get("regions", ""))
+
+
+def entry_record(row: dict[str, Any], photo: dict[str, Any], nobodies: frozenset[str]) -> EntryRecord:
+    """The entry of `row`, whose photograph's row holds the data `photo`, in a gallery with known strangers."""
     data = row["data"]
     return EntryRecord(
         entry=int(row["id"]),
@@ -94,6 +100,8 @@ def entry_record(row: dict[str, Any], photo: dict[str, Any]) -> EntryRecord:
         quality=data["quality"],
         box=Box(*data["box"]),
         created=data["created"],
+        regions=packed_regions(data),
+        nobody=data["person"] in nobodies,
     )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 from facerec.landmarks.errors import FacerecError
+from facerec.recognition.store.protocol import ModelContract
+from facerec.recognition.store.writer_lock import utc_now
 
 
 class MilvusError(FacerecError):
@@ -44,6 +46,26 @@ def make_collection(
         schema.add_field("none", DataType.FLOAT_VECTOR, dim=2)  # Milvus wants a vector in every collection
         index.add_index("none", index_type="FLAT", metric_type="L2")
     client.create_collection(name, schema=schema, index_params=index, consistency_level="Strong")
+
+
+def make_gallery(client: Any, collection: Callable[[str], str], contract: ModelContract) -> None:
+    """Make what a gallery without entries consists of.
+
+    Args:
+        client: pymilvus's.
+        collection: name of the gallery's collection of a kind.
+        contract: that of the models.
+    """
+    make_collection(client, collection("contract"), "INT64", [])
+    make_collection(client, collection("photos"), "VARCHAR", ["person_key", "sha256"])
+    data = {
+        "digest": contract.digest,
+        "json": contract.as_json(),
+        "shape": [0, 0],
+        "created": utc_now(),
+        "revision": 0,
+    }
+    client.upsert(collection("contract"), [{"id": 1, "data": data, "none": [0.0, 0.0]}])
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from facerec.landmarks.errors import ContractError
 from facerec.recognition.search import MaskedSearch, SearchResult, SearchSettings
 from facerec.recognition.signature import Signature
 from facerec.recognition.store.milvus import MilvusGallery
-from facerec.recognition.store.milvus_rows import row_order, row_vectors
+from facerec.recognition.store.milvus_rows import packed_regions, row_order, row_vectors
 from facerec.recognition.store.records import EntryIndex
 
 
@@ -25,7 +25,7 @@ class MilvusSearch:
 
     def search(self, probes: Sequence[Signature], k: int = 5) -> list[SearchResult]:
         """The `k` best people for each probe; `SearchResult.people` are those that were looked at."""
-        shape = self._gallery.shape
+        shape, nobodies = self._gallery.shape, self._gallery.nobodies()
         for probe in probes:
             if probe.contract != self.contract:
                 raise ContractError(
@@ -34,12 +34,20 @@ class MilvusSearch:
         if not probes:
             return []
         return [
-            self._ranked(probe, sorted(rows, key=row_order), shape, k)
+            self._ranked(probe, sorted(rows, key=row_order), shape, nobodies, k)
             for probe, rows in zip(probes, self._gallery.named(np.stack([p.cells for p in probes])), strict=True)
         ]
 
-    def _ranked(self, probe: Signature, rows: list[dict[str, Any]], shape: tuple[int, int], k: int) -> SearchResult:
-        index = EntryIndex.of([(int(r["id"]), r["data"]["person"], r["data"]["sha256"]) for r in rows])
+    def _ranked(
+        self,
+        probe: Signature,
+        rows: list[dict[str, Any]],
+        shape: tuple[int, int],
+        nobodies: frozenset[str],
+        k: int,
+    ) -> SearchResult:
+        found_rows = [(int(r["id"]), r["data"]["person"], r["data"]["sha256"], packed_regions(r["data"])) for r in rows]
+        index = EntryIndex.of(found_rows, nobodies)
         read = [row_vectors(self._gallery.address, row, shape) for row in rows]
         cells = np.stack([c for c, _ in read]) if read else np.zeros((0, *shape), dtype=np.float32)
         visible = np.stack([v for _, v in read]) if read else np.zeros((0, shape[0]), dtype=np.bool_)

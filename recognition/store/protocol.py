@@ -11,7 +11,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from facerec.landmarks.errors import ContractError
+from facerec.landmarks.errors import ContractError, InvalidInputError
 from facerec.recognition.store.records import (
     EntryIndex,
     EntryRecord,
@@ -76,6 +76,8 @@ class GalleryStore(Protocol):
     def remove_entries(self, ids: Sequence[int]) -> int: ...  # noqa: D102
     def rename(self, old: str, new: str) -> None: ...  # noqa: D102
     def merge(self, names: Sequence[str], into: str) -> None: ...  # noqa: D102
+    def nobodies(self) -> frozenset[str]: ...  # noqa: D102
+    def mark(self, names: Sequence[str], nobody: bool) -> None: ...  # noqa: D102
     def store_calibration(self, data: bytes) -> None: ...  # noqa: D102
     def calibration(self) -> bytes: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
@@ -83,6 +85,17 @@ class GalleryStore(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+def check_one_kind(gallery: object, names: Sequence[str], nobodies: frozenset[str]) -> None:
+    """Raise `InvalidInputError` unless all of `names`, who are to be one, are people or all are known strangers."""
+    strangers = [name for name in names if name in nobodies]
+    if strangers and len(strangers) < len(names):
+        person = next(name for name in names if name not in nobodies)
+        raise InvalidInputError(
+            f"expected people or known strangers to merge in {gallery}, not both; {strangers[0]!r} is a known stranger "
+            f"and {person!r} is not. Say what they are: facerec gallery mark {strangers[0]!r} --person -g {gallery}"
+        )
 
 
 def contract_mismatch(gallery: str, digest: str, as_json: str, contract: ModelContract) -> ContractError:

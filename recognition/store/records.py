@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from facerec.landmarks.errors import InvalidInputError, ReasonCode
 from facerec.landmarks.types import Box
-from facerec.recognition.signature import Signature
+from facerec.recognition.signature import REGIONS, Signature, unpack_regions
 
 FacesPolicy = Literal["one", "largest", "all"]
 """Which faces of a photograph are enrolled: the only one, the largest, or all of them."""
@@ -101,6 +101,7 @@ class PersonRecord:
         entries: number of entries.
         yaw: (lowest, highest) yaw among the entries, degrees.
         visible_share: largest share of the texture seen in one entry, in [0, 1].
+        nobody: whether the person is a known stranger (`GalleryStore.mark`).
     """
 
     name: str
@@ -108,11 +109,13 @@ class PersonRecord:
     entries: int
     yaw: tuple[float, float]
     visible_share: float
+    nobody: bool = False
 
 
 @dataclass(frozen=True)
 class EntryRecord:
-    """An entry without its vector. Attributes as in `NewEntry` and `NewPhoto`."""
+    """An entry without its vector. Attributes as in `NewEntry` and `NewPhoto`; `regions` are those of its signature,
+    packed (`signature.pack_regions`), `nobody` whether its person is a known stranger."""
 
     entry: int
     person: str
@@ -125,6 +128,8 @@ class EntryRecord:
     quality: float
     box: Box
     created: str
+    regions: bytes = b""
+    nobody: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,24 +141,40 @@ class EntryIndex:
         person: (N,) int64, index into `names`, ascending.
         names: the people that have entries, sorted.
         photo: (N,) int64, equal for entries of the same picture bytes, also under different names.
+        regions: (N, 32) uint8, the regions that each entry's picture shows (`signature.pack_regions`), zeros where
+            they are not known; None where they are known of no entry.
+        nobodies: which of `names` are known strangers.
     """
 
     ids: NDArray[np.int64]
     person: NDArray[np.int64]
     names: tuple[str, ...]
     photo: NDArray[np.int64]
+    regions: NDArray[np.uint8] | None = None
+    nobodies: frozenset[str] = frozenset()
+
+    def seen(self, place: int) -> NDArray[np.bool_] | None:
+        """(16, 16) the regions of the entry at `place`; None where they are not known."""
+        row = None if self.regions is None else self.regions[place]
+        return None if row is None or not row.any() else unpack_regions(row.tobytes())
 
     @staticmethod
-    def of(rows: Sequence[tuple[int, str, str]]) -> EntryIndex:
-        """The index of `rows` (entry, person, SHA-256 of the photograph), which are in its order."""
-        names = sorted({name for _, name, _ in rows})
+    def of(rows: Sequence[tuple[int, str, str, bytes]], nobodies: frozenset[str] = frozenset()) -> EntryIndex:
+        """The index of `rows` (entry, person, SHA-256 of the photograph, packed regions), which are in its order."""
+        names = sorted({row[1] for row in rows})
         number = {name: i for i, name in enumerate(names)}
-        picture = {sha256: i for i, sha256 in enumerate(sorted({sha256 for _, _, sha256 in rows}))}
+        picture = {sha256: i for i, sha256 in enumerate(sorted({row[2] for row in rows}))}
+        regions = np.zeros((len(rows), REGIONS * REGIONS // 8), dtype=np.uint8)
+        for i, row in enumerate(rows):
+            if row[3]:
+                regions[i] = np.frombuffer(row[3], dtype=np.uint8)
         return EntryIndex(
             ids=np.array([row[0] for row in rows], dtype=np.int64),
             person=np.array([number[row[1]] for row in rows], dtype=np.int64),
             names=tuple(names),
             photo=np.array([picture[row[2]] for row in rows], dtype=np.int64),
+            regions=regions if regions.any() else None,
+            nobodies=nobodies & number.keys(),
         )
 
 
@@ -166,6 +187,7 @@ class GalleryInfo:
         contract: digest of the contract.
         contract_json: the contract spelt out.
         people, photos, entries: how many; photos are those with an entry.
+        nobodies: how many of the people are known strangers.
         skipped: photographs without an entry, by reason code.
         shape: (C, D) of a signature; (0, 0) while the gallery is empty.
         bytes: size of the file.
@@ -184,6 +206,7 @@ class GalleryInfo:
     bytes: int
     created: str
     digest: str
+    nobodies: int = 0
 
 
 @dataclass(frozen=True)
@@ -207,24 +230,40 @@ def people_of(entries: Iterable[EntryRecord]) -> list[PersonRecord]:
             len(own),
             (min(entry.pose[0] for entry in own), max(entry.pose[0] for entry in own)),
             max(entry.visible_share for entry in own),
+            any(entry.nobody for entry in own),
         )
         for name, own in sorted(by_name.items())
     ]
 
 
-def content_digest(contract: str, rows: Iterable[tuple[str, str, int, bytes]]) -> str:
-    """SHA-256, hex, over a contract and entries (person, photograph's SHA-256, face, checksum) in the index's order."""
+def pairs_that_share(photos: Iterable[PhotoRecord]) -> list[tuple[str, str]]:
+    """Pairs of people that share a photograph, see `Gallery.shared_photos`."""
+    having: dict[str, list[PhotoRecord]] = {}
+    for photo in photos:
+        if photo.outcome == "enrolled":
+            having.setdefault(photo.sha256, []).append(photo)
+    pairs = [(a, b) for own in having.values() for a in own for b in own if a.person < b.person]
+    pairs.sort(key=lambda pair: (pair[0].person, pair[1].person))
+    return [(f"{a.person} ({a.relative_path})", f"{b.person} ({b.relative_path})") for a, b in pairs]
+
+
+def content_digest(contract: str, rows: Iterable[tuple[str, str, int, bytes]], nobodies: Iterable[str] = ()) -> str:
+    """SHA-256, hex, over a contract, entries (person, photograph's SHA-256, face, checksum) in the index's order and
+    the names of known strangers."""
     total = hashlib.sha256(contract.encode())
     for name, sha256, face, checksum in rows:
         total.update(json.dumps([name, sha256, face, checksum.hex()]).encode() + b"\n")
+    for name in sorted(nobodies):
+        total.update(json.dumps(["nobody", name]).encode() + b"\n")
     return total.hexdigest()
 
 
-def entry_checksum(person: str, sha256: str, face: int, visible: bytes, cells: bytes) -> bytes:
+def entry_checksum(person: str, sha256: str, face: int, visible: bytes, cells: bytes, regions: bytes = b"") -> bytes:
     """Over a vector and whose it is: a changed name is as wrong as a changed vector."""
     total = hashlib.blake2b(json.dumps([person, sha256, face, len(visible)]).encode(), digest_size=16)
     total.update(visible)
     total.update(cells)
+    total.update(regions)
     return total.digest()
 
 

@@ -75,8 +75,21 @@ _MIGRATIONS = (
         data BLOB NOT NULL
     ) STRICT;
     """,
+    # `regions`: see `signature.pack_regions`; NULL for entries made before. `nobody`: 1 for a known stranger.
+    """
+    ALTER TABLE entries ADD COLUMN regions BLOB;
+    ALTER TABLE people ADD COLUMN nobody INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 """Step i brings a file from `user_version` i to i + 1. Steps are added, never changed."""
+
+_READ_AS = {
+    2: (
+        "CREATE TEMP VIEW entries AS SELECT *, NULL AS regions FROM main.entries",
+        "CREATE TEMP VIEW people AS SELECT *, 0 AS nobody FROM main.people",
+    )
+}
+"""Views by which a reader sees a file of an older layout as one of the present layout."""
 
 # How long a reader or writer waits for SQLite's own short locks (a commit, a checkpoint), seconds.
 _BUSY_SECONDS = 10.0
@@ -131,17 +144,17 @@ def make_gallery_file(path: Path, contract: ModelContract) -> None:
 
 
 def is_outdated(path: Path, version: int, writable: bool) -> bool:
-    """Whether the gallery at `path`, of layout `version`, must be brought up to date before it is used.
+    """Whether the gallery at `path`, of layout `version`, must be brought up to date before it is written.
 
     Raises:
-        ContractError: a newer facerec made it, or it is outdated and not `writable`.
+        ContractError: a newer facerec made it, or it is outdated, not `writable`, and cannot be read as it is.
     """
     if version > len(_MIGRATIONS):
         raise ContractError(
             f"{path} has layout {version}, made by a newer facerec; this one knows layouts up to "
             f"{len(_MIGRATIONS)}. Install the newer facerec"
         )
-    if version < len(_MIGRATIONS) and not writable:
+    if version < len(_MIGRATIONS) and not writable and _missing_views(version) is None:
         raise ContractError(
             f"{path} has layout {version}, made by an older facerec; bring it up to layout "
             f"{len(_MIGRATIONS)}: facerec gallery migrate -g {path}"
@@ -155,6 +168,22 @@ def bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
         for statement in step.split(";"):
             connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+
+
+def read_as_present(connection: sqlite3.Connection, version: int) -> None:
+    """Let a reader see a file of layout `version` as one of the present layout. The file is not changed."""
+    if views := _missing_views(version):
+        connection.execute("PRAGMA query_only = OFF")
+        for view in views:
+            connection.execute(view)
+        connection.execute("PRAGMA query_only = ON")
+
+
+def _missing_views(version: int) -> tuple[str, ...] | None:
+    """The views that make `version` readable; None where there are none that do."""
+    if version == len(_MIGRATIONS):
+        return ()
+    return _READ_AS.get(version) if len(_MIGRATIONS) == 3 else None
 
 
 def connect(path: Path, write: bool) -> sqlite3.Connection:

@@ -20,9 +20,9 @@ import numpy as np
 
 from facerec.landmarks.errors import ContractError, FacerecError, InvalidInputError
 from facerec.recognition.impostors import keep_calibrated
-from facerec.recognition.signature import Signature
+from facerec.recognition.signature import Signature, pack_regions
 from facerec.recognition.store.derived_files import DERIVED_SUFFIXES
-from facerec.recognition.store.protocol import ModelContract
+from facerec.recognition.store.protocol import ModelContract, check_one_kind
 from facerec.recognition.store.records import NewPhoto, entry_checksum, plain_text
 from facerec.recognition.store.schema import (
     bring_up_to_date,
@@ -31,6 +31,7 @@ from facerec.recognition.store.schema import (
     file_uri,
     is_outdated,
     make_gallery_file,
+    read_as_present,
     sqlite_errors,
 )
 from facerec.recognition.store.sqlite_reading import GalleryReader, path_blob
@@ -84,10 +85,11 @@ class Gallery(GalleryReader):
         try:
             with sqlite_errors(path):
                 (version,) = gallery._one("PRAGMA user_version")
-                if is_outdated(path, version, writable=write):
+                if is_outdated(path, version, writable=write) and write:
                     with gallery._transaction() as connection:
                         bring_up_to_date(connection, version)
                 if not write:
+                    read_as_present(gallery._connection, version)
                     gallery._connection.execute("BEGIN")
                     gallery._connection.execute("SELECT revision FROM contract").fetchone()  # the snapshot starts here
             if contract is not None:
@@ -244,10 +246,25 @@ class Gallery(GalleryReader):
         """Make the people `names` and `into` one person, called `into`; a photograph that two of them have stays once.
 
         Raises:
-            InvalidInputError: one of them is not in the gallery; nothing is changed then.
+            InvalidInputError: one of them is not in the gallery, or some are known strangers and others are not;
+                nothing is changed then.
         """
         self._check_known([*names, into])
+        check_one_kind(self.path, [*names, into], self.nobodies())
         self._give_to([name for name in names if name != into], into)
+
+    def mark(self, names: Sequence[str], nobody: bool) -> None:
+        """Make the people `names` known strangers, or people again: `nobody` says which.
+
+        A known stranger is searched like everybody, so that nobody else's name is given to them, and is no match.
+
+        Raises:
+            InvalidInputError: a name is not in the gallery; nothing is changed then.
+        """
+        self._check_known(names)
+        with self._transaction() as connection:
+            connection.executemany("UPDATE people SET nobody = ? WHERE name = ?", [(nobody, name) for name in names])
+            self._count_change(connection)
 
     def _give_to(self, names: Sequence[str], into: str) -> None:
         """Give the photographs of `names` to `into`. An entry's checksum covers whose it is, so it is made anew, which
@@ -258,6 +275,11 @@ class Gallery(GalleryReader):
         with self._transaction() as connection:
             connection.execute("INSERT INTO people (name) VALUES (?) ON CONFLICT DO NOTHING", (into,))
             (person,) = connection.execute("SELECT id FROM people WHERE name = ?", (into,)).fetchone()
+            if names:  # all are of one kind (`merge`), or one goes on under another name
+                connection.execute(
+                    "UPDATE people SET nobody = (SELECT nobody FROM people WHERE name = ?) WHERE id = ?",
+                    (names[0], person),
+                )
             for name in names:
                 (other,) = connection.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()
                 # Of a photograph that both have, the one with entries stays.
@@ -269,13 +291,13 @@ class Gallery(GalleryReader):
                 connection.execute("UPDATE OR IGNORE photos SET person = ? WHERE person = ?", (person, other))
                 connection.execute("DELETE FROM people WHERE id = ?", (other,))
             rows = connection.execute(
-                "SELECT entries.id, sha256, face, visible, cells FROM entries JOIN photos ON photos.id = entries.photo "
-                "WHERE person = ?",
+                "SELECT entries.id, sha256, face, visible, cells, coalesce(regions, x'') FROM entries "
+                "JOIN photos ON photos.id = entries.photo WHERE person = ?",
                 (person,),
             ).fetchall()
             connection.executemany(
                 "UPDATE entries SET checksum = ? WHERE id = ?",
-                [(entry_checksum(into, sha256, face, seen, cells), entry) for entry, sha256, face, seen, cells in rows],
+                [(entry_checksum(into, *rest), entry) for entry, *rest in rows],
             )
             self._count_change(connection)
         self.wipe()
@@ -382,12 +404,14 @@ class Gallery(GalleryReader):
         for entry in photo.entries:
             cells = np.ascontiguousarray(entry.signature.cells, dtype="<f4").tobytes()
             visible = np.packbits(entry.signature.visible).tobytes()
+            regions = pack_regions(entry.signature.regions)
             connection.execute(
                 "UPDATE contract SET cells = ?, dimension = ? WHERE cells IS NULL", entry.signature.cells.shape
             )
             stored = connection.execute(
                 "INSERT INTO entries (photo, face, yaw, pitch, roll, visible_share, quality, x0, y0, x1, y1, "
-                "box_score, created, checksum, visible, cells) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "box_score, created, checksum, visible, cells, regions) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     row,
                     entry.face,
@@ -396,9 +420,10 @@ class Gallery(GalleryReader):
                     float(entry.quality),
                     *(float(v) for v in (entry.box.x0, entry.box.y0, entry.box.x1, entry.box.y1, entry.box.score)),
                     now,
-                    entry_checksum(photo.person, photo.sha256, entry.face, visible, cells),
+                    entry_checksum(photo.person, photo.sha256, entry.face, visible, cells, regions),
                     visible,
                     cells,
+                    regions or None,
                 ),
             ).lastrowid
             if entry.texture:

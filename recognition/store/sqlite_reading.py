@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from facerec.landmarks.errors import FacerecError, InvalidInputError
 from facerec.landmarks.types import Box
-from facerec.recognition.signature import Signature
+from facerec.recognition.signature import Signature, unpack_regions
 from facerec.recognition.store.protocol import ModelContract, contract_mismatch
 from facerec.recognition.store.records import (
     EntryIndex,
@@ -121,17 +121,27 @@ class GalleryReader:
             bytes=self.path.stat().st_size,
             created=created,
             digest=self.digest(),
+            nobodies=len(self.nobodies() & set(self.index().names)),
         )
 
     @_whole_rows
     def people(self) -> list[PersonRecord]:
         """The people that have entries, by name."""
         rows = self._all(
-            "SELECT people.name, count(DISTINCT photos.id), count(*), min(yaw), max(yaw), max(visible_share) "
+            "SELECT people.name, count(DISTINCT photos.id), count(*), min(yaw), max(yaw), max(visible_share), "
+            "people.nobody "
             "FROM people JOIN photos ON photos.person = people.id JOIN entries ON entries.photo = photos.id "
             "GROUP BY people.id ORDER BY people.name"
         )
-        return [PersonRecord(name, photos, n, (low, high), share) for name, photos, n, low, high, share in rows]
+        return [
+            PersonRecord(name, photos, n, (low, high), share, bool(nobody))
+            for name, photos, n, low, high, share, nobody in rows
+        ]
+
+    @_whole_rows
+    def nobodies(self) -> frozenset[str]:
+        """Names of the known strangers: people who are enrolled so that they are taken for nobody else."""
+        return frozenset(row[0] for row in self._all("SELECT name FROM people WHERE nobody"))
 
     @_whole_rows
     def entries(self, person: str | None = None, sha256: str | None = None) -> list[EntryRecord]:
@@ -140,7 +150,7 @@ class GalleryReader:
         asked = {column: value for column, value in wanted.items() if value is not None}
         rows = self._all(
             "SELECT entries.id, people.name, sha256, relative_path, absolute_path, face, yaw, pitch, roll, "
-            "visible_share, quality, x0, y0, x1, y1, box_score, entries.created "
+            "visible_share, quality, x0, y0, x1, y1, box_score, entries.created, regions, people.nobody "
             "FROM entries JOIN photos ON photos.id = entries.photo JOIN people ON people.id = photos.person "
             + ("WHERE " + " AND ".join(f"{column} = ?" for column in asked) + " " if asked else "")
             + "ORDER BY people.name, sha256, face",
@@ -159,6 +169,8 @@ class GalleryReader:
                 quality=row[10],
                 box=Box(*row[11:16]),
                 created=row[16],
+                regions=bytes(row[17] or b""),
+                nobody=bool(row[18]),
             )
             for row in rows
         ]
@@ -186,13 +198,13 @@ class GalleryReader:
 
     @_whole_rows
     def index(self) -> EntryIndex:
-        """All entries in their fixed order, without vectors: some 30 bytes an entry."""
+        """All entries in their fixed order, without vectors: some 30 bytes per entry."""
         rows = self._all(
-            "SELECT entries.id, people.name, sha256 FROM entries "
+            "SELECT entries.id, people.name, sha256, coalesce(regions, x'') FROM entries "
             "JOIN photos ON photos.id = entries.photo JOIN people ON people.id = photos.person "
             "ORDER BY people.name, sha256, face"
         )
-        return EntryIndex.of(rows)
+        return EntryIndex.of(rows, self.nobodies())
 
     @_whole_rows
     def vectors(self, ids: Sequence[int] | NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -206,7 +218,8 @@ class GalleryReader:
         rows = {
             row[0]: row[1:]
             for row in self._all_of(
-                "SELECT entries.id, people.name, sha256, face, checksum, visible, cells FROM entries "
+                "SELECT entries.id, people.name, sha256, face, checksum, visible, cells, coalesce(regions, x'') "
+                "FROM entries "
                 "JOIN photos ON photos.id = entries.photo JOIN people ON people.id = photos.person {}",
                 "entries.id",
                 wanted,
@@ -215,9 +228,9 @@ class GalleryReader:
         for entry in wanted:
             if entry not in rows:
                 raise InvalidInputError(f"expected an entry of {self.path}; there is no entry {entry}")
-            name, sha256, face, checksum, seen, blob = rows[entry]
+            name, sha256, face, checksum, seen, blob, regions = rows[entry]
             if (
-                checksum != entry_checksum(name, sha256, face, seen, blob)
+                checksum != entry_checksum(name, sha256, face, seen, blob, regions)
                 or len(blob) != 4 * cells_n * dimension
                 or len(seen) != (cells_n + 7) // 8
             ):
@@ -231,7 +244,7 @@ class GalleryReader:
         cells = np.empty((len(wanted), cells_n, dimension), dtype=np.float32)
         visible = np.empty((len(wanted), cells_n), dtype=np.bool_)
         for i, entry in enumerate(wanted):
-            *_, seen, blob = rows[entry]
+            *_, seen, blob, _ = rows[entry]
             cells[i] = np.frombuffer(blob, dtype="<f4").reshape(cells_n, dimension)
             visible[i] = np.unpackbits(np.frombuffer(seen, dtype=np.uint8), count=cells_n).astype(np.bool_)
         return cells, visible
@@ -239,7 +252,8 @@ class GalleryReader:
     def signature(self, entry: int) -> Signature:
         """The signature of one entry."""
         cells, visible = self.vectors([entry])
-        return Signature(cells[0], visible[0], self.contract_digest)
+        rows = self._all("SELECT coalesce(regions, x'') FROM entries WHERE id = ?", (entry,))
+        return Signature(cells[0], visible[0], self.contract_digest, unpack_regions(rows[0][0]))
 
     def texture(self, entry: int) -> bytes:
         """The kept texture of an entry (see `description.stored_texture`); empty when none was kept."""
@@ -248,7 +262,7 @@ class GalleryReader:
 
     @_whole_rows
     def digest(self) -> str:
-        """SHA-256 over contract, names, photograph digests and vectors, hex.
+        """SHA-256 over contract, names, photograph digests, vectors and known strangers, hex.
 
         The same photographs under the same names give the same digest, in whatever order, by however many workers
         and from wherever they were enrolled.
@@ -257,7 +271,7 @@ class GalleryReader:
             "SELECT people.name, sha256, face, checksum FROM entries JOIN photos ON photos.id = entries.photo "
             "JOIN people ON people.id = photos.person ORDER BY people.name, sha256, face"
         )
-        return content_digest(self.contract_digest, rows)
+        return content_digest(self.contract_digest, rows, self.nobodies())
 
     def verify(self) -> Verification:
         """Check the whole file: SQLite's own structure, references, shapes, checksums, unit length, sources."""

@@ -21,11 +21,14 @@ from numpy.typing import NDArray
 
 from facerec.landmarks.errors import InvalidInputError
 from facerec.recognition.masked_score import Vectors
+from facerec.recognition.signature import REGIONS
 from facerec.recognition.store.derived_files import VECTORS_SUFFIX, derived_file
 from facerec.recognition.store.records import EntryIndex
 from facerec.recognition.store.sqlite_reading import GalleryReader
 
-_MAGIC = b"facerec vectors 1\n"
+_MAGIC = b"facerec vectors 2\n"
+_OLDER_MAGIC = b"facerec vectors 1\n"
+_REGION_BYTES = REGIONS * REGIONS // 8
 _PAGE = 4096  # sections begin on pages, as mapped memory does
 _BLOCK_BYTES = 64 << 20  # copied at a time
 
@@ -63,7 +66,13 @@ class VectorFile:
         index, (cells_n, dimension) = gallery.index(), gallery.shape
         if not len(index.ids):
             raise InvalidInputError(f"expected a gallery with entries to index; {gallery.path} is empty")
-        parts: dict[str, NDArray[Any]] = {"ids": index.ids, "person": index.person, "photo": index.photo}
+        regions = index.regions if index.regions is not None else np.zeros((len(index.ids), _REGION_BYTES), np.uint8)
+        parts: dict[str, NDArray[Any]] = {
+            "ids": index.ids,
+            "person": index.person,
+            "photo": index.photo,
+            "regions": regions,
+        }
         sums = np.empty(len(index.ids), dtype=np.uint32)
         names = json.dumps(index.names).encode()
         header: dict[str, Any] = {
@@ -118,9 +127,11 @@ class VectorFile:
                 start = stream.read(_PAGE)
         except FileNotFoundError:
             raise no_index(gallery.path, path, "there is none") from None
+        if start.startswith(_OLDER_MAGIC):
+            raise no_index(gallery.path, path, "an older facerec made it")
         if not start.startswith(_MAGIC):
             raise _damaged(path)
-        with _damage_named(path):
+        with _name_damage(path):
             header = json.loads(start[len(_MAGIC) :].rstrip(b"\0"))
             state, contract = str(header["state"]), str(header["contract"])
             n, shape = int(header["entries"]), (int(header["shape"][0]), int(header["shape"][1]))
@@ -136,12 +147,20 @@ class VectorFile:
             sums = part("sums", np.uint32, n)
             names = part("names", np.uint8, int(header["names"])).tobytes()
             stated = header.pop("digest")
-            if stated != _digest(header, names, *(a.tobytes() for a in (ids, person, photo, sums))):
+            regions = part("regions", np.uint8, n * _REGION_BYTES).reshape(n, _REGION_BYTES)
+            if stated != _digest(header, names, *(a.tobytes() for a in (ids, person, photo, regions, sums))):
                 raise _damaged(path)
             width = (shape[0] + 7) // 8
             seen = part("seen", np.uint8, n * width).reshape(n, width)
             cells = part("cells", np.float32, n * shape[0] * shape[1]).reshape(n, *shape)
-            index = EntryIndex(np.array(ids), np.array(person), tuple(json.loads(names)), np.array(photo))
+            index = EntryIndex(
+                ids=np.array(ids),
+                person=np.array(person),
+                names=tuple(json.loads(names)),
+                photo=np.array(photo),
+                regions=np.array(regions) if regions.any() else None,
+                nobodies=gallery.nobodies(),
+            )
         if (state, contract) != (gallery.state, gallery.contract_digest):
             raise no_index(gallery.path, path, "it is of an older state of the gallery")
         return VectorFile(path, index, shape, sums, seen, cells)
@@ -167,7 +186,7 @@ def no_index(gallery: Path, path: Path, why: str, option: str = "") -> NoIndexEr
 
 
 @contextlib.contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
+def _name_damage(path: Path) -> Iterator[None]:
     try:
         yield
     except InvalidInputError:
@@ -188,6 +207,7 @@ def _places(header: dict[str, Any]) -> dict[str, int]:
         "ids": 8 * n,
         "person": 8 * n,
         "photo": 8 * n,
+        "regions": _REGION_BYTES * n,
         "sums": 4 * n,
         "names": header["names"],
         "seen": n * ((cells + 7) // 8),

@@ -14,7 +14,7 @@ from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError
 from facerec.landmarks.image import read_image
 from facerec.landmarks.training.people import is_calibration_person
 from facerec.landmarks.types import Image
-from facerec.recognition.masked_score import masked_scores
+from facerec.recognition.cohort import normalised_scores
 from facerec.recognition.recognizer import DescribedFace, Recognizer
 from facerec.recognition.signature import Signature
 from facerec.recognition.training.figures import LAST_WOMAN
@@ -87,7 +87,7 @@ def describe_pictures(
 def all_pairs(signatures: Sequence[Signature], person: Sequence[str]) -> NDArray[np.float32]:
     """Scores of all pairs of signatures of different people."""
     vectors = np.stack([s.cells for s in signatures]), np.stack([s.visible for s in signatures])
-    scores, overlap = masked_scores(vectors, vectors, product="numpy")
+    scores, overlap = normalised_scores(vectors, vectors, signatures[0].contract, product="numpy")
     first, second = np.triu_indices(len(person), 1)
     names = np.asarray(person)
     usable = (overlap[first, second] > 0) & (names[first] != names[second])

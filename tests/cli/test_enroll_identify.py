@@ -336,7 +336,7 @@ def test_an_enrolment_killed_in_the_middle_is_resumed(people, tmp_path, capfd):
     process = subprocess_enrolment(tmp_path, delay=0.2)
     try:
         wait_for_entries(process, 2)
-        # A second writer meanwhile is refused and told by whom; readers are served.
+        # A second writer meanwhile is refused with the name of the first; readers are served.
         assert run(["enroll", "people", "-g", "staff"]) == 2
         assert f"is being written by process {process.pid}" in capfd.readouterr().err
         assert run(["gallery", "list", "-g", "staff"]) == 0
@@ -461,6 +461,27 @@ def test_two_photographs_are_compared_at_the_shipped_threshold(shipped, pretend,
     assert "over 100,000 impostor pairs" in capfd.readouterr().out
 
 
+def test_a_gallery_decides_at_the_share_of_strangers_that_is_asked_for(shipped, gallery, capfd):
+    values = {}
+    for fpir in ("0.1", "0.01", "0.001"):
+        assert run(["identify", "people/p1/0.png", "-g", "staff", "--json", "--fpir", fpir]) == 0
+        out, err = capfd.readouterr()
+        threshold = lines(out)[0]["threshold"]
+        assert (threshold["fpir"], threshold["entries"], threshold["source"]) == (float(fpir), 8, "shipped")
+        assert threshold["far"] == pytest.approx(1 - (1 - float(fpir)) ** (1 / 8), rel=1e-6)
+        assert f"FPIR {100 * float(fpir):g} % among 8 pictures, from 100,000 pairs of strangers" in err
+        values[fpir] = threshold["value"]
+    assert values["0.1"] < values["0.01"] < values["0.001"]
+    assert run(["identify", "people/p1/0.png", "-g", "staff", "--json"]) == 0
+    assert lines(capfd.readouterr().out)[0]["threshold"]["value"] == values["0.01"]
+    assert run(["identify", "people/p1/0.png", "-g", "staff", "--fpir", "0.1", "--far", "0.1"]) == 2
+    assert "one of --threshold, --fpir and --far" in capfd.readouterr().err
+    assert run(["gallery", "info", "-g", "staff", "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert found["threshold"]["fpir"] == 0.01
+    assert found["expected_tpir"] == {}  # nothing was measured on mates for this made-up descriptor
+
+
 def test_verify_without_shipped_impostors_wants_a_threshold(pretend, monkeypatch, capfd):
     monkeypatch.setattr(shipped_module, "SHIPPED_IMPOSTORS", Path("none"))
     pretend.paint(Path("a.png"), (1, 6, 0))
@@ -489,6 +510,39 @@ def test_people_are_renamed_and_merged(gallery, capfd):
     capfd.readouterr()
     assert run(["gallery", "list", "--json", "-g", str(gallery)]) == 0
     assert {(p["person"], p["entries"]) for p in lines(capfd.readouterr().out)} == {("Zoë", 2), ("p3", 6)}
+
+
+def test_a_known_stranger_is_said_in_every_form_and_is_no_name(gallery, pretend, capfd):
+    probe = str(pretend.paint(Path("probe.png"), (2, 6, 9)))
+    assert run(["gallery", "mark", "p9", "--nobody", "-g", "staff"]) == 2
+    assert run(["gallery", "mark", "p2", "-g", "staff"]) == 2
+    assert run(["gallery", "mark", "p2", "--nobody", "-g", "staff"]) == 0
+    assert "Marked as known strangers in staff: p2" in capfd.readouterr().err
+    said = {}
+    for form in ("jsonl", "csv", "table"):
+        assert run(["identify", probe, "-g", "staff", "--format", form, "--threshold", "0.4"]) == 0
+        said[form], summary = capfd.readouterr()
+        assert "0 match, 1 unknown" in summary
+    (line,), (row,) = lines(said["jsonl"]), csv.DictReader(io.StringIO(said["csv"]))
+    assert (line["decision"], line["person"], line["known_stranger"]) == ("unknown", None, "p2")
+    assert (row["decision"], row["person"], row["known_stranger"]) == ("unknown", "", "p2")
+    assert float(row["margin"]) == line["margin"] == pytest.approx(line["candidates"][0]["score"] - 0.4, abs=2e-6)
+    assert "known stranger: p2 0." in said["table"]
+    assert run(["gallery", "list", "-g", "staff", "--json"]) == 0
+    assert {p["person"]: p["nobody"] for p in lines(capfd.readouterr().out)} == {
+        "p1": False, "p2": True, "p3": False, "p4": False
+    }  # fmt: skip
+    assert run(["gallery", "export", "-g", "staff", "--format", "npz", "-o", "out"]) == 0
+    with np.load("out", allow_pickle=False) as arrays:
+        assert arrays["nobody"].tolist() == [False] * 2 + [True] * 2 + [False] * 4
+        assert arrays["regions"].shape == (8, 16, 16)
+        assert arrays["regions"].any()
+    capfd.readouterr()
+    assert run(["gallery", "info", "-g", "staff", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["known_strangers"] == 1
+    assert run(["gallery", "mark", "p2", "--person", "-g", "staff", "-q"]) == 0
+    assert run(["identify", probe, "-g", "staff", "--json", "--threshold", "0.4"]) == 0
+    assert lines(capfd.readouterr().out)[0]["person"] == "p2"
 
 
 def test_an_index_is_made_when_asked_and_used_when_asked(gallery, pretend, capfd):

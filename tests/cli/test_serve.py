@@ -97,6 +97,21 @@ def test_identify_and_verify_answer_what_the_command_line_answers(serve, gallery
     assert (answer["score"], answer["overlap"]) == (wanted["score"], wanted["overlap"])
 
 
+def test_a_known_stranger_is_marked_and_reported(serve, gallery, tmp_path, pretend):
+    client = serve()
+    probe = pretend.paint(tmp_path / "again.png", (2, 6, 9))
+    assert post(client, "/identify", probe).json()["faces"][0]["person"] == "p2"
+    assert client.patch("/gallery/people/p2", data={"nobody": "true"}).json() == {"person": "p2", "nobody": True}
+    (face,) = post(client, "/identify", probe).json()["faces"]
+    assert (face["decision"], face["person"], face["known_stranger"]) == ("unknown", None, "p2")
+    people = {p["person"]: p["nobody"] for p in client.get("/gallery/people").json()["people"]}
+    assert people["p2"] is True
+    assert people["p3"] is False
+    assert client.patch("/gallery/people/p9", data={"nobody": "true"}).status_code == 422
+    client.patch("/gallery/people/p2", data={"nobody": "false"})
+    assert post(client, "/identify", probe).json()["faces"][0]["person"] == "p2"
+
+
 def test_what_is_enrolled_and_removed_is_known_at_once_and_leaves_no_byte(serve, gallery, tmp_path, pretend):
     client = serve()
     photo = pretend.paint(tmp_path / "new.png", (8, 6, 0))

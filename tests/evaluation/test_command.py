@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from facerec.landmarks.types import Box
 
 
 @pytest.fixture(autouse=True)
-def fakes(monkeypatch: pytest.MonkeyPatch, recognizer, make_detector, make_landmarker) -> None:
+def fakes(monkeypatch: pytest.MonkeyPatch, recognizer: Any, make_detector: Any, make_landmarker: Any) -> None:
     from facerec.landmarks.detection.detector import FaceDetector
     from facerec.landmarks.landmarker import Landmarker
     from facerec.recognition.recognizer import Recognizer
@@ -46,7 +48,7 @@ def test_cfp_writes_a_report_and_a_table(cfp_tree: Path, tmp_path: Path, capsys:
     assert "biometric" in said.err
 
 
-def test_a_second_run_is_read_from_the_cache(cfp_tree: Path, tmp_path: Path, recognizer) -> None:
+def test_a_second_run_is_read_from_the_cache(cfp_tree: Path, tmp_path: Path, recognizer: Any) -> None:
     run(cfp(cfp_tree, tmp_path / "out"))
     calls = recognizer.calls
     first = (tmp_path / "out/report.json").read_text("utf-8")
@@ -55,7 +57,9 @@ def test_a_second_run_is_read_from_the_cache(cfp_tree: Path, tmp_path: Path, rec
     assert (tmp_path / "out/report.json").read_text("utf-8") == first
 
 
-def test_workers_elsewhere_make_the_same_report(cfp_tree: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_workers_elsewhere_make_the_same_report(
+    cfp_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from facerec.recognition.ray_workers import RayWorkers
 
     asked = []
@@ -63,16 +67,16 @@ def test_workers_elsewhere_make_the_same_report(cfp_tree: Path, tmp_path: Path, 
     class Elsewhere:
         """Stands where `RayWorkers` does, without Ray (`test_ray_workers` has the real one)."""
 
-        def __init__(self, models):
+        def __init__(self, models: Any) -> None:
             self.models = models
 
-        def map(self, work, items):
+        def map(self, work: Any, items: Any) -> Iterator[Any]:
             for item in items:
                 assert item.photo  # its bytes travel: workers need not see the file
                 yield work(self.models, item)
 
     @contextlib.contextmanager
-    def connect(address, workers, load, contract_of, contract, gpus):
+    def connect(address: Any, workers: Any, load: Any, contract_of: Any, contract: Any, gpus: Any) -> Iterator[Any]:
         asked.append((address, workers, gpus))
         assert contract_of(load()) == contract
         yield Elsewhere(load())
@@ -124,7 +128,7 @@ def test_folds_are_for_cfp_and_lfw_only(tmp_path: Path, capsys: pytest.CaptureFi
     assert "--folds is for cfp and lfw only" in capsys.readouterr().err
 
 
-def test_a_hidden_face_lowers_rank_one(tmp_path: Path, write_picture, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_hidden_face_lowers_rank_one(tmp_path: Path, write_picture: Any, capsys: pytest.CaptureFixture[str]) -> None:
     lines = ["path,person,role"]
     for person in (1, 2):
         for number, role in ((0, "gallery"), (1, "probe"), (2, "probe")):
@@ -137,7 +141,7 @@ def test_a_hidden_face_lowers_rank_one(tmp_path: Path, write_picture, capsys: py
 
 
 @pytest.fixture
-def points_file(tmp_path: Path, write_picture) -> Path:
+def points_file(tmp_path: Path, write_picture: Any) -> Path:
     points = np.random.default_rng(0).random((68, 2)) * [18, 22] + 1
     lines = ["file," + ",".join(f"x{i},y{i}" for i in range(68))]
     for person in (1, 2, 9):  # the made-up detector does not know person 9
@@ -203,7 +207,12 @@ def test_view_is_for_cfp_only(points_file: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_compare_says_what_changed(
-    cfp_tree: Path, tmp_path: Path, write_picture, capsys: pytest.CaptureFixture[str], make_recognizer, monkeypatch
+    cfp_tree: Path,
+    tmp_path: Path,
+    write_picture: Any,
+    capsys: pytest.CaptureFixture[str],
+    make_recognizer: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from facerec.recognition.recognizer import Recognizer
 
@@ -229,7 +238,9 @@ def test_compare_says_what_changed(
     assert "identification profile" in capsys.readouterr().out
 
 
-def test_reports_on_other_pictures_are_not_compared(cfp_tree: Path, tmp_path: Path, write_picture, capsys) -> None:
+def test_reports_on_other_pictures_are_not_compared(
+    cfp_tree: Path, tmp_path: Path, write_picture: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     run(cfp(cfp_tree, tmp_path / "a"))
     write_picture(cfp_tree / "Data/Images/301/profile/01.jpg", 1, 40)
     run(cfp(cfp_tree, tmp_path / "b"))

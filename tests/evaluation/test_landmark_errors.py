@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,7 +121,7 @@ def test_yaw_of_too_few_points_is_unknown() -> None:
 
 
 @pytest.fixture
-def annotated(tmp_path: Path, write_picture) -> list[AnnotatedPicture]:
+def annotated(tmp_path: Path, write_picture: Any) -> list[AnnotatedPicture]:
     faces = []
     for person in (1, 2, 3):
         path = write_picture(tmp_path / f"{person}.png", person)
@@ -129,7 +130,9 @@ def annotated(tmp_path: Path, write_picture) -> list[AnnotatedPicture]:
     return faces
 
 
-def test_of_several_boxes_the_one_on_the_annotated_face_counts(annotated, make_detector, make_landmarker) -> None:
+def test_of_several_boxes_the_one_on_the_annotated_face_counts(
+    annotated: Any, make_detector: Any, make_landmarker: Any
+) -> None:
     right = Box(0, 0, 30, 41, 0.3)
     detector = make_detector({1: [Box(100, 0, 130, 40, 0.99), right], 2: [Box(20, 0, 50, 40, 0.9)], 3: []})
     results = locate_landmarks(annotated, make_landmarker({1: face(), 2: face()}), detector)
@@ -140,13 +143,13 @@ def test_of_several_boxes_the_one_on_the_annotated_face_counts(annotated, make_d
     assert [result.faces for result in results] == [2, 1, 0]
 
 
-def test_annotated_boxes_can_be_fed(annotated, make_landmarker) -> None:
+def test_annotated_boxes_can_be_fed(annotated: Any, make_landmarker: Any) -> None:
     results = locate_landmarks(annotated, make_landmarker({1: face(), 2: face(), 3: face()}), None)
     assert all(result.points is not None for result in results)
     assert results[0].box is annotated[0].box
 
 
-def test_a_picture_that_cannot_be_used_is_a_miss_with_its_reason(annotated, make_landmarker) -> None:
+def test_a_picture_that_cannot_be_used_is_a_miss_with_its_reason(annotated: Any, make_landmarker: Any) -> None:
     annotated[2].path.write_bytes(b"")
     results = locate_landmarks(annotated, make_landmarker({1: face(), 3: face()}), None)
     assert [result.reason for result in results] == [None, "fit_unstable", "unreadable"]
@@ -154,7 +157,9 @@ def test_a_picture_that_cannot_be_used_is_a_miss_with_its_reason(annotated, make
     assert results[2].box is None
 
 
-def test_figures_count_misses_everywhere_but_in_the_mean(annotated, make_detector, make_landmarker) -> None:
+def test_figures_count_misses_everywhere_but_in_the_mean(
+    annotated: Any, make_detector: Any, make_landmarker: Any
+) -> None:
     whole = Box(0, 0, 30, 40)
     detector = make_detector({1: [whole], 2: [whole]})
     landmarker = make_landmarker({1: face(), 2: face() + [6.0, 0.0]}, shift=0.0)
@@ -178,7 +183,7 @@ def test_figures_count_misses_everywhere_but_in_the_mean(annotated, make_detecto
     assert [row.file for row in worst_faces(rows, 2)] == ["2.png", "3.png"]
 
 
-def test_the_given_yaw_goes_before_the_estimate(annotated, make_landmarker) -> None:
+def test_the_given_yaw_goes_before_the_estimate(annotated: Any, make_landmarker: Any) -> None:
     results = locate_landmarks(annotated, make_landmarker({1: face(), 2: face(), 3: face()}), None)
     plain = [AnnotatedPicture(one.path, one.name, one.points, one.box) for one in annotated]
     given, _ = landmark_figures([*annotated[:1], *plain[1:]], results, [88.0, 88.0, None])
@@ -186,7 +191,7 @@ def test_the_given_yaw_goes_before_the_estimate(annotated, make_landmarker) -> N
     assert list(given["by_yaw"]) == ["0-15", "75-90", "unknown"]
 
 
-def test_undefined_normalisers_give_no_figure(annotated, make_landmarker) -> None:
+def test_undefined_normalisers_give_no_figure(annotated: Any, make_landmarker: Any) -> None:
     for one in annotated:
         one.points[45] = NAN
     figures, _ = landmark_figures(annotated, locate_landmarks(annotated, make_landmarker({}), None), [None] * 3)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,7 +135,7 @@ def test_cfp_refuses_fiducials_that_are_not_thirty_lines(cfp_tree: Path) -> None
         read_cfp_landmarks(cfp_tree, ["7"], "profile")
 
 
-def test_csv_paths_are_relative_to_the_file_and_strangers_are_unknown(tmp_path: Path, write_picture) -> None:
+def test_csv_paths_are_relative_to_the_file_and_strangers_are_unknown(tmp_path: Path, write_picture: Any) -> None:
     for i, name in enumerate(("a.png", "b.png", "c d.png")):
         write_picture(tmp_path / "in" / name, i)
     file = tmp_path / "in" / "list.csv"
@@ -164,7 +165,7 @@ def test_csv_paths_are_relative_to_the_file_and_strangers_are_unknown(tmp_path: 
     ],
 )
 def test_csv_refuses_what_it_cannot_read_and_names_the_line(
-    tmp_path: Path, write_picture, text: str, message: str
+    tmp_path: Path, write_picture: Any, text: str, message: str
 ) -> None:
     write_picture(tmp_path / "a.png", 1)
     (tmp_path / "list.csv").write_text(text)
@@ -172,7 +173,7 @@ def test_csv_refuses_what_it_cannot_read_and_names_the_line(
         read_csv(tmp_path / "list.csv")
 
 
-def test_a_missing_picture_is_a_failure_and_ends_nothing(tmp_path: Path, write_picture) -> None:
+def test_a_missing_picture_is_a_failure_and_ends_nothing(tmp_path: Path, write_picture: Any) -> None:
     write_picture(tmp_path / "a.png", 1)
     (tmp_path / "list.csv").write_text("path;person;role\na.png;x;gallery\nno.png;x;probe\n", encoding="utf-8-sig")
     protocol = read_csv(tmp_path / "list.csv")
@@ -189,7 +190,7 @@ def test_csv_refuses_a_folder_and_a_binary_file(tmp_path: Path) -> None:
             read_csv(path)
 
 
-def test_synthetic_sets_are_marked_as_rendered(tmp_path: Path, write_picture) -> None:
+def test_synthetic_sets_are_marked_as_rendered(tmp_path: Path, write_picture: Any) -> None:
     write_picture(tmp_path / "a.png", 1)
     write_picture(tmp_path / "b.png", 1, 2)
     (tmp_path / "protocol.csv").write_text(
@@ -212,7 +213,7 @@ def test_uhdb31_poses_run_through_three_pitches_for_each_yaw() -> None:
         uhdb31_angles(22)
 
 
-def test_uhdb31_enrols_pose_eleven_and_probes_the_twenty_others(tmp_path: Path, write_picture) -> None:
+def test_uhdb31_enrols_pose_eleven_and_probes_the_twenty_others(tmp_path: Path, write_picture: Any) -> None:
     for subject in (90001, 90002):
         for pose in range(1, 22):
             write_picture(tmp_path / f"{subject}d31{pose:02d}.bmp", subject - 90000, pose)
@@ -226,7 +227,7 @@ def test_uhdb31_enrols_pose_eleven_and_probes_the_twenty_others(tmp_path: Path, 
         read_uhdb31(tmp_path)
 
 
-def lfw_tree(root: Path, write_picture) -> Path:
+def lfw_tree(root: Path, write_picture: Any) -> Path:
     for i, person in enumerate(("Ann_A", "Bob_B")):
         for n in (1, 2):
             write_picture(root / "lfw" / person / f"{person}_{n:04d}.jpg", i, n)
@@ -235,7 +236,7 @@ def lfw_tree(root: Path, write_picture) -> Path:
     return root
 
 
-def test_lfw_folds_alternate_same_and_different_pairs(tmp_path: Path, write_picture) -> None:
+def test_lfw_folds_alternate_same_and_different_pairs(tmp_path: Path, write_picture: Any) -> None:
     protocol = read_lfw(lfw_tree(tmp_path, write_picture))
     (pairs,) = protocol.pairs
     assert pairs.same == (True, False, True, False)
@@ -249,7 +250,7 @@ def test_lfw_folds_alternate_same_and_different_pairs(tmp_path: Path, write_pict
     assert len(read_lfw(tmp_path, ["2"]).pairs[0].same) == 2
 
 
-def test_lfw_refuses_another_number_of_pairs(tmp_path: Path, write_picture) -> None:
+def test_lfw_refuses_another_number_of_pairs(tmp_path: Path, write_picture: Any) -> None:
     root = lfw_tree(tmp_path, write_picture)
     (root / "pairs.txt").write_text("2\t2\nAnn_A\t1\t2\n")
     with pytest.raises(InvalidInputError, match="expected 8 pairs"):
@@ -260,7 +261,7 @@ def point_header() -> str:
     return "file," + ",".join(f"x{i},y{i}" for i in range(68))
 
 
-def test_points_keep_unannotated_ones_apart(tmp_path: Path, write_picture) -> None:
+def test_points_keep_unannotated_ones_apart(tmp_path: Path, write_picture: Any) -> None:
     write_picture(tmp_path / "a.png", 1)
     cells = [str(float(v)) for v in range(136)]
     cells[10] = cells[11] = ""
@@ -282,7 +283,7 @@ def test_points_keep_unannotated_ones_apart(tmp_path: Path, write_picture) -> No
         (point_header() + "\nno.png," + ",".join(map(str, range(136))) + "\n", "1 of 1 are missing"),
     ],
 )
-def test_points_refuse_what_they_cannot_read(tmp_path: Path, write_picture, text: str, message: str) -> None:
+def test_points_refuse_what_they_cannot_read(tmp_path: Path, write_picture: Any, text: str, message: str) -> None:
     write_picture(tmp_path / "a.png", 1)
     (tmp_path / "p.csv").write_text(text)
     with pytest.raises(InvalidInputError, match=message):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +19,12 @@ from facerec.evaluation.verification import auc
 FINE, NO_FACE, UNSTABLE, HALF, PLAIN = range(5)
 
 
-def measure(protocol, recognizer) -> RecognitionFigures:
+def measure(protocol: Any, recognizer: Any) -> RecognitionFigures:
     results = describe_pictures(protocol.pictures, recognizer).results
     return recognition_figures(protocol, results, np.random.default_rng(0))
 
 
-def test_a_perfect_system_scores_one_everywhere(cfp_tree: Path, recognizer) -> None:
+def test_a_perfect_system_scores_one_everywhere(cfp_tree: Path, recognizer: Any) -> None:
     figures = measure(read_cfp(cfp_tree), recognizer)
     for view in ("frontal", "profile"):
         one = figures.identification[view]
@@ -37,7 +38,7 @@ def test_a_perfect_system_scores_one_everywhere(cfp_tree: Path, recognizer) -> N
         assert one["threshold_from"] == "other folds"
 
 
-def test_a_hidden_probe_lowers_rank_one_and_stays_in_n(cfp_tree: Path, recognizer, write_picture) -> None:
+def test_a_hidden_probe_lowers_rank_one_and_stays_in_n(cfp_tree: Path, recognizer: Any, write_picture: Any) -> None:
     write_picture(cfp_tree / "Data/Images/301/profile/01.jpg", 1, 11, NO_FACE)
     write_picture(cfp_tree / "Data/Images/302/profile/01.jpg", 2, 11, UNSTABLE)
     one = measure(read_cfp(cfp_tree), recognizer).identification["profile"]
@@ -52,7 +53,7 @@ def test_a_hidden_probe_lowers_rank_one_and_stays_in_n(cfp_tree: Path, recognize
 
 
 def test_a_failed_gallery_picture_makes_misses_of_all_the_persons_probes(
-    cfp_tree: Path, recognizer, write_picture
+    cfp_tree: Path, recognizer: Any, write_picture: Any
 ) -> None:
     write_picture(cfp_tree / "Data/Images/303/frontal/01.jpg", 3, 1, NO_FACE)
     figures = measure(read_cfp(cfp_tree), recognizer)
@@ -64,7 +65,7 @@ def test_a_failed_gallery_picture_makes_misses_of_all_the_persons_probes(
     assert one["gallery"]["failures"] == {"no_face": 1}
 
 
-def test_a_failed_pair_is_a_wrong_decision(cfp_tree: Path, recognizer, write_picture) -> None:
+def test_a_failed_pair_is_a_wrong_decision(cfp_tree: Path, recognizer: Any, write_picture: Any) -> None:
     # Profile 02 of person 301 is in a genuine pair, and in an impostor pair with person 303's frontal.
     write_picture(cfp_tree / "Data/Images/301/profile/02.jpg", 1, 12, NO_FACE)
     figures = measure(read_cfp(cfp_tree), recognizer)
@@ -84,12 +85,14 @@ def test_a_failed_pair_is_a_wrong_decision(cfp_tree: Path, recognizer, write_pic
     ) == pytest.approx(one["auc"])
 
 
-def test_one_fold_alone_is_flagged(cfp_tree: Path, recognizer) -> None:
+def test_one_fold_alone_is_flagged(cfp_tree: Path, recognizer: Any) -> None:
     one = measure(read_cfp(cfp_tree, ["8"]), recognizer).verification["FF"]
     assert "flatters" in one["threshold_from"]
 
 
-def csv_protocol(tmp_path: Path, write_picture, rows: list[tuple[int, int, int, str, str]], columns: str = "pose,yaw"):
+def csv_protocol(
+    tmp_path: Path, write_picture: Any, rows: list[tuple[int, int, int, str, str]], columns: str = "pose,yaw"
+) -> Any:
     """Rows of (person, number, fate, role, the other columns)."""
     lines = [f"path,person,role,{columns}"]
     for i, (person, number, fate, role, rest) in enumerate(rows):
@@ -100,7 +103,7 @@ def csv_protocol(tmp_path: Path, write_picture, rows: list[tuple[int, int, int, 
 
 
 def test_yaw_bins_use_the_given_yaw_else_the_estimate_else_say_unknown(
-    tmp_path: Path, write_picture, recognizer
+    tmp_path: Path, write_picture: Any, recognizer: Any
 ) -> None:
     protocol = csv_protocol(
         tmp_path,
@@ -135,7 +138,7 @@ def test_yaw_bins_hold_their_lower_edge(yaw: float | None, name: str) -> None:
     assert yaw_bin(yaw) == name
 
 
-def test_poses_are_reported_each_with_their_angles(tmp_path: Path, write_picture, recognizer) -> None:
+def test_poses_are_reported_each_with_their_angles(tmp_path: Path, write_picture: Any, recognizer: Any) -> None:
     rows = [(p, 0, FINE, "gallery", "11,0,0") for p in (1, 2)]
     rows += [(1, 1, FINE, "probe", "2,-90,0"), (2, 1, NO_FACE, "probe", "2,-90,0"), (1, 2, FINE, "probe", "20,90,0")]
     one = measure(csv_protocol(tmp_path, write_picture, rows, "pose,yaw,pitch"), recognizer).identification["all"]
@@ -144,7 +147,7 @@ def test_poses_are_reported_each_with_their_angles(tmp_path: Path, write_picture
     assert (one["by_pose"]["2"]["yaw"], one["by_pose"]["2"]["pitch"]) == (-90, 0)
 
 
-def test_strangers_are_apart_from_rank_one(tmp_path: Path, write_picture, recognizer) -> None:
+def test_strangers_are_apart_from_rank_one(tmp_path: Path, write_picture: Any, recognizer: Any) -> None:
     rows = [(p, 0, FINE, "gallery", ",") for p in (1, 2)]
     rows += [(1, 1, FINE, "probe", ","), (2, 1, FINE, "probe", ",")]
     rows += [(p, 0, FINE, "probe", ",") for p in range(10, 21)] + [(30, 0, NO_FACE, "probe", ",")]
@@ -166,9 +169,11 @@ def test_strangers_are_apart_from_rank_one(tmp_path: Path, write_picture, recogn
     assert sum(not row.known for row in figures.probes) == 12
 
 
-def test_pictures_that_share_too_few_cells_are_not_compared(cfp_tree: Path, make_recognizer, write_picture) -> None:
+def test_pictures_that_share_too_few_cells_are_not_compared(
+    cfp_tree: Path, make_recognizer: Any, write_picture: Any
+) -> None:
     class OneCell(make_recognizer):  # type: ignore[misc,valid-type]
-        def sign(self, lifted):
+        def sign(self, lifted: Any) -> Any:
             face = super().sign(lifted)
             if int(lifted.face.image[0, 0, 2]) == HALF:
                 signature = face.signature
@@ -186,7 +191,7 @@ def test_pictures_that_share_too_few_cells_are_not_compared(cfp_tree: Path, make
     assert figures.verification["FP"]["accuracy"] == pytest.approx(10 / 12)
 
 
-def test_worst_probes_hold_failures_and_confusions(cfp_tree: Path, make_recognizer, write_picture) -> None:
+def test_worst_probes_hold_failures_and_confusions(cfp_tree: Path, make_recognizer: Any, write_picture: Any) -> None:
     write_picture(cfp_tree / "Data/Images/301/profile/01.jpg", 1, 11, NO_FACE)
     write_picture(cfp_tree / "Data/Images/302/profile/01.jpg", 5, 11)  # shows person 305
     figures = measure(read_cfp(cfp_tree), make_recognizer())
@@ -201,14 +206,14 @@ def test_worst_probes_hold_failures_and_confusions(cfp_tree: Path, make_recogniz
     assert worst_probes(figures.probes, 0) == []
 
 
-def test_figures_are_the_same_every_time(cfp_tree: Path, recognizer) -> None:
+def test_figures_are_the_same_every_time(cfp_tree: Path, recognizer: Any) -> None:
     protocol = read_cfp(cfp_tree)
     first, second = measure(protocol, recognizer), measure(protocol, recognizer)
     assert first.identification == second.identification
     assert first.verification == second.verification
 
 
-def test_failures_by_stage_are_shares_of_all_probes(cfp_tree: Path, recognizer, write_picture) -> None:
+def test_failures_by_stage_are_shares_of_all_probes(cfp_tree: Path, recognizer: Any, write_picture: Any) -> None:
     fates = {"301": NO_FACE, "302": UNSTABLE, "303": PLAIN}
     for person, fate in fates.items():
         write_picture(cfp_tree / f"Data/Images/{person}/profile/01.jpg", int(person) - 300, 11, fate)
@@ -223,7 +228,7 @@ def test_failures_by_stage_are_shares_of_all_probes(cfp_tree: Path, recognizer, 
     assert pairs["failed_to_fit"] == pytest.approx(2 / 12)
 
 
-def test_every_probe_meets_every_person_failures_included(cfp_tree: Path, recognizer, write_picture) -> None:
+def test_every_probe_meets_every_person_failures_included(cfp_tree: Path, recognizer: Any, write_picture: Any) -> None:
     write_picture(cfp_tree / "Data/Images/301/profile/01.jpg", 1, 11, NO_FACE)
     scores = measure(read_cfp(cfp_tree), recognizer).identification["profile"]["scores"]
     assert (scores["n"], scores["genuine"]) == (12 * 6, 12)
@@ -236,7 +241,7 @@ def test_every_probe_meets_every_person_failures_included(cfp_tree: Path, recogn
     assert scores["det"]["far"][0] == pytest.approx(5 / 60)
 
 
-def test_groups_of_poses_are_reported_together(tmp_path: Path, write_picture, recognizer) -> None:
+def test_groups_of_poses_are_reported_together(tmp_path: Path, write_picture: Any, recognizer: Any) -> None:
     rows = [(p, 0, FINE, "gallery", "11") for p in (1, 2)]
     rows += [(1, 1, FINE, "probe", "2"), (2, 1, NO_FACE, "probe", "3"), (1, 2, FINE, "probe", "4")]
     protocol = replace(
@@ -247,7 +252,9 @@ def test_groups_of_poses_are_reported_together(tmp_path: Path, write_picture, re
     assert (groups["near"]["n"], groups["near"]["rank1"]) == (2, 0.5)
 
 
-def test_the_open_set_curve_runs_through_the_stated_points(tmp_path: Path, write_picture, make_recognizer) -> None:
+def test_the_open_set_curve_runs_through_the_stated_points(
+    tmp_path: Path, write_picture: Any, make_recognizer: Any
+) -> None:
     rows = [(p, 0, FINE, "gallery", ",") for p in (1, 2, 3)]
     rows += [(p, k, FINE, "probe", ",") for p in (1, 2, 3) for k in (1, 2)] + [(1, 9, NO_FACE, "probe", ",")]
     rows += [(p, 0, FINE, "probe", ",") for p in range(10, 30)]

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -49,7 +50,7 @@ FACTS = RunFacts(
 )
 
 
-def measured(protocol, *recognizers, worst: int = 12) -> Report:
+def measured(protocol: Any, *recognizers: Any, worst: int = 12) -> Report:
     """A report of one or several systems, called by their contracts."""
     systems = {one.contract.digest: one for one in recognizers}
     runs = describe_systems(protocol.pictures, systems)
@@ -65,13 +66,13 @@ def measured(protocol, *recognizers, worst: int = 12) -> Report:
     return recognition_report(protocol, found, next(iter(runs.values())).digests, FACTS, worst)
 
 
-def cfp_report(cfp_tree: Path, recognizer, write_picture, *others) -> Report:
+def cfp_report(cfp_tree: Path, recognizer: Any, write_picture: Any, *others: Any) -> Report:
     write_picture(cfp_tree / "Data/Images/301/profile/01.jpg", 1, 11, 1)
     write_picture(cfp_tree / "Data/Images/302/profile/01.jpg", 5, 11)
     return measured(read_cfp(cfp_tree), recognizer, *others)
 
 
-def pose_report(tmp_path: Path, recognizer, write_picture, *others) -> Report:
+def pose_report(tmp_path: Path, recognizer: Any, write_picture: Any, *others: Any) -> Report:
     lines = ["path,person,role,pose,yaw,pitch"]
     for person in (1, 2, 3):
         for pose in range(1, 22):
@@ -84,7 +85,7 @@ def pose_report(tmp_path: Path, recognizer, write_picture, *others) -> Report:
     return measured(protocol, recognizer, *others)
 
 
-def landmarks_report(tmp_path: Path, make_landmarker, write_picture) -> Report:
+def landmarks_report(tmp_path: Path, make_landmarker: Any, write_picture: Any) -> Report:
     points = np.random.default_rng(0).random((68, 2)) * [18, 22] + 1
     annotated = []
     for person in (1, 2):
@@ -141,7 +142,14 @@ class Keyed(HTMLParser):
 
 
 @pytest.fixture(params=["cfp", "poses", "landmarks", "systems"])
-def report(request, tmp_path: Path, recognizer, make_recognizer, write_picture, make_landmarker) -> Report:
+def report(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    recognizer: Any,
+    make_recognizer: Any,
+    write_picture: Any,
+    make_landmarker: Any,
+) -> Report:
     if request.param == "cfp":
         return cfp_report(request.getfixturevalue("cfp_tree"), recognizer, write_picture)
     if request.param == "systems":
@@ -172,7 +180,7 @@ def test_the_page_fetches_nothing_and_runs_nothing(report: Report, tmp_path: Pat
     assert not re.search(r"url\(|@import", text)
 
 
-def test_the_page_escapes_names_of_people(tmp_path: Path, recognizer, write_picture) -> None:
+def test_the_page_escapes_names_of_people(tmp_path: Path, recognizer: Any, write_picture: Any) -> None:
     report = pose_report(tmp_path, recognizer, write_picture)
     write_report(tmp_path / "out", report)
     text = (tmp_path / "out/report.html").read_text("utf-8")
@@ -200,7 +208,7 @@ def test_csv_rows_are_those_of_the_json(report: Report, tmp_path: Path) -> None:
                 assert row[key] == ""
 
 
-def test_the_json_has_the_promised_keys(tmp_path: Path, cfp_tree: Path, recognizer, write_picture) -> None:
+def test_the_json_has_the_promised_keys(tmp_path: Path, cfp_tree: Path, recognizer: Any, write_picture: Any) -> None:
     content = cfp_report(cfp_tree, recognizer, write_picture).json
     for view in ("frontal", "profile"):
         assert {"n", "found", "rank1", "rank1_interval", "rank5", "described", "failures"} <= set(
@@ -223,7 +231,7 @@ def test_a_number_from_nowhere_is_seen() -> None:
     assert page.found == [("/n", "count", "15")]
 
 
-def test_a_page_of_uhdb31s_size_is_small(tmp_path: Path, make_recognizer, write_picture) -> None:
+def test_a_page_of_uhdb31s_size_is_small(tmp_path: Path, make_recognizer: Any, write_picture: Any) -> None:
     # Per probe the page holds nothing; its size is that of the grid's heads and the cases' thumbnails.
     systems = [make_recognizer(name) for name in "abcde"]
     report = pose_report(tmp_path, systems[0], write_picture, *systems[1:])
@@ -236,7 +244,9 @@ def test_a_page_of_uhdb31s_size_is_small(tmp_path: Path, make_recognizer, write_
 
 
 @pytest.mark.slow
-def test_a_browser_shows_the_page_whole_at_any_width_without_a_complaint(report: Report, tmp_path, browser) -> None:
+def test_a_browser_shows_the_page_whole_at_any_width_without_a_complaint(
+    report: Report, tmp_path: Path, browser: Any
+) -> None:
     angles = {(yaw, pitch): PIXEL for yaw in range(-90, 91, 30) for pitch in (-30, 0, 30)}
     shots = [[CasePicture(label, PIXEL) for label in "abcdef"]] * len(report.json["worst"])
     write_report(tmp_path / "out", replace(report, pictures=shots), angles)
@@ -260,7 +270,7 @@ def test_a_browser_shows_the_page_whole_at_any_width_without_a_complaint(report:
     assert browser.said == []
 
 
-def test_a_browsers_complaint_is_heard(tmp_path, browser) -> None:
+def test_a_browsers_complaint_is_heard(tmp_path: Path, browser: Any) -> None:
     (tmp_path / "bad.html").write_text("<img src='gone.png'><script>console.error('no'); throw Error('oops')</script>")
     browser.open((tmp_path / "bad.html").as_uri())
     # The page was loaded when the sentence of a later one comes, and with it all that it complained of.
@@ -271,7 +281,7 @@ def test_a_browsers_complaint_is_heard(tmp_path, browser) -> None:
     assert len(browser.said) >= 3
 
 
-def test_a_single_identification_stands_at_the_top(tmp_path: Path, recognizer, write_picture) -> None:
+def test_a_single_identification_stands_at_the_top(tmp_path: Path, recognizer: Any, write_picture: Any) -> None:
     content = pose_report(tmp_path, recognizer, write_picture).json
     assert content["rendered"] is True
     assert content["n"] == 60
@@ -284,7 +294,7 @@ def test_the_report_is_json_without_nan(report: Report) -> None:
     json.dumps(report.json, allow_nan=False)
 
 
-def test_reports_of_equal_runs_differ_in_times_alone(cfp_tree: Path, recognizer, write_picture) -> None:
+def test_reports_of_equal_runs_differ_in_times_alone(cfp_tree: Path, recognizer: Any, write_picture: Any) -> None:
     first = cfp_report(cfp_tree, recognizer, write_picture).json
     second = cfp_report(cfp_tree, recognizer, write_picture).json
     for content in (first, second):
@@ -293,7 +303,9 @@ def test_reports_of_equal_runs_differ_in_times_alone(cfp_tree: Path, recognizer,
     assert first == second
 
 
-def test_rendered_sets_say_so_on_every_page(tmp_path: Path, recognizer, write_picture, cfp_tree: Path) -> None:
+def test_rendered_sets_say_so_on_every_page(
+    tmp_path: Path, recognizer: Any, write_picture: Any, cfp_tree: Path
+) -> None:
     write_report(tmp_path / "out", pose_report(tmp_path, recognizer, write_picture))
     text = (tmp_path / "out/report.html").read_text("utf-8")
     assert "Rendered people" in text
@@ -302,7 +314,9 @@ def test_rendered_sets_say_so_on_every_page(tmp_path: Path, recognizer, write_pi
     assert "rendered people" not in (tmp_path / "real/report.html").read_text("utf-8").lower()
 
 
-def test_a_pose_grid_is_drawn_for_the_21_poses_only(tmp_path: Path, recognizer, write_picture, cfp_tree: Path) -> None:
+def test_a_pose_grid_is_drawn_for_the_21_poses_only(
+    tmp_path: Path, recognizer: Any, write_picture: Any, cfp_tree: Path
+) -> None:
     write_report(tmp_path / "out", pose_report(tmp_path, recognizer, write_picture))
     page = (tmp_path / "out/report.html").read_text("utf-8")
     assert page.count('"/by_pose/3/rank1"') == 2  # the grid's cell and the table's
@@ -310,7 +324,9 @@ def test_a_pose_grid_is_drawn_for_the_21_poses_only(tmp_path: Path, recognizer, 
     assert "by yaw and pitch" not in (tmp_path / "real/report.html").read_text("utf-8")
 
 
-def test_thumbnails_stand_in_the_page_itself(cfp_tree: Path, recognizer, write_picture, tmp_path: Path) -> None:
+def test_thumbnails_stand_in_the_page_itself(
+    cfp_tree: Path, recognizer: Any, write_picture: Any, tmp_path: Path
+) -> None:
     from facerec.evaluation.cases import recognition_cases
 
     report = cfp_report(cfp_tree, recognizer, write_picture)
@@ -327,7 +343,9 @@ def test_thumbnails_stand_in_the_page_itself(cfp_tree: Path, recognizer, write_p
     assert isinstance(shots[0][0], CasePicture)
 
 
-def test_landmark_thumbnails_show_annotated_and_located_points(tmp_path: Path, write_picture, make_landmarker) -> None:
+def test_landmark_thumbnails_show_annotated_and_located_points(
+    tmp_path: Path, write_picture: Any, make_landmarker: Any
+) -> None:
     from facerec.evaluation.cases import landmark_cases
 
     points = np.random.default_rng(0).random((68, 2)) * 18
@@ -417,7 +435,7 @@ def test_long_legends_wrap() -> None:
     assert len(set(places)) == 5
 
 
-def test_landmark_views_have_a_table_and_a_grid(tmp_path: Path, make_landmarker, write_picture) -> None:
+def test_landmark_views_have_a_table_and_a_grid(tmp_path: Path, make_landmarker: Any, write_picture: Any) -> None:
     points = np.random.default_rng(0).random((68, 2)) * [18, 22] + 1
     annotated = []
     for pose in range(1, 22):
@@ -440,7 +458,7 @@ def test_landmark_views_have_a_table_and_a_grid(tmp_path: Path, make_landmarker,
     assert page.loose == []
 
 
-def test_landmark_reports_are_compared_face_by_face(tmp_path: Path, make_landmarker, write_picture) -> None:
+def test_landmark_reports_are_compared_face_by_face(tmp_path: Path, make_landmarker: Any, write_picture: Any) -> None:
     points = np.random.default_rng(0).random((68, 2)) * [18, 22] + 1
     path = write_picture(tmp_path / "two.png", 1)
     lost = write_picture(tmp_path / "lost.png", 2)

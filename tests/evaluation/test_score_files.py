@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,7 +102,7 @@ def test_quality_that_knows_the_errors_lowers_the_fnmr_at_once() -> None:
         assert rate == pytest.approx(errors / (100 - int(share * 100)))
 
 
-def test_groups_of_a_list_reach_the_pictures(tmp_path: Path, write_picture) -> None:
+def test_groups_of_a_list_reach_the_pictures(tmp_path: Path, write_picture: Any) -> None:
     for name in ("a.png", "b.png"):
         write_picture(tmp_path / name, 1)
     (tmp_path / "list.csv").write_text(
@@ -112,7 +113,7 @@ def test_groups_of_a_list_reach_the_pictures(tmp_path: Path, write_picture) -> N
     assert second.groups == (("age", "30-39"),)
 
 
-def test_pairs_tie_pictures_of_one_person_together(tmp_path: Path, write_picture) -> None:
+def test_pairs_tie_pictures_of_one_person_together(tmp_path: Path, write_picture: Any) -> None:
     for name in "abcd":
         write_picture(tmp_path / f"{name}.png", 1)
     file = tmp_path / "pairs.csv"
@@ -137,7 +138,11 @@ def test_pairs_tie_pictures_of_one_person_together(tmp_path: Path, write_picture
 
 
 def test_evaluated_pairs_write_score_files_that_give_the_same_figures(
-    tmp_path: Path, write_picture, recognizer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    write_picture: Any,
+    recognizer: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     from facerec.recognition.recognizer import Recognizer
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ FINE, NO_FACE, UNSTABLE, HALF, PLAIN = range(5)
 
 
 @pytest.fixture
-def pictures(tmp_path: Path, write_picture) -> list[Picture]:
+def pictures(tmp_path: Path, write_picture: Any) -> list[Picture]:
     fates = [FINE, NO_FACE, UNSTABLE, HALF]
     paths = [write_picture(tmp_path / f"{i}.png", i + 1, 1, fate) for i, fate in enumerate(fates)]
     text = tmp_path / "text.jpg"
@@ -25,7 +26,7 @@ def pictures(tmp_path: Path, write_picture) -> list[Picture]:
     return [Picture(path, path.name, path.stem) for path in (*paths, text)]
 
 
-def test_every_picture_has_a_signature_or_a_reason(pictures, recognizer) -> None:
+def test_every_picture_has_a_signature_or_a_reason(pictures: Any, recognizer: Any) -> None:
     run = describe_pictures(pictures, recognizer)
     assert [result.reason for result in run.results] == [None, "no_face", "fit_unstable", None, "unreadable"]
     assert [result.signature is not None for result in run.results] == [True, False, False, True, False]
@@ -35,7 +36,7 @@ def test_every_picture_has_a_signature_or_a_reason(pictures, recognizer) -> None
     assert all(result.seconds >= 0 for result in run.results)
 
 
-def test_a_second_run_reads_everything_from_the_cache(pictures, recognizer, tmp_path: Path) -> None:
+def test_a_second_run_reads_everything_from_the_cache(pictures: Any, recognizer: Any, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     first = describe_pictures(pictures, recognizer, cache)
     calls = recognizer.calls
@@ -61,7 +62,9 @@ def test_a_second_run_reads_everything_from_the_cache(pictures, recognizer, tmp_
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
-def test_threads_give_what_one_after_the_other_gives(pictures, recognizer, tmp_path: Path, workers: int) -> None:
+def test_threads_give_what_one_after_the_other_gives(
+    pictures: Any, recognizer: Any, tmp_path: Path, workers: int
+) -> None:
     plain = describe_systems(pictures * 4, {"one": recognizer})["one"]
     advanced: list[int] = []
     with describe_in_threads({"one": recognizer}, workers) as describe_tasks:
@@ -76,8 +79,8 @@ def test_threads_give_what_one_after_the_other_gives(pictures, recognizer, tmp_p
             np.testing.assert_array_equal(a.signature.cells, b.signature.cells)
 
 
-def test_a_fault_in_a_thread_ends_the_run(pictures, recognizer) -> None:
-    def broken(image):
+def test_a_fault_in_a_thread_ends_the_run(pictures: Any, recognizer: Any) -> None:
+    def broken(image: Any) -> None:
         raise ZeroDivisionError
 
     recognizer.fit = broken
@@ -85,13 +88,13 @@ def test_a_fault_in_a_thread_ends_the_run(pictures, recognizer) -> None:
         describe_systems(pictures, {"one": recognizer}, describe_tasks=describe_tasks)
 
 
-def test_an_interrupted_run_goes_on_where_it_stopped(pictures, recognizer, tmp_path: Path) -> None:
+def test_an_interrupted_run_goes_on_where_it_stopped(pictures: Any, recognizer: Any, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     describe_pictures(pictures[:2], recognizer, cache)
     assert describe_pictures(pictures, recognizer, cache).computed == 3
 
 
-def test_another_contract_never_reads_an_old_entry(pictures, make_recognizer, tmp_path: Path) -> None:
+def test_another_contract_never_reads_an_old_entry(pictures: Any, make_recognizer: Any, tmp_path: Path) -> None:
     describe_pictures(pictures, make_recognizer("contract-a"), tmp_path / "cache")
     other = make_recognizer("contract-b")
     run = describe_pictures(pictures, other, tmp_path / "cache")
@@ -100,7 +103,7 @@ def test_another_contract_never_reads_an_old_entry(pictures, make_recognizer, tm
     assert run.results[0].signature.contract == "contract-b"
 
 
-def test_an_entry_moved_under_another_contract_is_not_believed(pictures, recognizer, tmp_path: Path) -> None:
+def test_an_entry_moved_under_another_contract_is_not_believed(pictures: Any, recognizer: Any, tmp_path: Path) -> None:
     one, other = (SignatureCache(tmp_path / "cache", f"contract-{x}") for x in "ab")
     run = describe_pictures(pictures[:1], recognizer, tmp_path / "cache")
     digest = run.digests[0]
@@ -109,14 +112,16 @@ def test_an_entry_moved_under_another_contract_is_not_believed(pictures, recogni
     assert other.get(digest) is None
 
 
-def test_a_changed_photograph_is_described_again(pictures, recognizer, tmp_path: Path, write_picture) -> None:
+def test_a_changed_photograph_is_described_again(
+    pictures: Any, recognizer: Any, tmp_path: Path, write_picture: Any
+) -> None:
     cache = tmp_path / "cache"
     describe_pictures(pictures, recognizer, cache)
     write_picture(pictures[0].path, 9)
     assert describe_pictures(pictures, recognizer, cache).computed == 1
 
 
-def test_a_copied_photograph_is_not_described_again(pictures, recognizer, tmp_path: Path) -> None:
+def test_a_copied_photograph_is_not_described_again(pictures: Any, recognizer: Any, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     describe_pictures(pictures, recognizer, cache)
     copy = tmp_path / "copy.png"
@@ -125,7 +130,7 @@ def test_a_copied_photograph_is_not_described_again(pictures, recognizer, tmp_pa
 
 
 @pytest.mark.parametrize("damage", ["truncate", "empty", "garbage"])
-def test_a_damaged_entry_reads_as_absent(pictures, recognizer, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_entry_reads_as_absent(pictures: Any, recognizer: Any, tmp_path: Path, damage: str) -> None:
     cache = tmp_path / "cache"
     run = describe_pictures(pictures[:1], recognizer, cache)
     path = SignatureCache(cache, "contract-a").path(run.digests[0])
@@ -135,14 +140,14 @@ def test_a_damaged_entry_reads_as_absent(pictures, recognizer, tmp_path: Path, d
     assert describe_pictures(pictures[:1], recognizer, cache).computed == 0
 
 
-def test_a_file_that_is_not_there_fails_and_is_not_cached(recognizer, tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_fails_and_is_not_cached(recognizer: Any, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     run = describe_pictures([Picture(tmp_path / "no.png", "no", "x")], recognizer, cache)
     assert run.results[0].reason == "unreadable"
     assert not list(tmp_path.rglob("*.npz"))
 
 
-def test_a_signature_of_another_contract_stops_the_run(pictures, make_recognizer) -> None:
+def test_a_signature_of_another_contract_stops_the_run(pictures: Any, make_recognizer: Any) -> None:
     recognizer = make_recognizer("contract-a")
     described = make_recognizer("contract-b")
     recognizer.sign = described.sign
@@ -150,7 +155,7 @@ def test_a_signature_of_another_contract_stops_the_run(pictures, make_recognizer
         describe_pictures(pictures, recognizer)
 
 
-def test_a_fault_of_the_program_names_the_photograph(pictures, recognizer) -> None:
+def test_a_fault_of_the_program_names_the_photograph(pictures: Any, recognizer: Any) -> None:
     def fail(image: object) -> list[object]:
         raise ZeroDivisionError
 
@@ -160,13 +165,13 @@ def test_a_fault_of_the_program_names_the_photograph(pictures, recognizer) -> No
     assert "0.png" in caught.value.__notes__[0]
 
 
-def test_progress_counts_every_picture(pictures, recognizer) -> None:
+def test_progress_counts_every_picture(pictures: Any, recognizer: Any) -> None:
     counted: list[int] = []
     describe_pictures(pictures, recognizer, None, counted.append)
     assert sum(counted) == len(pictures)
 
 
-def test_every_failure_says_at_which_stage(tmp_path: Path, recognizer, write_picture) -> None:
+def test_every_failure_says_at_which_stage(tmp_path: Path, recognizer: Any, write_picture: Any) -> None:
     fates = {NO_FACE: "find", UNSTABLE: "fit", PLAIN: "describe", FINE: None}
     pictures = [
         Picture(write_picture(tmp_path / f"{fate}.png", 1, 1, fate), str(fate), "p", box=None) for fate in fates
@@ -177,7 +182,7 @@ def test_every_failure_says_at_which_stage(tmp_path: Path, recognizer, write_pic
     assert [result.failed_at for result in again] == list(fates.values())
 
 
-def test_systems_that_differ_in_the_descriptor_alone_find_and_fit_once(pictures, make_recognizer) -> None:
+def test_systems_that_differ_in_the_descriptor_alone_find_and_fit_once(pictures: Any, make_recognizer: Any) -> None:
     one, two = make_recognizer("contract-a"), make_recognizer("contract-b")
     other = make_recognizer("contract-c", stages="stages-b")
     runs = describe_systems(pictures, {"one": one, "two": two, "other": other})
@@ -198,7 +203,9 @@ def test_systems_that_differ_in_the_descriptor_alone_find_and_fit_once(pictures,
                 np.testing.assert_array_equal(shared.signature.cells, own.signature.cells)
 
 
-def test_a_later_descriptor_finds_the_fits_of_an_earlier_run(pictures, make_recognizer, tmp_path: Path) -> None:
+def test_a_later_descriptor_finds_the_fits_of_an_earlier_run(
+    pictures: Any, make_recognizer: Any, tmp_path: Path
+) -> None:
     describe_pictures(pictures, make_recognizer("contract-a"), tmp_path / "cache")
     later = make_recognizer("contract-b")
     run = describe_pictures(pictures, later, tmp_path / "cache")
@@ -209,14 +216,14 @@ def test_a_later_descriptor_finds_the_fits_of_an_earlier_run(pictures, make_reco
     assert run.results[0].timings_ms["fit"] == 2.0
 
 
-def test_other_landmarks_never_read_old_fits(pictures, make_recognizer, tmp_path: Path) -> None:
+def test_other_landmarks_never_read_old_fits(pictures: Any, make_recognizer: Any, tmp_path: Path) -> None:
     describe_pictures(pictures, make_recognizer("contract-a", stages="stages-a"), tmp_path / "cache")
     other = make_recognizer("contract-b", stages="stages-b")
     describe_pictures(pictures, other, tmp_path / "cache")
     assert other.fits == len(pictures) - 1
 
 
-def test_a_cached_fit_is_the_fit(pictures, recognizer, tmp_path: Path) -> None:
+def test_a_cached_fit_is_the_fit(pictures: Any, recognizer: Any, tmp_path: Path) -> None:
     cache = FitCache(tmp_path, "stages-a")
     image = read_image(pictures[0].path)
     outcome = fit_picture(pictures[0], image, recognizer, 1.5)
@@ -234,7 +241,7 @@ def test_a_cached_fit_is_the_fit(pictures, recognizer, tmp_path: Path) -> None:
     assert cache.get("ab" * 32) is None
 
 
-def test_of_several_faces_the_one_in_the_given_box_counts(pictures, recognizer) -> None:
+def test_of_several_faces_the_one_in_the_given_box_counts(pictures: Any, recognizer: Any) -> None:
     image = read_image(pictures[0].path)
     (whole,) = recognizer.fit(image)
     recognizer.fit = lambda image: [UndescribedFace(Box(0, 0, 27, 27), "fit_unstable", "the larger one"), whole]
@@ -257,7 +264,9 @@ def test_pictures_are_sampled_down_by_area(tmp_path: Path) -> None:
         open_picture(Picture(tmp_path / "a.png", "a", "p", size=(32, 48)))
 
 
-def test_a_picture_at_another_size_is_another_entry_of_the_cache(tmp_path: Path, recognizer, write_picture) -> None:
+def test_a_picture_at_another_size_is_another_entry_of_the_cache(
+    tmp_path: Path, recognizer: Any, write_picture: Any
+) -> None:
     path = write_picture(tmp_path / "a.png", 1)
     plain, small = Picture(path, "a", "p"), Picture(path, "a", "p", size=(12, 14))
     boxed = Picture(path, "a", "p", box=Box(2, 2, 20, 24))

@@ -1,5 +1,7 @@
 """The rule that tells faces from what only looks like one, and the order faces come in."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,17 +13,17 @@ PICTURE = np.zeros((100, 100, 3), np.uint8)
 
 
 class Detector:
-    def detect(self, image):
+    def detect(self, image: Any) -> Any:
         return [Box(0, 0, 10, 10, 0.9), Box(20, 20, 80, 80, 0.6), Box(5, 50, 25, 90, 0.95)]
 
 
 class Landmarker:
     """Sure about the largest box only."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.located = []
 
-    def locate(self, image, boxes):
+    def locate(self, image: Any, boxes: Any) -> Any:
         self.located += boxes
         out = []
         for box in boxes:
@@ -34,30 +36,30 @@ class Landmarker:
 class Verifier:
     """Knows the tall box for what it is."""
 
-    def log_odds(self, image, boxes):
+    def log_odds(self, image: Any, boxes: Any) -> Any:
         return np.array([-9.0 if box.height > 1.5 * box.width else 3.0 for box in boxes])
 
 
-def test_sure_landmarks_save_a_weak_candidate_and_unsure_ones_cost_a_strong_one():
+def test_sure_landmarks_save_a_weak_candidate_and_unsure_ones_cost_a_strong_one() -> None:
     faces = FaceFinder(Detector(), Landmarker(), FinderRule(1.0, 20.0, -10.0)).find(PICTURE)
     assert [face.box.width for face in faces] == [60]
     assert faces[0].box.score > 0.99
 
 
-def test_the_verifier_has_its_say():
+def test_the_verifier_has_its_say() -> None:
     rule = FinderRule(0.0, 0.0, 0.0, verifier=1.0)
     found = FaceFinder(Detector(), Landmarker(), rule, Verifier()).find(PICTURE)
     assert [face.box.width for face in found] == [60, 10]
 
 
-def test_a_detector_that_is_plugged_in_is_believed():
+def test_a_detector_that_is_plugged_in_is_believed() -> None:
     found = FaceFinder(Detector(), Landmarker(), None).find(PICTURE)
     assert [face.box.score for face in found] == [0.6, 0.95, 0.9]
 
 
-def test_the_judge_decides_and_the_landmarker_locates_what_is_left():
+def test_the_judge_decides_and_the_landmarker_locates_what_is_left() -> None:
     class Other:
-        def locate(self, image, boxes):
+        def locate(self, image: Any, boxes: Any) -> Any:
             assert [box.width for box in boxes] == [60]
             return [Landmarks(np.full((68, 2), 7, np.float32), np.zeros(68, np.float32), np.ones(68, bool))]
 
@@ -65,7 +67,7 @@ def test_the_judge_decides_and_the_landmarker_locates_what_is_left():
     assert (face.landmarks.points == 7).all()
 
 
-def test_landmarks_are_located_only_where_they_can_still_matter():
+def test_landmarks_are_located_only_where_they_can_still_matter() -> None:
     """Skipping what no landmarks could save is exact: the faces are those of locating everything."""
     for rule in (FinderRule(1.0, 20.0, -21.0), FinderRule(2.0, 1.0, -4.0, 0.5), FinderRule(1.0, -3.0, 0.0, 0.2, 2.0)):
         marks = Landmarker()
@@ -84,19 +86,19 @@ def test_landmarks_are_located_only_where_they_can_still_matter():
     assert 5 not in {box.x0 for box in marks.located}
 
 
-def test_candidates_come_the_largest_first():
+def test_candidates_come_the_largest_first() -> None:
     found = FaceFinder(Detector(), Landmarker(), FinderRule(0, 0, 0)).candidates(PICTURE)
     areas = [face.box.width * face.box.height for face in found]
     assert areas == sorted(areas, reverse=True)
     assert len(areas) == 3
 
 
-def test_faces_of_one_size_come_from_top_to_bottom_and_left_to_right_whatever_their_scores():
+def test_faces_of_one_size_come_from_top_to_bottom_and_left_to_right_whatever_their_scores() -> None:
     class Crowd:
-        def __init__(self, order):
+        def __init__(self, order: Any) -> None:
             self.order = order
 
-        def detect(self, image):
+        def detect(self, image: Any) -> Any:
             places = [(50, 0), (0, 0), (0, 40), (70, 40)]
             return [Box(*places[i], places[i][0] + 20, places[i][1] + 20, 0.5 + i / 10) for i in self.order]
 
@@ -105,8 +107,8 @@ def test_faces_of_one_size_come_from_top_to_bottom_and_left_to_right_whatever_th
         assert [(f.box.x0, f.box.y0) for f in found] == [(0, 0), (50, 0), (0, 40), (70, 40)]
 
 
-def test_faces_below_the_smallest_wanted_size_are_left_out():
-    def sides(smallest):
+def test_faces_below_the_smallest_wanted_size_are_left_out() -> None:
+    def sides(smallest: Any) -> Any:
         finder = FaceFinder(Detector(), Landmarker(), None, settings=FinderSettings(smallest))
         return [min(face.box.width, face.box.height) for face in finder.find(PICTURE)]
 
@@ -120,25 +122,25 @@ def test_faces_below_the_smallest_wanted_size_are_left_out():
 class Deep(Detector):
     """Sees one more face where it is asked for smaller ones."""
 
-    def __init__(self, usual):
+    def __init__(self, usual: Any) -> None:
         self.usual, self.asked = usual, []
 
-    def detect(self, image):
+    def detect(self, image: Any) -> Any:
         self.asked.append(None)
         return super().detect(image) if self.usual else []
 
-    def detect_down_to(self, image, smallest):
+    def detect_down_to(self, image: Any, smallest: Any) -> Any:
         self.asked.append(smallest)
         return [*(super().detect(image) if self.usual else []), Box(60, 60, 64, 65, 0.9)]
 
 
-def deep(usual, smallest=0.0):
+def deep(usual: Any, smallest: float = 0.0) -> Any:
     detector = Deep(usual)
     finder = FaceFinder(detector, Landmarker(), FinderRule(1.0, 0.0, 3.0), settings=FinderSettings(smallest, tiny=4.0))
     return [face.box.width for face in finder.find(PICTURE)], detector.asked
 
 
-def test_small_faces_are_searched_for_where_none_was_found_and_wherever_a_smallest_one_is_asked_for():
+def test_small_faces_are_searched_for_where_none_was_found_and_wherever_a_smallest_one_is_asked_for() -> None:
     assert deep(usual=True) == ([60, 20, 10], [None])
     assert deep(usual=False) == ([4], [None] * 4 + [4.0])
     assert deep(usual=True, smallest=3) == ([60, 20, 10, 4], [3])
@@ -146,7 +148,7 @@ def test_small_faces_are_searched_for_where_none_was_found_and_wherever_a_smalle
     assert deep(usual=False, smallest=5)[0] == []
 
 
-def test_evidence_is_log_odds_median_confidence_verdict_and_agreement():
+def test_evidence_is_log_odds_median_confidence_verdict_and_agreement() -> None:
     confidence = np.linspace(0, 1, 68).astype(np.float32)
     points = np.zeros((68, 2), np.float32)
     points[1] = 10, 20
@@ -156,11 +158,11 @@ def test_evidence_is_log_odds_median_confidence_verdict_and_agreement():
     assert evidence(Box(0, 0, 20, 20, 0.75), collapsed)[3] == 0
 
 
-def made_up(rng, middle, count):
+def made_up(rng: np.random.Generator, middle: Any, count: Any) -> Any:
     return list(rng.normal(middle, 0.2, (count, 4)))
 
 
-def test_the_learnt_line_keeps_no_more_false_faces_than_allowed():
+def test_the_learnt_line_keeps_no_more_false_faces_than_allowed() -> None:
     rng = np.random.default_rng(0)
     faces = made_up(rng, (1.5, 0.8, 2.0, 0.7), 60)
     others = [made_up(rng, (0.5, 0.4, 0.5, 0.5), 2) for _ in range(100)]
@@ -170,7 +172,7 @@ def test_the_learnt_line_keeps_no_more_false_faces_than_allowed():
     assert min(rule.score, rule.confidence, rule.verifier) > 0
 
 
-def test_the_line_is_drawn_on_the_looks_alone():
+def test_the_line_is_drawn_on_the_looks_alone() -> None:
     rng = np.random.default_rng(1)
     faces = made_up(rng, (1.5, 0.8, 2.0, 0.7), 60)
     others = [made_up(rng, (0.5, 0.4, 0.5, 0.5), 1) for _ in range(50)]
@@ -180,12 +182,12 @@ def test_the_line_is_drawn_on_the_looks_alone():
     assert any(rule.odds(e) < learn_rule(faces, others, 0.0).odds(e) for e in faces)
 
 
-def test_too_few_candidates_to_learn_from_are_refused():
+def test_too_few_candidates_to_learn_from_are_refused() -> None:
     with pytest.raises(InvalidInputError, match="at least ten"):
         learn_rule([np.ones(4)] * 20, [[np.zeros(4)]] * 3, 0.1)
 
 
-def test_other_arrays_are_no_rule():
+def test_other_arrays_are_no_rule() -> None:
     assert FinderRule.from_arrays({"rule": np.arange(5.0)}) == FinderRule(0, 1, 2, 3, 4)
     with pytest.raises(InvalidInputError, match="rule"):
         FinderRule.from_arrays({"rule": np.arange(3.0)})

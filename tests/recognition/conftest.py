@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
 import pytest
 
 from facerec.recognition.description import EnrolmentSettings
@@ -11,7 +15,7 @@ from facerec.recognition.store.sqlite import Gallery
 
 
 @pytest.fixture
-def people(tmp_path, pretend):
+def people(tmp_path: Path, pretend: ModuleType) -> Any:
     """people/: four persons, three pictures each, one of them turned."""
     root = tmp_path / "people"
     for person in range(1, 5):
@@ -21,10 +25,10 @@ def people(tmp_path, pretend):
 
 
 @pytest.fixture
-def run(tmp_path, pretend):
+def run(tmp_path: Path, pretend: ModuleType) -> Any:
     """Enrol folders into a gallery with the pretended models; returns summary, digest and number of descriptions."""
 
-    def enrol(*paths, to="g", layout="auto", tag="a", **settings):
+    def enrol(*paths: Any, to: str = "g", layout: str = "auto", tag: str = "a", **settings: Any) -> Any:
         recognizer = pretend.PretendRecognizer(tag)
         with Gallery.create(tmp_path / to, recognizer.contract, exist_ok=True) as gallery:
             summary = enroll(plan_enrolment(paths, layout), gallery, recognizer, EnrolmentSettings(**settings))

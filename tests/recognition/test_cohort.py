@@ -87,7 +87,7 @@ def test_a_descriptor_without_a_cohort_keeps_its_masked_scores(cohort):
 
 def test_a_search_gives_the_normalised_score_and_ranks_by_it(cohort):
     cells, seen = faces(40, 60, common=0.5)
-    index = EntryIndex.of([(k + 1, f"p{k:02d}", "0" * 64) for k in range(40)])
+    index = EntryIndex.of([(k + 1, f"p{k:02d}", "0" * 64, b"") for k in range(40)])
     search = MaskedSearch(index, (C, D), "c", lambda at: (cells[at], seen[at]))
     probe_cells, probe_seen = faces(1, 61, common=0.5)
     probe = Signature(probe_cells[0], probe_seen[0], "c")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from facerec.recognition.decision import FaceResult, decide, decide_pair, decide_together
+from facerec.recognition.decision import FaceResult, Shared, decide, decide_pair, decide_together
 from facerec.recognition.search import SearchResult
 from facerec.recognition.signature import Match
 from facerec.recognition.threshold import Threshold
@@ -89,7 +89,36 @@ def test_a_known_stranger_wins_over_a_wrong_match_and_is_no_name():
 
 
 def test_two_photographs_are_the_same_from_the_threshold_on():
-    assert decide_pair(0.38, 0.5, threshold(0.38))[0] == "same"
-    assert decide_pair(0.37, 0.5, threshold(0.38))[0] == "different"
-    assert decide_pair(0.9, 0.05, threshold(0.38))[0] == "abstain"
-    assert decide_pair(0.9, 0.0, threshold(0.38))[0] == "abstain"
+    assert decide_pair(0.38, Shared(0.5, 0.4), threshold(0.38))[0] == "same"
+    assert decide_pair(0.37, Shared(0.5, 0.4), threshold(0.38))[0] == "different"
+    assert decide_pair(0.9, Shared(0.05, 0.4), threshold(0.38))[0] == "abstain"
+    assert decide_pair(0.9, Shared(0.0, 0.0), threshold(0.38))[0] == "abstain"
+
+
+def test_what_is_said_of_overlap_is_the_share_of_the_texture_and_not_of_the_cells():
+    said = decide_pair(0.9, Shared(1.0, 0.43), threshold(0.38))[1]
+    assert said.endswith("43 % of the face seen in both pictures")
+    old = decide_pair(0.9, Shared(1.0, None), threshold(0.38))[1]
+    assert "not known" in old
+    assert "100 %" not in old
+
+
+def test_a_face_seen_in_part_abstains_unless_it_scores_well_above_the_threshold():
+    def asked(score):
+        return decide_together([FaceResult(result(("ann", score)), little_seen="half is cut")], threshold(0.38))[0]
+
+    for score in (0.2, 0.4, 0.479):
+        said, match = asked(score)
+        assert (said.verdict, said.code, match) == ("abstain", "too_little_seen", None)
+        assert said.reason.startswith(f"abstain: half is cut; best ann {score}"[:34])
+    said, match = asked(0.481)
+    assert (said.verdict, said.code, match.person) == ("match", None, "ann")
+    for score, verdict in ((0.3, "abstain"), (0.4, "abstain"), (0.481, "same")):
+        assert decide_pair(score, Shared(1.0, 0.4, "half is cut"), threshold(0.38))[0] == verdict
+
+
+def test_a_face_seen_in_part_does_not_take_a_name_from_a_whole_one():
+    half = FaceResult(result(("ann", 0.45)), 0, "half is cut")
+    whole = FaceResult(result(("ann", 0.42)), 1)
+    (first, _), (second, match) = decide_together([half, whole], threshold(0.38))
+    assert (first.verdict, second.verdict, match.person) == ("abstain", "match", "ann")

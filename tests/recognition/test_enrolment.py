@@ -5,6 +5,8 @@ import os
 import shutil
 import threading
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from facerec.recognition.enrolment_plan import EnrolmentItem, EnrolmentPlan, pla
 from facerec.recognition.store.sqlite import Gallery
 
 
-def test_every_photograph_becomes_an_entry_with_its_pose(people, run, tmp_path):
+def test_every_photograph_becomes_an_entry_with_its_pose(people: Any, run: Any, tmp_path: Path) -> None:
     summary, described = run(people)
     assert (summary.photos, summary.enrolled, summary.new, described) == (12, 12, 12, 12)
     assert (summary.people, summary.entries, summary.frontal_only, summary.with_profile) == (4, 12, 0, 4)
@@ -27,14 +29,18 @@ def test_every_photograph_becomes_an_entry_with_its_pose(people, run, tmp_path):
         assert gallery.calibration()
 
 
-def test_the_digest_does_not_depend_on_workers_batches_or_order(people, run, tmp_path, pretend):
+def test_the_digest_does_not_depend_on_workers_batches_or_order(
+    people: Any, run: Any, tmp_path: Path, pretend: ModuleType
+) -> None:
     digests = {run(people, to=f"g{w}{b}", workers=w, batch=b)[0].digest for w, b in ((1, 16), (4, 3), (3, 1))}
     for folder in sorted(people.iterdir(), reverse=True):
         summary, _ = run(folder, to="turned", layout="folders")
     assert digests == {summary.digest}
 
 
-def test_bad_photographs_get_a_reason_and_the_batch_goes_on(people, run, tmp_path, pretend):
+def test_bad_photographs_get_a_reason_and_the_batch_goes_on(
+    people: Any, run: Any, tmp_path: Path, pretend: ModuleType
+) -> None:
     folder = people / "p2"
     good = (folder / "0.png").read_bytes()
     (folder / "0a.jpg").write_bytes(b"\xff\xd8\xff\xe0" + good[:50])
@@ -67,14 +73,16 @@ def test_bad_photographs_get_a_reason_and_the_batch_goes_on(people, run, tmp_pat
     assert described == 0
 
 
-def test_a_fault_of_the_models_on_one_photograph_does_not_end_the_batch(people, tmp_path, pretend):
+def test_a_fault_of_the_models_on_one_photograph_does_not_end_the_batch(
+    people: Any, tmp_path: Path, pretend: ModuleType
+) -> None:
     class Faulty(pretend.PretendRecognizer):
-        def describe(self, image):
+        def describe(self, image: Any) -> Any:
             if image[1, 0, 0] == 2 and image[1, 0, 2] == 1:
                 raise ZeroDivisionError("in the fit")
             return super().describe(image)
 
-    def enrol(recognizer):
+    def enrol(recognizer: Any) -> Any:
         with Gallery.create(tmp_path / "g", recognizer.contract, exist_ok=True) as gallery:
             return enroll(plan_enrolment([people]), gallery, recognizer)
 
@@ -90,7 +98,9 @@ def test_a_fault_of_the_models_on_one_photograph_does_not_end_the_batch(people, 
 @pytest.mark.parametrize(
     ("faces", "entries", "skipped"), [("one", 0, "multiple_faces"), ("largest", 1, ""), ("all", 2, "")]
 )
-def test_the_policy_says_which_faces_of_a_photograph_are_enrolled(tmp_path, pretend, run, faces, entries, skipped):
+def test_the_policy_says_which_faces_of_a_photograph_are_enrolled(
+    tmp_path: Path, pretend: ModuleType, run: Any, faces: Any, entries: Any, skipped: Any
+) -> None:
     pretend.paint(tmp_path / "root" / "ann" / "1.png", (1, 6, 0), (2, 6, 0))
     summary, _ = run(tmp_path / "root", faces=faces)
     assert summary.entries == entries
@@ -101,7 +111,7 @@ def test_the_policy_says_which_faces_of_a_photograph_are_enrolled(tmp_path, pret
     assert described == (faces != "all")
 
 
-def test_moved_copied_and_touched_photographs_are_not_described_again(people, run, tmp_path):
+def test_moved_copied_and_touched_photographs_are_not_described_again(people: Any, run: Any, tmp_path: Path) -> None:
     first, _ = run(people)
     os.utime(people / "p1" / "0.png", (1, 1))
     (people / "p1" / "1.png").chmod(0o600)
@@ -117,14 +127,14 @@ def test_moved_copied_and_touched_photographs_are_not_described_again(people, ru
     assert (described, again.digest) == (0, first.digest)
 
 
-def test_the_same_photograph_twice_under_one_person_is_one_entry(people, run):
+def test_the_same_photograph_twice_under_one_person_is_one_entry(people: Any, run: Any) -> None:
     shutil.copy(people / "p1" / "0.png", people / "p1" / "9.png")
     summary, described = run(people, batch=2)
     assert (summary.enrolled, summary.duplicates, summary.entries, described) == (13, 1, 12, 12)
     assert summary.conflicts == []
 
 
-def test_one_photograph_under_two_names_is_a_conflict(people, run):
+def test_one_photograph_under_two_names_is_a_conflict(people: Any, run: Any) -> None:
     shutil.copy(people / "p1" / "0.png", people / "p3" / "9.png")
     summary, described = run(people, batch=2)
     assert (summary.entries, described) == (13, 12)
@@ -133,7 +143,9 @@ def test_one_photograph_under_two_names_is_a_conflict(people, run):
     assert odd.startswith("p3/9.png of p3 looks like no other picture of theirs, 0.")
 
 
-def test_a_photograph_of_another_person_in_a_folder_is_a_conflict(run, tmp_path, pretend):
+def test_a_photograph_of_another_person_in_a_folder_is_a_conflict(
+    run: Any, tmp_path: Path, pretend: ModuleType
+) -> None:
     for person in range(1, 25):
         for picture in range(10):
             # The last picture in folder p1 is of person 2.
@@ -145,9 +157,11 @@ def test_a_photograph_of_another_person_in_a_folder_is_a_conflict(run, tmp_path,
     assert "p1/9.png of p1 looks like no other picture of theirs" in summary.conflicts[1]
 
 
-def test_an_interrupted_enrolment_keeps_its_batches_and_goes_on(people, tmp_path, pretend):
+def test_an_interrupted_enrolment_keeps_its_batches_and_goes_on(
+    people: Any, tmp_path: Path, pretend: ModuleType
+) -> None:
     class Interrupted(pretend.PretendRecognizer):
-        def describe(self, image):
+        def describe(self, image: Any) -> Any:
             if self.described == 7:
                 raise KeyboardInterrupt
             return super().describe(image)
@@ -165,11 +179,11 @@ def test_an_interrupted_enrolment_keeps_its_batches_and_goes_on(people, tmp_path
     assert summary.enrolled == 12
 
 
-def test_workers_describe_at_the_same_time(people, tmp_path, pretend):
+def test_workers_describe_at_the_same_time(people: Any, tmp_path: Path, pretend: ModuleType) -> None:
     together = threading.Barrier(3, timeout=20)
 
     class Meeting(pretend.PretendRecognizer):
-        def describe(self, image):
+        def describe(self, image: Any) -> Any:
             together.wait()
             return super().describe(image)
 
@@ -178,13 +192,15 @@ def test_workers_describe_at_the_same_time(people, tmp_path, pretend):
         assert enroll(plan_enrolment([people]), gallery, recognizer, EnrolmentSettings(workers=3)).enrolled == 12
 
 
-def test_other_models_enrol_nothing(people, run):
+def test_other_models_enrol_nothing(people: Any, run: Any) -> None:
     run(people)
     with pytest.raises(ContractError):
         run(people, tag="b")
 
 
-def test_a_photograph_that_cannot_be_opened_is_skipped_and_tried_again(tmp_path, pretend, run):
+def test_a_photograph_that_cannot_be_opened_is_skipped_and_tried_again(
+    tmp_path: Path, pretend: ModuleType, run: Any
+) -> None:
     item = EnrolmentItem("ann", tmp_path / "bad\0name.png", Path("bad\0name.png"))
     recognizer = pretend.PretendRecognizer()
     with Gallery.create(tmp_path / "g", recognizer.contract) as gallery:
@@ -193,7 +209,9 @@ def test_a_photograph_that_cannot_be_opened_is_skipped_and_tried_again(tmp_path,
         assert gallery.photos() == []
 
 
-def test_synchronising_drops_what_is_gone_or_changed_and_says_so_before(people, run, tmp_path, pretend):
+def test_synchronising_drops_what_is_gone_or_changed_and_says_so_before(
+    people: Any, run: Any, tmp_path: Path, pretend: ModuleType
+) -> None:
     run(people)
     (people / "p1" / "0.png").unlink()
     pretend.paint(people / "p2" / "1.png", (2, 6, 8))
@@ -210,7 +228,9 @@ def test_synchronising_drops_what_is_gone_or_changed_and_says_so_before(people, 
     assert (summary.removed, summary.entries) == (0, 12)
 
 
-def test_near_duplicates_and_one_person_under_two_names_are_said_with_their_scores(run, tmp_path, pretend):
+def test_near_duplicates_and_one_person_under_two_names_are_said_with_their_scores(
+    run: Any, tmp_path: Path, pretend: ModuleType
+) -> None:
     for person in range(1, 25):
         for picture in range(10):
             # Person 2 is enrolled as p1, too, by other pictures.
@@ -229,12 +249,12 @@ def test_near_duplicates_and_one_person_under_two_names_are_said_with_their_scor
     assert pair.endswith("over 100 pairs")
 
 
-def test_an_upload_is_enrolled_as_the_file_would_be(people, run, tmp_path, pretend):
+def test_an_upload_is_enrolled_as_the_file_would_be(people: Any, run: Any, tmp_path: Path, pretend: ModuleType) -> None:
     recognizer = pretend.PretendRecognizer()
     Gallery.create(tmp_path / "uploaded", recognizer.contract).close()
     opened = []
 
-    def writer():
+    def writer() -> Any:
         opened.append(recognizer.described)
         return Gallery.open(tmp_path / "uploaded", recognizer.contract, write=True)
 
@@ -249,10 +269,10 @@ def test_an_upload_is_enrolled_as_the_file_would_be(people, run, tmp_path, prete
         assert {photo.absolute_path.parent for photo in uploaded.photos()} == {Path("uploaded")}
 
 
-def test_an_upload_that_cannot_be_used_is_told_and_kept_nowhere(tmp_path, pretend):
+def test_an_upload_that_cannot_be_used_is_told_and_kept_nowhere(tmp_path: Path, pretend: ModuleType) -> None:
     nobody = pretend.paint(tmp_path / "nobody.png").read_bytes()
 
-    def writer():
+    def writer() -> None:
         raise AssertionError("a gallery was opened for nothing")
 
     for photo, reason in ((nobody, "no_face"), (b"no picture", "unreadable")):
@@ -261,7 +281,9 @@ def test_an_upload_that_cannot_be_used_is_told_and_kept_nowhere(tmp_path, preten
         assert outcome.detail
 
 
-def test_an_uploaded_photograph_of_another_person_is_a_conflict_as_a_file_would_be(people, run, tmp_path, pretend):
+def test_an_uploaded_photograph_of_another_person_is_a_conflict_as_a_file_would_be(
+    people: Any, run: Any, tmp_path: Path, pretend: ModuleType
+) -> None:
     run(people)
     photo = (people / "p1" / "0.png").read_bytes()
     recognizer = pretend.PretendRecognizer()

@@ -3,6 +3,8 @@ from __future__ import annotations
 import csv
 import shutil
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -11,11 +13,11 @@ from facerec.recognition.enrolment_plan import plan_enrolment, preview_enrolment
 from facerec.recognition.store.sqlite import Gallery
 
 
-def named(plan):
+def named(plan: Any) -> Any:
     return [(item.person, item.relative_path.as_posix()) for item in plan.items]
 
 
-def test_folders_name_people_by_the_first_folder_below_the_root(tmp_path, pretend):
+def test_folders_name_people_by_the_first_folder_below_the_root(tmp_path: Path, pretend: ModuleType) -> None:
     root = tmp_path / "root"
     for place in ("bob/1.png", "bob/2019/x/2.png", "ann/1.png", "ann/notes.txt", "ann/1.png.txt", "top.png"):
         pretend.paint(root / place) if place.endswith("png") else (root / place).write_text("notes")
@@ -25,14 +27,14 @@ def test_folders_name_people_by_the_first_folder_below_the_root(tmp_path, preten
     assert [path.name for path, _ in plan.ignored] == ["top.png"]
 
 
-def test_several_folders_are_people(tmp_path, pretend):
+def test_several_folders_are_people(tmp_path: Path, pretend: ModuleType) -> None:
     for place in ("ann/1.png", "bob/1.png"):
         pretend.paint(tmp_path / place)
     plan = plan_enrolment([tmp_path / "ann", tmp_path / "bob"])
     assert named(plan) == [("ann", "ann/1.png"), ("bob", "bob/1.png")]
 
 
-def test_flat_files_name_people_without_their_counter(tmp_path, pretend):
+def test_flat_files_name_people_without_their_counter(tmp_path: Path, pretend: ModuleType) -> None:
     names = ["ann.png", "ann_2.png", "ann-03.png", "ann (4).png", "R2D2.png", "7.png", "Ämélie 김.png"]
     for name in names:
         pretend.paint(tmp_path / name)
@@ -60,7 +62,9 @@ def test_flat_files_name_people_without_their_counter(tmp_path, pretend):
         (["bo.png", "ann.png"], {"ann", "bo"}),
     ],
 )
-def test_photographs_are_of_the_person_their_folder_is_called_by(tmp_path, pretend, monkeypatch, given, names):
+def test_photographs_are_of_the_person_their_folder_is_called_by(
+    tmp_path: Path, pretend: ModuleType, monkeypatch: pytest.MonkeyPatch, given: Any, names: Any
+) -> None:
     home = tmp_path / "home"
     for place in (
         "people/ANNA/1.png", "people/ANNA/2.png", "people/BO/1.png", "people/BO/2.png", "people/group.png",
@@ -77,7 +81,7 @@ def test_photographs_are_of_the_person_their_folder_is_called_by(tmp_path, prete
     "name",
     ["IMG_1234", "IMG-20240102-WA0003", "DSC00012", "DSCN4711", "PXL_20240102_030405", "P1010023", "0001", "1~2"],
 )
-def test_nobody_is_called_as_a_camera_calls_its_files(tmp_path, pretend, name):
+def test_nobody_is_called_as_a_camera_calls_its_files(tmp_path: Path, pretend: ModuleType, name: Any) -> None:
     for place in (f"{name}.png", "ann.png", "ann_2.png", "bob.png"):
         pretend.paint(tmp_path / "all" / place)
     plan = plan_enrolment([tmp_path / "all"])
@@ -85,7 +89,7 @@ def test_nobody_is_called_as_a_camera_calls_its_files(tmp_path, pretend, name):
     assert [path.stem for path, _ in plan.ignored] == [name]
 
 
-def test_two_folders_of_one_name_are_not_one_person(tmp_path, pretend):
+def test_two_folders_of_one_name_are_not_one_person(tmp_path: Path, pretend: ModuleType) -> None:
     for place in ("001/frontal/1.png", "002/frontal/1.png"):
         pretend.paint(tmp_path / place)
     with pytest.raises(InvalidInputError, match="both called frontal"):
@@ -94,7 +98,7 @@ def test_two_folders_of_one_name_are_not_one_person(tmp_path, pretend):
         plan_enrolment([tmp_path / "001" / "frontal" / "1.png", tmp_path / "002" / "frontal" / "1.png"])
 
 
-def test_a_person_without_photographs_and_what_is_no_photograph_are_named(tmp_path, pretend):
+def test_a_person_without_photographs_and_what_is_no_photograph_are_named(tmp_path: Path, pretend: ModuleType) -> None:
     pretend.paint(tmp_path / "ann" / "1.png")
     (tmp_path / "bob").mkdir()
     (tmp_path / "cleo").mkdir()
@@ -111,7 +115,9 @@ def test_a_person_without_photographs_and_what_is_no_photograph_are_named(tmp_pa
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("mark", [",", ";", "\t"])
-def test_a_table_as_a_spreadsheet_saves_it_is_read(tmp_path, pretend, mark, encoding):
+def test_a_table_as_a_spreadsheet_saves_it_is_read(
+    tmp_path: Path, pretend: ModuleType, mark: Any, encoding: Any
+) -> None:
     pretend.paint(tmp_path / "ann" / "1.png")
     lines = [mark.join(("path", "person", "note")), mark.join(("ann\\1.png", "Ann, the \u00e4ltere", ""))]
     quoted = lines[1].replace("Ann, the \u00e4ltere", '"Ann, the \u00e4ltere"')
@@ -120,7 +126,7 @@ def test_a_table_as_a_spreadsheet_saves_it_is_read(tmp_path, pretend, mark, enco
     assert (item.person, item.path) == ("Ann, the \u00e4ltere", tmp_path / "ann" / "1.png")
 
 
-def test_a_table_names_people_of_any_name(tmp_path, pretend):
+def test_a_table_names_people_of_any_name(tmp_path: Path, pretend: ModuleType) -> None:
     for place in ("a/1.png", "2.png"):
         pretend.paint(tmp_path / place)
     table = tmp_path / "list.csv"
@@ -134,25 +140,25 @@ def test_a_table_names_people_of_any_name(tmp_path, pretend):
 
 
 @pytest.mark.parametrize("content", ["a,b\n1,2\n", "", "path,person\n", 'path,person\n"open'])
-def test_a_table_that_names_nobody_is_refused(tmp_path, content):
+def test_a_table_that_names_nobody_is_refused(tmp_path: Path, content: Any) -> None:
     table = tmp_path / "list.csv"
     table.write_text(content)
     with pytest.raises(InvalidInputError, match="expected"):
         plan_enrolment([table])
 
 
-def test_composed_and_decomposed_names_are_one_person(tmp_path, pretend):
+def test_composed_and_decomposed_names_are_one_person(tmp_path: Path, pretend: ModuleType) -> None:
     pretend.paint(tmp_path / "root" / "Am\u00e9lie" / "1.png", (1, 6, 0))
     pretend.paint(tmp_path / "root" / "Ame\u0301lie" / "2.png", (1, 6, 1))
     assert plan_enrolment([tmp_path / "root"]).people == 1
 
 
-def test_a_folder_without_photographs_is_refused(tmp_path):
+def test_a_folder_without_photographs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="found none"):
         plan_enrolment([tmp_path])
 
 
-def test_a_preview_counts_and_changes_nothing(people, run, tmp_path):
+def test_a_preview_counts_and_changes_nothing(people: Any, run: Any, tmp_path: Path) -> None:
     plan = plan_enrolment([people])
     preview = preview_enrolment(plan, None, "largest")
     assert (preview.photos, preview.known, len(preview.people)) == (12, 0, 4)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image as PilImage
 
 from facerec.landmarks.errors import ContractError
+from facerec.landmarks.types import Landmarks
 from facerec.recognition import stage_pictures
 from facerec.recognition.description import EnrolmentSettings
 from facerec.recognition.enrolment import enroll
@@ -92,6 +94,50 @@ def test_too_little_seen_by_both_is_abstained_from(tmp_path, pretend):
         (probe,) = Identifier(recognizer, search, given_threshold(0.3)).identify([right])
     assert probe.decision == "abstain"
     assert "needed" in probe.reason
+
+
+def test_a_known_stranger_is_reported_and_named_by_nobody_elses_name(gallery, tmp_path, pretend):
+    photo = pretend.paint(tmp_path / "p3.png", (3, 9, 77), (3, 6, 78), (4, 6, 79))
+    before = list(identifier(gallery, pretend).identify([photo]))
+    assert sorted(p.person for p in before if p.person) == ["p3", "p4"]
+    with Gallery.open(gallery.path, write=True) as writer:
+        writer.mark(["p3"], True)
+    with Gallery.open(gallery.path) as marked:
+        after = list(identifier(marked, pretend).identify([photo]))
+    strangers = [p for p in after if p.known_stranger]
+    assert [(p.decision, p.person, p.known_stranger) for p in strangers] == [("unknown", None, "p3")] * 2
+    assert all(p.reason.startswith("known stranger: p3 0.") for p in strangers)
+    assert [p.person for p in after if p.person] == ["p4"]
+    line = strangers[0].as_json({})
+    assert (line["known_stranger"], line["person"], line["candidates"][0]["nobody"]) == ("p3", None, True)
+
+
+def test_a_face_that_is_cut_or_whose_landmarks_are_unsure_abstains_with_a_code(gallery, tmp_path, pretend):
+    class Cut(pretend.PretendRecognizer):
+        def __init__(self, cut, confidence):
+            super().__init__()
+            self.cut, self.confidence = cut, confidence
+
+        def describe(self, image):
+            (face,) = super().describe(image)
+            points = face.face.landmarks.points
+            unsure = Landmarks(points, np.full(68, self.confidence, np.float32), np.ones(68, bool))
+            texture = replace(face.texture, cut=self.cut)
+            return [replace(face, texture=texture, face=replace(face.face, landmarks=unsure))]
+
+    def said(cut, confidence, yaw_code, value):
+        photo = pretend.paint(tmp_path / "probe.png", (3, yaw_code, 77))
+        (probe,) = Identifier(Cut(cut, confidence), MaskedSearch.of(gallery), given_threshold(value)).identify([photo])
+        return probe
+
+    score = said(0.0, 0.9, 6, 0.0).candidates[0].score
+    for cut, confidence in ((0.5, 0.9), (0.0, 0.7)):
+        probe = said(cut, confidence, 6, score - 0.05)
+        assert (probe.decision, probe.person, probe.code) == ("abstain", None, "too_little_seen")
+        assert probe.as_json({})["reason_code"] == "too_little_seen"
+        assert said(cut, confidence, 6, score - 0.15).person == "p3"
+    assert said(0.1, 0.9, 6, score - 0.05).person == "p3"
+    assert said(0.0, 0.7, 11, 0.0).decision == "match"  # of a profile half of the landmarks are hidden
 
 
 def test_an_empty_gallery_knows_nobody(tmp_path, pretend):

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from facerec.recognition.threshold import ThresholdSettings, gallery_threshold
 
 
 @pytest.fixture
-def filled(tmp_path, pretend):
+def filled(tmp_path: Path, pretend: ModuleType) -> Iterator[Any]:
     with Gallery.create(tmp_path / "g", pretend.PretendContract()) as gallery:
         photos = []
         for person in range(6):
@@ -29,7 +32,7 @@ def filled(tmp_path, pretend):
         yield gallery, photos
 
 
-def test_calibration_scores_each_pair_of_different_people_once(filled):
+def test_calibration_scores_each_pair_of_different_people_once(filled: Any) -> None:
     gallery, photos = filled
     scores = calibrate(gallery).scores
     expected = [
@@ -45,13 +48,13 @@ def test_calibration_scores_each_pair_of_different_people_once(filled):
     assert scores.stranger_rate(scores.strangers[-1]) == pytest.approx(2 / 18)  # a pair is met from both sides
 
 
-def test_calibration_takes_entries_of_as_many_people_as_possible(filled):
+def test_calibration_takes_entries_of_as_many_people_as_possible(filled: Any) -> None:
     gallery, _ = filled
     scores = calibrate(gallery, CalibrationSettings(max_entries=6)).scores
     assert (scores.entries, scores.people, scores.pairs) == (6, 6, 15)
 
 
-def test_one_photograph_under_two_names_makes_no_impostor_pairs(filled):
+def test_one_photograph_under_two_names_makes_no_impostor_pairs(filled: Any) -> None:
     gallery, photos = filled
     twin = photos[0]
     gallery.add([NewPhoto("copy", twin.sha256, Path("y"), Path("/y"), "one", "enrolled", "", twin.entries)])
@@ -60,7 +63,7 @@ def test_one_photograph_under_two_names_makes_no_impostor_pairs(filled):
     assert scores.reaching(0.5) == 0
 
 
-def test_an_odd_picture_in_a_persons_folder_is_named(filled, pretend):
+def test_an_odd_picture_in_a_persons_folder_is_named(filled: Any, pretend: ModuleType) -> None:
     gallery, _ = filled
     stray = NewEntry(0, pretend.signature(4, 0, 9), (0, 0, 0), 1.0, 1.0, pretend.Box(0, 0, 9, 9))
     gallery.add([NewPhoto("p1", "stray", Path("z"), Path("/z"), "one", "enrolled", "", (stray,))])
@@ -70,7 +73,7 @@ def test_an_odd_picture_in_a_persons_folder_is_named(filled, pretend):
     assert [(a.other, a.score > a.own) for a in odd] == [("p4", True)]
 
 
-def test_calibration_survives_storing(filled):
+def test_calibration_survives_storing(filled: Any) -> None:
     gallery, _ = filled
     scores = calibrate(gallery).scores
     again = ImpostorScores.from_bytes(scores.to_bytes())

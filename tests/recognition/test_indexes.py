@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from facerec.recognition.store.vector_file import NoIndexError, VectorFile
 SMALL = ShortlistSettings(flat=40)  # so that a few hundred entries get real indexes
 
 
-def new_photo(pretend, number, picture=0, yaw=0.0):
+def new_photo(pretend: ModuleType, number: Any, picture: int = 0, yaw: float = 0.0) -> Any:
     entry = NewEntry(0, pretend.signature(number, yaw, picture), (yaw, 0.0, 0.0), 0.7, 0.8, Box(1, 2, 30, 40, 0.9))
     name = Path(f"{number}-{picture}.jpg")
     sha256 = f"{number:032d}{picture:032d}"
@@ -29,7 +31,7 @@ def new_photo(pretend, number, picture=0, yaw=0.0):
 
 
 @pytest.fixture
-def path(tmp_path, pretend):
+def path(tmp_path: Path, pretend: ModuleType) -> Any:
     with Gallery.create(tmp_path / "staff", pretend.PretendContract()) as gallery:
         yaws = (-60.0, 0.0, 0.0, 75.0)
         gallery.add([new_photo(pretend, n, picture, yaws[picture]) for n in range(120) for picture in range(4)])
@@ -37,15 +39,15 @@ def path(tmp_path, pretend):
 
 
 @pytest.fixture
-def probes(pretend):
+def probes(pretend: ModuleType) -> Any:
     return [pretend.signature(n, yaw, 9) for n in range(0, 120, 7) for yaw in (0.0, 45.0, -75.0)]
 
 
-def answers(search, probes, k=3):
+def answers(search: Any, probes: Any, k: int = 3) -> Any:
     return [[(m.person, m.score, m.overlap, m.entry) for m in r.matches] for r in search.search(probes, k)]
 
 
-def test_mapped_vectors_are_those_of_the_gallery(path):
+def test_mapped_vectors_are_those_of_the_gallery(path: Any) -> None:
     with Gallery.open(path) as gallery:
         mapped = VectorFile.build(gallery)
         index = gallery.index()
@@ -57,14 +59,14 @@ def test_mapped_vectors_are_those_of_the_gallery(path):
         assert mapped.index.names == index.names
 
 
-def test_a_search_of_the_mapped_file_in_blocks_says_what_one_in_memory_says(path, probes):
+def test_a_search_of_the_mapped_file_in_blocks_says_what_one_in_memory_says(path: Any, probes: Any) -> None:
     with Gallery.open(path) as gallery:
         in_memory = answers(MaskedSearch.of(gallery), probes)
         VectorFile.build(gallery)
         assert answers(MaskedSearch.of(gallery, SearchSettings(block_bytes=5000)), probes) == in_memory
 
 
-def test_what_was_made_of_another_state_is_refused_with_the_command(path, pretend):
+def test_what_was_made_of_another_state_is_refused_with_the_command(path: Any, pretend: ModuleType) -> None:
     with Gallery.open(path) as gallery:
         VectorFile.build(gallery)
         ShortlistIndex.build(gallery, "pq", SMALL)
@@ -87,7 +89,7 @@ def test_what_was_made_of_another_state_is_refused_with_the_command(path, preten
 
 
 @pytest.mark.parametrize("method", ["ivf", "hnsw", "pq"])
-def test_an_index_answers_as_the_exact_search_does(path, probes, method):
+def test_an_index_answers_as_the_exact_search_does(path: Any, probes: Any, method: Any) -> None:
     with Gallery.open(path) as gallery:
         exact = answers(MaskedSearch.of(gallery), probes, 1)
         VectorFile.build(gallery)
@@ -100,7 +102,7 @@ def test_an_index_answers_as_the_exact_search_does(path, probes, method):
         assert answers(shortlist_search(gallery, method), probes, 1) == found
 
 
-def test_an_index_names_few_entries_and_never_one_twice(path, probes):
+def test_an_index_names_few_entries_and_never_one_twice(path: Any, probes: Any) -> None:
     with Gallery.open(path) as gallery:
         VectorFile.build(gallery)
         made = ShortlistIndex.build(gallery, "hnsw", SMALL)
@@ -111,7 +113,7 @@ def test_an_index_names_few_entries_and_never_one_twice(path, probes):
 
 
 @pytest.mark.parametrize("suffix", [".vectors", ".pq"])
-def test_no_flipped_or_cut_index_gives_a_wrong_answer(path, probes, suffix):
+def test_no_flipped_or_cut_index_gives_a_wrong_answer(path: Any, probes: Any, suffix: Any) -> None:
     with Gallery.open(path) as gallery:
         VectorFile.build(gallery)
         ShortlistIndex.build(gallery, "pq", SMALL)

@@ -26,6 +26,14 @@ def test_a_migrated_gallery_is_the_one_the_new_models_would_have_made(people, ru
     assert {file.name for file in tmp_path.iterdir()} == {"people", "g", "fresh"}
 
 
+def test_known_strangers_stay_known_strangers(people, run, tmp_path, pretend):
+    run(people)
+    with Gallery.open(tmp_path / "g", write=True) as gallery:
+        gallery.mark(["p2"], True)
+        migrate(gallery, pretend.PretendRecognizer("b"))
+        assert gallery.nobodies() == {"p2"}
+
+
 def test_a_migration_without_the_originals_changes_nothing(people, run, tmp_path, pretend):
     before, _ = run(people)
     shutil.move(people, tmp_path / "moved")

@@ -7,8 +7,11 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -36,7 +39,7 @@ PATIENCE_S = 120.0
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cluster():
+def cluster() -> Iterator[Any]:
     """One for all of these tests: starting it takes some ten seconds. It has two CPUs."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     local = {"num_cpus": 2, "include_dashboard": False} if ADDRESS == "local" else {}
@@ -47,7 +50,7 @@ def cluster():
     ray.shutdown()
 
 
-def load(models: str, marks: str | None = None, delay: float = 0.0, tag: str = "a"):
+def load(models: str, marks: str | None = None, delay: float = 0.0, tag: str = "a") -> Any:
     """Runs on the actors: the pretended models, which leave their process's number in the folder `marks`."""
     import importlib.util
     import sys
@@ -61,7 +64,7 @@ def load(models: str, marks: str | None = None, delay: float = 0.0, tag: str = "
     return module.PretendRecognizer(tag, delay)
 
 
-def load_systems(models: str):
+def load_systems(models: str) -> Any:
     return {"one": load(models), "two": load(models, tag="b")}
 
 
@@ -77,7 +80,7 @@ def slow_square(models: object, item: tuple[int, float]) -> int:
 
 
 @pytest.fixture
-def people(tmp_path, pretend):
+def people(tmp_path: Path, pretend: ModuleType) -> Any:
     for person in range(1, 7):
         for picture in range(4):
             pretend.paint(tmp_path / "people" / f"p{person}" / f"{picture}.png", (person, 6, picture))
@@ -88,12 +91,12 @@ def people(tmp_path, pretend):
 
 
 @contextlib.contextmanager
-def one_killed(marks: Path):
+def one_killed(marks: Path) -> Iterator[Any]:
     """Kill one of two actors soon after both are there."""
     marks.mkdir()
     stop = threading.Event()
 
-    def kill():
+    def kill() -> None:
         while len(list(marks.iterdir())) < 2:
             if stop.wait(0.05):
                 return
@@ -109,7 +112,7 @@ def one_killed(marks: Path):
         watcher.join()
 
 
-def test_two_workers_one_killed_give_the_same_gallery(people, tmp_path, pretend):
+def test_two_workers_one_killed_give_the_same_gallery(people: Any, tmp_path: Path, pretend: ModuleType) -> None:
     settings = EnrolmentSettings(batch=8)
     plan = plan_enrolment([people])
     recognizer = pretend.PretendRecognizer()
@@ -131,7 +134,9 @@ def test_two_workers_one_killed_give_the_same_gallery(people, tmp_path, pretend)
     assert (spread.enrolled, spread.reasons) == (24, {"fit_unstable": 1, "no_face": 1, "unreadable": 1})
 
 
-def test_an_evaluation_by_workers_has_the_results_and_the_cache_of_one_without(people, tmp_path, pretend):
+def test_an_evaluation_by_workers_has_the_results_and_the_cache_of_one_without(
+    people: Any, tmp_path: Path, pretend: ModuleType
+) -> None:
     paths = [*sorted(people.rglob("*.png")), tmp_path / "gone.png"]
     pictures = [Picture(path, path.name, path.parent.name) for path in paths]
     systems = load_systems(pretend.__file__)
@@ -163,11 +168,11 @@ def test_an_evaluation_by_workers_has_the_results_and_the_cache_of_one_without(p
     assert describe_systems(pictures, systems, tmp_path / "spread")["two"].computed == 0
 
 
-def test_results_come_in_order_and_faults_as_they_are():
+def test_results_come_in_order_and_faults_as_they_are() -> None:
     with RayWorkers.connect(ADDRESS, 2, dict, same, "same", start_s=PATIENCE_S) as workers:
         taken = []
 
-        def items():
+        def items() -> Iterator[Any]:
             for i in range(40):
                 taken.append(i)
                 yield i, 1.0 if i == 0 else 0.0
@@ -180,7 +185,7 @@ def test_results_come_in_order_and_faults_as_they_are():
             list(workers.map(slow_square, [(1, 0.0), (99, 0.0), (2, 0.0)]))
 
 
-def test_workers_with_other_models_or_without_room_are_refused(pretend):
+def test_workers_with_other_models_or_without_room_are_refused(pretend: ModuleType) -> None:
     with (
         pytest.raises(ContractError, match="Install the same facerec"),
         RayWorkers.connect(ADDRESS, 1, dict, same, "other", start_s=PATIENCE_S),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError
 from facerec.recognition.masked_score import gpu_product, masked_scores, product_on
 from facerec.recognition.search import MaskedSearch, SearchSettings
-from facerec.recognition.signature import Signature
+from facerec.recognition.signature import Signature, pack_regions
 from facerec.recognition.store.records import EntryIndex
 
 CELLS, DIMENSION = 16, 12
@@ -54,7 +55,7 @@ def plain_search(entries, person, names, probe, k, least):
         score, overlap = probe.score(entry)
         name = names[person[i]]
         if overlap >= least and (name not in best or score > best[name][0]):
-            best[name] = (score, overlap / CELLS, 100 + i)
+            best[name] = (score, 100 + i)
     return sorted(((name, *rest) for name, rest in best.items()), key=lambda m: (-m[1], m[0]))[:k]
 
 
@@ -72,7 +73,7 @@ def test_a_search_finds_what_scoring_every_pair_finds(people):
     entries, person, names, probes = people
     search = search_of(entries, person, names, min_overlap=0.25)
     for probe, result in zip(probes, search.search(probes, 6), strict=True):
-        found = [(m.person, m.score, m.overlap, m.entry) for m in result.matches]
+        found = [(m.person, m.score, m.entry) for m in result.matches]
         assert found == plain_search(entries, person, names, probe, 6, 4)
         assert result.people == len(names)
 
@@ -96,6 +97,24 @@ def test_pairs_below_the_least_overlap_do_not_score(people):
     assert strict.matches == ()
     assert strict.comparable == 0
     assert 0 < strict.largest_overlap < 1
+
+
+def test_a_match_says_how_much_of_the_texture_both_saw_and_whether_it_is_a_known_stranger():
+    probe, entry = random_signatures(np.random.default_rng(4), 2)
+    left, top = np.zeros((16, 16), bool), np.zeros((16, 16), bool)
+    left[:, :8], top[:8] = True, True
+    probe, entry = replace(probe, regions=left), replace(entry, regions=top)
+    rows = [(100, "ann", "a", b""), (101, "bob", "b", pack_regions(top)), (102, "poster", "c", pack_regions(left))]
+    cells, visible = stacked([entry, entry, entry])
+    index = EntryIndex.of(rows, frozenset({"poster", "gone"}))
+    assert index.nobodies == {"poster"}
+    search = MaskedSearch(
+        index, (CELLS, DIMENSION), "c", lambda at: (cells[at], visible[at]), SearchSettings(min_overlap=0)
+    )
+    (found,) = search.search([probe], 3)
+    said = {match.person: (match.overlap, match.nobody) for match in found.matches}
+    assert said == {"ann": (None, False), "bob": (0.25, False), "poster": (0.5, True)}
+    assert probe.overlap(entry) == 0.25
 
 
 def test_equal_scores_rank_by_name_then_by_entry():

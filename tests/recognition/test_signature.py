@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from facerec.landmarks.errors import ContractError, InvalidInputError
-from facerec.recognition.signature import Signature, pooled
+from facerec.recognition.signature import Signature, pack_regions, pooled, seen_regions, unpack_regions
 
 
 def signature(seed: int, seen: list[bool], contract: str = "c") -> Signature:
@@ -54,3 +54,31 @@ def test_the_score_is_the_mean_cosine_of_the_cells_both_saw() -> None:
     assert overlap == 1
     assert score == pytest.approx(float(one.cells[1] @ two.cells[1]), abs=1e-6)
     assert signature(0, [True, False]).score(signature(1, [False, True])) == (0.0, 0)
+
+
+def test_overlap_is_the_share_of_the_chart_that_both_saw():
+    rng = np.random.default_rng(2)
+    visible = np.zeros((256, 256), np.float32)
+    visible[:, :128] = 0.5
+    left, right, unknown = (one_cell(rng, regions) for regions in (seen_regions(visible), ~seen_regions(visible), None))
+    whole = one_cell(rng, np.ones((16, 16), bool))
+    assert seen_regions(visible).sum() == 128
+    assert (left.overlap(whole), left.overlap(right), left.overlap(left)) == (0.5, 0.0, 0.5)
+    assert (left.overlap(unknown), unknown.overlap(left)) == (None, None)
+    # A region counts when at least half of it was seen.
+    visible[:, 128:137] = 1
+    assert seen_regions(visible).sum() == 144
+    np.testing.assert_array_equal(unpack_regions(pack_regions(left.regions)), left.regions)
+    assert unpack_regions(pack_regions(None)) is None
+    with pytest.raises(InvalidInputError, match="32 bytes"):
+        unpack_regions(b"123")
+    with pytest.raises(InvalidInputError, match="regions"):
+        one_cell(rng, np.ones((4, 4), bool))
+    np.testing.assert_array_equal(pooled([left, right]).regions, whole.regions)
+    assert pooled([left, unknown]).regions is None
+
+
+def one_cell(rng, regions):
+    cells = rng.normal(size=(1, 4))
+    cells /= np.linalg.norm(cells)
+    return Signature(cells.astype(np.float32), np.ones(1, bool), "c", regions)

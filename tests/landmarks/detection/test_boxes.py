@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -47,7 +49,7 @@ def turned(yaw: float, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
     return about_z @ about_x @ about_y
 
 
-def seen(yaw: float = 0.0, distance: float = 900.0, roll: float = 0.0, place: tuple[float, float] = (0.0, 0.0)):
+def seen(yaw: float = 0.0, distance: float = 900.0, roll: float = 0.0, place: tuple[float, float] = (0.0, 0.0)) -> Any:
     pose = HeadPose(turned(yaw, 8.0, roll), np.array([*place, distance]), FOCAL, CENTER)
     return pose, pose.project(mean_face())
 

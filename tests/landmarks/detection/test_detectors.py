@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from facerec.landmarks.types import Box
 class HalvingRegressor:
     """Every face is the middle half of the box that comes in."""
 
-    def regress(self, image, boxes):
+    def regress(self, image: Any, boxes: Any) -> Any:
         halved = []
         for b in boxes:
             (x, y), w, h = b.center, b.width / 4, b.height / 4
@@ -47,7 +48,7 @@ def photo(path: Path, seed: int, width: int = 40) -> Path:
     return path
 
 
-def edges(boxes) -> list[tuple[float, ...]]:
+def edges(boxes: Any) -> list[tuple[float, ...]]:
     return [(b.x0, b.y0, b.x1, b.y1) for b in boxes]
 
 
@@ -70,7 +71,7 @@ def test_the_whole_picture_is_one_face() -> None:
 
 def test_foreign_boxes_are_moved_and_keep_score_and_order() -> None:
     class Foreign:
-        def detect(self, image):
+        def detect(self, image: Any) -> Any:
             return [Box(0, 0, 8, 8, 0.7), Box(0, 0, 20, 20, 0.9)]
 
     found = RegressedDetector(Foreign(), HalvingRegressor()).detect(np.zeros((30, 30, 3), np.uint8))
@@ -136,7 +137,9 @@ def test_an_unknown_detector_is_refused_and_the_known_ones_named(name: str) -> N
     assert all(known in str(caught.value) for known in DETECTORS)
 
 
-def test_an_onnx_detector_is_recorded_by_the_name_and_digest_of_its_file(tmp_path: Path, monkeypatch) -> None:
+def test_an_onnx_detector_is_recorded_by_the_name_and_digest_of_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from facerec.landmarks.detection.onnx_detectors import YunetDetector
 
     monkeypatch.setattr(YunetDetector, "load", lambda path, device: WholePicture())

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as PilImage
 from scipy.io import savemat
 
 from facerec.evaluation.protocols.aflw import (
@@ -118,16 +119,38 @@ def test_afw_has_several_faces_a_picture_and_counts_from_one(tmp_path: Path) -> 
 
 def test_uhdb31_has_nine_points_and_its_pose(tmp_path: Path) -> None:
     lines = "\n".join(f"{x} {x + 1}" for x in (1, 2, 3, 4, 5, 6, 7, 8))
-    (tmp_path / "90001d3104.pts").write_text(f"version: 1\nn_points: 9\n{{\n{lines}\n0 0\n}}\n")
-    with pytest.raises(InvalidInputError, match="picture beside it"):
-        list(read_uhdb31_points(tmp_path))
     picture(tmp_path / "90001d3104.png")
+    with pytest.raises(InvalidInputError, match=r"one file of points beside it.*found 0"):
+        list(read_uhdb31_points(tmp_path))
+    (tmp_path / "90001d3104.pts").write_text(f"version: 1\nn_points: 9\n{{\n{lines}\n0 0\n}}\n")
     (one,) = read_uhdb31_landmarks(tmp_path)
     assert (one.pose, one.yaw, one.pitch) == ("4", -60.0, 30.0)
     np.testing.assert_array_equal(one.points[0], [0, 1])
     assert np.isnan(one.points[8]).all()
-    with pytest.raises(InvalidInputError, match=r"expected .*pts files of UHDB31"):
+    with pytest.raises(InvalidInputError, match=r"expected UHDB31's pictures"):
         list(read_uhdb31_points(tmp_path / "90001d31"))
+
+
+@pytest.mark.parametrize(("ending", "gap"), [("txt", "  "), ("csv", ",")])
+def test_uhdb31_s_points_may_lie_in_a_folder_of_their_own(tmp_path: Path, ending: str, gap: str) -> None:
+    (tmp_path / "pictures" / "90001").mkdir(parents=True)
+    (tmp_path / "points").mkdir()
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (306 * 2, 256 * 2, 3), dtype=np.uint8)
+    PilImage.fromarray(image).save(tmp_path / "pictures" / "90001" / "90001d3111.bmp")
+    points = rng.uniform(100, 500, (9, 2)).round(2)
+    text = "\n".join(f"{x + 1}{gap}{y + 1}" for x, y in points)
+    (tmp_path / "points" / f"90001d3111.{ending}").write_text(text)
+    (one,) = read_uhdb31_landmarks(tmp_path / "pictures", tmp_path / "points")
+    np.testing.assert_allclose(one.points, points, atol=1e-4)
+    (half,) = read_uhdb31_landmarks(tmp_path / "pictures", tmp_path / "points", "R256")
+    small = half.image()
+    assert small.shape == (306, 256, 3)
+    assert abs(int(small[10, 20, 0]) - image[20:22, 40:42, 0].mean()) <= 1
+    # The centre of the first block of two by two pixels is the centre of the first new pixel.
+    np.testing.assert_allclose(half.points, (points - 0.5) / 2, atol=1e-4)
+    with pytest.raises(InvalidInputError, match="whole multiple"):
+        read_uhdb31_landmarks(tmp_path / "pictures", tmp_path / "points", "R1024")
 
 
 def test_reading_68_points_as_aflw_goes_through_the_mirror() -> None:

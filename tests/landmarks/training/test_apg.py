@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -27,7 +29,7 @@ def statistics(seed: int = 0) -> RegressionStatistics:
     return RegressionStatistics.of(*faces(seed))
 
 
-def split_solver(value, start: np.ndarray, weight: float) -> np.ndarray:  # type: ignore[no-untyped-def]
+def split_solver(value: Any, start: np.ndarray, weight: float) -> np.ndarray:  # type: ignore[no-untyped-def]
     """z = a - b with a, b >= 0 makes the l1 norm linear, so a bounded quasi-Newton method solves it to the end."""
 
     def of(both: np.ndarray) -> tuple[float, np.ndarray]:

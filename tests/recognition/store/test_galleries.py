@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -17,7 +18,7 @@ from facerec.recognition.store.sqlite import Gallery
 ROOT = Path(__file__).parents[3]
 
 
-def test_opening_and_searching_a_file_imports_nothing_of_milvus(tmp_path, pretend):
+def test_opening_and_searching_a_file_imports_nothing_of_milvus(tmp_path: Path, pretend: ModuleType) -> None:
     Gallery.create(tmp_path / "g", pretend.PretendContract()).close()
     script = (
         "import sys\n"
@@ -30,7 +31,7 @@ def test_opening_and_searching_a_file_imports_nothing_of_milvus(tmp_path, preten
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
 
 
-def test_a_file_is_made_when_asked_for_and_searched_exactly(tmp_path, pretend):
+def test_a_file_is_made_when_asked_for_and_searched_exactly(tmp_path: Path, pretend: ModuleType) -> None:
     with pytest.raises(InvalidInputError, match="there is no"):
         open_gallery(tmp_path / "g")
     with open_gallery(tmp_path / "g", pretend.PretendContract(), create=True) as made:
@@ -39,7 +40,7 @@ def test_a_file_is_made_when_asked_for_and_searched_exactly(tmp_path, pretend):
         assert isinstance(search_of(gallery), MaskedSearch)
 
 
-def test_only_the_opener_asks_which_store_a_gallery_is():
+def test_only_the_opener_asks_which_store_a_gallery_is() -> None:
     askers = [
         path.relative_to(ROOT).as_posix()
         for folder in ("recognition", "evaluation", "cli")

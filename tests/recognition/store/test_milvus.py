@@ -75,11 +75,16 @@ def test_it_is_the_gallery_that_a_file_would_be(enrolled, pretend):
             ]
 
 
-def test_people_are_removed_renamed_and_merged_as_in_a_file(enrolled):
+def test_people_are_removed_renamed_and_merged_as_in_a_file(enrolled, pretend):
+    photo_of_bo = pretend.signature(2, 0.0, 8)
     for address in enrolled:
         with open_gallery(address, write=True) as gallery:
+            gallery.mark([NAME, "p2"], True)
             assert gallery.remove_people([NAME]) == 3
             gallery.rename("p2", "Bo")
+            assert gallery.nobodies() == {"Bo"}
+            with pytest.raises(InvalidInputError, match="is a known stranger and"):
+                gallery.merge(["p3"], "Bo")
             gallery.merge(["p3", "p4"], "p5")
             gallery.remove_entries([gallery.entries("Bo")[0].entry])
             with pytest.raises(InvalidInputError, match="there is no 'p2'"):
@@ -87,7 +92,10 @@ def test_people_are_removed_renamed_and_merged_as_in_a_file(enrolled):
             assert gallery.calibration() == b""
             assert gallery.verify().faults == ()
     with open_gallery(enrolled[0]) as file, open_gallery(enrolled[1]) as milvus:
-        assert [(p.name, p.entries) for p in milvus.people()] == [("Bo", 2), ("p5", 9)]
+        assert [(p.name, p.entries, p.nobody) for p in milvus.people()] == [("Bo", 2, True), ("p5", 9, False)]
+        assert milvus.info().nobodies == 1
+        (found,) = MilvusSearch(milvus).search([photo_of_bo], 1)
+        assert (found.matches[0].person, found.matches[0].nobody) == ("Bo", True)
         assert milvus.digest() == file.digest()
 
 

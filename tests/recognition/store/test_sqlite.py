@@ -17,10 +17,11 @@ import pytest
 from facerec.landmarks.errors import ContractError, InvalidInputError
 from facerec.landmarks.types import Box
 from facerec.recognition.impostors import ImpostorScores, calibrate, impostor_scores
+from facerec.recognition.search import MaskedSearch
 from facerec.recognition.shortlist import ShortlistIndex
 from facerec.recognition.store import protocol, schema
 from facerec.recognition.store.derived_files import derived_file
-from facerec.recognition.store.records import NewEntry, NewPhoto, person_name
+from facerec.recognition.store.records import NewEntry, NewPhoto, entry_checksum, person_name
 from facerec.recognition.store.sqlite import Gallery
 from facerec.recognition.store.vector_file import VectorFile
 from facerec.recognition.store.writer_lock import GalleryLockedError, GalleryWriteError
@@ -160,6 +161,71 @@ def test_a_gallery_of_an_older_facerec_is_brought_up_to_date_by_a_writer(path, c
     Gallery.open(path, write=True).close()
     with Gallery.open(path) as gallery:
         assert [p.name for p in gallery.people()] == ["ann"]
+
+
+def as_layout_2(path):
+    """Make the file what the facerec before made of the same photographs."""
+    connection = sqlite3.connect(path)
+    rows = connection.execute(
+        "SELECT entries.id, name, sha256, face, visible, cells FROM entries JOIN photos ON photos.id = photo "
+        "JOIN people ON people.id = person"
+    ).fetchall()
+    for entry, *whose in rows:
+        connection.execute("UPDATE entries SET checksum = ? WHERE id = ?", (entry_checksum(*whose), entry))
+    connection.execute("ALTER TABLE entries DROP COLUMN regions")
+    connection.execute("ALTER TABLE people DROP COLUMN nobody")
+    connection.execute("PRAGMA user_version = 2")
+    connection.commit()
+    connection.close()
+
+
+def test_a_gallery_of_the_layout_before_is_read_as_it_is_and_migrated_by_a_writer(path, contract, photo):
+    with Gallery.create(path, contract) as gallery:
+        gallery.add([photo("ann", 1), photo("bob", 2)])
+        state = gallery.state
+    as_layout_2(path)
+    content = path.read_bytes()
+    with Gallery.open(path) as gallery:
+        assert gallery.verify().faults == ()
+        assert (gallery.state, bool(gallery.calibration())) == (state, True)
+        assert [p.name for p in gallery.people()] == ["ann", "bob"]
+        (found,) = MaskedSearch.of(gallery).search([photo("ann", 1).entries[0].signature])
+        assert (found.matches[0].person, found.matches[0].overlap) == ("ann", None)
+        digest = gallery.digest()
+    assert path.read_bytes() == content
+    with Gallery.open(path, write=True) as gallery:
+        gallery.add([photo("cy", 3)])
+    with Gallery.open(path) as gallery:
+        assert gallery.digest() != digest
+        assert gallery.verify().faults == ()
+        (found,) = MaskedSearch.of(gallery).search([photo("cy", 3).entries[0].signature])
+        assert (found.matches[0].person, found.matches[0].overlap) == ("cy", 1.0)
+        assert all(match.overlap is None for match in found.matches[1:])
+
+
+def test_a_known_stranger_stays_one_through_rename_merge_and_more_photographs(path, contract, photo):
+    with Gallery.create(path, contract) as gallery:
+        gallery.add([photo("ann", 1), photo("poster", 2), photo("poster again", 3)])
+        plain = gallery.digest()
+        gallery.mark(["poster", "poster again"], True)
+        assert gallery.digest() != plain
+        gallery.rename("poster", "poster-3")
+        gallery.add([photo("poster-3", 2, 5)])
+        with pytest.raises(InvalidInputError, match="known stranger and 'ann' is not"):
+            gallery.merge(["poster-3"], "ann")
+        gallery.merge(["poster again"], "poster-3")
+        assert gallery.nobodies() == {"poster-3"}
+        assert [(p.name, p.nobody) for p in gallery.people()] == [("ann", False), ("poster-3", True)]
+        assert [e.nobody for e in gallery.entries()] == [False, True, True, True]
+        assert gallery.info().nobodies == 1
+        assert gallery.verify().faults == ()
+        VectorFile.build(gallery)
+        (found,) = MaskedSearch.of(gallery).search([photo("x", 2, 9).entries[0].signature])
+        assert (found.matches[0].person, found.matches[0].nobody) == ("poster-3", True)
+        gallery.mark(["poster-3"], False)
+        assert gallery.nobodies() == frozenset()
+        with pytest.raises(InvalidInputError, match="there is no 'nobody'"):
+            gallery.mark(["nobody"], True)
 
 
 def test_a_second_writer_is_told_who_writes_and_since_when(path, contract):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def faces(face_set) -> Faces:  # type: ignore[no-untyped-def]
+def faces(face_set: Any) -> Faces:  # type: ignore[no-untyped-def]
     return load_faces([face_set(6, 3)], size=96)
 
 

@@ -1,0 +1,237 @@
+"""`facerec identify` and `facerec enroll` of films: files, animations, folders of frames, cameras and streams."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+
+from facerec.cli.options import note, printable, write_json
+from facerec.landmarks.device import cores_shared, resolve_device
+
+if TYPE_CHECKING:
+    from facerec.landmarks.video import Film
+    from facerec.recognition.films.answers import TrackAnswer
+    from facerec.recognition.films.tracks import FilmDescriber, Track
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_FILM = "The paths are films: the pictures of a folder are its frames, a GIF or WebP is played."
+_RATE = click.option(
+    "--rate",
+    type=click.FloatRange(0, 120, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="Frames of a film looked at, a second.",
+)
+
+
+def films_option(function: F) -> F:
+    """Add `--film`, `--rate`, `--camera` and `--per-frame`; films are answered here, photographs by the command.
+
+    Must stand above `photos_argument`.
+    """
+
+    @functools.wraps(function)
+    def command(
+        *args: Any, film: bool, rate: float, camera: int | None, per_frame: bool, duration: float | None, **others: Any
+    ) -> Any:
+        films = _films(others["probes"], film, camera)
+        if not films:
+            return function(*args, **others)
+        return _identify(films, rate, per_frame, duration, _as_given(others))
+
+    options = [
+        click.option("--film", is_flag=True, help=_FILM),
+        _RATE,
+        click.option("--camera", type=click.IntRange(0), metavar="N", help="Look through this camera; Ctrl-C ends it."),
+        click.option("--per-frame", is_flag=True, help="Of a film, write a line for each face of each frame as well."),
+        click.option("--duration", type=float, metavar="S", help="Look at a film for so many seconds only."),
+    ]
+    return cast(F, _with_options(command, options))
+
+
+def enroll_film_option(function: F) -> F:
+    """Add `--film`, `--rate` and `--person`; films are enrolled here. Must stand above `photos_argument`."""
+
+    @functools.wraps(function)
+    def command(*args: Any, film: bool, rate: float, person: str | None, **others: Any) -> Any:
+        films = _films(others["photos"], film, None)
+        if not films:
+            if person is not None:
+                raise click.UsageError("--person names the person of a film; photographs are named by their folder")
+            return function(*args, **others)
+        return _enroll(films, rate, person, _as_given(others))
+
+    options = [
+        click.option("--film", is_flag=True, help=_FILM),
+        _RATE,
+        click.option("--person", help="Whose the film is.  [default: the name of its file without the ending]"),
+    ]
+    return cast(F, _with_options(command, options))
+
+
+def _with_options(command: F, options: Sequence[Callable[[F], F]]) -> F:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _as_given(others: dict[str, Any]) -> dict[str, Any]:
+    """The options as a command gets them from `recognizer_options` and `format_options`, which stand below."""
+    from facerec.recognition.recognizer import RecognizerSettings
+
+    names = {name: others[name] for name in ("landmarks", "detector", "descriptor", "device")}
+    form = "jsonl" if others["as_json"] else others.get("form") or "table"
+    return others | {"models": RecognizerSettings(**names, smallest=others["min_face"]), "form": form}
+
+
+def _films(given: Sequence[str | Path], film: bool, camera: int | None) -> list[Film]:
+    """The films among what was given; none when these are photographs."""
+    from facerec.landmarks.video import STREAMS, Film, is_film
+
+    texts = [str(one) for one in given]
+    films = [text for text in texts if film or is_film(text)]
+    if films and len(films) < len(texts):
+        raise click.UsageError("expected films or photographs, not both; --film takes folders and animations for films")
+    for text in films:
+        if not text.startswith(STREAMS) and not Path(text).exists():
+            raise click.BadParameter(f"there is no {printable(text)}")
+    found = [Film(text if text.startswith(STREAMS) else Path(text)) for text in films]
+    return found if camera is None else [*found, Film(f"camera:{camera}")]
+
+
+def _follow(
+    film: Film, describer: FilmDescriber, rate: float, quiet: bool, duration: float | None = None
+) -> tuple[list[Track], bool]:
+    """The tracks of a film, and whether Ctrl-C ended it; what was found until then is kept."""
+    from facerec.cli.output import photo_progress
+    from facerec.recognition.films.tracks import FaceTracker
+
+    tracker = FaceTracker(describer)
+    known = film.duration
+    total = None if known is None else round(min(known, duration or known) * rate)
+    began, looked, interrupted = time.monotonic(), 0, False
+    try:
+        with photo_progress(total, "Looking", quiet) as advance:
+            for frame in film.frames(rate):
+                if duration is not None and frame.time > duration:
+                    break
+                tracker.look(frame)
+                looked += 1
+                advance(1)
+    except KeyboardInterrupt:
+        interrupted = True
+        note("interrupted; what was found until then follows")
+    passed = time.monotonic() - began
+    note(
+        f"{printable(film.name)}: {looked} frames looked at, {looked / max(passed, 1e-9):.1f} a second, "
+        f"{len(tracker.tracks)} tracks",
+        quiet,
+    )
+    return tracker.tracks, interrupted
+
+
+def _identify(
+    films: Sequence[Film], rate: float, per_frame: bool, duration: float | None, given: dict[str, Any]
+) -> int:
+    from facerec.cli.output import write_line
+    from facerec.landmarks.photo_files import photo_names
+    from facerec.recognition.films.answers import decide_tracks, frame_lines
+    from facerec.recognition.films.pictures import write_pictures
+    from facerec.recognition.front_door import gallery_contract
+    from facerec.recognition.identification import Identifier
+    from facerec.recognition.recognizer import load_recognizer
+
+    if given["threshold"] is not None and given["far"] is not None:
+        raise click.UsageError("expected --threshold or --far, not both")
+    if given["form"] == "csv":
+        raise click.UsageError("films are answered as a table or as --format jsonl")
+    resolve_device(given["models"].device)
+    recognizer = load_recognizer(given["models"], gallery_contract(given["gallery_path"]))
+    names = photo_names([Path(Path(film.name).name.replace(":", "_")) for film in films])
+    rows: list[list[object]] = []
+    interrupted = False
+    with (
+        Identifier.open(
+            given["gallery_path"], recognizer, far=given["far"], threshold=given["threshold"], search=given["method"]
+        ) as identifier,
+        cores_shared(1),
+    ):
+        for film, name in zip(films, names.values(), strict=True):
+            tracks, interrupted = _follow(film, recognizer, rate, given["quiet"], duration)
+            answers = decide_tracks(film.name, tracks, identifier)
+            if given["form"] == "jsonl":
+                for answer in answers:
+                    write_line(answer.as_json(identifier))
+                for line in frame_lines(film.name, answers) if per_frame else []:
+                    write_line(line)
+            rows += [_row(answer) for answer in answers]
+            if given["save_debug"] is not None and not interrupted:
+                write_pictures(film, answers, given["save_debug"], name, rate)
+            if interrupted:
+                break
+    if given["form"] == "table":
+        from facerec.cli.output import write_table
+
+        heads = ["film", "track", "start", "end", "frames", "yaw", "decision", "person", "score", "why"]
+        write_table(heads, rows, right=["track", "start", "end", "frames", "score"])
+    if interrupted:
+        raise KeyboardInterrupt
+    return 0
+
+
+def _row(answer: TrackAnswer) -> list[object]:
+    yaws = [one.pose[0] for one in answer.track.sightings]
+    return [
+        answer.film,
+        answer.track.number,
+        f"{answer.track.sightings[0].time:.1f}",
+        f"{answer.track.last.time:.1f}",
+        len(answer.track.sightings),
+        f"{min(yaws):+.0f} to {max(yaws):+.0f}",
+        answer.decision.verdict,
+        answer.person,
+        None if answer.match is None else f"{answer.match.score:.2f}",
+        answer.decision.reason.removeprefix(f"{answer.decision.verdict}: "),
+    ]
+
+
+def _enroll(films: Sequence[Film], rate: float, person: str | None, given: dict[str, Any]) -> int:
+    from facerec.landmarks.errors import UnusablePhotoError
+    from facerec.recognition.films.enrolment import add_film, film_photo, longest_track
+    from facerec.recognition.front_door import gallery_contract
+    from facerec.recognition.recognizer import load_recognizer
+    from facerec.recognition.store.galleries import open_gallery
+    from facerec.recognition.store.records import person_name
+
+    recognizer = load_recognizer(given["models"], gallery_contract(given["gallery_path"]))
+    records = []
+    for film in films:
+        if not isinstance(film.source, Path):
+            raise click.UsageError("expected films in files to enrol; a stream leaves nothing to come back to")
+        name = person_name(person or (film.source.name if film.source.is_dir() else film.source.stem))
+        record: dict[str, object] = {"film": film.name, "person": name, "reason": None, "detail": ""}
+        try:
+            with cores_shared(1):
+                tracks, interrupted = _follow(film, recognizer, rate, given["quiet"])
+            if interrupted:
+                raise KeyboardInterrupt  # half a film is enrolled by nobody
+            track = longest_track(tracks)
+            photo = film_photo(film.source, name, track)
+            with open_gallery(given["gallery_path"], recognizer.contract, write=True, create=True) as gallery:
+                record |= {"frames": len(track.counted), "new": add_film(gallery, photo)}
+        except UnusablePhotoError as error:
+            record |= {"reason": error.reason, "detail": error.detail}
+        records.append(record)
+        said = (
+            f"{record['reason']}: {record['detail']}" if record["reason"] else f"{record['frames']} frames in one entry"
+        )
+        note(f"{printable(film.name)} -> {printable(name)}: {said}", given["quiet"])
+    if given["as_json"]:
+        write_json({"films": records})
+    return 3 if given["strict"] and any(record["reason"] for record in records) else 0

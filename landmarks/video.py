@@ -1,0 +1,186 @@
+"""Films as frames by time: files, animations, folders of frames, cameras and streams through one reader.
+
+Files, cameras and streams are decoded by PyAV (the extra `video`), animations by Pillow, folders picture by picture.
+Frames are chosen by their time, not their number, so a variable frame rate changes nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as PilImage
+
+from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError
+from facerec.landmarks.image import read_image
+from facerec.landmarks.types import Image
+
+FILM_EXTENSIONS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".3gp", ".ts"})
+"""Lower-case endings that mean a film; animations (GIF, WebP) and folders are films where it is said so."""
+
+STREAMS = ("rtsp://", "rtsps://", "http://", "https://", "rtmp://")
+
+_ANIMATIONS = frozenset({".gif", ".webp"})
+_NUMBER = re.compile(r"(\d+)")
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One frame of a film.
+
+    Attributes:
+        number: its place in the film, from 0; frames that were not chosen count.
+        time: seconds from the film's first frame; in a folder of frames, their number over the rate asked for.
+        image: (H, W, 3) uint8 RGB, upright: turned as the film's display rotation says.
+    """
+
+    number: int
+    time: float
+    image: Image
+
+    def __repr__(self) -> str:
+        height, width = self.image.shape[:2]
+        return f"Frame({self.number}, {self.time:.2f} s, {width} x {height} px)"
+
+
+def is_film(source: str | Path) -> bool:
+    """Whether a file's ending or an address means a film."""
+    return str(source).startswith(STREAMS) or Path(source).suffix.lower() in FILM_EXTENSIONS
+
+
+@dataclass(frozen=True)
+class Film:
+    """Where frames come from; opened again by each `frames`.
+
+    Attributes:
+        source: a film's file, an animation, a folder of frames, an address (rtsp://...), or "camera:N".
+    """
+
+    source: Path | str
+
+    @property
+    def name(self) -> str:
+        """What answers call it; what stands before an @ in an address, a password perhaps, is left out."""
+        return re.sub(r"//[^/@]*@", "//", str(self.source))
+
+    @property
+    def duration(self) -> float | None:
+        """Length in seconds; None where it is not known before the end (streams, cameras, animations)."""
+        if not self._by_av or not isinstance(self.source, Path):
+            return None
+        with _opened(self.source) as container:
+            return None if container.duration is None else container.duration / 1e6
+
+    def frames(self, rate: float = 5.0) -> Iterator[Frame]:
+        """The frames that are looked at, `rate` a second at most; of a folder all.
+
+        Raises:
+            InvalidInputError: there is no such film, it cannot be read, or the extra `video` is missing. A film that is
+            damaged further on ends there.
+        """
+        if not rate > 0:
+            raise InvalidInputError(f"expected a rate of more than 0 frames a second; got {rate}")
+        if isinstance(self.source, Path) and self.source.is_dir():
+            yield from _folder_frames(self.source, rate)
+            return
+        frames = _av_frames(self.source) if self._by_av else _animation_frames(Path(self.source))
+        due = -np.inf
+        for frame in frames:
+            if frame.time >= due - 1e-6:
+                # From the last due time, so that 5 a second stay 5 at any frame rate; after a gap, from now.
+                due = frame.time + 1 / rate if frame.time >= due + 1 / rate else due + 1 / rate
+                yield frame
+
+    @property
+    def _by_av(self) -> bool:
+        return not (
+            isinstance(self.source, Path) and (self.source.suffix.lower() in _ANIMATIONS or self.source.is_dir())
+        )
+
+
+def _folder_frames(folder: Path, rate: float) -> Iterator[Frame]:
+    from facerec.landmarks.photo_files import PHOTO_EXTENSIONS
+
+    files = [file for file in folder.iterdir() if file.suffix.lower() in PHOTO_EXTENSIONS and file.name[0] != "."]
+    if not files:
+        raise InvalidInputError(f"expected a folder of frames; {folder} holds no picture")
+    for number, file in enumerate(sorted(files, key=_counted)):
+        try:
+            image = read_image(file)
+        except UnusablePhotoError:
+            continue  # as a frame of a film that cannot be decoded
+        yield Frame(number, number / rate, image)
+
+
+def _counted(file: Path) -> list[tuple[int, str]]:
+    """frame-2 before frame-10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in _NUMBER.split(file.name) if part]
+
+
+def _animation_frames(path: Path) -> Iterator[Frame]:
+    try:
+        with PilImage.open(path, formats=["GIF", "WEBP"]) as animation:
+            time = 0.0
+            for number in range(getattr(animation, "n_frames", 1)):
+                animation.seek(number)
+                layer = animation.convert("RGBA")
+                ground = PilImage.new("RGBA", layer.size, "white")
+                ground.alpha_composite(layer)
+                yield Frame(number, time, np.array(ground.convert("RGB"), dtype=np.uint8))
+                time += max(animation.info.get("duration", 100), 10) / 1000
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InvalidInputError(f"expected an animation; {path} cannot be read: {error}") from error
+
+
+def _opened(source: Path | str) -> Any:
+    try:
+        av = importlib.import_module("av")
+    except ImportError:
+        raise InvalidInputError("films are read with facerec[video], which is not installed") from None
+    text, form, options = str(source), None, {}
+    if text.startswith("camera:"):
+        number = text.removeprefix("camera:")
+        text, form = {
+            "darwin": (number, "avfoundation"),
+            "win32": (f"video={number}", "dshow"),
+        }.get(sys.platform, (f"/dev/video{number}", "v4l2"))
+    elif text.startswith("rtsp"):
+        options = {"rtsp_transport": "tcp"}  # over UDP, lost packets tear the picture
+    try:
+        return av.open(text, format=form, options=options, timeout=20.0)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise InvalidInputError(f"expected a film; {Film(source).name} cannot be opened: {said}") from error
+
+
+def _av_frames(source: Path | str) -> Iterator[Frame]:
+    with _opened(source) as container:
+        av = importlib.import_module("av")
+        if not container.streams.video:
+            raise InvalidInputError(f"expected a film; {Film(source).name} holds no picture")
+        stream = container.streams.video[0]
+        stream.thread_type = "NONE"  # the networks have the cores
+        first: float | None = None
+        number, last = 0, 0.0
+        try:
+            for frame in container.decode(stream):
+                time = frame.time if frame.time is not None else last
+                first = time if first is None else first
+                last = time
+                yield Frame(number, time - first, _upright(frame))
+                number += 1
+        except av.FFmpegError as error:
+            if not number:
+                raise InvalidInputError(f"expected a film; {Film(source).name} cannot be decoded: {error}") from error
+
+
+def _upright(frame: Any) -> Image:
+    pixels = frame.to_ndarray(format="rgb24")
+    turns = round(frame.rotation / 90) % 4  # counter-clockwise, as the display matrix has it
+    return np.ascontiguousarray(np.rot90(pixels, turns), dtype=np.uint8)

@@ -1,0 +1,1 @@
+"""Pages that recognition writes, as templates."""

@@ -1,0 +1,110 @@
+"""`facerec cluster` and `enroll --from-clusters`, on pictures of pretended people."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image as PilImage
+
+from facerec.cli import main
+from facerec.recognition import recognizer as recognizer_module
+from facerec.recognition.store.sqlite import Gallery
+
+
+@pytest.fixture
+def facerec(pretend, monkeypatch, capfd):
+    """Run a command with the pretended models; returns what it wrote to stdout. `facerec.described` counts."""
+    made = []
+
+    def load(*_args, **_options):
+        made.append(pretend.PretendRecognizer())
+        return made[-1]
+
+    monkeypatch.setattr(recognizer_module, "load_recognizer", load)
+
+    def run(*arguments, code=0):
+        made.clear()
+        assert main.run([str(argument) for argument in arguments]) == code, capfd.readouterr().err
+        run.described = sum(one.described for one in made)
+        return capfd.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path, pretend):
+    """Persons 1 to 3: frontal, left and right profile; one group picture of all three, one picture without a face."""
+    folder = tmp_path / "photos"
+    for person in (1, 2, 3):
+        for picture, code in enumerate((6, 2, 10)):
+            pretend.paint(folder / f"{person}{picture}.png", (person, code, picture))
+    pretend.paint(folder / "group.png", (1, 6, 9), (2, 6, 9), (3, 6, 9))
+    pretend.paint(folder / "wall.png")
+    return folder
+
+
+def groups(folder):
+    return json.loads((folder / "clusters.json").read_text())["clusters"]
+
+
+def write_name(folder, file, name):
+    record = json.loads((folder / "clusters.json").read_text())
+    (group,) = [g for g in record["clusters"] if any(f["file"].endswith(file) for f in g["faces"])]
+    group["name"] = name
+    (folder / "clusters.json").write_text(json.dumps(record))
+
+
+def test_unknown_faces_become_people_with_a_sheet_and_a_page(facerec, photos, tmp_path):
+    out = tmp_path / "people"
+    listed = json.loads(facerec("cluster", photos, "-o", out, "--cut", 0.5, "--json"))["clusters"]
+    assert listed == groups(out)
+    assert [(len(g["faces"]), g["name"]) for g in listed] == [(4, "")] * 3
+    assert all(sum(f["file"].endswith("group.png") for f in g["faces"]) == 1 for g in listed)
+    with PilImage.open(out / "sheet.jpg") as sheet:
+        assert sheet.size == (12 * 112, 3 * (112 + 22))
+    page = (out / "index.html").read_text()
+    assert page.count("<section>") == 3
+    assert len(list((out / "faces").glob("*.jpg"))) == 12
+    assert (out / "faces.npz").stat().st_mode & 0o077 == 0
+
+
+def test_names_written_in_survive_a_second_run_which_describes_only_what_is_new(facerec, photos, tmp_path, pretend):
+    out = tmp_path / "people"
+    facerec("cluster", photos, "-o", out, "--cut", 0.5)
+    assert facerec.described == 11
+    write_name(out, "10.png", " Ännä ")
+    pretend.paint(photos / "new.png", (1, 6, 77))
+    facerec("cluster", photos, "-o", out, "--cut", 0.5)
+    assert facerec.described == 1
+    first = groups(out)[0]
+    assert (first["name"], len(first["faces"])) == ("Ännä", 5)
+    assert 'value="Ännä"' in (out / "index.html").read_text()
+
+
+def test_named_groups_are_enrolled_and_known_the_next_time(facerec, photos, tmp_path):
+    out, gallery = tmp_path / "people", tmp_path / "g"
+    facerec("cluster", photos, "-o", out, "--cut", 0.5)
+    write_name(out, "10.png", "Anna")
+    write_name(out, "20.png", "Bo")
+    said = json.loads(facerec("enroll", "--from-clusters", out / "clusters.json", "-g", gallery, "--json"))
+    assert said == {"enrolled": {"Anna": 4, "Bo": 4}, "without_name": 1}
+    assert facerec.described == 0
+    with Gallery.open(gallery) as opened:
+        assert [(p.name, p.entries) for p in opened.people()] == [("Anna", 4), ("Bo", 4)]
+        assert opened.verify().faults == ()
+    again = json.loads(facerec("enroll", "--from-clusters", out / "clusters.json", "-g", gallery, "--json"))
+    assert again["enrolled"] == {}
+    facerec("cluster", photos, "-o", tmp_path / "fresh", "-g", gallery, "--threshold", 0.5, "--cut", 0.5)
+    assert [(g["name"], g["gallery"], len(g["faces"])) for g in groups(tmp_path / "fresh")] == [
+        ("Anna", "Anna", 4),
+        ("Bo", "Bo", 4),
+        ("", "", 4),
+    ]
+
+
+def test_what_is_no_file_of_clusters_is_said(facerec, photos, tmp_path, capfd):
+    wrong = tmp_path / "clusters.json"
+    wrong.write_text('{"clusters": [{"name": "A"}]}')
+    facerec("enroll", "--from-clusters", wrong, "-g", tmp_path / "g", code=2)
+    facerec("enroll", photos, "--from-clusters", wrong, "-g", tmp_path / "g", code=2)

@@ -1,0 +1,98 @@
+"""`facerec identify` and `enroll` of films: a burst of pretended people, and a made-up film of a rendered head."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from facerec.cli import main
+from facerec.landmarks.video import Film
+from facerec.recognition import recognizer as recognizer_module
+from facerec.recognition.films import tracks
+from facerec.recognition.store.sqlite import Gallery
+
+
+@pytest.fixture
+def facerec(pretend, monkeypatch, capfd):
+    monkeypatch.setattr(recognizer_module, "load_recognizer", lambda *_: pretend.PretendRecognizer())
+    # The pretended pictures are smaller than a face.
+    monkeypatch.setattr(tracks, "face_picture", lambda image, box: _jpeg())
+
+    def run(*arguments, code=0):
+        assert main.run([str(argument) for argument in arguments]) == code, capfd.readouterr().err
+        return capfd.readouterr().out
+
+    return run
+
+
+def _jpeg():
+    import io
+
+    from PIL import Image as PilImage
+
+    stream = io.BytesIO()
+    PilImage.new("RGB", (112, 112), "grey").save(stream, "JPEG")
+    return stream.getvalue()
+
+
+@pytest.fixture
+def burst(tmp_path, pretend):
+    """Person 3, turning from one side to the other."""
+    for number, code in enumerate((2, 4, 6, 8, 10)):
+        pretend.paint(tmp_path / "burst" / f"{number}.png", (3, code, number + 20))
+    return tmp_path / "burst"
+
+
+@pytest.fixture
+def gallery(facerec, tmp_path, pretend):
+    for person in range(1, 5):
+        pretend.paint(tmp_path / "people" / f"p{person}" / "0.png", (person, 6, 0))
+    facerec("enroll", tmp_path / "people", "-g", tmp_path / "g")
+    return tmp_path / "g"
+
+
+def test_a_film_gives_one_decision_a_track_with_the_frames_that_made_it(facerec, burst, gallery, tmp_path):
+    said = facerec(
+        "identify", "--film", burst, "-g", gallery, "--threshold", 0.4, "--json", "--per-frame", "--save-debug",
+        tmp_path / "out",
+    )  # fmt: skip
+    track, *faces = [json.loads(line) for line in said.splitlines()]
+    assert (track["decision"], track["person"], track["frames"]) == ("match", "p3", 5)
+    assert (track["cells_seen"], track["yaw"]) == (1.0, [-60.0, 60.0])
+    assert [one["frame"] for one in track["used"]] == [0, 1, 2, 3, 4]
+    assert [(one["frame"], one["person"]) for one in faces] == [(k, "p3") for k in range(5)]
+    assert (tmp_path / "out" / "burst-track-1.png").is_file()
+
+
+def test_what_was_found_before_ctrl_c_is_written(facerec, burst, gallery, monkeypatch):
+    whole = Film.frames
+
+    def interrupted(self, rate):
+        for frame in whole(self, rate):
+            if frame.number == 3:
+                raise KeyboardInterrupt
+            yield frame
+
+    monkeypatch.setattr(Film, "frames", interrupted)
+    said = facerec("identify", "--film", burst, "-g", gallery, "--threshold", 0.4, "--json", code=130)
+    assert json.loads(said)["frames"] == 3
+
+
+def test_a_burst_is_enrolled_as_one_template(facerec, burst, tmp_path):
+    said = json.loads(facerec("enroll", "--film", burst, "--person", "Cleo", "-g", tmp_path / "new", "--json"))
+    assert (said["films"][0]["person"], said["films"][0]["new"]) == ("Cleo", True)
+    again = json.loads(facerec("enroll", "--film", burst, "--person", "Cleo", "-g", tmp_path / "new", "--json"))
+    assert again["films"][0]["new"] is False
+    with Gallery.open(tmp_path / "new") as opened:
+        assert [(person.name, person.entries) for person in opened.people()] == [("Cleo", 1)]
+        (entry,) = opened.entries()
+        _, visible = opened.vectors([entry.entry])
+        assert visible.all()
+
+
+def test_films_and_photographs_are_not_mixed(facerec, burst, gallery, tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    facerec("identify", tmp_path / "a.mp4", burst, "-g", gallery, code=2)
+    facerec("identify", tmp_path / "none.mp4", "-g", gallery, code=2)
+    facerec("enroll", burst, "--person", "Anna", "-g", gallery, code=2)
