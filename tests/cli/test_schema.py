@@ -98,7 +98,7 @@ def test_the_service_answers_what_the_commands_answer(said, pretend):
 
 
 def test_a_value_that_the_schema_does_not_know_is_noticed():
-    person = {"person": "a", "photos": 1, "entries": 1, "yaw": [0, 1], "visible_fraction": 0.5}
+    person = {"person": "a", "photos": 1, "entries": 1, "yaw": [0, 1], "visible_fraction": 0.5, "nobody": False}
     assert faults(person, {"$ref": "#/$defs/person"}) == []
     assert faults(person | {"age": 3}, {"$ref": "#/$defs/person"}) == ["$.age is not in the schema"]
     assert faults(person | {"photos": "1"}, {"$ref": "#/$defs/person"})
