@@ -129,6 +129,7 @@ def list_people(gallery_path: Path | str, entries: bool, form: str) -> None:
     """List the people, with the poses they were seen in, or the entries."""
     from facerec.cli.gallery_entries import write_entries
     from facerec.cli.output import write_csv_row, write_line, write_table
+    from facerec.recognition.answers import person_json
     from facerec.recognition.store.galleries import open_gallery
 
     with open_gallery(gallery_path) as gallery:
@@ -178,16 +179,7 @@ def list_people(gallery_path: Path | str, entries: bool, form: str) -> None:
             write_csv_row([p.name, p.photos, p.entries, *yaw, f"{p.visible_share:.4f}", int(p.nobody)])
     else:
         for p in people:
-            write_line(
-                {
-                    "person": p.name,
-                    "photos": p.photos,
-                    "entries": p.entries,
-                    "yaw": [round(p.yaw[0], 2), round(p.yaw[1], 2)],
-                    "visible_fraction": round(p.visible_share, 4),
-                    "nobody": p.nobody,
-                }
-            )
+            write_line(person_json(p))
 
 
 @command.command("remove")

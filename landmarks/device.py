@@ -125,6 +125,8 @@ def _one_thread_each() -> None:
         from threadpoolctl import threadpool_limits
 
         threadpool_limits(1)
+    if torch := sys.modules.get("torch"):  # keeps a count of its own beside that of the library below it
+        torch.set_num_threads(1)
 
 
 if hasattr(os, "register_at_fork"):

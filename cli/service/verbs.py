@@ -14,14 +14,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from facerec.cli.landmarks import face_as_json
 from facerec.cli.service.faults import ApiError
 from facerec.cli.service.groups import grouped, read_signature
 from facerec.cli.service.metrics import Metrics
 from facerec.cli.service.pictures import face_frontal
 from facerec.landmarks.errors import FacerecError, UnusablePhotoError
 from facerec.landmarks.image import read_image
+from facerec.landmarks.models import LANDMARK_MODELS
 from facerec.landmarks.types import Image
+from facerec.recognition.answers import landmarks_json, person_json
 from facerec.recognition.description import Describer
 from facerec.recognition.enrolment import enroll_face, enroll_upload
 from facerec.recognition.identification import IdentificationSettings, Identifier, ProbeFace
@@ -88,7 +89,7 @@ class Service:
         self.path = gallery
         self.metrics = Metrics()
         self._device = device
-        self._landmarks = str(json.loads(describer.contract.as_json()).get("landmarks", ""))
+        self._landmarks = str(json.loads(describer.contract.as_json()).get("landmarks", LANDMARK_MODELS[0]))
         self._lock = threading.Lock()
         self._current = Snapshot.of(gallery, describer, device)
 
@@ -176,7 +177,7 @@ class Service:
         located = [(number, face) for number, face in found if isinstance(face, DescribedFace)]
         if not located:
             raise UnusablePhotoError("no_face", "no face was found")
-        return {"faces": [{"file": name} | face_as_json(face.face, i, self._landmarks) for i, face in located]}
+        return {"faces": [{"file": name} | landmarks_json(face.face, i, self._landmarks) for i, face in located]}
 
     def frontalize(self, photo: bytes) -> bytes:
         """The frontal view of the largest face, PNG."""
@@ -211,16 +212,7 @@ class Service:
                     seen.setdefault(entry.person, []).append([round(float(angle), 1) for angle in entry.pose[:2]])
             return {
                 "people": [
-                    {
-                        "person": p.name,
-                        "photos": p.photos,
-                        "entries": p.entries,
-                        "yaw": [round(p.yaw[0], 2), round(p.yaw[1], 2)],
-                        "visible_fraction": round(p.visible_share, 4),
-                        "nobody": p.nobody,
-                    }
-                    | ({"poses": seen.get(p.name, [])} if poses else {})
-                    for p in gallery.people()
+                    person_json(p) | ({"poses": seen.get(p.name, [])} if poses else {}) for p in gallery.people()
                 ],
                 "versions": now.versions,
             }
