@@ -26,7 +26,9 @@ import numpy as np
 import uvicorn
 from gallery_kill import enrol, paint, pretended
 
-from facerec.cli.api import ServeSettings, Service, create_app
+from facerec.cli.service.application import create_app
+from facerec.cli.service.gate import ServeSettings
+from facerec.cli.service.verbs import Service
 from facerec.recognition.identification import IdentificationSettings, Identifier
 from facerec.recognition.search import MaskedSearch
 from facerec.recognition.store.sqlite import Gallery

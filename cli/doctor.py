@@ -15,8 +15,9 @@ from importlib import metadata
 import click
 
 from facerec.cli.models import unrecorded_files, weight_status
-from facerec.cli.options import device_option, json_option, note, printable, write_json
+from facerec.cli.options import count, device_option, json_option, note, printable, write_json
 from facerec.landmarks.checkpoint import weight_records
+from facerec.landmarks.cores import usable_cores
 from facerec.landmarks.device import resolve_device
 from facerec.landmarks.engine import engine_on
 from facerec.landmarks.errors import FacerecError
@@ -148,7 +149,7 @@ def _device(requested: str) -> Finding:
 
 def _threads() -> Iterator[Finding]:
     if engine_on() == "onnx":
-        yield Finding("threads", "ok", f"a thread for each photograph, on {os.cpu_count()} cores")
+        yield Finding("threads", "ok", f"a thread for each photograph, on {count(usable_cores(), 'core')}")
         return
     import torch
 
@@ -156,7 +157,7 @@ def _threads() -> Iterator[Finding]:
     yield Finding(
         "threads",
         "ok",
-        f"torch uses {torch.get_num_threads()} of {os.cpu_count()} cores"
+        f"torch uses {torch.get_num_threads()} threads; this process may use {count(usable_cores(), 'core')}"
         + (f" (OMP_NUM_THREADS={limit})" if limit else ""),
     )
 

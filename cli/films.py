@@ -153,7 +153,7 @@ def _identify(
         raise click.UsageError("films are answered as a table or as --format jsonl")
     resolve_device(given["models"].device)
     recognizer = load_recognizer(given["models"], gallery_contract(given["gallery_path"]))
-    names = photo_names([Path(Path(film.name).name.replace(":", "_")) for film in films])
+    names = photo_names([Path(str(i), Path(film.name).name.replace(":", "_")) for i, film in enumerate(films)])
     rows: list[list[object]] = []
     interrupted = False
     with (

@@ -112,13 +112,12 @@ def command(
 
 
 def _record(name: str, photo: Path, index: int, face: DescribedFace) -> dict[str, Any]:
-    yaw, pitch, roll = (round(angle, 1) + 0.0 for angle in face.fitted.camera.angles)
+    from facerec.recognition.answers import SHARES, pose_json, rounded
+
     return {
         "name": name,
         "file": str(photo),
         "face": index,
-        "yaw": yaw,
-        "pitch": pitch,
-        "roll": roll,
-        "visible_fraction": round(face.texture.visible_share, 4),
+        **pose_json(face.fitted.camera.angles),
+        "visible_fraction": rounded(face.texture.visible_share, SHARES),
     }

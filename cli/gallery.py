@@ -27,6 +27,7 @@ from facerec.landmarks.device import resolve_device, share_cores
 if TYPE_CHECKING:
     from facerec.recognition.recognizer import RecognizerSettings
     from facerec.recognition.search import SearchMethod
+    from facerec.recognition.store.protocol import GalleryStore
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -128,6 +129,7 @@ def list_people(gallery_path: Path | str, entries: bool, form: str) -> None:
     """List the people, with the poses they were seen in, or the entries."""
     from facerec.cli.gallery_entries import write_entries
     from facerec.cli.output import write_csv_row, write_line, write_table
+    from facerec.recognition.answers import person_json
     from facerec.recognition.store.galleries import open_gallery
 
     with open_gallery(gallery_path) as gallery:
@@ -177,16 +179,7 @@ def list_people(gallery_path: Path | str, entries: bool, form: str) -> None:
             write_csv_row([p.name, p.photos, p.entries, *yaw, f"{p.visible_share:.4f}", int(p.nobody)])
     else:
         for p in people:
-            write_line(
-                {
-                    "person": p.name,
-                    "photos": p.photos,
-                    "entries": p.entries,
-                    "yaw": [round(p.yaw[0], 2), round(p.yaw[1], 2)],
-                    "visible_fraction": round(p.visible_share, 4),
-                    "nobody": p.nobody,
-                }
-            )
+            write_line(person_json(p))
 
 
 @command.command("remove")
@@ -216,6 +209,7 @@ def remove(people: tuple[str, ...], gallery_path: Path | str, entries: tuple[int
             click.confirm(f"Remove {what} from {printable(str(gallery_path))} for good?", abort=True, err=True)
         removed = gallery.remove_people(names) if names else gallery.remove_entries(entries)
         left = len(gallery.people())
+    _warn_of_readers(gallery, gallery_path)
     people_left = "nobody is left" if not left else f"{count(left, 'person')} left"
     note(f"Removed {count(removed, 'entry')} from {printable(str(gallery_path))}; {people_left}", quiet)
 
@@ -237,6 +231,7 @@ def rename(old: str, new: str, gallery_path: Path | str, quiet: bool) -> None:
         raise click.UsageError(f"expected another name than {printable(old)}")
     with open_gallery(gallery_path, write=True) as gallery:
         gallery.rename(person_name(old), person_name(new))
+    _warn_of_readers(gallery, gallery_path)
     note(f"Renamed {printable(old)} to {printable(new)} in {printable(str(gallery_path))}", quiet)
 
 
@@ -252,7 +247,22 @@ def merge(people: tuple[str, ...], into: str, gallery_path: Path | str, quiet: b
 
     with open_gallery(gallery_path, write=True) as gallery:
         gallery.merge([person_name(name) for name in people], person_name(into))
+    _warn_of_readers(gallery, gallery_path)
     note(f"Merged {', '.join(map(printable, people))} into {printable(into)} in {printable(str(gallery_path))}", quiet)
+
+
+def _warn_of_readers(gallery: GalleryStore, path: Path | str) -> None:
+    """Say when bytes of what was removed are still on the disk; it is done all the same."""
+    if gallery.erased:
+        return
+    if isinstance(path, str):
+        why = "Milvus erases the bytes of what was removed when it compacts its files"
+    else:
+        why = (
+            f"another process still reads the state before of {printable(str(path))}; the bytes of what was removed "
+            f"leave the disk when it ends or moves on"
+        )
+    note(f"warning: {why}")
 
 
 @command.command("mark")

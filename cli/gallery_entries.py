@@ -63,7 +63,7 @@ def _entry_row(record: EntryRecord) -> list[object]:
 
 
 def _entry_json(record: EntryRecord) -> dict[str, Any]:
-    from facerec.recognition.identification import box_json, pose_json
+    from facerec.recognition.answers import box_json, pose_json
 
     return {
         "entry": record.entry,

@@ -80,6 +80,7 @@ def command(
     from facerec.landmarks.image import read_image, write_image
     from facerec.landmarks.landmarker import LandmarkerSettings
     from facerec.landmarks.photo_files import photo_names
+    from facerec.recognition.answers import landmarks_json
 
     where = resolve_device(device)
     given = given_photos(photos)
@@ -108,29 +109,13 @@ def command(
             continue
         for number, face in enumerate(faces):
             if form == "jsonl":
-                _write_line({"file": str(file)} | face_as_json(face, number, model))
+                _write_line({"file": str(file)} | landmarks_json(face, number, model))
             elif output is not None:
                 (output / f"{names[file]}-{number}.pts").write_text(pts_text(face), encoding="ascii")
         if overlay is not None:
             write_image(overlay / f"{names[file]}.overlay.png", overlaid(faces))
     note(f"{len(files) - skipped} of {count(len(files), 'photograph')} with a face", quiet)
     return EXIT_SKIPPED if strict and skipped else 0
-
-
-def face_as_json(face: Face, number: int, model: str) -> dict[str, Any]:
-    """What one JSON line says of a face: its number in the photograph, box, points, confidence, visibility."""
-    box, marks = face.box, face.landmarks
-    return {
-        "face": number,
-        "box": [round(float(v), 2) for v in (box.x0, box.y0, box.x1, box.y1)],
-        "score": round(float(box.score), 4),
-        "turned": face.turned,
-        "model": model,
-        "markup": marks.markup,
-        "points": [[round(float(x), 2), round(float(y), 2)] for x, y in marks.points],
-        "confidence": [round(float(v), 4) for v in marks.confidence],
-        "visible": [bool(v) for v in marks.visible],
-    }
 
 
 def pts_text(face: Face) -> str:

@@ -6,7 +6,6 @@ command has `--strict`), 130 interrupted.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import traceback
@@ -18,6 +17,7 @@ from click.exceptions import NoArgsIsHelpError
 
 from facerec.cli.command_list import CommandList
 from facerec.cli.options import printable
+from facerec.landmarks.cores import limit_threads
 from facerec.landmarks.errors import FacerecError
 
 EXIT_INTERNAL = 1
@@ -87,8 +87,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = bool(os.environ.get("FACEREC_DEBUG")) or "--debug" in _before_command(given)
-    # Says at every read of a Milvus Lite gallery that Lite keeps no time of its own; nobody can do anything about it.
-    logging.getLogger("pymilvus.client.iterator.query_iterator").setLevel(logging.ERROR)
     try:
         result: Any = facerec.main(args=given, prog_name="facerec", standalone_mode=False)
     except (KeyboardInterrupt, click.Abort):
@@ -113,6 +111,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """Entry point of the `facerec` script."""
+    limit_threads()
     sys.exit(run())
 
 

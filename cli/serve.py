@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,10 +15,12 @@ from facerec.cli.options import gallery_option, note, printable, quiet_option, r
 from facerec.landmarks.device import resolve_device, share_cores
 
 if TYPE_CHECKING:
+    from facerec.cli.service.metrics import AccessLog
     from facerec.recognition.recognizer import RecognizerSettings
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TOKEN_VARIABLE = "FACEREC_TOKEN"
+_STOP_SECONDS = 30  # how long requests that are being answered may take once the service was asked to stop
 
 
 @click.command("serve")
@@ -28,6 +33,13 @@ TOKEN_VARIABLE = "FACEREC_TOKEN"
 @click.option("--queue", type=click.IntRange(min=0), default=16, show_default=True, help="Requests that may wait.")
 @click.option("--per-minute", type=click.IntRange(min=1), default=600, show_default=True, help="Requests of a client.")
 @click.option("--max-megabytes", type=click.IntRange(min=1), default=20, show_default=True, help="Of a request.")
+@click.option(
+    "--access-log",
+    type=click.Choice(["off", "requests", "names"]),
+    show_default="requests, with -q off",
+    help="A line of JSON on stderr for each request; names: with the names of files and people in it.",
+)
+@click.option("--root-path", default="", metavar="PATH", help="Path under which a proxy shows the service.")
 @recognizer_options("the gallery's", "the gallery's", "the gallery's")
 @quiet_option
 def command(
@@ -38,37 +50,74 @@ def command(
     queue: int,
     per_minute: int,
     max_megabytes: int,
+    access_log: AccessLog | None,
+    root_path: str,
     models: RecognizerSettings,
     quiet: bool,
 ) -> None:
     """Answer over HTTP: identify, verify, landmarks, frontalize, enroll, and the gallery's people.
 
-    /docs lists the paths, /openapi.json describes them, / is a page to drop a photograph on. On another address than
-    this machine's own the environment variable FACEREC_TOKEN must hold a token, which clients send as
-    "Authorization: Bearer TOKEN". There is no TLS: put a proxy before it that has.
+    / is a page to drop photographs on, /docs lists the paths, /openapi.json describes them; /health says whether the
+    service lives, /ready whether it can answer, /metrics what it counts (Prometheus). SIGTERM ends it once the
+    requests that are being answered are done.
+
+    On another address than this machine's own the environment variable FACEREC_TOKEN must hold a token, which clients
+    send as "Authorization: Bearer TOKEN". There is no TLS: put a proxy before it that has (docs/deploy.md).
     """
     token = os.environ.get(TOKEN_VARIABLE, "")
     if host not in LOOPBACK and len(token) < 16:
         raise click.UsageError(f"expected a token of at least 16 characters in {TOKEN_VARIABLE} for the host {host}")
+    if root_path and not (root_path.startswith("/") and root_path.isprintable()):
+        raise click.UsageError(f"expected a path that begins with / for --root-path; got {root_path!r}")
     from facerec.landmarks.errors import InvalidInputError
     from facerec.recognition.store.galleries import open_gallery
 
     try:
         import uvicorn
 
-        from facerec.cli.api import ServeSettings, Service, create_app
+        from facerec.cli.service.application import create_app
+        from facerec.cli.service.gate import Access, ServeSettings
+        from facerec.cli.service.metrics import RequestLog
+        from facerec.cli.service.sockets import bound_socket
+        from facerec.cli.service.verbs import Service
     except ImportError as error:
         raise InvalidInputError(f"expected FastAPI for facerec serve; install facerec[serve] ({error})") from error
     from facerec.recognition.recognizer import load_recognizer
 
-    with open_gallery(gallery_path) as gallery:  # a wrong path is answered before the models are loaded
-        recognizer = load_recognizer(models, gallery.contract_json)
-    where = resolve_device(models.device)
-    workers = share_cores(workers, where, queue + 1)
-    settings = ServeSettings(workers, queue, per_minute, max_megabytes << 20)
-    app = create_app(Service(recognizer, gallery_path, models.device), settings, token, local=host in LOOPBACK)
-    config = uvicorn.Config(app, host=host, port=port, log_level="warning", access_log=False, log_config=None)
-    with config.bind_socket() as socket:
+    with bound_socket(host, port) as socket:  # a wrong path and a used port are answered before the models are loaded
+        with open_gallery(gallery_path) as gallery:
+            recognizer = load_recognizer(models, gallery.contract_json)
+        where = resolve_device(models.device)
+        workers = share_cores(workers, where, queue + 1)
+        settings = ServeSettings(workers, queue, per_minute, max_megabytes << 20)
+        service = Service(recognizer, gallery_path, models.device)
+        service.warm()
+        access = Access(token, host in LOOPBACK, root_path.rstrip("/"))
+        app = create_app(service, settings, access, RequestLog(access_log or ("off" if quiet else "requests")))
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            log_config=None,
+            timeout_graceful_shutdown=_STOP_SECONDS,
+        )
         shown = f"[{host}]" if ":" in host else host
-        note(f"Serving {printable(str(gallery_path))} at http://{shown}:{socket.getsockname()[1]}/", quiet)
-        uvicorn.Server(config).run(sockets=[socket])
+        note(f"Serving {printable(str(gallery_path))} at http://{shown}:{socket.getsockname()[1]}{root_path}/", quiet)
+        _server(uvicorn.Server)(config).run(sockets=[socket])
+
+
+def _server(base: Any) -> Any:
+    """uvicorn's server, which SIGINT and SIGTERM end without killing this process by the same signal afterwards."""
+
+    class Server(base):  # type: ignore[misc]  # a class of a module that is imported late
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            kinds = (signal.SIGINT, signal.SIGTERM)
+            before = {kind: signal.signal(kind, self.handle_exit) for kind in kinds}
+            try:
+                yield
+            finally:
+                for kind, handler in before.items():
+                    signal.signal(kind, handler)
+
+    return Server

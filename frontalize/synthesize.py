@@ -6,7 +6,6 @@ The pictures are always marked as rendered.
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from facerec.frontalize.perspective import PerspectiveCamera
 from facerec.frontalize.render import render_head
 from facerec.frontalize.texture_model import TextureModel
 from facerec.frontalize.types import Camera
+from facerec.landmarks.cores import usable_cores
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.image import write_image
 from facerec.landmarks.types import Image
@@ -195,7 +195,7 @@ def uhdb31_photographs(
     if unknown or not lights:
         raise InvalidInputError(f"expected lights of {', '.join(LIGHTS)}; got {', '.join(unknown) or 'none'}")
     jobs = [(k, light, pose) for k in range(len(people)) for light in lights for pose, _, _ in UHDB31_POSES]
-    workers = workers or os.cpu_count() or 1
+    workers = workers or usable_cores()
     with ThreadPoolExecutor(workers) as pool:
         # A few at a time: a thousand finished photographs need not wait in memory for a slow disk.
         for start in range(0, len(jobs), 4 * workers):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+from facerec.landmarks.cores import usable_cores
 from facerec.landmarks.engine import engine_on
 from facerec.landmarks.errors import DeviceError, InvalidInputError
 
@@ -61,7 +62,7 @@ def _driver_there() -> bool:
 
 def photos_at_once(workers: int | None, device: str, photos: int) -> int:
     """How many photographs to work on at a time: `workers`, or one per core (at most `photos`), or one on a GPU."""
-    return workers or (1 if device == "cuda" else max(1, min(_cores(), photos)))
+    return workers or (1 if device == "cuda" else max(1, min(usable_cores(), photos)))
 
 
 def share_cores(workers: int | None, device: str, photos: int) -> int:
@@ -107,15 +108,11 @@ def cores_shared(workers: int) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _threads_each(workers: int) -> int:
     """Threads for the networks of each of `workers` photographs; never more than OMP_NUM_THREADS allows."""
     import torch
 
-    return max(1, min(torch.get_num_threads(), _cores() // workers))
+    return max(1, min(torch.get_num_threads(), usable_cores() // workers))
 
 
 def _one_thread_each() -> None:
@@ -128,6 +125,8 @@ def _one_thread_each() -> None:
         from threadpoolctl import threadpool_limits
 
         threadpool_limits(1)
+    if torch := sys.modules.get("torch"):  # keeps a count of its own beside that of the library below it
+        torch.set_num_threads(1)
 
 
 if hasattr(os, "register_at_fork"):

@@ -19,10 +19,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from facerec.landmarks.errors import InvalidInputError, ReasonCode
-from facerec.recognition.description import DescribeMany, Describer, EnrolmentSettings, Outcome, describe_photo
+from facerec.landmarks.errors import InvalidInputError, ReasonCode, UnusablePhotoError
+from facerec.landmarks.image import read_image
+from facerec.recognition.description import (
+    DescribeMany,
+    Describer,
+    EnrolmentSettings,
+    Outcome,
+    describe_photo,
+    new_entry,
+)
 from facerec.recognition.enrolment_plan import EnrolmentItem, EnrolmentPlan, Layout, read_digest, reasons_json
 from facerec.recognition.impostors import recalibrate
+from facerec.recognition.recognizer import UndescribedFace
 from facerec.recognition.review import review, stray_pictures
 from facerec.recognition.store.derived_files import SKIPPED_SUFFIX, derived_file
 from facerec.recognition.store.protocol import GalleryStore
@@ -267,6 +276,37 @@ def enroll_upload(
         enroll_batch([item], gallery, lambda photos, settings: [outcome], settings, pool, summary, set())
     for skipped in summary.skipped:  # the gallery remembers that it could not be used
         return Outcome(skipped.reason, skipped.detail)
+    return outcome
+
+
+def enroll_face(
+    photo: bytes, name: str, person: str, face: int, describer: Describer, open_for_writing: Callable[[], GalleryStore]
+) -> Outcome:
+    """Enrol one face of a photograph, the one that somebody chose; otherwise as `enroll_upload`.
+
+    What the gallery knows of the photograph under other names is left alone: other people may be on it, too.
+
+    Args:
+        photo, name, person, describer, open_for_writing: as `enroll_upload`.
+        face: its number in the photograph, from 0, as identification counts faces.
+
+    Raises:
+        InvalidInputError: the photograph has no such face. Others: as `enroll_upload`.
+    """
+    try:
+        faces = describer.describe(read_image(photo))
+    except UnusablePhotoError as error:
+        return Outcome(error.reason, error.detail)
+    if not 0 <= face < len(faces):
+        raise InvalidInputError(f"expected the number of one of {len(faces)} faces; got {face}")
+    chosen = faces[face]
+    if isinstance(chosen, UndescribedFace):
+        return Outcome(chosen.reason, chosen.detail)
+    outcome, place = Outcome(None, entries=(new_entry(face, chosen),)), Path("uploaded") / Path(name).name
+    sha256 = hashlib.sha256(photo).hexdigest()
+    with open_for_writing() as gallery:
+        gallery.check_contract(describer.contract)
+        gallery.add([NewPhoto(person, sha256, place, place, "chosen", "enrolled", entries=outcome.entries)])
     return outcome
 
 

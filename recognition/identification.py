@@ -24,6 +24,7 @@ from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputErr
 from facerec.landmarks.image import Photo, as_photo
 from facerec.landmarks.photo_files import find_photos
 from facerec.landmarks.types import Box, check_image, describe_value
+from facerec.recognition.answers import SCORES, SHARES, box_json, pose_json, rounded
 from facerec.recognition.decision import FaceResult, decide_together, little_seen
 from facerec.recognition.description import Describer
 from facerec.recognition.recognizer import DescribedFace, RecognizerSettings, UndescribedFace, load_recognizer
@@ -121,8 +122,8 @@ class ProbeFace:
             "box": None if self.box is None else box_json(self.box),
             "pose": None if self.pose is None else pose_json(self.pose),
             "turned": self.turned,
-            "visible_fraction": _rounded(self.visible_fraction, 4),
-            "quality": _rounded(self.quality, 4),
+            "visible_fraction": rounded(self.visible_fraction, SHARES),
+            "quality": rounded(self.quality, SHARES),
             "decision": self.decision,
             "person": self.person,
             "known_stranger": self.known_stranger,
@@ -133,16 +134,16 @@ class ProbeFace:
             "candidates": [
                 {
                     "person": match.person,
-                    "score": round(match.score, 6),
-                    "cosine": round(match.cosine, 6),
-                    "p_same": _rounded(same_person_probability(versions.get("contract", ""), match.score), 4),
-                    "overlap": _rounded(match.overlap, 4),
+                    "score": rounded(match.score, SCORES),
+                    "cosine": rounded(match.cosine, SCORES),
+                    "p_same": rounded(same_person_probability(versions.get("contract", ""), match.score), SHARES),
+                    "overlap": rounded(match.overlap, SHARES),
                     "entry": match.entry,
                     "nobody": match.nobody,
                 }
                 for match in self.candidates
             ],
-            "margin": _rounded(self.margin, 6),
+            "margin": rounded(self.margin, SCORES),
             "threshold": self.threshold.as_json(),
             "timings_ms": {stage: round(value, 2) for stage, value in self.timings_ms.items()},
             "versions": dict(versions),
@@ -154,16 +155,6 @@ def gallery_address(gallery: Path | str) -> Path | str:
     if not isinstance(gallery, Path | str):
         raise InvalidInputError(f"expected a gallery's file (str or Path) or milvus:URI; got {describe_value(gallery)}")
     return gallery
-
-
-def box_json(box: Box) -> dict[str, float]:
-    """A box as JSON-ready values, px."""
-    return {name: round(getattr(box, name), 2) for name in ("x0", "y0", "x1", "y1")} | {"score": round(box.score, 4)}
-
-
-def pose_json(pose: tuple[float, float, float]) -> dict[str, float]:
-    """Yaw, pitch and roll as JSON-ready values, degrees."""
-    return dict(zip(("yaw", "pitch", "roll"), (round(angle, 2) + 0.0 for angle in pose), strict=True))
 
 
 NamedPhoto = tuple[Path, Photo]
@@ -441,7 +432,3 @@ def _name_photos(photos: Photo | Iterable[Photo | NamedPhoto]) -> Iterator[tuple
                 "expected photographs: paths (str or Path), the bytes of files or arrays (H, W, 3) uint8 RGB; got "
                 f"{describe_value(photo)}"
             )
-
-
-def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)

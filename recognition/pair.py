@@ -12,10 +12,10 @@ import numpy as np
 from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError, no_face
 from facerec.landmarks.image import Photo, as_image
 from facerec.landmarks.types import check_image, describe_value
+from facerec.recognition.answers import SCORES, SHARES, box_json, pose_json, rounded
 from facerec.recognition.cohort import normalised_score
 from facerec.recognition.decision import Shared, decide_pair, little_seen
 from facerec.recognition.description import Describer
-from facerec.recognition.identification import box_json, pose_json
 from facerec.recognition.recognizer import DescribedFace, largest_face
 from facerec.recognition.shipped_impostors import (
     ShippedImpostors,
@@ -52,8 +52,8 @@ class ComparedPhoto:
             "faces": self.faces,
             "box": box_json(face.face.box),
             "pose": pose_json(face.fitted.camera.angles),
-            "visible_fraction": round(face.texture.visible_share, 4),
-            "quality": round(face.quality, 4),
+            "visible_fraction": rounded(face.texture.visible_share, SHARES),
+            "quality": rounded(face.quality, SHARES),
             "timings_ms": {stage: round(value, 2) for stage, value in face.timings_ms.items()},
         }
 
@@ -96,10 +96,10 @@ class PairDecision:
         """JSON-ready values: what `facerec verify --json` writes."""
         return {
             "photos": [photo.as_json() for photo in self.photos],
-            "score": None if self.score is None else round(self.score, 6),
-            "p_same": None if self.p_same is None else round(self.p_same, 4),
-            "cosine": None if self.score is None else round(self.score + self.level, 6),
-            "overlap": None if self.overlap is None else round(self.overlap, 4),
+            "score": rounded(self.score, SCORES),
+            "p_same": rounded(self.p_same, SHARES),
+            "cosine": None if self.score is None else rounded(self.score + self.level, SCORES),
+            "overlap": rounded(self.overlap, SHARES),
             "decision": self.decision,
             "reason": self.reason,
             "threshold": self.threshold.as_json(),

@@ -122,6 +122,11 @@ class Search(Protocol):
         """How it searches."""
         ...
 
+    @property
+    def reads_gallery(self) -> bool:
+        """Whether the gallery must stay open as long as the search is used."""
+        ...
+
     def search(self, probes: Sequence[Signature], k: int = 5) -> list[SearchResult]:
         """The `k` best people for each probe."""
         ...
@@ -152,6 +157,7 @@ class MaskedSearch:
             shortlist: score only what it names; None: score every entry.
         """
         self.settings = settings or SearchSettings()
+        self.reads_gallery = False
         self.index = index
         self.contract = contract
         self._shape = shape
@@ -171,7 +177,7 @@ class MaskedSearch:
         settings: SearchSettings | None = None,
         product: Product = "faiss",
     ) -> MaskedSearch:
-        """Search every entry of `gallery`, which must stay open as long as the search is used.
+        """Search every entry of `gallery`, which must stay open while the search is used if it `reads_gallery`.
 
         Args:
             gallery: open.
@@ -187,7 +193,9 @@ class MaskedSearch:
         if len(index.ids) * (4 * shape[0] * shape[1] + shape[0]) <= settings.kept_bytes:
             cells, visible = gallery.vectors(index.ids)
             return cls(index, shape, contract, lambda places: (cells[places], visible[places]), settings, product)
-        return cls(index, shape, contract, lambda places: gallery.vectors(index.ids[places]), settings, product)
+        search = cls(index, shape, contract, lambda places: gallery.vectors(index.ids[places]), settings, product)
+        search.reads_gallery = True
+        return search
 
     def search(self, probes: Sequence[Signature], k: int = 5) -> list[SearchResult]:
         """The `k` best people for each probe, each with the best of their entries.

@@ -38,6 +38,12 @@ def pretend() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def pretend_service() -> ModuleType:
+    """tests/pretend_service.py"""
+    return _beside("pretend_service")
+
+
+@pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this checkout."""
     if int(importlib.metadata.version("setuptools").split(".")[0]) < 77:

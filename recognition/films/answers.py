@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from facerec.recognition.answers import box_json, pose_json
 from facerec.recognition.films.tracks import Sighting, Track
-from facerec.recognition.identification import Identifier, box_json, pose_json
+from facerec.recognition.identification import Identifier
 from facerec.recognition.signature import Decision, Match
 
 

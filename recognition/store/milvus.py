@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -26,6 +24,7 @@ from numpy.typing import NDArray
 from facerec.landmarks.errors import ContractError, FacerecError, InvalidInputError
 from facerec.recognition.impostors import keep_calibrated
 from facerec.recognition.signature import MASK_GROUPS, Signature, unpack_regions
+from facerec.recognition.store.faults import DamagedGalleryError, NameTakenError, NoGalleryError, UnknownPersonError
 from facerec.recognition.store.milvus_rows import (
     entry_record,
     entry_row,
@@ -37,7 +36,14 @@ from facerec.recognition.store.milvus_rows import (
     photo_row,
     row_vectors,
 )
-from facerec.recognition.store.milvus_schema import make_collection, make_gallery, milvus_errors
+from facerec.recognition.store.milvus_schema import (
+    check_client,
+    client_of,
+    load_collections,
+    make_collection,
+    make_gallery,
+    milvus_errors,
+)
 from facerec.recognition.store.milvus_strangers import MilvusStrangers
 from facerec.recognition.store.protocol import MILVUS_PREFIX, ModelContract, check_one_kind, contract_mismatch
 from facerec.recognition.store.records import (
@@ -61,8 +67,8 @@ _AT_ONCE = 500  # rows a call: far below the 64 MB that a message may have
 class MilvusGallery:
     """An open gallery in Milvus; the methods are those of `Gallery`. Made by `open`."""
 
-    erases_at_once = False
-    """Whether the bytes of what is removed have left the disk when the removal returns: Milvus waits to compact."""
+    erased = False
+    """Whether the bytes of what was removed have left the disk: Milvus compacts on its own time."""
 
     def __init__(self, address: str, client: Any, name: str) -> None:
         """Use `open`."""
@@ -81,22 +87,20 @@ class MilvusGallery:
             raise InvalidInputError(
                 f"expected milvus:PATH or milvus:http://HOST:PORT, and #NAME in letters; got {address}"
             )
-        try:
-            from pymilvus import MilvusClient
-        except ImportError as error:
-            raise InvalidInputError(f"expected pymilvus for {address}; install facerec[milvus] ({error})") from error
+        check_client(address)
         if "://" not in uri and not create and not Path(uri).exists():
-            raise InvalidInputError(
+            raise NoGalleryError(
                 f"expected a gallery; there is no {uri}. Make one: facerec enroll PHOTOS... -g {address}"
             )
         with milvus_errors(address):
-            client = MilvusClient(uri, token=os.environ.get("MILVUS_TOKEN", ""), timeout=30)
+            client = client_of(uri)
             gallery = cls(address, client, name)
             try:
                 if not client.has_collection(gallery._collection("contract")):
                     if not create or contract is None:
-                        raise InvalidInputError(f"expected a gallery at {address}; Milvus has none of that name")
+                        raise NoGalleryError(f"expected a gallery at {address}; Milvus has none of that name")
                     make_gallery(client, gallery._collection, contract)
+                load_collections(client, [gallery._collection(kind) for kind in ("contract", "photos", "entries")])
                 if contract is not None:
                     gallery.check_contract(contract)
             except BaseException:
@@ -117,9 +121,7 @@ class MilvusGallery:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None:
             self._content_changed = False  # no seconds of measuring between an interruption and its end
         self.close()
@@ -321,7 +323,7 @@ class MilvusGallery:
         known = {photo.person for photo in self.photos()}
         for name in names:
             if name not in known:
-                raise InvalidInputError(f"expected a person of {self.address}; there is no {name!r}")
+                raise UnknownPersonError(f"expected a person of {self.address}; there is no {name!r}")
         return self._delete([f'person_key == "{person_key(name)}"' for name in names])
 
     def remove_photos(self, photos: Sequence[tuple[str, str]]) -> int:
@@ -347,13 +349,13 @@ class MilvusGallery:
     def rename(self, old: str, new: str) -> None:
         """Call the person `old` `new` from now on."""
         if any(photo.person == new for photo in self.photos()):
-            raise InvalidInputError(f"expected a name that is not in {self.address}; {new!r} is")
+            raise NameTakenError(f"expected a name that is not in {self.address}; {new!r} is")
         self._give_to([old], new)
 
     def merge(self, names: Sequence[str], into: str) -> None:
         """Make the people `names` and `into` one person, called `into`."""
         if not any(photo.person == into for photo in self.photos()):
-            raise InvalidInputError(f"expected a person of {self.address}; there is no {into!r}")
+            raise UnknownPersonError(f"expected a person of {self.address}; there is no {into!r}")
         check_one_kind(self.address, [*names, into], self.nobodies())
         self._give_to([name for name in names if name != into], into)
 
@@ -366,7 +368,7 @@ class MilvusGallery:
         known = {photo.person for photo in self.photos()}
         for name in names:
             if name not in known:
-                raise InvalidInputError(f"expected a person of {self.address}; there is no {name!r}")
+                raise UnknownPersonError(f"expected a person of {self.address}; there is no {name!r}")
         self._count_change()
         self._strangers.mark(names, nobody)
 
@@ -382,8 +384,6 @@ class MilvusGallery:
             if row["data"]["revision"] == self._contract()["revision"]:
                 return bytes.fromhex(row["data"]["data"])
         return b""
-
-    # ---- searching -----------------------------------------------------------------------------------------------
 
     def named(self, cells: NDArray[np.float32]) -> list[list[dict[str, Any]]]:
         """Rows of entries worth scoring for probes of cells (P, C, D): Milvus's best by inner product of each group."""
@@ -415,7 +415,7 @@ class MilvusGallery:
         with milvus_errors(self.address):
             rows = self._client.get(self._collection("contract"), ids=[1], output_fields=["data"])
         if not rows:
-            raise InvalidInputError(f"{self.address} is damaged: it has lost the record of its contract")
+            raise DamagedGalleryError(f"{self.address} is damaged: it has lost the record of its contract")
         return dict(rows[0]["data"])
 
     def _set_contract(self, **changed: Any) -> None:
@@ -477,7 +477,7 @@ class MilvusGallery:
         for name in names:
             known = [photo for photo in self.photos() if photo.person == name]
             if not known:
-                raise InvalidInputError(f"expected a person of {self.address}; there is no {name!r}")
+                raise UnknownPersonError(f"expected a person of {self.address}; there is no {name!r}")
             given = [
                 NewPhoto(
                     into,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.types import Box
 from facerec.recognition.signature import mask_group, pack_regions
+from facerec.recognition.store.faults import DamagedGalleryError
 from facerec.recognition.store.records import EntryRecord, NewEntry, NewPhoto, PhotoRecord, entry_checksum
 from facerec.recognition.store.writer_lock import utc_now
 
@@ -76,7 +77,7 @@ def row_vectors(
     seen = bytes.fromhex(data["visible"])
     checksum = entry_checksum(data["person"], data["sha256"], data["face"], seen, cells.tobytes(), packed_regions(data))
     if checksum.hex() != data["checksum"]:
-        raise InvalidInputError(f"{address} is damaged: entry {row['id']} is not what was stored")
+        raise DamagedGalleryError(f"{address} is damaged: entry {row['id']} is not what was stored")
     return cells, np.unpackbits(np.frombuffer(seen, dtype=np.uint8), count=shape[0]).astype(np.bool_)
 
 

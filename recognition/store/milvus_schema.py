@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
-from facerec.landmarks.errors import FacerecError
+from facerec.landmarks.errors import FacerecError, InvalidInputError
 from facerec.recognition.store.protocol import ModelContract
 from facerec.recognition.store.writer_lock import utc_now
 
@@ -46,6 +48,39 @@ def make_collection(
         schema.add_field("none", DataType.FLOAT_VECTOR, dim=2)  # Milvus wants a vector in every collection
         index.add_index("none", index_type="FLAT", metric_type="L2")
     client.create_collection(name, schema=schema, index_params=index, consistency_level="Strong")
+
+
+def load_collections(client: Any, names: Sequence[str]) -> None:
+    """Have those of `names` that are there answer: a new process finds the collections of Lite as they lie on the
+    disk, and a server may have let go of them."""
+    for name in names:
+        if client.has_collection(name):
+            client.load_collection(name)
+
+
+def client_of(uri: str) -> Any:
+    """A client of the Milvus at `uri`; MILVUS_TOKEN in the environment logs in."""
+    from pymilvus import MilvusClient
+
+    return MilvusClient(uri, token=os.environ.get("MILVUS_TOKEN", ""), timeout=30)
+
+
+def check_client(address: str) -> None:
+    """Raise `InvalidInputError` when there is no pymilvus to open `address` with; keep it silent when there is."""
+    try:
+        _silence_client()
+    except ImportError as error:
+        raise InvalidInputError(f"expected pymilvus for {address}; install facerec[milvus] ({error})") from error
+
+
+def _silence_client() -> None:
+    """Keep the client's own log lines and tracebacks off the terminal: its errors come as exceptions, too."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read when the library below the client is loaded
+    import pymilvus  # noqa: F401  # sets its loggers up when it is imported
+
+    parts = [name for name in logging.root.manager.loggerDict if name.startswith("pymilvus.")]
+    for name in ("pymilvus", "milvus_lite", *parts):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def make_gallery(client: Any, collection: Callable[[str], str], contract: ModelContract) -> None:

@@ -18,6 +18,8 @@ from facerec.recognition.store.records import EntryIndex
 class MilvusSearch:
     """Searches a Milvus gallery: Milvus names entries, the exact masked score ranks them (see `search.Search`)."""
 
+    reads_gallery = True
+
     def __init__(self, gallery: MilvusGallery, settings: SearchSettings | None = None) -> None:
         self.settings = settings or SearchSettings()
         self.contract = gallery.contract_digest

@@ -56,7 +56,7 @@ class GalleryStore(Protocol):
     @property
     def state(self) -> str: ...  # noqa: D102
     @property
-    def erases_at_once(self) -> bool: ...  # noqa: D102
+    def erased(self) -> bool: ...  # noqa: D102
     def current_state(self) -> str: ...  # noqa: D102
     def check_contract(self, contract: ModelContract) -> None: ...  # noqa: D102
     def info(self) -> GalleryInfo: ...  # noqa: D102

@@ -17,8 +17,8 @@ from facerec.landmarks.errors import InvalidInputError, ReasonCode
 from facerec.landmarks.types import Box
 from facerec.recognition.signature import REGIONS, Signature, unpack_regions
 
-FacesPolicy = Literal["one", "largest", "all"]
-"""Which faces of a photograph are enrolled: the only one, the largest, or all of them."""
+FacesPolicy = Literal["one", "largest", "all", "chosen"]
+"""Which faces of a photograph are enrolled: the only one, the largest, all of them, or one that somebody chose."""
 
 Outcome = Literal["enrolled"] | ReasonCode
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from facerec.landmarks.errors import ContractError, InvalidInputError
 from facerec.recognition.store.derived_files import derived_file
+from facerec.recognition.store.faults import DamagedGalleryError, NoGalleryError
 from facerec.recognition.store.protocol import ModelContract
 from facerec.recognition.store.writer_lock import GalleryLockedError, GalleryWriteError, utc_now
 
@@ -94,25 +95,44 @@ _READ_AS = {
 # How long a reader or writer waits for SQLite's own short locks (a commit, a checkpoint), seconds.
 _BUSY_SECONDS = 10.0
 
+_COPIES = 5  # tries to copy a gallery between two writes of another process
+
 
 def check_is_gallery(path: Path) -> None:
     """Raise `InvalidInputError`, which says what there is instead, unless `path` is a gallery file."""
+    connect(path, write=False).close()
+
+
+def _check_is_file(path: Path) -> None:
+    """What can be said of `path` without opening it.
+
+    The file itself is opened by SQLite alone. POSIX drops all of a process's locks on a file when the process closes
+    any descriptor of it: whoever opened it here by itself would take away the locks of this process's other
+    connections, and the next process to close the gallery would delete the journal that they still read.
+    """
     if path.is_dir():
         raise InvalidInputError(f"expected a gallery file; {path} is a folder")
     try:
-        with path.open("rb") as stream:
-            header = stream.read(100)
+        size = path.stat().st_size
     except FileNotFoundError:
-        raise InvalidInputError(
+        raise NoGalleryError(
             f"expected a gallery; there is no {path}. Make one: facerec enroll PHOTOS... -g {path}"
         ) from None
     except OSError as error:
         raise InvalidInputError(f"expected a gallery; {path} cannot be read: {error.strerror}") from None
-    if not header.startswith(b"SQLite format 3\x00"):
-        what = "it is empty" if not header else "it is some other file"
-        raise InvalidInputError(f"expected a gallery made by facerec enroll; got {path}: {what}")
-    if len(header) < 100 or int.from_bytes(header[68:72], "big") != APPLICATION_ID:
-        raise InvalidInputError(f"expected a gallery made by facerec enroll; got {path}: another SQLite file")
+    if not os.access(path, os.R_OK):
+        raise InvalidInputError(f"expected a gallery; {path} cannot be read: Permission denied")
+    if not size:
+        raise InvalidInputError(f"expected a gallery made by facerec enroll; got {path}: it is empty")
+
+
+def present_state(path: Path) -> str:
+    """The state (`GalleryReader.state`) that whoever opens the gallery file `path` now sees, hex."""
+    with contextlib.closing(connect(path, write=False)) as connection, sqlite_errors(path):
+        row = connection.execute("SELECT state FROM contract").fetchone()
+    if row is None:
+        raise DamagedGalleryError(f"{path} is damaged: it has lost the record of its contract")
+    return bytes(row[0]).hex()
 
 
 def make_gallery_file(path: Path, contract: ModelContract) -> None:
@@ -187,7 +207,12 @@ def _missing_views(version: int) -> tuple[str, ...] | None:
 
 
 def connect(path: Path, write: bool) -> sqlite3.Connection:
-    """Open the gallery file at `path`, to read only or to `write`; errors are those of `sqlite_errors`."""
+    """Open the gallery file at `path`, to read only or to `write`.
+
+    Raises:
+        NoGalleryError, InvalidInputError: there is none, or another file. Others: as `sqlite_errors`.
+    """
+    _check_is_file(path)
     if write:
         uri = f"{file_uri(path)}?mode=rw"
     elif os.access(path, os.W_OK) and os.access(path.absolute().parent, os.W_OK):
@@ -195,7 +220,9 @@ def connect(path: Path, write: bool) -> sqlite3.Connection:
         # below keeps it from writing.
         uri = f"{file_uri(path)}?mode=rw"
     elif _journal_is_empty(path):
-        uri = f"{file_uri(path)}?mode=ro&immutable=1"  # a read-only folder or medium: nothing beside it can be made
+        # A read-only folder or medium: nothing beside it can be made. Whoever goes on reading it takes a copy
+        # (`read_snapshot`), since others may be allowed to write it.
+        uri = f"{file_uri(path)}?mode=ro&immutable=1"
     else:
         uri = f"{file_uri(path)}?mode=ro"
     with sqlite_errors(path):
@@ -210,10 +237,66 @@ def connect(path: Path, write: bool) -> sqlite3.Connection:
             else:
                 connection.execute("PRAGMA query_only = ON")
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            if connection.execute("PRAGMA application_id").fetchone() != (APPLICATION_ID,):
+                raise InvalidInputError(f"expected a gallery made by facerec enroll; got {path}: another SQLite file")
         except BaseException:
             connection.close()
             raise
     return connection
+
+
+def read_snapshot(path: Path) -> sqlite3.Connection:
+    """A connection that shows the gallery at `path` as it is now, whatever is written meanwhile.
+
+    With a write-ahead journal, the usual case, it is a transaction that keeps no writer waiting. Where SQLite can keep
+    no such journal (some network file systems) a reader would, and where this process may not even keep its place
+    (a read-only folder) it would not be noticed: there the gallery is copied into memory first.
+    """
+    connection = connect(path, write=False)
+    try:
+        with sqlite_errors(path):
+            immutable = not (os.access(path, os.W_OK) and os.access(path.absolute().parent, os.W_OK))
+            (journal,) = connection.execute("PRAGMA journal_mode").fetchone()
+            if journal == "wal" and not (immutable and _changes_elsewhere(path)):
+                connection.execute("BEGIN")
+                connection.execute("SELECT revision FROM contract").fetchone()  # the snapshot starts here
+                return connection
+            copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            for _ in range(_COPIES):
+                before = path.stat()
+                connection.backup(copy)
+                after = path.stat()
+                if (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size):
+                    copy.execute("PRAGMA query_only = ON")
+                    connection.close()
+                    return copy
+        raise GalleryLockedError(f"{path} was written by another process each time it was read; try again")
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _changes_elsewhere(path: Path) -> bool:
+    """Whether somebody may write `path`, which this process may not: not on a medium that is read-only for all."""
+    return not (hasattr(os, "statvfs") and os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
+def fold_journal(connection: sqlite3.Connection, path: Path) -> bool:
+    """Write the journal into the file and empty it, which erases the old pages, unless a reader still needs them.
+
+    Returns:
+        Whether the file alone is the gallery now. Otherwise the reader folds it when it closes.
+    """
+    if _journal_is_empty(path):
+        return True
+    try:
+        connection.execute("PRAGMA busy_timeout = 0")
+        (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.Error:
+        return False
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {int(1000 * _BUSY_SECONDS)}")
+    return not busy
 
 
 @contextlib.contextmanager
@@ -229,13 +312,17 @@ def sqlite_errors(path: Path) -> Iterator[None]:
             raise GalleryWriteError(
                 f"{path} cannot be written ({error}); what it held before is still there"
             ) from error
-        raise InvalidInputError(f"{path} is damaged: {error}") from error
+        raise DamagedGalleryError(f"{path} is damaged: {error}") from error
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
             raise  # ours, not the file's
-        raise InvalidInputError(f"{path} is damaged: {error}") from error
+        if getattr(error, "sqlite_errorname", "") == "SQLITE_NOTADB":
+            raise InvalidInputError(
+                f"expected a gallery made by facerec enroll; got {path}: it is some other file"
+            ) from error
+        raise DamagedGalleryError(f"{path} is damaged: {error}") from error
     except UnicodeDecodeError as error:
-        raise InvalidInputError(f"{path} is damaged: {error}") from error
+        raise DamagedGalleryError(f"{path} is damaged: {error}") from error
     except OSError as error:
         raise GalleryWriteError(f"{path} cannot be written: {error.strerror or error}") from error
 

@@ -22,6 +22,7 @@ from facerec.landmarks.errors import ContractError, FacerecError, InvalidInputEr
 from facerec.recognition.impostors import keep_calibrated
 from facerec.recognition.signature import Signature, pack_regions
 from facerec.recognition.store.derived_files import DERIVED_SUFFIXES
+from facerec.recognition.store.faults import NameTakenError, UnknownPersonError
 from facerec.recognition.store.protocol import ModelContract, check_one_kind
 from facerec.recognition.store.records import NewPhoto, entry_checksum, plain_text
 from facerec.recognition.store.schema import (
@@ -29,13 +30,19 @@ from facerec.recognition.store.schema import (
     check_is_gallery,
     connect,
     file_uri,
+    fold_journal,
     is_outdated,
     make_gallery_file,
+    present_state,
     read_as_present,
+    read_snapshot,
     sqlite_errors,
 )
 from facerec.recognition.store.sqlite_reading import GalleryReader, path_blob
-from facerec.recognition.store.writer_lock import GalleryLockedError, WriterLock, utc_now
+from facerec.recognition.store.writer_lock import WriterLock, utc_now
+
+_REWRITTEN_IN_MEMORY = 256 << 20
+"""Bytes up to which a file is rewritten by way of memory: no copy of anybody in a temporary folder, and none needed."""
 
 
 class Gallery(GalleryReader):
@@ -45,14 +52,14 @@ class Gallery(GalleryReader):
     enrolled or removed meanwhile. It may be used from several threads; one that was opened for writing may not.
     """
 
-    erases_at_once = True
-    """Whether the bytes of what is removed have left the disk when the removal returns."""
-
     def __init__(self, path: Path, connection: sqlite3.Connection, lock: WriterLock | None) -> None:
         """Use `open` or `create`."""
         super().__init__(path, connection)
         self._lock = lock
         self._content_changed = False
+        self.erased = True
+        """Whether the bytes of what was removed have left the disk; otherwise a reader still holds the old state, and
+        they leave when it closes the gallery or moves on to the new state."""
 
     # ---- opening -------------------------------------------------------------------------------------------------
 
@@ -74,10 +81,11 @@ class Gallery(GalleryReader):
             GalleryLockedError: someone else writes it.
         """
         path = Path(path)
-        check_is_gallery(path)
+        if write:
+            check_is_gallery(path)  # before a lock is laid beside it
         lock = WriterLock.acquire(path, wait_s) if write else None
         try:
-            gallery = cls(path, connect(path, write), lock)
+            gallery = cls(path, connect(path, write) if write else read_snapshot(path), lock)
         except BaseException:
             if lock:
                 lock.release()
@@ -90,8 +98,6 @@ class Gallery(GalleryReader):
                         bring_up_to_date(connection, version)
                 if not write:
                     read_as_present(gallery._connection, version)
-                    gallery._connection.execute("BEGIN")
-                    gallery._connection.execute("SELECT revision FROM contract").fetchone()  # the snapshot starts here
             if contract is not None:
                 gallery.check_contract(contract)
         except BaseException:
@@ -139,17 +145,18 @@ class Gallery(GalleryReader):
         """Close the file.
 
         A writer that changed the content first measures its impostor scores unless they are there
-        (`impostors.keep_calibrated`), then folds its journal into the file, so that the file alone is the gallery.
+        (`impostors.keep_calibrated`). Whoever closes folds the journal into the file, so that the file alone is the
+        gallery and holds no byte of what was removed.
         """
         try:
-            if self._lock:
-                if self._content_changed:
-                    with contextlib.suppress(FacerecError):  # derived: whoever reads the gallery measures them again
-                        keep_calibrated(self)
-                with contextlib.suppress(sqlite3.Error):  # a reader holds the journal; the last one to close folds it
-                    self._connection.execute("PRAGMA busy_timeout = 0")
-                    self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            if self._lock and self._content_changed:
+                with contextlib.suppress(FacerecError):  # derived: whoever reads the gallery measures them again
+                    keep_calibrated(self)
         finally:
+            with contextlib.suppress(sqlite3.Error):
+                if self._connection.in_transaction:  # a snapshot
+                    self._connection.execute("ROLLBACK")
+                fold_journal(self._connection, self.path)  # a reader, too: it may be the one that others waited for
             self._connection.close()
             if self._lock:
                 self._lock.release()
@@ -157,8 +164,7 @@ class Gallery(GalleryReader):
 
     def current_state(self) -> str:
         """The state that whoever opens the gallery now sees; a snapshot may be of an older one."""
-        with Gallery.open(self.path) as now:
-            return now.state
+        return present_state(self.path)
 
     def __enter__(self) -> Self:
         return self
@@ -236,7 +242,7 @@ class Gallery(GalleryReader):
         """
         self._check_known([old])
         if self._all("SELECT 1 FROM people WHERE name = ?", (new,)):
-            raise InvalidInputError(
+            raise NameTakenError(
                 f"expected a name that is not in {self.path}; {new!r} is. Make the two one person: "
                 f"facerec gallery merge {old!r} --into {new!r} -g {self.path}"
             )
@@ -308,7 +314,7 @@ class Gallery(GalleryReader):
             if name not in known:
                 near = difflib.get_close_matches(name, sorted(known), n=3)
                 hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-                raise InvalidInputError(f"expected a person of {self.path}; there is no {name!r}{hint}")
+                raise UnknownPersonError(f"expected a person of {self.path}; there is no {name!r}{hint}")
 
     def remove_entries(self, ids: Sequence[int]) -> int:
         """Remove single entries, and photographs and people that have none left. Otherwise as `remove_people`."""
@@ -329,9 +335,8 @@ class Gallery(GalleryReader):
     def wipe(self) -> None:
         """Let no byte of what was removed remain: rewrite the file, empty its journal, drop what was derived from it.
 
-        Raises:
-            GalleryLockedError: a reader still holds the old state. What was removed is out of the gallery all the
-                same, and the last process to close the gallery empties the journal.
+        A reader that still holds the old state is left alone: what was removed is out of the gallery all the same,
+        `erased` is False, and the bytes leave the disk when that reader closes the gallery.
         """
         for file in self.path.absolute().parent.iterdir():
             end = file.name.removeprefix(self.path.name)
@@ -339,13 +344,10 @@ class Gallery(GalleryReader):
             if end != file.name and end.startswith((*DERIVED_SUFFIXES, ".migrating-")):
                 file.unlink(missing_ok=True)
         with sqlite_errors(self.path):
+            if self.path.stat().st_size <= _REWRITTEN_IN_MEMORY:
+                self._connection.execute("PRAGMA temp_store = MEMORY")
             self._connection.execute("VACUUM")
-            (busy, _, _) = self._one("PRAGMA wal_checkpoint(TRUNCATE)")
-        if busy:
-            raise GalleryLockedError(
-                f"removed from {self.path}, but another process still reads its old state: the bytes leave the disk "
-                f"when that process ends"
-            )
+            self.erased = fold_journal(self._connection, self.path)
 
     def store_calibration(self, data: bytes) -> None:
         """Keep impostor scores (see `impostors.ImpostorScores`) for the present revision."""

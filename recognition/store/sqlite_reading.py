@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from facerec.landmarks.errors import FacerecError, InvalidInputError
 from facerec.landmarks.types import Box
 from facerec.recognition.signature import Signature, unpack_regions
+from facerec.recognition.store.faults import DamagedGalleryError
 from facerec.recognition.store.protocol import ModelContract, contract_mismatch
 from facerec.recognition.store.records import (
     EntryIndex,
@@ -47,7 +48,7 @@ def _whole_rows(read: Callable[Concatenate[GalleryReader, _P], _R]) -> Callable[
         except FacerecError:
             raise
         except (TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise InvalidInputError(f"{gallery.path} is damaged: {error}") from error
+            raise DamagedGalleryError(f"{gallery.path} is damaged: {error}") from error
 
     return checked
 
@@ -234,7 +235,7 @@ class GalleryReader:
                 or len(blob) != 4 * cells_n * dimension
                 or len(seen) != (cells_n + 7) // 8
             ):
-                raise InvalidInputError(
+                raise DamagedGalleryError(
                     f"{self.path} is damaged: entry {entry} is not what was stored; see facerec gallery verify -g "
                     f"{self.path}"
                 )
@@ -326,7 +327,7 @@ class GalleryReader:
         with sqlite_errors(self.path):
             row = self._connection.execute(query).fetchone()
         if row is None:
-            raise InvalidInputError(f"{self.path} is damaged: it has lost the record of its contract")
+            raise DamagedGalleryError(f"{self.path} is damaged: it has lost the record of its contract")
         return row
 
     def _all_of(self, query: str, column: str, values: Sequence[object]) -> list[Any]:

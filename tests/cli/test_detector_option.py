@@ -121,4 +121,4 @@ def test_a_folder_of_cropped_faces_is_located_whole(
     monkeypatch.setattr("facerec.landmarks.detection.detectors._recorded", lambda name: (name, "0" * 64))
     write_image(tmp_path / "a.png", np.zeros((40, 60, 3), np.uint8))
     assert run(["landmarks", str(tmp_path / "a.png"), "--detector", "whole", "--device", "cpu", "-q"]) == 0
-    assert '"box": [-0.5, -0.5, 59.5, 39.5]' in capsys.readouterr().out
+    assert '"box": {"x0": -0.5, "y0": -0.5, "x1": 59.5, "y1": 39.5' in capsys.readouterr().out

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from facerec.cli.main import run
-from facerec.landmarks.image import read_image
 from facerec.recognition import recognizer as recognizer_module
 from facerec.recognition import stage_pictures
 
@@ -19,9 +18,6 @@ from facerec.recognition import stage_pictures
 def photos(pretend: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     class Reads(pretend.PretendRecognizer):  # type: ignore[misc,name-defined]
         model = None
-
-        def describe(self, photo: Path) -> Any:
-            return super().describe(read_image(photo))
 
     picture = np.zeros((5, 4, 3), np.uint8)
     monkeypatch.setattr(recognizer_module, "Recognizer", Reads)

@@ -55,7 +55,7 @@ def test_every_face_gets_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[st
     first, second = lines(capsys)
     assert (first["face"], second["face"]) == (0, 1)
     assert first["file"] == str(tmp_path / "Zoë, two.png")
-    assert first["box"] == [20, 20, 80, 80]
+    assert [first["box"][edge] for edge in ("x0", "y0", "x1", "y1")] == [20, 20, 80, 80]
     assert second["points"][0] == [100, 20]  # type: ignore[index]
     assert first["visible"].count(False) == 8  # type: ignore[attr-defined]
     assert first["markup"] == "ibug68"

@@ -1,8 +1,7 @@
-"""`facerec serve`: the same answers as the command line, its limits, and the page in a real browser."""
+"""The application of `facerec serve`: the same answers as the command line, its limits and its errors."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import threading
@@ -15,9 +14,13 @@ pytest.importorskip("multipart", reason="needs facerec[serve]")
 httpx = pytest.importorskip("httpx", reason="needs httpx to ask the service")
 uvicorn = pytest.importorskip("uvicorn", reason="needs facerec[serve]")
 
-from facerec.cli import api as api_module
-from facerec.cli.api import ServeSettings, Service, create_app
 from facerec.cli.main import run
+from facerec.cli.service import pictures as pictures_module
+from facerec.cli.service.application import create_app
+from facerec.cli.service.gate import Access, ServeSettings
+from facerec.cli.service.groups import grouped, read_signature, signature_text
+from facerec.cli.service.verbs import Service
+from facerec.landmarks.errors import InvalidInputError
 from facerec.recognition import recognizer as recognizer_module
 from facerec.recognition.store.galleries import open_gallery
 from facerec.recognition.store.sqlite import Gallery
@@ -59,9 +62,12 @@ def serve(gallery, pretend):
     with contextlib.ExitStack() as stack:
 
         def start(delay=0.0, token="", **settings):
-            app = create_app(Service(pretend.PretendRecognizer(delay=delay), gallery), ServeSettings(**settings), token)
+            models = pretend.PretendRecognizer(delay=delay)
+            app = create_app(Service(models, gallery), ServeSettings(**settings), Access(token))
             address = stack.enter_context(served(app))
-            return stack.enter_context(httpx.Client(base_url=address, timeout=240))
+            client = stack.enter_context(httpx.Client(base_url=address, timeout=240))
+            client.models = models
+            return client
 
         yield start
 
@@ -107,7 +113,7 @@ def test_a_known_stranger_is_marked_and_reported(serve, gallery, tmp_path, prete
     people = {p["person"]: p["nobody"] for p in client.get("/gallery/people").json()["people"]}
     assert people["p2"] is True
     assert people["p3"] is False
-    assert client.patch("/gallery/people/p9", data={"nobody": "true"}).status_code == 422
+    assert client.patch("/gallery/people/p9", data={"nobody": "true"}).status_code == 404
     client.patch("/gallery/people/p2", data={"nobody": "false"})
     assert post(client, "/identify", probe).json()["faces"][0]["person"] == "p2"
 
@@ -126,7 +132,10 @@ def test_what_is_enrolled_and_removed_is_known_at_once_and_leaves_no_byte(serve,
     assert {p["person"] for p in client.get("/gallery/people").json()["people"]} == {NAME, "p2", "p3", "p4"}
     left = b"".join(file.read_bytes() for file in gallery.parent.glob("staff*"))
     assert b"Remarkable Ida" not in left
-    assert client.delete("/gallery/people/Nobody").json()["error"]["code"] == "bad_request"
+    answer = client.delete("/gallery/people/Nobody")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_person")
+    answer = client.post("/gallery/rename", data={"person": "p2", "to": "p3"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "name_taken")
     with Gallery.open(gallery) as opened:
         assert opened.verify().faults == ()
 
@@ -144,6 +153,10 @@ def test_a_gallery_in_milvus_is_served_as_one_in_a_file(gallery, tmp_path, prete
     def scored(faces):
         return [(f["decision"], [(c["person"], c["score"]) for c in f["candidates"]], f["threshold"]) for f in faces]
 
+    def records(service):
+        _, probes, versions = service.identify(probe.read_bytes(), "p.png", 5)
+        return [one.as_json(versions) for one in probes]
+
     file, milvus = Service(models, gallery), Service(models, address)
     try:
         with served(create_app(milvus, ServeSettings())) as at, httpx.Client(base_url=at, timeout=240) as client:
@@ -151,13 +164,13 @@ def test_a_gallery_in_milvus_is_served_as_one_in_a_file(gallery, tmp_path, prete
             def said():
                 return client.post("/identify", files={"photo": ("p.png", probe.read_bytes())}).json()["faces"]
 
-            wanted = file.identify(probe.read_bytes(), "p.png", 5, False)["faces"]
+            wanted = records(file)
             assert scored(said()) == scored(wanted)
             assert said()[0]["versions"] == wanted[0]["versions"]  # the digest, too
             answer = client.post("/enroll", files={"photo": ("n.png", new.read_bytes())}, data={"person": "Ida"})
             assert (answer.json()["outcome"], answer.json()["entries"]) == ("enrolled", 1)
-            file.enroll(new.read_bytes(), "n.png", "Ida", 0.0)
-            wanted = file.identify(probe.read_bytes(), "p.png", 5, False)["faces"]
+            file.enroll(new.read_bytes(), "n.png", "Ida", None, 0.0)
+            wanted = records(file)
             assert scored(said()) == scored(wanted)
             assert said()[0]["versions"] == wanted[0]["versions"]
             assert client.get("/gallery/people").json() == file.people()
@@ -199,7 +212,12 @@ def test_a_token_is_asked_for(serve, tmp_path, pretend):
     client = serve(token="a" * 20)
     photo = pretend.paint(tmp_path / "p.png", (1, 6, 1))
     assert post(client, "/identify", photo).json()["error"]["code"] == "unauthorized"
-    assert post(client, "/identify", photo, headers={"Authorization": "Bearer " + "a" * 20}).status_code == 200
+    for kind in ("Bearer", "bearer", "BEARER"):
+        assert post(client, "/identify", photo, headers={"Authorization": f"{kind} " + "a" * 20}).status_code == 200
+    for wrong in ("Basic " + "a" * 20, "a" * 20, "Bearer " + "b" * 20, ""):
+        assert client.get("/gallery/people", headers={"Authorization": wrong}).status_code == 401
+    assert client.get("/metrics").status_code == 401
+    assert client.get("/page/main.js").status_code == 200
     assert client.get("/docs").text.count("<dt>") >= 7
     assert "/identify" in client.get("/openapi.json").json()["paths"]
 
@@ -228,22 +246,139 @@ def test_a_client_that_asks_too_often_is_told_so(serve):
     assert [client.get("/health").status_code for _ in range(5)] == [200, 200, 200, 429, 429]
 
 
-@pytest.mark.slow
-def test_the_page_shows_landmarks_frontal_view_and_candidates(serve, tmp_path, pretend, monkeypatch, browser):
-    # The pretended faces have no shape to draw.
-    monkeypatch.setattr(api_module, "frontal_view", lambda texture, fitted, model: texture.pixels)
+@pytest.mark.parametrize(
+    ("path", "wrong"),
+    [("/identify?candidates=-5", "candidates"), ("/identify?Pictures=1", "Pictures"), ("/enroll?person=x", "person")],
+)
+def test_a_parameter_that_nobody_knows_is_refused(path, wrong, serve, tmp_path, pretend):
+    answer = post(
+        serve(), path, pretend.paint(tmp_path / "p.png", (1, 6, 1)), data={"person": "Ida"} if "enroll" in path else {}
+    )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "bad_request")
+    assert f"unknown parameter '{wrong}'" in answer.json()["error"]["detail"]
+
+
+def test_a_field_that_nobody_knows_is_refused(serve, tmp_path, pretend):
+    photo = pretend.paint(tmp_path / "p.png", (1, 6, 1))
+    answer = post(serve(), "/enroll", photo, data={"person": "Ida", "name": "Ida"})
+    assert "unknown parameter 'name'" in answer.json()["error"]["detail"]
+
+
+def test_faces_keep_their_numbers_and_landmarks_their_models_name(tmp_path, pretend, monkeypatch):
+    spelt = json.dumps({"landmarks": "rdssd"})
+    monkeypatch.setattr(pretend.PretendContract, "as_json", lambda self: spelt)
+    models, at = pretend.PretendRecognizer(), tmp_path / "other"
+    Gallery.create(at, models.contract).close()
+    service = Service(models, at)
+    photo = pretend.paint(tmp_path / "p.png", (1, 6, 1), (pretend.UNFITTED, 6, 1), (2, 6, 1))
+    faces = service.landmarks(photo.read_bytes(), "p.png")["faces"]
+    service.close()
+    assert [(face["face"], face["model"]) for face in faces] == [(0, "rdssd"), (2, "rdssd")]
+
+
+def test_pictures_are_sent_once_and_bounded(serve, tmp_path, monkeypatch, pretend):
+    """A photograph of many faces travels once, with a crop and a frontal view of each face."""
+    monkeypatch.setattr(pictures_module, "frontal_view", lambda texture, fitted, model: texture.pixels)
+    client, faces = serve(), [(1 + i % 4, 6, i) for i in range(9)]
+    photo = pretend.paint(tmp_path / "crowd.png", *faces)
+    said = post(client, "/identify?pictures=true", photo)
+    body = said.json()
+    assert said.headers.get("content-length") is None  # sent as it is made
+    assert (body["photo"]["width"], body["photo"]["height"], len(body["faces"])) == (24, 24, 9)
+    assert len(said.text) < 9 * 12_000
+    for face in body["faces"]:
+        assert set(face["pictures"]) == {"crop", "frontal"}
+        assert len(face["landmarks"]["points"]) == 68
+        assert len(json.dumps(face["pictures"])) < 4000
+    plain = post(client, "/identify", photo).json()["faces"]
+    left_out = ("landmarks", "pictures", "signature", "timings_ms")
+    assert [{k: v for k, v in face.items() if k not in left_out} for face in body["faces"]] == [
+        {k: v for k, v in face.items() if k != "timings_ms"} for face in plain
+    ]
+
+
+def test_one_face_of_a_group_is_enrolled_and_nobody_else_of_it(serve, tmp_path, pretend):
     client = serve()
-    photo = pretend.paint(tmp_path / "probe.png", (1, 6, 7))
-    browser.open(str(client.base_url))
-    browser.wait_for("document.readyState == 'complete' && location.protocol == 'http:'")
-    page = browser.send("DOM.getDocument")["root"]["nodeId"]
-    field = browser.send("DOM.querySelector", nodeId=page, selector="#photo")["nodeId"]
-    browser.send("DOM.setFileInputFiles", files=[str(photo)], nodeId=field)
-    assert browser.wait_for("get('faces').innerText")
-    text = browser.evaluate("get('faces').innerText")
-    assert f"match: {NAME}" in text  # as text, not as markup
-    assert "p2" in text
-    loaded = "[...document.images].filter(i => i.complete && i.naturalWidth > 0).map(i => i.alt).join()"
-    assert browser.wait_for(f"({loaded}) == 'landmarks,frontal'")
-    picture = base64.b64decode(browser.send("Page.captureScreenshot")["data"])
-    (tmp_path / "page.png").write_bytes(picture)
+    photo = pretend.paint(tmp_path / "group.png", (7, 6, 0), (8, 6, 0), (pretend.UNFITTED, 6, 0))
+    for face, person in ((1, "Ida"), (0, "Bo")):
+        said = post(client, "/enroll", photo, data={"person": person, "face": str(face)}).json()
+        assert (said["outcome"], said["entries"]) == ("enrolled", 1)
+    for number, person in ((8, "Ida"), (7, "Bo")):
+        probe = pretend.paint(tmp_path / f"again-{number}.png", (number, 6, 1))
+        best = post(client, "/identify", probe).json()["faces"][0]["candidates"][0]
+        assert best["person"] == person
+        assert best["score"] > 0.6
+    assert post(client, "/enroll", photo, data={"person": "Cy", "face": "2"}).json()["outcome"] == "fit_unstable"
+    answer = post(client, "/enroll", photo, data={"person": "Cy", "face": "3"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "bad_request")
+    assert "Cy" not in {p["person"] for p in client.get("/gallery/people").json()["people"]}
+
+
+def test_who_has_left_is_not_worked_for(serve, tmp_path, pretend):
+    client = serve(delay=0.5, workers=1, queue=16)
+    photos = [pretend.paint(tmp_path / f"q{i}.png", (1, 6, i)) for i in range(8)]
+
+    def impatient(photo):
+        with pytest.raises(httpx.ReadTimeout):
+            post(client, "/identify", photo, timeout=0.4)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(impatient, photos))
+    assert post(client, "/identify", photos[0]).status_code == 200
+    assert client.models.described < 6  # of nine, those that had begun before their clients left
+    assert client.get("/health").json()["waiting"] == 0
+
+
+def test_who_sends_nothing_more_is_sent_away(serve):
+    import socket
+    from urllib.parse import urlsplit
+
+    client = serve(body_s=0.2)
+    address = urlsplit(str(client.base_url))
+    with socket.create_connection((address.hostname, address.port), timeout=60) as slow:
+        head = f"POST /identify HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: 1000\r\n"
+        slow.sendall((head + "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n").encode())
+        assert slow.recv(65536).startswith(b"HTTP/1.1 408")
+
+
+def test_a_proxy_may_show_the_service_under_a_path_of_its_own(gallery, pretend):
+    app = create_app(Service(pretend.PretendRecognizer(), gallery), ServeSettings(), Access("a" * 20, False, "/faces"))
+    headers = {"Authorization": "Bearer " + "a" * 20}
+    with served(app) as address, httpx.Client(base_url=address, timeout=240) as client:
+        for prefix in ("", "/faces"):  # whether the proxy takes it away or not
+            assert client.get(f"{prefix}/").status_code == 200
+            assert client.get(f"{prefix}/page/main.js").headers["content-type"].startswith("text/javascript")
+            assert client.get(f"{prefix}/gallery/people").status_code == 401
+            assert client.get(f"{prefix}/gallery/people", headers=headers).status_code == 200
+        page = client.get("/faces/").text
+    assert 'src="page/main.js"' in page  # relative: the browser asks under the same path
+
+
+def test_the_pages_files_are_all_that_is_handed_out(serve):
+    client = serve()
+    assert client.get("/").headers["content-security-policy"].startswith("default-src 'none'")
+    for name in ("nothing.js", "..%2Fverbs.py", "%2e%2e/verbs.py", ".hidden"):
+        assert client.get(f"/page/{name}").status_code == 404
+
+
+def test_signatures_travel_and_those_of_one_person_are_found(pretend):
+    signatures = [pretend.signature(n, yaw, i) for i, (n, yaw) in enumerate([(1, 0), (2, 0), (1, 30), (2, 45), (3, 0)])]
+    texts = [signature_text(one) for one in signatures]
+    back = [read_signature(text, one.contract) for text, one in zip(texts, signatures, strict=True)]
+    for one, other in zip(signatures, back, strict=True):
+        assert (one.visible == other.visible).all()
+        assert abs(one.cells - other.cells).max() < 1e-3
+    assert grouped(back, 0.4) == [[0, 2], [1, 3], [4]]
+    for wrong in ("", "AAAA", texts[0][:-8], "é", "A" * 5000):
+        with pytest.raises(InvalidInputError):
+            read_signature(wrong, "x")
+
+
+def test_faces_are_grouped_by_request_and_nothing_is_kept(serve, tmp_path, pretend, monkeypatch):
+    monkeypatch.setattr(pictures_module, "frontal_view", lambda texture, fitted, model: texture.pixels)
+    client = serve()
+    photos = [pretend.paint(tmp_path / f"s{i}.png", (n, 6, i)) for i, n in enumerate((11, 12, 11))]
+    texts = [post(client, "/identify?pictures=true", photo).json()["faces"][0]["signature"] for photo in photos]
+    said = client.post("/group", files={"signatures": ("s", "\n".join(texts))})
+    assert said.json() == {"groups": [[0, 2], [1]]}
+    assert client.post("/group", files={"signatures": ("s", "nonsense")}).status_code == 422

@@ -1,0 +1,397 @@
+"""The routes: from requests to verbs and back, with a bounded queue, streamed answers and cancelled work."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import json
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, FastAPI, File, Form, Query, Request, UploadFile
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartParser
+from starlette.types import Receive, Scope, Send
+
+from facerec.cli.service.docs import docs_page
+from facerec.cli.service.faults import ApiError
+from facerec.cli.service.gate import Access, Gate, ServeSettings, Watched, note
+from facerec.cli.service.metrics import RequestLog
+from facerec.cli.service.pictures import face_pictures, photo_picture
+from facerec.cli.service.verbs import GoneError, Service
+from facerec.landmarks.errors import FacerecError
+
+Photo = Annotated[UploadFile, File(description="The photograph: JPEG, PNG, WebP, BMP, TIFF or GIF.")]
+T = TypeVar("T")
+
+PAGE = Path(__file__).parent / "page"
+_KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+# The page runs its own files alone, shows pictures that it holds in memory, and asks nobody but this service.
+_PAGE_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'"
+_PAGE_POLICY += "; media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+_GONE_S = 0.2  # how often a waiting request looks whether its client is still there, seconds
+_FOLLOW_S = 2.0  # how often an idle service looks at the gallery, seconds
+
+
+class Workers:
+    """The threads that describe photographs, and how many requests may wait for one."""
+
+    def __init__(self, settings: ServeSettings) -> None:
+        self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="facerec")
+        # Pictures of answers that have had their turn: they must not wait behind the photographs of others.
+        self._drawing = ThreadPoolExecutor(settings.workers, thread_name_prefix="facerec-draw")
+        self._settings = settings
+        self._places = settings.workers + settings.queue
+        self.taken = 0
+        """Requests that work or wait."""
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a worker."""
+        return max(0, self.taken - self._settings.workers)
+
+    def close(self) -> None:
+        """Wait for what works, drop what waits."""
+        self._pool.shutdown(cancel_futures=True)
+        self._drawing.shutdown(cancel_futures=True)
+
+    async def run(self, request: Request, verb: Callable[[Callable[[], bool]], T]) -> T:
+        """What `verb` returns, worked out by a worker; it is given a function that says whether the client has left.
+
+        Raises:
+            ApiError: as many wait already as may. GoneError: the client left; what has not begun never does.
+        """
+        if self.taken >= self._places:
+            raise ApiError(503, "busy", f"{self._settings.queue} requests are waiting already; try again")
+        loop, gone, asked = asyncio.get_running_loop(), threading.Event(), time.perf_counter()
+
+        def work() -> T:
+            note(request.scope, queue_ms=round(1000 * (time.perf_counter() - asked), 1))
+            return verb(gone.is_set)
+
+        def free(_: Future[T]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody counts any more
+                loop.call_soon_threadsafe(self._free)
+
+        self.taken += 1
+        job = self._pool.submit(work)
+        job.add_done_callback(free)  # not before the worker is free again, although the client may be gone
+        waited = asyncio.wrap_future(job)
+        try:
+            while not (await asyncio.wait({waited}, timeout=_GONE_S))[0]:
+                if await request.is_disconnected():
+                    raise GoneError
+            return waited.result()
+        finally:
+            gone.set()
+            job.cancel()
+            waited.cancel()
+
+    def _free(self) -> None:
+        self.taken -= 1
+
+    async def draw(self, function: Callable[[], T]) -> T:
+        """What `function` returns, which makes pictures for a request that has had its turn."""
+        return await asyncio.get_running_loop().run_in_executor(self._drawing, function)
+
+
+class JsonStream(Response):
+    """A JSON answer that is sent part by part, so that it is never held whole."""
+
+    media_type = "application/json"
+
+    def __init__(self, request: Request, parts: AsyncIterator[str]) -> None:
+        super().__init__(None)
+        self._request, self._parts = request, parts
+        del self.headers["content-length"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """An ASGI application."""
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        async for part in self._parts:
+            if await self._request.is_disconnected():
+                return
+            await send({"type": "http.response.body", "body": part.encode(), "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def known_parameters(request: Request) -> None:
+    """Refuse what a route has no parameter for: a misspelt limit must not be taken for none."""
+    dependant = request.scope["route"].dependant
+    queries = {field.alias for field in dependant.query_params}
+    fields = {field.alias for field in dependant.body_params}
+    wrong = [name for name in request.query_params if name not in queries]
+    if fields:
+        wrong += [name for name in await request.form() if name not in fields]
+    if wrong:
+        expected = ", ".join(sorted(queries | fields)) or "none"
+        raise ApiError(422, "bad_request", f"unknown parameter {wrong[0]!r}; expected {expected}")
+
+
+def create_app(
+    service: Service, settings: ServeSettings, access: Access | None = None, log: RequestLog | None = None
+) -> FastAPI:
+    """The application.
+
+    Args:
+        service: the verbs.
+        settings: its limits.
+        access: who may ask; None: this machine's own address, without a token.
+        log: where requests are written down; None: nowhere.
+    """
+    access = access or Access()
+    workers = Workers(settings)
+    # An upload stays in memory, within the limit of the body: a read-only root may have no room for a file of it.
+    MultiPartParser.spool_max_size = settings.max_bytes + 1
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        following = asyncio.create_task(_follow(service))
+        yield
+        following.cancel()
+        await asyncio.to_thread(workers.close)
+        service.close()
+
+    # No CDN: the page that FastAPI would serve at /docs loads its script from one.
+    app = FastAPI(
+        title="facerec",
+        version=version("facerec"),
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        dependencies=[Depends(known_parameters)],
+    )
+    _add_errors(app)
+    _add_page(app)
+    _add_state(app, service, workers)
+    _add_verbs(app, service, settings, workers)
+    _add_gallery(app, service, settings, workers)
+    app.add_middleware(Gate, settings=settings, access=access)
+    app.add_middleware(Watched, metrics=service.metrics, log=log or RequestLog())
+    return app
+
+
+async def _follow(service: Service) -> None:
+    """Move on with the gallery also when nobody asks: what was removed by others must not live on here."""
+    while True:
+        await asyncio.sleep(_FOLLOW_S)
+        with contextlib.suppress(Exception):  # /health and the next request say what is wrong
+            await asyncio.to_thread(service.follow)
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(ApiError)
+    async def _said(request: Request, error: ApiError) -> Response:
+        note(request.scope, error=error.code)
+        return error.response()
+
+    @app.exception_handler(FacerecError)
+    async def _refused(request: Request, error: FacerecError) -> Response:
+        return await _said(request, ApiError.of(error))
+
+    @app.exception_handler(GoneError)
+    async def _gone(request: Request, error: GoneError) -> Response:
+        return await _said(request, ApiError(499, "client_gone", "the client has left"))
+
+    @app.exception_handler(RequestValidationError)
+    async def _malformed(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return await _said(request, ApiError(422, "bad_request", f"{place}: {first['msg']}"))
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> Response:
+        code = "not_found" if error.status_code == 404 else "bad_request"
+        return await _said(request, ApiError(error.status_code, code, error.detail))
+
+    @app.exception_handler(Exception)
+    async def _failed(request: Request, error: Exception) -> Response:
+        return await _said(request, ApiError(500, "internal_error", type(error).__name__))
+
+
+def _add_page(app: FastAPI) -> None:
+    def file(name: str) -> Response:
+        path = PAGE / name
+        if path.parent != PAGE or path.suffix not in _KINDS or not path.is_file():
+            raise ApiError(404, "not_found", "there is no such file of the page")
+        headers = {"Content-Security-Policy": _PAGE_POLICY, "X-Content-Type-Options": "nosniff"}
+        headers |= {"Referrer-Policy": "no-referrer", "Cache-Control": "no-cache"}
+        return Response(path.read_bytes(), media_type=_KINDS[path.suffix], headers=headers)
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return file("index.html")
+
+    @app.get("/page/{name}", include_in_schema=False)
+    async def page_file(name: str) -> Response:
+        return file(name)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(docs_page(app.openapi()))
+
+
+def _add_state(app: FastAPI, service: Service, workers: Workers) -> None:
+    @app.get("/health")
+    async def health() -> dict[str, Any]:
+        """Whether the service lives, and in "gallery" whether its gallery can be read."""
+        gallery = await asyncio.to_thread(service.follow)
+        return {
+            "status": "ok" if gallery["status"] == "ok" else "failing",
+            "gallery": gallery,
+            "waiting": workers.waiting,
+        }
+
+    @app.get("/ready")
+    async def ready() -> JSONResponse:
+        """Whether a request would be answered now: 200, or 503 while the gallery cannot be read."""
+        gallery = await asyncio.to_thread(service.follow)
+        if gallery["status"] != "ok":
+            raise ApiError(503, gallery["status"], gallery["detail"])
+        return JSONResponse({"status": "ready"})
+
+    @app.get("/metrics")
+    async def metrics() -> PlainTextResponse:
+        """What the service counts of its work, in Prometheus's text format."""
+        gauges = {"requests_taken": workers.taken, "requests_waiting": workers.waiting}
+        return PlainTextResponse(service.metrics.text(gauges), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _add_verbs(app: FastAPI, service: Service, settings: ServeSettings, workers: Workers) -> None:
+    @app.post("/identify")
+    async def identify(
+        request: Request,
+        photo: Photo,
+        k: Annotated[int, Query(ge=1, le=100, description="Candidates listed.")] = 5,
+        pictures: Annotated[
+            bool, Query(description="Add the photograph, and of each face landmarks, crop and frontal view.")
+        ] = False,
+    ) -> Response:
+        """Who is on a photograph: one record a face, as `facerec identify --format jsonl`."""
+        data, name = await photo.read(), _named(photo)
+        pixels, probes, versions = await workers.run(request, lambda gone: service.identify(data, name, k, gone))
+        people = [probe.person for probe in probes if probe.person]
+        note(request.scope, faces=sum(probe.box is not None for probe in probes))
+        note(request.scope, names={"file": name, "people": people})
+
+        async def parts() -> AsyncIterator[str]:
+            seen = pixels
+            if pictures:
+                if seen is None:
+                    seen = await workers.draw(lambda: service.pixels(data))
+                shown = None if seen is None else await workers.draw(functools.partial(photo_picture, seen))
+                yield '{"photo":' + json.dumps(shown) + ',"faces":['
+            else:
+                yield '{"faces":['
+            for number, probe in enumerate(probes):
+                record = probe.as_json(versions)
+                if pictures:
+                    record |= {"landmarks": None, "signature": "", "pictures": {}}
+                    if seen is not None:
+                        record |= await workers.draw(functools.partial(face_pictures, seen, probe))
+                yield ("," if number else "") + json.dumps(record)
+            yield "]}"
+
+        return JsonStream(request, parts())
+
+    @app.post("/verify")
+    async def verify(request: Request, first: Photo, second: Photo) -> JSONResponse:
+        """Whether two photographs show the same person, as `facerec verify --json`."""
+        a, b = [(_named(photo), await photo.read()) for photo in (first, second)]
+        return JSONResponse(await workers.run(request, lambda gone: service.verify(a, b)))
+
+    @app.post("/landmarks")
+    async def landmarks(request: Request, photo: Photo) -> JSONResponse:
+        """The 68 landmarks of every face, as `facerec landmarks`."""
+        data, name = await photo.read(), _named(photo)
+        return JSONResponse(await workers.run(request, lambda gone: service.landmarks(data, name)))
+
+    @app.post("/frontalize", response_class=Response)
+    async def frontalize(request: Request, photo: Photo) -> Response:
+        """The frontal view of the largest face, PNG."""
+        data = await photo.read()
+        return Response(await workers.run(request, lambda gone: service.frontalize(data)), media_type="image/png")
+
+    @app.post("/enroll")
+    async def enroll(
+        request: Request,
+        photo: Photo,
+        person: Annotated[str, Form(max_length=1000)],
+        face: Annotated[int | None, Form(ge=0, description="Number of the face; without it the largest.")] = None,
+    ) -> JSONResponse:
+        """Enrol a photograph of a person: its largest face, or the one that is chosen by its number."""
+        data, name = await photo.read(), _named(photo)
+        note(request.scope, names={"file": name, "people": [person]})
+        wait_s = settings.write_wait_s
+        said = await workers.run(request, lambda gone: service.enroll(data, name, person, face, wait_s))
+        return JSONResponse(said)
+
+    @app.post("/group")
+    async def group(
+        request: Request,
+        signatures: Annotated[UploadFile, File(description="Signatures of /identify?pictures=true, a line each.")],
+    ) -> JSONResponse:
+        """Which of several faces look like one person: {"groups": lists of places}. Nothing is kept."""
+        texts = (await signatures.read()).decode("ascii", "replace").split()
+        return JSONResponse(await workers.run(request, lambda gone: service.group(texts)))
+
+
+def _add_gallery(app: FastAPI, service: Service, settings: ServeSettings, workers: Workers) -> None:
+    wait_s = settings.write_wait_s
+
+    @app.get("/gallery/people")
+    async def people(
+        request: Request,
+        poses: Annotated[bool, Query(description="Add yaw and pitch of each of a person's entries.")] = False,
+    ) -> JSONResponse:
+        """The people of the gallery, as `facerec gallery list --json`."""
+        return JSONResponse(await workers.run(request, lambda gone: service.people(poses)))
+
+    @app.patch("/gallery/people/{person:path}")
+    async def mark(request: Request, person: str, nobody: Annotated[bool, Form()]) -> JSONResponse:
+        """Make a person a known stranger (nobody=true), or a person again, as `facerec gallery mark`."""
+        note(request.scope, names={"people": [person]})
+        return JSONResponse(await workers.run(request, lambda gone: service.mark(person, nobody, wait_s)))
+
+    @app.delete("/gallery/people/{person:path}")
+    async def remove(request: Request, person: str) -> JSONResponse:
+        """Remove a person for good."""
+        note(request.scope, names={"people": [person]})
+        return JSONResponse(await workers.run(request, lambda gone: service.remove(person, wait_s)))
+
+    @app.post("/gallery/remove")
+    async def remove_named(request: Request, person: Annotated[str, Form(max_length=1000)]) -> JSONResponse:
+        """As DELETE, for names that an address cannot hold ("..")."""
+        return await remove(request, person)
+
+    @app.post("/gallery/rename")
+    async def rename(
+        request: Request,
+        person: Annotated[str, Form(max_length=1000)],
+        to: Annotated[str, Form(max_length=1000)],
+    ) -> JSONResponse:
+        """Call a person by another name, which must be nobody's."""
+        note(request.scope, names={"people": [person, to]})
+        return JSONResponse(await workers.run(request, lambda gone: service.rename(person, to, wait_s)))
+
+    @app.post("/gallery/merge")
+    async def merge(
+        request: Request,
+        person: Annotated[str, Form(max_length=1000)],
+        into: Annotated[str, Form(max_length=1000)],
+    ) -> JSONResponse:
+        """Make two people one: one person who was enrolled under two names."""
+        note(request.scope, names={"people": [person, into]})
+        return JSONResponse(await workers.run(request, lambda gone: service.merge(person, into, wait_s)))
+
+
+def _named(photo: UploadFile) -> str:
+    return Path(photo.filename or "photo").name or "photo"

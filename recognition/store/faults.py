@@ -1,0 +1,21 @@
+"""What can be wrong with a gallery or with what is asked of it, each told apart by its type."""
+
+from __future__ import annotations
+
+from facerec.landmarks.errors import InvalidInputError
+
+
+class NoGalleryError(InvalidInputError):
+    """There is no gallery at the address."""
+
+
+class DamagedGalleryError(InvalidInputError):
+    """The gallery's bytes are not what was stored."""
+
+
+class UnknownPersonError(InvalidInputError):
+    """The gallery holds nobody of that name."""
+
+
+class NameTakenError(InvalidInputError):
+    """The gallery holds somebody of that name already."""

@@ -1,0 +1,182 @@
+"""The page in a real browser: a queue of photographs, their faces, enrolment, the gallery, and what goes wrong."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import threading
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs facerec[serve]")
+uvicorn = pytest.importorskip("uvicorn", reason="needs facerec[serve]")
+
+from facerec.cli.service import pictures as pictures_module
+from facerec.cli.service.application import create_app
+from facerec.cli.service.gate import ServeSettings
+from facerec.cli.service.verbs import Service
+from facerec.recognition.description import EnrolmentSettings
+from facerec.recognition.enrolment import enroll
+from facerec.recognition.enrolment_plan import plan_enrolment
+from facerec.recognition.store.sqlite import Gallery
+
+NAME = "Zoë <b>Smith"
+
+
+@contextlib.contextmanager
+def served(app):
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", log_config=None)
+    server = uvicorn.Server(config)
+    with config.bind_socket() as socket:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
+        thread.start()
+
+        def stop():
+            server.should_exit = True
+            thread.join()
+
+        try:
+            yield f"http://127.0.0.1:{socket.getsockname()[1]}", stop
+        finally:
+            stop()
+
+
+@pytest.fixture
+def page(tmp_path, pretend, monkeypatch, browser):
+    # The pretended faces have no shape to draw.
+    monkeypatch.setattr(pictures_module, "frontal_view", lambda texture, fitted, model: texture.pixels)
+    models = pretend.PretendRecognizer()
+    for person in range(1, 5):
+        for picture in range(2):
+            name = NAME if person == 1 else f"p{person}"
+            pretend.paint(tmp_path / "people" / name / f"{picture}.png", (person, 6 + 3 * picture, picture))
+    with Gallery.create(tmp_path / "staff", models.contract) as gallery:
+        enroll(plan_enrolment([tmp_path / "people"]), gallery, models, EnrolmentSettings())
+    with served(create_app(Service(models, tmp_path / "staff"), ServeSettings())) as (address, stop):
+        one = Page(browser, address, tmp_path)
+        one.stop = stop
+        yield one
+
+
+class Page:
+    def __init__(self, browser, address, folder):
+        self.browser, self.folder = browser, folder
+        browser.open(address)
+        browser.wait_for("document.readyState == 'complete' && location.protocol == 'http:'")
+        self.wide(1400)
+
+    def wide(self, width):
+        self.browser.send(
+            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500
+        )
+
+    def choose(self, *paths):
+        root = self.browser.send("DOM.getDocument")["root"]["nodeId"]
+        field = self.browser.send("DOM.querySelector", nodeId=root, selector="#photo")["nodeId"]
+        self.browser.send("DOM.setFileInputFiles", files=[str(path) for path in paths], nodeId=field)
+
+    def text(self, selector):
+        return self.browser.evaluate(f"document.querySelector({json.dumps(selector)}).innerText")
+
+    def rows(self):
+        return self.browser.evaluate("[...document.querySelectorAll('#queue .state')].map(s => s.innerText)")
+
+    def click(self, selector, text=""):
+        all_of = f"[...document.querySelectorAll({json.dumps(selector)})]"
+        find = f"{all_of}.find(e => e.innerText.includes({json.dumps(text)}))"
+        assert self.browser.evaluate(f"Boolean({find})"), (selector, text, self.text("body"))
+        self.browser.evaluate(f"{find}.click()")
+
+    def fill(self, selector, value):
+        self.browser.evaluate(f"document.querySelector({json.dumps(selector)}).value = {json.dumps(value)}")
+
+    def wait(self, script, seconds=120):
+        return self.browser.wait_for(script, seconds)
+
+    def wait_status(self, text):
+        self.wait(f"document.querySelector('#status').innerText.includes({json.dumps(text)})")
+
+    def picture(self, name):
+        (self.folder / name).write_bytes(base64.b64decode(self.browser.send("Page.captureScreenshot")["data"]))
+
+
+@pytest.mark.slow
+def test_photographs_in_a_queue_each_keep_their_own_answer(page, tmp_path, pretend):
+    group = pretend.paint(tmp_path / "group.png", (1, 6, 7), (9, 6, 1), (pretend.UNFITTED, 6, 1))
+    nobody = pretend.paint(tmp_path / "nobody.png")
+    torn = tmp_path / "torn.png"
+    torn.write_bytes(b"\x89PNG torn")
+    page.choose(group, nobody, torn)
+    page.wait("document.querySelector('#status').innerText == 'All photographs are done'")
+    assert page.rows() == ["3 faces", "no face", "cannot be used"]
+    page.click("#queue .open", "group.png")
+    boxes = "[...document.querySelectorAll('.stage .box')]"
+    assert page.browser.evaluate(f"{boxes}.map(b => b.innerText)") == ["1", "2", "3"]
+    assert page.browser.evaluate(f"{boxes}.map(b => b.ariaLabel)")[0] == f"Face 1: match, {NAME}"  # text, not markup
+    assert NAME in page.text(".face.card")
+    loaded = "[...document.querySelectorAll('.seen img')].every(i => i.complete && i.naturalWidth > 0)"
+    assert page.wait(loaded)
+    page.click(".stage .box", "2")
+    assert "Unknown" in page.text(".face.card")
+    page.click(".stage .box", "3")
+    assert "fit_unstable" in page.text(".face.card")
+    page.picture("wide.png")
+    page.click("#queue .open", "nobody.png")
+    assert page.text("#view").startswith("No face was found")
+    page.click("#queue .open", "torn.png")
+    assert "unreadable" in page.text("#view")
+    page.wide(390)
+    page.click("#queue .open", "group.png")
+    assert page.browser.evaluate("document.documentElement.scrollWidth") <= 390
+    page.picture("narrow.png")
+    assert page.browser.said == []
+
+
+@pytest.mark.slow
+def test_faces_are_enrolled_and_people_renamed_merged_and_removed(page, tmp_path, pretend):
+    first = pretend.paint(tmp_path / "one.png", (9, 6, 0), (2, 6, 5))
+    second = pretend.paint(tmp_path / "two.png", (9, 6, 1))
+    page.choose(first, second)
+    page.wait("document.querySelector('#unknown-count').innerText == '2'")
+    page.click("[role=tab]", "Unknown")
+    page.wait("document.querySelectorAll('.group').length == 1")  # one person, seen twice
+    page.picture("unknown.png")
+    page.fill(".group input", "Ida <i>Nine</i>")
+    page.click(".group button", "Enrol 2 faces")
+    page.wait_status("2 of 2 faces enrolled as Ida <i>Nine</i>")
+    page.click("[role=tab]", "Gallery")
+    page.wait("document.querySelector('#people').innerText.includes('Ida <i>Nine</i>')")
+    assert page.browser.evaluate("document.querySelector('#people .map').ariaLabel")
+    page.picture("gallery.png")
+    button = "[aria-label='{} {}']"
+    page.click(button.format("Rename", "p2"))
+    page.fill("#ask-value", "Bo")
+    page.click("#ask button", "Rename")
+    page.wait_status("p2 is called Bo now")
+    page.click(button.format("Merge", "p3"))
+    page.fill("#ask-value", "p4")
+    page.click("#ask button", "Merge")
+    page.wait_status("p3 and p4 are one person now")
+    page.click(button.format("Remove", "p4"))
+    page.click("#ask button", "Leave it")
+    page.click(button.format("Remove", NAME))
+    page.click("#ask button", "Remove for good")
+    page.wait_status("is removed")
+    with Gallery.open(tmp_path / "staff") as gallery:
+        assert [(p.name, p.entries) for p in gallery.people()] == [("Bo", 2), ("Ida <i>Nine</i>", 2), ("p4", 4)]
+        assert gallery.verify().faults == ()
+    assert page.browser.said == []
+
+
+@pytest.mark.slow
+def test_a_lost_connection_is_said_and_the_photograph_can_be_sent_again(page, tmp_path, pretend):
+    page.choose(pretend.paint(tmp_path / "one.png", (1, 6, 3)))
+    page.wait("document.querySelector('#status').innerText == 'All photographs are done'")
+    page.stop()
+    page.choose(pretend.paint(tmp_path / "late.png", (2, 6, 3)))
+    page.wait("document.querySelector('#queue').innerText.includes('no connection to the service')")
+    assert page.rows() == ["1 face", "no connection to the service"]
+    assert page.browser.evaluate("Boolean(document.querySelector(\"[aria-label='Try late.png again']\"))")
+    page.click("#queue .open", "one.png")  # what was answered is still there
+    assert NAME in page.text(".face.card")

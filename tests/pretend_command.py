@@ -1,0 +1,45 @@
+"""`facerec` with the pretended models, as a process: `python tests/pretend_command.py ARGUMENTS`. Not a test module.
+
+With "-" it runs commands that come as lines of JSON, and writes a line with exit code, stdout and stderr of each.
+PRETEND_DELAY in the environment: seconds that a photograph takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import json
+import os
+import sys
+from pathlib import Path
+
+
+def main() -> int:
+    spec = importlib.util.spec_from_file_location("pretend_models", Path(__file__).with_name("pretend_models.py"))
+    assert spec
+    assert spec.loader
+    models = importlib.util.module_from_spec(spec)
+    sys.modules["pretend_models"] = models
+    spec.loader.exec_module(models)
+    from facerec.cli.main import run
+    from facerec.recognition import recognizer
+
+    class Recognizer(models.PretendRecognizer):
+        @classmethod
+        def load(cls, *arguments: object, **settings: object) -> Recognizer:
+            return cls(delay=float(os.environ.get("PRETEND_DELAY", "0")))
+
+    recognizer.Recognizer = Recognizer
+    if sys.argv[1:] != ["-"]:
+        return run()
+    for line in sys.stdin:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = run(json.loads(line))
+        print(json.dumps({"code": code, "stdout": out.getvalue(), "stderr": err.getvalue()}), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
