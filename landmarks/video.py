@@ -24,7 +24,7 @@ from facerec.landmarks.types import Image
 FILM_EXTENSIONS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".3gp", ".ts"})
 """Lower-case endings that mean a film; animations (GIF, WebP) and folders are films where it is said so."""
 
-STREAMS = ("rtsp://", "rtsps://", "http://", "https://", "rtmp://")
+STREAMS = ("rtsp://", "rtsps://", "rtmp://")
 
 _ANIMATIONS = frozenset({".gif", ".webp"})
 _NUMBER = re.compile(r"(\d+)")

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from facerec.cli.options import printable
+from facerec.landmarks import device as device_module
 from facerec.landmarks.device import resolve_device
 from facerec.landmarks.errors import DeviceError, InvalidInputError
 
@@ -20,6 +21,7 @@ def test_cuda_that_is_absent_fails_loudly(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_auto_takes_the_gpu_when_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(device_module, "_driver_there", lambda: True)
     assert resolve_device("auto") == "cuda"
     assert resolve_device("cuda") == "cuda"
     assert resolve_device("cpu") == "cpu"
