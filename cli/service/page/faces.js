@@ -83,10 +83,10 @@ function points(photo, face) {
   return drawing;
 }
 
-// What beside the score a candidate comes with depends on the service: a probability, or how often a stranger gets so far.
+// A candidate comes with a probability where the descriptor's scores were measured on mates.
 function candidates(face) {
-  const extra = ["p", "fpir"].filter(name => face.candidates.some(candidate => Number.isFinite(candidate[name])));
-  const titles = { p: "probability", fpir: "FPIR" };
+  const extra = ["p_same"].filter(name => face.candidates.some(candidate => Number.isFinite(candidate[name])));
+  const titles = { p_same: "probability of one person" };
   const head = make("tr", {}, make("th", { scope: "col" }, "candidate"), make("th", { scope: "col", class: "figure" }, "score"),
     make("th", { scope: "col", class: "figure" }, "seen by both"),
     ...extra.map(name => make("th", { scope: "col", class: "figure" }, titles[name])));
