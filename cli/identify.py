@@ -13,6 +13,7 @@ from facerec.cli.films import films_option
 from facerec.cli.options import (
     count,
     format_options,
+    fpir_option,
     gallery_option,
     note,
     printable,
@@ -70,12 +71,7 @@ _CSV_COLUMNS = (
 @gallery_option
 @click.option("-k", "candidates", type=click.IntRange(min=1), default=5, show_default=True, help="Candidates listed.")
 @threshold_option("a match")
-@click.option(
-    "--fpir",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=None,
-    help="Share of strangers for whom anybody may be named, in a gallery of this size.  [default: 0.01]",
-)
+@fpir_option
 @click.option(
     "--far",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),

@@ -150,13 +150,23 @@ def gallery_option(function: F) -> F:
     )(function)
 
 
+def fpir_option(function: F) -> F:
+    """Add `--fpir RATE` (argument `fpir`, None when not given)."""
+    return click.option(
+        "--fpir",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        default=None,
+        help="Share of strangers for whom anybody may be named, in a gallery of this size.  [default: 0.01]",
+    )(function)
+
+
 def threshold_option(of: str) -> Callable[[F], F]:
-    """Add `--threshold` (argument `threshold`, None when not given): the least score of `of`, a cosine."""
+    """Add `--threshold` (argument `threshold`, None when not given): the least score of `of`."""
     return click.option(
         "--threshold",
         type=click.FloatRange(-1, 1),
         default=None,
-        help=f"Least score of {of} (a cosine in [-1, 1]; inclusive).",
+        help=f"Least score of {of}, on the scale of the answers (in [-1, 1]; inclusive).",
     )
 
 

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from facerec.cli.options import gallery_option, note, printable, quiet_option, recognizer_options, workers_option
+from facerec.cli.options import (
+    fpir_option,
+    gallery_option,
+    note,
+    printable,
+    quiet_option,
+    recognizer_options,
+    workers_option,
+)
 from facerec.landmarks.device import resolve_device, share_cores
 
 if TYPE_CHECKING:
@@ -39,6 +47,7 @@ _STOP_SECONDS = 30  # how long requests that are being answered may take once th
     show_default="requests, with -q off",
     help="A line of JSON on stderr for each request; names: with the names of files and people in it.",
 )
+@fpir_option
 @click.option("--root-path", default="", metavar="PATH", help="Path under which a proxy shows the service.")
 @recognizer_options("the gallery's", "the gallery's", "the gallery's")
 @quiet_option
@@ -51,6 +60,7 @@ def command(
     per_minute: int,
     max_megabytes: int,
     access_log: AccessLog | None,
+    fpir: float | None,
     root_path: str,
     models: RecognizerSettings,
     quiet: bool,
@@ -90,7 +100,7 @@ def command(
         where = resolve_device(models.device)
         workers = share_cores(workers, where, queue + 1)
         settings = ServeSettings(workers, queue, per_minute, max_megabytes << 20)
-        service = Service(recognizer, gallery_path, models.device)
+        service = Service(recognizer, gallery_path, models.device, fpir)
         service.warm()
         access = Access(token, host in LOOPBACK, root_path.rstrip("/"))
         app = create_app(service, settings, access, RequestLog(access_log or ("off" if quiet else "requests")))

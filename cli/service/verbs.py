@@ -55,12 +55,12 @@ class Snapshot:
     users: int = 0
 
     @staticmethod
-    def of(address: Path | str, describer: Describer, device: str) -> Snapshot:
-        """The present state of the gallery at `address`."""
+    def of(address: Path | str, describer: Describer, device: str, fpir: float | None) -> Snapshot:
+        """The present state of the gallery at `address`, with the threshold at `fpir`."""
         gallery = open_gallery(address, describer.contract)
         try:
             state = gallery.state  # before what is made of it: a change meanwhile is seen by the next request
-            threshold = threshold_of(gallery)
+            threshold = threshold_of(gallery, fpir=fpir)
             versions = {
                 "facerec": version("facerec"),
                 "contract": gallery.contract_digest,
@@ -83,15 +83,21 @@ class Snapshot:
 class Service:
     """The verbs. Stateless but for the gallery's snapshot, which follows the gallery; threads share it."""
 
-    def __init__(self, describer: Describer, gallery: Path | str, device: str = "cpu") -> None:
-        """Serve `gallery` (a file, or milvus:URI) by the models of `describer`, searching on `device`."""
+    def __init__(
+        self, describer: Describer, gallery: Path | str, device: str = "cpu", fpir: float | None = None
+    ) -> None:
+        """Serve `gallery` (a file, or milvus:URI) by the models of `describer`, searching on `device`.
+
+        `fpir` is the share of strangers for whom anybody may be named; None: that of `threshold_of`.
+        """
         self.describer = describer
         self.path = gallery
         self.metrics = Metrics()
         self._device = device
+        self._fpir = fpir
         self._landmarks = str(json.loads(describer.contract.as_json()).get("landmarks", LANDMARK_MODELS[0]))
         self._lock = threading.Lock()
-        self._current = Snapshot.of(gallery, describer, device)
+        self._current = Snapshot.of(gallery, describer, device, fpir)
 
     def close(self) -> None:
         """Close the gallery."""
@@ -107,7 +113,7 @@ class Service:
         """
         with self._lock:
             if self._current.gallery.current_state() != self._current.state:
-                old, self._current = self._current, Snapshot.of(self.path, self.describer, self._device)
+                old, self._current = self._current, Snapshot.of(self.path, self.describer, self._device, self._fpir)
                 if not old.users:
                     old.close()
             snapshot = self._current

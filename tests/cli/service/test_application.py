@@ -7,6 +7,7 @@ import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 pytest.importorskip("fastapi", reason="needs facerec[serve]")
@@ -22,6 +23,9 @@ from facerec.cli.service.groups import grouped, read_signature, signature_text
 from facerec.cli.service.verbs import Service
 from facerec.landmarks.errors import InvalidInputError
 from facerec.recognition import recognizer as recognizer_module
+from facerec.recognition import shipped_impostors as shipped_module
+from facerec.recognition.impostor_curve import ImpostorCurve
+from facerec.recognition.shipped_impostors import ShippedImpostors
 from facerec.recognition.store.galleries import open_gallery
 from facerec.recognition.store.sqlite import Gallery
 
@@ -101,6 +105,27 @@ def test_identify_and_verify_answer_what_the_command_line_answers(serve, gallery
     }
     answer = client.post("/verify", files=files).json()
     assert (answer["score"], answer["overlap"]) == (wanted["score"], wanted["overlap"])
+
+
+def test_the_service_decides_at_the_share_of_strangers_that_it_was_started_with(
+    gallery, tmp_path, pretend, monkeypatch
+):
+    curve = ImpostorCurve.measure(np.random.default_rng(0).normal(0.05, 0.08, 10_000), 10)
+    record = ShippedImpostors(pretend.PretendContract().digest, 50, "made up", curve)
+    (tmp_path / "impostors-pretend.json").write_text(json.dumps(record.as_json()))
+    monkeypatch.setattr(shipped_module, "SHIPPED_IMPOSTORS", tmp_path)
+    photo = pretend.paint(tmp_path / "p.png", (1, 6, 5)).read_bytes()
+    values = []
+    for fpir in (0.5, None, 0.001):
+        service = Service(pretend.PretendRecognizer(), gallery, fpir=fpir)
+        try:
+            _, probes, _ = service.identify(photo, "p.png", 5)
+        finally:
+            service.close()
+        assert probes[0].threshold.fpir == (fpir or 0.01)
+        values.append(probes[0].threshold.value)
+    assert values == sorted(values)
+    assert values[0] < values[-1]
 
 
 def test_a_known_stranger_is_marked_and_reported(serve, gallery, tmp_path, pretend):
