@@ -150,7 +150,8 @@ def test_the_path_on_a_cpu_imports_no_torch():
     code = """
 import sys
 import numpy as np
-from facerec.cli import api, enroll, identify, landmarks, serve, verify
+from facerec.cli import enroll, identify, landmarks, serve, verify
+from facerec.cli.service import application, verbs
 from facerec.landmarks.device import share_cores
 from facerec.recognition.recognizer import load_recognizer
 share_cores(1, "cpu", 1)
