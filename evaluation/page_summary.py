@@ -131,11 +131,13 @@ def _scores(content: Mapping[str, Any]) -> Summary:
     for of, members in sets.items():
         first = members[0][1]
         measured += [(f"{first}/standard/people", "people"), (f"{first}/n", f"comparisons{f' ({of})' if of else ''}")]
+        target = _shared_target(content, [base for _, base in members])
         for system, base in members:
             standard = resolve(content, base)["standard"]
-            if not standard.get("fnmr_at_fmr"):
+            targets = [point["target_fmr"] for point in standard.get("fnmr_at_fmr", ())]
+            if target not in targets:
                 continue
-            at = shown_target(content, base)
+            at = targets.index(target)
             point, one = standard["fnmr_at_fmr"][at], f"{base}/standard/fnmr_at_fmr/{at}"
             asked = f"FMR {100 * point['target_fmr']:g} %"
             found = _weak_cells(standard, base, at, of or system)
@@ -163,6 +165,15 @@ def _scores(content: Mapping[str, Any]) -> Summary:
         cells = [headlines.get((system, of)) for of in sets]
         rows.append((system, [None if one is None else (one.figure, one.interval) for one in cells]))
     return Summary(measured, [], listed, pictures, SystemTable([f"{of}: {name}" for of, name in names.items()], rows))
+
+
+def _shared_target(content: Mapping[str, Any], bases: Sequence[str]) -> float | None:
+    """The FMR at which systems stand beside each other: the highest of those that each would show by itself."""
+    shown = []
+    for base in bases:
+        if points := resolve(content, base)["standard"].get("fnmr_at_fmr"):
+            shown.append(points[shown_target(content, base)]["target_fmr"])
+    return max(shown, default=None)
 
 
 def _weak_cells(standard: Mapping[str, Any], base: str, at: int, of: str) -> list[tuple[float, Weakness]]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from facerec.cli.main import run
+from facerec.evaluation.page_summary import page_summary
 from facerec.evaluation.protocols.csv_protocol import read_csv
 from facerec.evaluation.protocols.pairs import read_pairs
 from facerec.evaluation.score_figures import StandardSettings, standard_figures
@@ -167,3 +168,27 @@ def test_evaluated_pairs_write_score_files_that_give_the_same_figures(
     for key in ("fta", "fte", "failed_to_compare", "auc", "eer", "comparisons", "people", "by_yaw"):
         assert ours[key] == theirs[key]
     assert list(ours["by_group"]["sex"][0]["groups"]) == ["f", "m"]
+
+
+def test_systems_stand_beside_each_other_at_one_false_match_rate() -> None:
+    def standard(few: bool) -> dict[str, Any]:
+        points = [
+            {
+                "target_fmr": target,
+                "fmr": {"few_errors": scarce},
+                "fnmr": {"rate": 0.3, "trials": 99, "interval": [0, 1]},
+            }
+            for target, scarce in ((0.001, few), (0.01, False))
+        ]
+        return {
+            "n": 1000,
+            "standard": {"people": 9, "fnmr_at_fmr": points, "by_yaw": {}, "by_pitch": {}, "by_group": {}},
+        }
+
+    # The first supports FMR 0.1 % by itself, the second does not.
+    summary = page_summary({"kind": "scores", "scores": {"ours-set": standard(False), "theirs-set": standard(True)}})
+    assert summary.table is not None
+    assert list(summary.table.columns) == ["set: FNMR at FMR 1 %"]
+    for _, (cell,) in summary.table.rows:
+        assert cell is not None
+        assert "/fnmr_at_fmr/1/" in cell[0][0]
