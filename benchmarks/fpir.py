@@ -4,8 +4,9 @@
 
 Galleries hold one picture of each of N people of LFW in colour (for the second table also the first frontal picture of
 each of CFP's people 301-400). Strangers are CFP's people 301-400, frontals and profiles, and UTKFace's test people by
-group, who were in no training and no calibration. Thresholds are those of the product: `choose_gallery_threshold` with
-the gallery's own impostor scores. Signatures are kept in FOLDER.
+group, who were in no training and no calibration; most of LFW's people, who only fill the galleries, were in resnet's
+training. Thresholds are those of the product: `choose_gallery_threshold` with the gallery's own impostor scores.
+Signatures are kept in FOLDER.
 """
 
 from __future__ import annotations
