@@ -13,6 +13,7 @@ TRAINERS: dict[str, str] = {
     "landmark-packs": "Pack annotated pictures of faces: the real training set of the landmark network.",
     "public-packs": "Pack 300-W, COFW or HELEN: faces for the landmark networks and their tables.",
     "pose-set": "Turn annotated pictures to other poses: a training set on disk.",
+    "turned-set": "Turn fitted faces to any yaw and pitch, in colour: a training set on disk.",
     "rendered-set": "Render made-up people at all poses: a training set on disk.",
     "texture-set": "Lift the textures of annotated pictures: the training set of the descriptor.",
     "texture-model": "Learn mean and modes of lifted textures, for rendering people.",

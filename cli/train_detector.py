@@ -23,6 +23,23 @@ import click
     default=None,
     help="Text file naming, one per line, backgrounds that show a face after all.",
 )
+@click.option(
+    "--pictures",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Further faces, written by `train turned-set`; may be repeated.",
+)
+@click.option(
+    "--start",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Begin with the weights of this detector (safetensors) instead of random ones.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    default=None,
+    help="Top learning rate.  [default: the trainer's]",
+)
 @click.option("--steps", type=click.IntRange(min=1), default=None, help="Steps in all.  [default: the trainer's]")
 @click.option("--batch", type=click.IntRange(min=1), default=None, help="Scenes per step.  [default: the trainer's]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the first weights and of every scene.")
@@ -47,6 +64,9 @@ def command(
     data: Path,
     work: Path,
     skip: Path | None,
+    pictures: tuple[Path, ...],
+    start: Path | None,
+    rate: float | None,
     steps: int | None,
     batch: int | None,
     seed: int,
@@ -61,6 +81,7 @@ def command(
     from dataclasses import replace
 
     import torch
+    from safetensors.numpy import load_file
 
     from facerec.landmarks.errors import DeviceError
     from facerec.landmarks.training.detector import (
@@ -73,25 +94,30 @@ def command(
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise DeviceError(f"the device {device} was asked for, but torch sees no CUDA device")
     settings = DetectorTraining(seed=seed)
-    settings = replace(settings, steps=steps or settings.steps, batch=batch or settings.batch)
+    settings = replace(
+        settings, steps=steps or settings.steps, batch=batch or settings.batch, rate=rate or settings.rate
+    )
     torch.set_num_threads(threads)
 
     def report(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
     skipped = set() if skip is None else set(skip.read_text(encoding="utf-8").split())
-    pictures = read_training_data(data / "cfp-dataset", data / "ytf", data / "backgrounds", settings, skip=skipped)
+    known = read_training_data(
+        data / "cfp-dataset", data / "ytf", data / "backgrounds", settings, skip=skipped, sets=pictures
+    )
     report(
-        f"{len(pictures.pictures)} annotated pictures, {len(pictures.backgrounds)} backgrounds, "
-        f"{len(pictures.calibration)} for the threshold"
+        f"{len(known.pictures)} annotated pictures, {len(known.backgrounds)} backgrounds, "
+        f"{len(known.calibration)} for the threshold"
     )
     result = train_detector(
-        pictures,
+        known,
         work,
         settings,
         device=device,
         max_minutes=math.inf if max_minutes is None else max_minutes,
         loaders=loaders,
+        start=None if start is None else load_file(start),
         report=report,
     )
     if result.network is None or result.threshold is None:
@@ -99,7 +125,9 @@ def command(
     elif export:
         given = (
             f"facerec train detector DATA{' --skip FILE' if skip else ''} --steps {settings.steps} "
-            f"--batch {settings.batch} --seed {seed}"
+            f"--batch {settings.batch} --rate {settings.rate} --seed {seed}"
+            + "".join(f" --pictures {path.name}" for path in pictures)
+            + (f" --start {start.name}" if start else "")
         )
         record = export_detector(result.network, result.threshold, settings, given)
         print(f"{record.file} {record.bytes} bytes sha256 {record.sha256}")

@@ -27,6 +27,12 @@ from facerec.cli.options import note
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Names of backgrounds in which there is a face after all, one per line.",
 )
+@click.option(
+    "--pictures",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Further faces, written by `train turned-set`; may be repeated.",
+)
 def command(
     data: Path,
     false_share: float | None,
@@ -36,6 +42,7 @@ def command(
     seed: int,
     threads: int,
     skip: Path | None,
+    pictures: tuple[Path, ...],
 ) -> None:
     """Learn to tell faces from what the detector takes for them, with the installed detector and landmark network.
 
@@ -63,7 +70,7 @@ def command(
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        seen = collect(data, settings, skipped, note)
+        seen = collect(data, settings, skipped, pictures, note)
         rule, networks, figures = learn_finder(seen, settings, note)
     finally:
         torch.set_num_threads(threads_before)
@@ -79,6 +86,7 @@ def command(
         licence="research use: learnt from CFP and YouTube Faces",
         command=f"facerec train finder DATA --false-share {settings.false_share} --faces {settings.faces} "
         f"--backgrounds {settings.backgrounds} --steps {settings.verifier.steps} --seed {seed}"
-        + (" --skip FILE" if skip else ""),
+        + (" --skip FILE" if skip else "")
+        + "".join(f" --pictures {path.name}" for path in pictures),
     )
     click.echo(f"{record.file}: {rule}; {figures}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from facerec.landmarks.checkpoint import WeightRecord, save_weights
@@ -22,6 +23,7 @@ from facerec.landmarks.detection.detector import DetectorSettings, FaceDetector
 from facerec.landmarks.detection.detector_network import (
     DetectorNetwork,
     detector_arrays,
+    network_of,
     normalize,
     runner,
 )
@@ -35,10 +37,12 @@ from facerec.landmarks.training.detector_pictures import (
     frame_pictures,
     halvings,
     read_rgb,
+    set_pictures,
 )
 from facerec.landmarks.training.detector_scenes import Decoy, SceneMaker, SceneSettings
 from facerec.landmarks.training.detector_targets import detection_loss, targets
 from facerec.landmarks.training.people import held_out_people, person_key, training_people
+from facerec.landmarks.training.picture_set import PictureSet
 from facerec.landmarks.training.schedule import cosine_rate
 from facerec.landmarks.types import Box, Image
 
@@ -121,7 +125,12 @@ class TrainingData:
 
 
 def read_training_data(
-    cfp: Path, ytf: Path, backgrounds: Path, settings: DetectorTraining, skip: Container[str] = ()
+    cfp: Path,
+    ytf: Path,
+    backgrounds: Path,
+    settings: DetectorTraining,
+    skip: Container[str] = (),
+    sets: Iterable[Path] = (),
 ) -> TrainingData:
     """Read the training people's pictures and the training backgrounds; held-out ones stay unread.
 
@@ -131,6 +140,7 @@ def read_training_data(
         backgrounds: folder of JPEG photographs without faces.
         settings: for the share kept for calibration.
         skip: file names of backgrounds that do show a face after all. Even a few undo much: mining picks them out.
+        sets: files of `PictureSet`: turned faces and faces that wear something.
 
     Raises:
         InvalidInputError: a folder does not hold what it should.
@@ -143,6 +153,7 @@ def read_training_data(
     pictures = [
         *cfp_pictures(cfp, training_people(ytf, cfp), ("frontal", "profile")),
         *frame_pictures(ytf, names),
+        *(picture for path in sets for picture in set_pictures(PictureSet.load(path))),
     ]
     files = [path for path in background_files(backgrounds, held_out=False) if path.name not in skip]
     kept = [path for i, path in enumerate(files) if i % settings.calibration_every == 0]
@@ -248,6 +259,7 @@ def train_detector(
     device: str = "cpu",
     max_minutes: float = math.inf,
     loaders: int = 1,
+    start: Mapping[str, NDArray[Any]] | None = None,
     report: Report = lambda line: None,
 ) -> TrainingResult:
     """Train the detector, or go on with a training that `work` holds.
@@ -259,6 +271,7 @@ def train_detector(
         device: "cpu" or a CUDA device.
         max_minutes: stop, with a checkpoint, after so many minutes.
         loaders: processes that make scenes beside the network's; 0 makes them in this process.
+        start: arrays of a trained detector to begin with, when `work` holds no checkpoint.
         report: gets a line of progress now and then.
     """
     settings = settings or DetectorTraining()
@@ -268,6 +281,9 @@ def train_detector(
     try:
         learner = _Learner(settings, device)
         learner.restore(work)
+        if start is not None and learner.step == 0:
+            scenes = _maker(data, learner.mined, settings)
+            learner.begin_with(network_of(start), np.stack([scenes.scene(2**40 + k).image for k in range(64)]))
         if learner.step:
             report(f"going on from step {learner.step}")
         _run(learner, data, work, time.monotonic() + 60 * max_minutes, loaders, report)
@@ -322,6 +338,23 @@ def _run(learner: _Learner, data: TrainingData, work: Path, until: float, loader
         saved = time.monotonic()
 
 
+def _set_normalisation(layer: nn.Sequential, convolution: nn.Module, _: tuple[Tensor, ...], given: Tensor) -> None:
+    """Make a convolution with normalisation equal to a trained one without, whose answer to the pictures is `given`."""
+    assert isinstance(convolution, nn.Conv2d)
+    assert convolution.bias is not None
+    own, norm = layer[0], layer[1]
+    assert isinstance(own, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    own.weight.copy_(convolution.weight)
+    plain = given - convolution.bias[:, None, None]
+    norm.running_mean.copy_(plain.mean(dim=(0, 2, 3)))
+    norm.running_var.copy_(plain.var(dim=(0, 2, 3)))
+    norm.weight.copy_(torch.sqrt(norm.running_var + norm.eps))
+    norm.bias.copy_(convolution.bias + norm.running_mean)
+
+
 class _Learner:
     """What a training changes: the network, the mean of its weights, the optimiser, what was mined."""
 
@@ -330,7 +363,7 @@ class _Learner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             network = DetectorNetwork()
-        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: DetectorNetwork = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.mean = DetectorNetwork().to(device)
         self.mean.load_state_dict(self.network.state_dict())
         matrices = [p for p in self.network.parameters() if p.ndim > 1]
@@ -341,6 +374,22 @@ class _Learner:
         )
         self.step = 0
         self.mined = _Mined.nothing()
+
+    def begin_with(self, trained: DetectorNetwork, pictures: NDArray[np.uint8]) -> None:
+        """Take over a network without normalisation; `pictures` (N, S, S, 3) give the normalisation its statistics.
+
+        A layer's normalisation is set so that it changes nothing for data of the statistics measured here.
+        """
+        parts = dict(trained.named_modules())
+        for name, module in self.network.named_modules():
+            if isinstance(module, nn.Sequential) and len(module) > 1 and isinstance(module[1], nn.BatchNorm2d):
+                convolution = parts[f"{name}.0"]
+                assert isinstance(convolution, nn.Conv2d)
+                convolution.register_forward_hook(partial(_set_normalisation, module))
+        self.network.answer.load_state_dict(trained.answer.state_dict())
+        with torch.no_grad():
+            trained(normalize(torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)))))
+        self.mean.load_state_dict(self.network.state_dict())
 
     def learn(self, batch: Sequence[Tensor]) -> Tensor:
         """One step on pictures (B, 3, S, S) and their stacked `Targets`; returns the three losses (3,)."""

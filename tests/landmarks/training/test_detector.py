@@ -1,17 +1,31 @@
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
+from facerec.landmarks.checkpoint import load_weights
 from facerec.landmarks.detection.detector import FaceDetector
 from facerec.landmarks.detection.detector_graph import STRIDES
-from facerec.landmarks.detection.detector_network import cell_centers
+from facerec.landmarks.detection.detector_network import cell_centers, network_of, normalize
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.training.detector import DetectorTraining, TrainingData, export_detector, train_detector
-from facerec.landmarks.training.detector_pictures import AnnotatedPicture, completed_frontal, halvings
+from facerec.landmarks.training.detector import (
+    DetectorTraining,
+    TrainingData,
+    _Learner,
+    export_detector,
+    train_detector,
+)
+from facerec.landmarks.training.detector_pictures import (
+    AnnotatedPicture,
+    completed_frontal,
+    halvings,
+    set_pictures,
+)
 from facerec.landmarks.training.detector_scenes import Decoy, SceneMaker, SceneSettings
 from facerec.landmarks.training.detector_targets import box_overlap, detection_loss, targets
+from facerec.landmarks.training.picture_set import FacePicture, PictureSet
 from facerec.landmarks.types import Box, Image
 
 
@@ -212,3 +226,31 @@ def test_a_finished_training_exports_weights_that_load(tmp_path: Path):
 
     loaded = FaceDetector.from_arrays(load_weights("landmarks", "detector", root=tmp_path))
     assert 0.05 < loaded.score_threshold < 1
+
+
+def test_a_training_that_begins_with_a_trained_detector_begins_with_its_answers() -> None:
+    """The shipped network has no normalisation; the training's has, set so that it changes nothing."""
+    trained = network_of(load_weights("landmarks", "detector"))
+    learner = _Learner(DetectorTraining(), "cpu")
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 255, (8, 16, 16, 3), dtype=np.uint8)
+    pictures = np.stack([cv2.resize(one, (128, 128), interpolation=cv2.INTER_LINEAR) for one in coarse])
+    learner.begin_with(trained, pictures)
+    x = normalize(torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))))
+    with torch.no_grad():
+        for ours, theirs in zip(learner.mean.eval()(x), trained(x), strict=True):
+            torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=1e-3)
+
+
+def test_faces_of_picture_sets_are_kinds_of_their_own() -> None:
+    points = np.random.default_rng(1).uniform(20, 60, (68, 2)).astype(np.float32)
+    rows = [
+        FacePicture(np.zeros((80, 80, 3), np.uint8), points, np.ones(68, np.int8), np.zeros(3, np.float32), "p", source)
+        for source in ("turned-celeba", "worn-celeba")
+    ]
+    turned, worn = set_pictures(PictureSet.gather(rows))
+    assert (turned.kind, worn.kind) == ("turned", "worn")
+    np.testing.assert_allclose(turned.five[2], points[30])
+    maker = SceneMaker([turned, picture_with_face(0, "profile")], backgrounds(), settings=PLAIN)
+    kinds = {maker.picture(np.random.default_rng(seed)).kind for seed in range(40)}
+    assert kinds == {"turned", "profile"}
