@@ -7,6 +7,9 @@ from pathlib import Path
 
 import click
 
+from facerec.cli.options import weights_root_option
+from facerec.cli.recorded_command import recorded_command
+
 
 @click.command("detector")
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -60,6 +63,7 @@ import click
     show_default=True,
     help="Replace the package's detector weights when the training is finished.",
 )
+@weights_root_option("landmarks")
 def command(
     data: Path,
     work: Path,
@@ -75,6 +79,7 @@ def command(
     loaders: int,
     device: str,
     export: bool,
+    weights_root: Path | None,
 ) -> None:
     """Learn the face detector from DATA, a folder that holds cfp-dataset/, ytf/ and backgrounds/."""
     import math
@@ -123,11 +128,8 @@ def command(
     if result.network is None or result.threshold is None:
         report(f"stopped at step {result.step}; run the same command to go on")
     elif export:
-        given = (
-            f"facerec train detector DATA{' --skip FILE' if skip else ''} --steps {settings.steps} "
-            f"--batch {settings.batch} --rate {settings.rate} --seed {seed}"
-            + "".join(f" --pictures {path.name}" for path in pictures)
-            + (f" --start {start.name}" if start else "")
+        given = recorded_command({"steps": settings.steps, "batch": settings.batch, "rate": settings.rate})
+        record = export_detector(
+            result.network, result.threshold, settings, given, sources=known.set_sources, root=weights_root
         )
-        record = export_detector(result.network, result.threshold, settings, given)
         print(f"{record.file} {record.bytes} bytes sha256 {record.sha256}")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from facerec.cli.options import note
+from facerec.cli.options import note, weights_root_option
+from facerec.cli.recorded_command import recorded_command
 
 
 @click.command("finder")
@@ -33,6 +34,7 @@ from facerec.cli.options import note
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Further faces, written by `train turned-set`; may be repeated.",
 )
+@weights_root_option("landmarks")
 def command(
     data: Path,
     false_share: float | None,
@@ -43,6 +45,7 @@ def command(
     threads: int,
     skip: Path | None,
     pictures: tuple[Path, ...],
+    weights_root: Path | None,
 ) -> None:
     """Learn to tell faces from what the detector takes for them, with the installed detector and landmark network.
 
@@ -57,6 +60,7 @@ def command(
     from facerec.landmarks.checkpoint import save_weights
     from facerec.landmarks.detection.verifier_network import verifier_arrays
     from facerec.landmarks.training.finder import FinderTraining, collect, learn_finder
+    from facerec.landmarks.training.picture_set import PictureSet
 
     plain = FinderTraining()
     settings = replace(
@@ -80,13 +84,19 @@ def command(
         "finder",
         {"rule": numbers} | {f"verifier.{name}": value for name, value in verifier_arrays(networks).items()},
         what="When a candidate is a face: the verifier's networks, and how much detector, landmarks and they count.",
-        training_sets=["Celebrities in Frontal-Profile", "YouTube Faces", "background photographs without faces"],
+        training_sets=[
+            "Celebrities in Frontal-Profile",
+            "YouTube Faces",
+            "background photographs without faces",
+            *sorted({str(source) for path in pictures for source in np.unique(PictureSet.load(path).source)}),
+        ],
         split="people and backgrounds that are not held back; the line from backgrounds the detector never saw",
         metric=figures,
         licence="research use: learnt from CFP and YouTube Faces",
-        command=f"facerec train finder DATA --false-share {settings.false_share} --faces {settings.faces} "
-        f"--backgrounds {settings.backgrounds} --steps {settings.verifier.steps} --seed {seed}"
-        + (" --skip FILE" if skip else "")
-        + "".join(f" --pictures {path.name}" for path in pictures),
+        command=recorded_command(
+            {name: getattr(settings, name) for name in ("false_share", "faces", "backgrounds")}
+            | {"steps": settings.verifier.steps}
+        ),
+        root=weights_root,
     )
     click.echo(f"{record.file}: {rule}; {figures}")

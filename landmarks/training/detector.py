@@ -41,6 +41,7 @@ from facerec.landmarks.training.detector_pictures import (
 )
 from facerec.landmarks.training.detector_scenes import Decoy, SceneMaker, SceneSettings
 from facerec.landmarks.training.detector_targets import detection_loss, targets
+from facerec.landmarks.training.normalisation import restore_normalisation
 from facerec.landmarks.training.people import held_out_people, person_key, training_people
 from facerec.landmarks.training.picture_set import PictureSet
 from facerec.landmarks.training.schedule import cosine_rate
@@ -122,6 +123,11 @@ class TrainingData:
     pictures: list[AnnotatedPicture]
     backgrounds: list[Image]
     calibration: list[Image]
+
+    @property
+    def set_sources(self) -> list[str]:
+        """Names of the sets whose faces were turned or wear something."""
+        return sorted({p.name.rpartition("/")[0] for p in self.pictures if p.kind in ("turned", "worn")})
 
 
 def read_training_data(
@@ -338,23 +344,6 @@ def _run(learner: _Learner, data: TrainingData, work: Path, until: float, loader
         saved = time.monotonic()
 
 
-def _set_normalisation(layer: nn.Sequential, convolution: nn.Module, _: tuple[Tensor, ...], given: Tensor) -> None:
-    """Make a convolution with normalisation equal to a trained one without, whose answer to the pictures is `given`."""
-    assert isinstance(convolution, nn.Conv2d)
-    assert convolution.bias is not None
-    own, norm = layer[0], layer[1]
-    assert isinstance(own, nn.Conv2d)
-    assert isinstance(norm, nn.BatchNorm2d)
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    own.weight.copy_(convolution.weight)
-    plain = given - convolution.bias[:, None, None]
-    norm.running_mean.copy_(plain.mean(dim=(0, 2, 3)))
-    norm.running_var.copy_(plain.var(dim=(0, 2, 3)))
-    norm.weight.copy_(torch.sqrt(norm.running_var + norm.eps))
-    norm.bias.copy_(convolution.bias + norm.running_mean)
-
-
 class _Learner:
     """What a training changes: the network, the mean of its weights, the optimiser, what was mined."""
 
@@ -385,7 +374,7 @@ class _Learner:
             if isinstance(module, nn.Sequential) and len(module) > 1 and isinstance(module[1], nn.BatchNorm2d):
                 convolution = parts[f"{name}.0"]
                 assert isinstance(convolution, nn.Conv2d)
-                convolution.register_forward_hook(partial(_set_normalisation, module))
+                convolution.register_forward_hook(partial(restore_normalisation, module))
         self.network.answer.load_state_dict(trained.answer.state_dict())
         with torch.no_grad():
             trained(normalize(torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)))))
@@ -475,15 +464,29 @@ def export_detector(
     settings: DetectorTraining,
     command: str,
     metric: dict[str, float | int | str] | None = None,
+    sources: Sequence[str] = (),
     root: Path | None = None,
 ) -> WeightRecord:
-    """Write the package's detector weights and their record. `metric`: figures of `benchmarks/detector.py`."""
+    """Write the package's detector weights and their record.
+
+    Args:
+        network, threshold, settings: of the training.
+        command: that makes the weights again.
+        metric: figures of `benchmarks/detector.py`.
+        sources: sets beside CFP and YouTube Faces.
+        root: folder of the stages; the installed package by default.
+    """
     return save_weights(
         "landmarks",
         "detector",
         detector_arrays(network, threshold),
         what="Finds faces from frontal to profile: boxes (of the 68 landmarks) and five points.",
-        training_sets=("Celebrities in Frontal-Profile", "YouTube Faces", "background photographs without faces"),
+        training_sets=(
+            "Celebrities in Frontal-Profile",
+            "YouTube Faces",
+            "background photographs without faces",
+            *sources,
+        ),
         split=(
             "trained on CFP people 1-300 and YouTube Faces except every seventh name, none who is a held-out person of "
             "the other set; background photographs except every fifth; threshold from one in "
