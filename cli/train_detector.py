@@ -90,6 +90,7 @@ def command(
 
     from facerec.landmarks.errors import DeviceError
     from facerec.landmarks.training.detector import (
+        CANDIDATE_SCORE,
         DetectorTraining,
         export_detector,
         read_training_data,
@@ -130,6 +131,12 @@ def command(
     elif export:
         given = recorded_command({"steps": settings.steps, "batch": settings.batch, "rate": settings.rate})
         record = export_detector(
-            result.network, result.threshold, settings, given, sources=known.set_sources, root=weights_root
+            result.network,
+            min(CANDIDATE_SCORE, result.threshold),
+            settings,
+            given,
+            metric={"threshold": round(result.threshold, 3), "candidates_from": CANDIDATE_SCORE},
+            sources=known.set_sources,
+            root=weights_root,
         )
         print(f"{record.file} {record.bytes} bytes sha256 {record.sha256}")

@@ -50,6 +50,9 @@ from facerec.landmarks.types import Box, Image
 Report = Callable[[str], None]
 """Takes one line of progress."""
 
+CANDIDATE_SCORE = 0.45
+"""Score from which on a shipped detector hands out candidates; the finder's rule decides which are faces."""
+
 LICENCE = "research use: learnt from CFP and YouTube Faces"
 
 
