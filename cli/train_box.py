@@ -20,7 +20,7 @@ from facerec.landmarks.device import resolve_device
 def command(data: Path, faces: int, steps: int | None, seed: int, threads: int, device: str) -> None:
     """Learn to move any detector's box onto the face, from DATA, a folder that holds cfp-dataset/ and ytf/.
 
-    The held-back people are not touched. A few minutes on one core.
+    The held-out people are not touched. A few minutes on one core.
     """
     from dataclasses import replace
 
@@ -50,7 +50,7 @@ def command(data: Path, faces: int, steps: int | None, seed: int, threads: int, 
         regressor_arrays(network, np.asarray(mean_face)),
         what="Moves any detector's box onto the face: the AFLW-style box and the tight box of the 68 landmarks.",
         training_sets=["Celebrities in Frontal-Profile", "YouTube Faces", "ICT-FaceKit (mean face)"],
-        split="CFP people 1-300 and YouTube Faces except every seventh name, none who is held back in the other set",
+        split="CFP people 1-300 and YouTube Faces except every seventh name, none who is held out in the other set",
         metric={"faces": len(known), "steps": settings.steps},
         licence="research use: learnt from CFP and YouTube Faces",
         command=f"facerec train box DATA --faces {faces} --steps {settings.steps} --seed {seed}",

@@ -41,7 +41,7 @@ def command(
     processes: int,
     device: str,
 ) -> None:
-    """Cut the faces of the people who are not held back, locate and fit them.
+    """Cut the faces of the people who are not held out, locate and fit them.
 
     Writes the encoded crops to OUTPUT and their fits beside it. DATA holds cfp-dataset/ and ytf/, which say who is held
     back. A set of 12,000 crops takes about 35 MB.

@@ -39,7 +39,7 @@ def command(
 ) -> None:
     """Learn to tell faces from what the detector takes for them, with the installed detector and landmark network.
 
-    DATA holds cfp-dataset/, ytf/ and backgrounds/; the held-back people and backgrounds are not touched. Run it again
+    DATA holds cfp-dataset/, ytf/ and backgrounds/; the held-out people and backgrounds are not touched. Run it again
     whenever the detector or the landmark network was replaced. A few minutes on one core.
     """
     from dataclasses import replace
@@ -74,7 +74,7 @@ def command(
         {"rule": numbers} | {f"verifier.{name}": value for name, value in verifier_arrays(networks).items()},
         what="When a candidate is a face: the verifier's networks, and how much detector, landmarks and they count.",
         training_sets=["Celebrities in Frontal-Profile", "YouTube Faces", "background photographs without faces"],
-        split="people and backgrounds that are not held back; the line from backgrounds the detector never saw",
+        split="people and backgrounds that are not held out; the line from backgrounds the detector never saw",
         metric=figures,
         licence="research use: learnt from CFP and YouTube Faces",
         command=f"facerec train finder DATA --false-share {settings.false_share} --faces {settings.faces} "

@@ -41,7 +41,7 @@ def command(
         {"rule": np.array([*rule.weights, rule.bias])},
         what="when a fit cannot be trusted: weights of residual, shape, landmark confidence and visible share",
         training_sets=["CFP", "background photographs without faces"],
-        split="CFP folds 1-6 without namesakes of held-back people; backgrounds except every fifth",
+        split="CFP folds 1-6 without namesakes of held-out people; backgrounds except every fifth",
         metric={"good": len(good), "bad": len(bad), "good_lost": good_lost, "bad_caught": round(caught, 4)},
         licence="research use only: learnt from CFP",
         command=f"facerec train fit-verdict DATA --profiles {profiles} --frontals {frontals}"

@@ -24,7 +24,7 @@ from facerec.landmarks.device import resolve_device
 def command(data: Path, extra: Path | None, descriptor: str | None, per_person: int, device: str) -> None:
     """Describe pictures of the calibration people and keep their impostor scores.
 
-    These people are in no descriptor's training set, nor among the held-back people that figures are reported on. With
+    These people are in no descriptor's training set, nor among the held-out people that figures are reported on. With
     EXTRA the pairs are of adults of one group and one sex, who are hardest to tell apart, and each of the groups counts
     alike; without it they are all pairs of CFP's, LFW's and YouTube Faces' people under DATA.
     """

@@ -56,7 +56,7 @@ def command(
             note(f"located: {done} of {heads} heads", quiet)
 
     rendered = locate_heads(heads, Landmarker.load(landmarks), rng, training, on_head)
-    # Every fourth head is held back, to tell how much of the error is systematic; then all are learnt from.
+    # Every fourth head is held out, to tell how much of the error is systematic; then all are learnt from.
     held = np.arange(heads) % 4 == 0
     judged = rendered.rows(held)
     left = judged.off - learn_located(rendered.rows(~held), training).upright(judged.yaw, judged.pitch)
@@ -72,7 +72,7 @@ def command(
         },
         what="where annotators and the landmark network put the 68 points, against the face model's landmarks, by pose",
         training_sets=["CFP", "YouTube Faces", "rendered heads of the face model"],
-        split="faces of PACK: training people only; every fourth rendered head held back for the figures",
+        split="faces of PACK: training people only; every fourth rendered head held out for the figures",
         metric={
             "faces": len(chosen),
             "heads": heads,

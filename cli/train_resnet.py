@@ -22,7 +22,7 @@ START = (
     "them"
 )
 SPLIT = (
-    "by person: CFP folds 7-8 and every seventh YouTube Faces person held back by name in all sets, and whoever looks "
+    "by person: CFP folds 7-8 and every seventh YouTube Faces person held out by name in all sets, and whoever looks "
     "like them or like people of other test sets; dlib's own training pictures are not listed by their authors"
 )
 

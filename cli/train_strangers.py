@@ -63,7 +63,7 @@ def command(sets: tuple[Path, ...], device: str) -> None:
         what="strangers that normalise the scores of resnet: means of three look-alikes each, nobody's own numbers",
         training_sets=set_names(source),
         split="half of the people for calibration, by a hash of their names, and pictures of one side of the face of "
-        "people that resnet was trained on; nobody of the held-back people",
+        "people that resnet was trained on; nobody of the held-out people",
         metric={"members": len(cohort.cells), "patterns": len(cohort.patterns)},
         licence="research use only: learnt from collections gathered for non-commercial research",
         command=f"facerec train strangers {' '.join(path.name for path in sets)}",

@@ -11,7 +11,7 @@ import click
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The set (npz).")
 @click.option("--located", is_flag=True, help="Use the located landmarks instead of the annotated ones, and LFW too.")
-@click.option("--held-out", is_flag=True, help="Use the held-back people instead: a set to measure on.")
+@click.option("--held-out", is_flag=True, help="Use the held-out people instead: a set to measure on.")
 @click.option("--per-person", default=40, show_default=True, help="Pictures of a person at most.")
 def command(data: Path, output: Path, located: bool, held_out: bool, per_person: int) -> None:
     """Lift the textures of the training people's pictures under DATA (ytf/, cfp-dataset/, lfw/)."""

@@ -150,7 +150,7 @@ def _capped(pictures: Iterable[Picture], per_person: int) -> list[Picture]:
 
 
 def annotated_pictures(data: Path, held_out: bool, per_person: int) -> list[Picture]:
-    """CFP's and YouTube Faces' annotated pictures of the training people (or of the held-back ones)."""
+    """CFP's and YouTube Faces' annotated pictures of the training people (or of the held-out ones)."""
     ytf, cfp = data / "ytf", data / "cfp-dataset"
     held = held_out_people(ytf, cfp)
     found = [
@@ -168,7 +168,7 @@ def annotated_pictures(data: Path, held_out: bool, per_person: int) -> list[Pict
 
 
 def located_pictures(data: Path, held_out: bool, per_person: int) -> list[Picture]:
-    """All pictures of CFP, YouTube Faces and LFW of the training people (or of the held-back ones)."""
+    """All pictures of CFP, YouTube Faces and LFW of the training people (or of the held-out ones)."""
     ytf, cfp = data / "ytf", data / "cfp-dataset"
     held = held_out_people(ytf, cfp)
     names = cfp_names(cfp)
