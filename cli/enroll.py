@@ -146,9 +146,7 @@ def command(
                 plan, gallery_path, recognizer, settings=settings, progress=advance, describe_many=describe_many
             )
     except KeyboardInterrupt:
-        note(
-            f"The photographs enrolled so far are in {printable(str(gallery_path))}; run the same command to continue."
-        )
+        note(f"Photographs enrolled so far are in {printable(str(gallery_path))}; run the same command to continue.")
         raise
     if as_json:
         write_json(summary.as_json())
