@@ -147,8 +147,8 @@ def _identify(
     from facerec.recognition.identification import Identifier
     from facerec.recognition.recognizer import load_recognizer
 
-    if given["threshold"] is not None and given["far"] is not None:
-        raise click.UsageError("expected --threshold or --far, not both")
+    if sum(given[name] is not None for name in ("threshold", "fpir", "far")) > 1:
+        raise click.UsageError("expected one of --threshold, --fpir and --far")
     if given["form"] == "csv":
         raise click.UsageError("films are answered as a table or as --format jsonl")
     resolve_device(given["models"].device)
@@ -158,7 +158,12 @@ def _identify(
     interrupted = False
     with (
         Identifier.open(
-            given["gallery_path"], recognizer, far=given["far"], threshold=given["threshold"], search=given["method"]
+            given["gallery_path"],
+            recognizer,
+            fpir=given["fpir"],
+            far=given["far"],
+            threshold=given["threshold"],
+            search=given["method"],
         ) as identifier,
         cores_shared(1),
     ):

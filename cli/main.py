@@ -32,7 +32,7 @@ COMMANDS: dict[str, str] = {
     "identify": "Name the people in photographs, or say that they are unknown.",
     "cluster": "Group unknown faces in photographs into people.",
     "verify": "Say whether two photographs show the same person.",
-    "gallery": "Inspect, check, list, change, index, migrate or export a gallery.",
+    "gallery": "Inspect, check, review, list, change, index, migrate or export a gallery.",
     "serve": "Answer over HTTP with the same verbs and JSON, and one web page (facerec[serve]).",
     "landmarks": "Locate the 68 landmarks of faces, and which of them are visible.",
     "frontalize": "Write texture, visibility mask, frontal view and mesh of faces.",
