@@ -38,8 +38,8 @@ from facerec.recognition.quality import SIGNS, FaceQuality, QualityRule
 from facerec.recognition.recognizer import DescribedFace, Recognizer
 from facerec.recognition.search import SearchSettings
 
-PER_PERSON = {"cfp": 14, "ytf": 12, "lfw": 5, "celeba": 5}
-PEOPLE = {"cfp": 1000, "ytf": 1000, "lfw": 60, "celeba": 60}
+PER_PERSON = {"cfp": 10, "ytf": 8, "lfw": 4, "celeba": 5}
+PEOPLE = {"cfp": 1000, "ytf": 1000, "lfw": 40, "celeba": 40}
 
 Pictures = list[tuple[str, Path]]
 """Person and file."""

@@ -329,12 +329,16 @@ def _gone(plan: EnrolmentPlan, gallery: GalleryStore, seen: set[tuple[str, str]]
         return []
     known = [record for record in gallery.photos() if (record.person, record.sha256) not in seen]
     inside = [record for record in known if any(record.absolute_path.is_relative_to(folder) for folder in folders)]
-    # A file that is there and cannot be read now may still be the same.
-    return [
-        (r.person, r.sha256)
-        for r in inside
-        if isinstance(read_digest(r.absolute_path), str) or not r.absolute_path.exists()
-    ]
+    return [(record.person, record.sha256) for record in inside if _left(record)]
+
+
+def _left(record: PhotoRecord) -> bool:
+    """Whether a photograph that no plan named has left its folder, or changed there."""
+    digest = read_digest(record.absolute_path)
+    if not isinstance(digest, str):  # what is there and cannot be read now may still be the same
+        return not record.absolute_path.exists()
+    # A film, or a face that somebody chose, was not named by its folder: it stays as long as its file does.
+    return record.faces != "chosen" or digest != record.sha256
 
 
 def enroll_batch(
