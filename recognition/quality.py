@@ -1,8 +1,4 @@
-"""A face's quality: the components of ISO/IEC 29794-5 that the path to a signature knows anyway, and one number.
-
-The number is how likely the face is to be recognised: the estimated share of other pictures of the same person that it
-matches at a false match rate of 0.1 %. Its rule is learnt on people for calibration (`benchmarks/quality.py`).
-"""
+"""A face's quality: the components of ISO/IEC 29794-5 that the path to a signature knows anyway, and one number."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ from dataclasses import asdict, dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from facerec.frontalize.types import FaceTexture, FittedFace
 from facerec.landmarks.types import Face, Image
@@ -61,58 +56,14 @@ class FaceQuality:
 
     @property
     def unified(self) -> float:
-        """The one number, in [0, 1] (unified quality score): see the module."""
-        return UNIFIED.rate(self)
+        """The one number, in [0, 1] (unified quality score): visible share times confidence."""
+        return float(np.clip(self.visible_share * self.confidence, 0.0, 1.0))
 
     def as_json(self) -> dict[str, float | None]:
         """JSON-ready values under the attributes' names, without the pose, which answers have beside it."""
         digits = {"eye_distance": PIXELS, "dynamic_range": DEGREES}
         own = {name: value for name, value in asdict(self).items() if name not in ("yaw", "pitch", "roll")}
         return {name: rounded(value, digits.get(name, SHARES)) for name, value in own.items()}
-
-
-@dataclass(frozen=True)
-class QualityRule:
-    """A logistic rule over components: quality = 1 / (1 + exp(-(bias + sum of weight times feature))).
-
-    A component may only count the way that is sensible (a larger yaw never improves a face).
-
-    Attributes:
-        weights: one for each of `QualityRule.features`.
-        bias: added to their sum.
-    """
-
-    weights: tuple[float, ...]
-    bias: float
-
-    @staticmethod
-    def features(quality: FaceQuality) -> NDArray[np.float64]:
-        """(9,) what the rule weighs; the more of each, the better, but for the four that `SIGNS` has below 0."""
-        nearest = min(quality.margin_left, quality.margin_right, quality.margin_above, quality.margin_below)
-        return np.array(
-            [
-                min(abs(quality.yaw), 90.0) / 90.0,
-                min(abs(quality.pitch), 60.0) / 60.0,
-                np.log2(np.clip(quality.eye_distance, 8.0, 64.0) / 64.0),  # the descriptor gains nothing beyond
-                np.log2(np.clip(quality.sharpness, 0.05, 2.0)),
-                quality.underexposed + quality.overexposed,
-                quality.dynamic_range / 8.0,
-                min(quality.visible_share, 1.0 - quality.cut),
-                quality.confidence,
-                float(np.clip(nearest, -1.0, 0.0)),
-            ]
-        )
-
-    def rate(self, quality: FaceQuality) -> float:
-        """The number, in [0, 1]."""
-        return float(1.0 / (1.0 + np.exp(-(self.bias + np.dot(self.weights, self.features(quality))))))
-
-
-SIGNS = np.array([-1.0, -1.0, 1.0, 1.0, -1.0, 1.0, 1.0, 1.0, 1.0])
-"""Which way each feature may count."""
-
-UNIFIED = QualityRule(weights=(-1.0, -0.5, 0.5, 0.3, -1.0, 0.0, 1.0, 3.0, 1.0), bias=-1.0)
-"""The rule behind `FaceQuality.unified`, as `benchmarks/quality.py learn` found it."""
 
 
 def measure_quality(face: Face, fitted: FittedFace, texture: FaceTexture) -> FaceQuality:

@@ -167,7 +167,7 @@ class DescribedFace(LiftedFace):
 
     Attributes:
         signature: the masked signature.
-        quality: in [0, 1], how likely it is to be recognised (`FaceQuality.unified`).
+        quality: in [0, 1], one number over all (`FaceQuality.unified`).
     """
 
     signature: Signature
