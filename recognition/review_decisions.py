@@ -68,10 +68,11 @@ class ReviewDecision:
             raise InvalidInputError(
                 f"expected {', '.join(_NEEDED[action])} of {action!r}; {', '.join(missing)} missing"
             )
-        texts = {key: person_name(str(record[key])) for key in ("person", "name") if key in _NEEDED[action]}
-        others: dict[str, Any] = {key: str(record[key]) for key in ("file", "sha256") if key in _NEEDED[action]}
-        numbers = {key: int(record[key]) for key in ("entry", "face") if key in _NEEDED[action]}
-        return ReviewDecision(action, **texts, **others, **numbers, nobody=bool(record.get("nobody", False)))
+        known: dict[str, Any] = {}
+        for key in _NEEDED[action]:
+            known[key] = int(record[key]) if key in ("entry", "face") else str(record[key])
+        known |= {key: person_name(known[key]) for key in ("person", "name") if key in known}
+        return ReviewDecision(action, **known, nobody=bool(record.get("nobody", False)))
 
     def __str__(self) -> str:
         match self.action:

@@ -84,7 +84,7 @@ def read_unknown(path: Path) -> list[UnknownFace]:
             record = json.loads(line)
             if "file" not in record or record["decision"] != "unknown" or record["known_stranger"] is not None:
                 continue
-            best = next(iter(record["candidates"]), {})
+            best: dict[str, Any] = next(iter(record["candidates"]), {})
             box = Box(*(float(record["box"][edge]) for edge in ("x0", "y0", "x1", "y1")))
             score, margin = best.get("score"), record["margin"]
             found.append(UnknownFace(Path(record["file"]), int(record["face"]), box, best.get("person"), score, margin))
