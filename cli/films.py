@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from facerec.cli.options import note, printable, write_json
+from facerec.cli.options import count, note, printable, write_json
 from facerec.landmarks.device import cores_shared, resolve_device
 
 if TYPE_CHECKING:
@@ -133,8 +133,8 @@ def _follow(
         note("interrupted; the results until then follow")
     passed = time.monotonic() - began
     note(
-        f"{printable(film.name)}: {looked} frames looked at, {looked / max(passed, 1e-9):.1f} a second, "
-        f"{len(tracker.tracks)} tracks",
+        f"{printable(film.name)}: {count(looked, 'frame')} looked at, {looked / max(passed, 1e-9):.1f} a second, "
+        f"{count(len(tracker.tracks), 'track')}",
         quiet,
     )
     return tracker.tracks, interrupted
@@ -151,8 +151,8 @@ def _identify(
     from facerec.recognition.identification import Identifier
     from facerec.recognition.recognizer import load_recognizer
 
-    if given["threshold"] is not None and given["far"] is not None:
-        raise click.UsageError("expected --threshold or --far, not both")
+    if sum(given[name] is not None for name in ("threshold", "fpir", "far")) > 1:
+        raise click.UsageError("expected one of --threshold, --fpir and --far")
     if given["form"] == "csv":
         raise click.UsageError("films are reported as a table or with --format jsonl")
     resolve_device(given["models"].device)
@@ -162,7 +162,12 @@ def _identify(
     interrupted = False
     with (
         Identifier.open(
-            given["gallery_path"], recognizer, far=given["far"], threshold=given["threshold"], search=given["method"]
+            given["gallery_path"],
+            recognizer,
+            fpir=given["fpir"],
+            far=given["far"],
+            threshold=given["threshold"],
+            search=given["method"],
         ) as identifier,
         cores_shared(1),
     ):
@@ -174,7 +179,7 @@ def _identify(
                     write_line(answer.as_json(identifier))
                 for line in frame_lines(film.name, answers) if per_frame else []:
                     write_line(line)
-            rows += [_row(answer) for answer in answers]
+            rows += [_row(answer, identifier.threshold.note) for answer in answers]
             if given["save_debug"] is not None and not interrupted:
                 write_pictures(film, answers, given["save_debug"], name, rate)
             if interrupted:
@@ -184,12 +189,14 @@ def _identify(
 
         heads = ["film", "track", "start", "end", "frames", "yaw", "decision", "person", "score", "why"]
         write_table(heads, rows, right=["track", "start", "end", "frames", "score"])
+    shown = "none" if identifier.threshold.value is None else f"{identifier.threshold.value:.3f}"
+    note(f"Threshold {shown} ({printable(identifier.threshold.note)})", given["quiet"])
     if interrupted:
         raise KeyboardInterrupt
     return 0
 
 
-def _row(answer: TrackAnswer) -> list[object]:
+def _row(answer: TrackAnswer, threshold_note: str) -> list[object]:
     yaws = [one.pose[0] for one in answer.track.sightings]
     return [
         answer.film,
@@ -201,7 +208,8 @@ def _row(answer: TrackAnswer) -> list[object]:
         answer.decision.verdict,
         answer.person,
         None if answer.match is None else f"{answer.match.score:.2f}",
-        answer.decision.reason.removeprefix(f"{answer.decision.verdict}: "),
+        # The column before it says the verdict already, and the line below the table what the threshold stands on.
+        answer.decision.reason.removeprefix(f"{answer.decision.verdict}: ").replace(f" ({threshold_note})", ""),
     ]
 
 

@@ -1,4 +1,4 @@
-"""`facerec gallery`: inspect, check, list, change, index, migrate and export a gallery."""
+"""`facerec gallery`: inspect, check, review, list, change, index, migrate and export a gallery."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from facerec.cli.gallery_review import review
 from facerec.cli.options import (
     count,
     format_options,
@@ -34,7 +35,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @click.group("gallery")
 def command() -> None:
-    """Inspect, check, list, change, index, migrate or export a gallery."""
+    """Inspect, check, review, list, change, index, migrate or export a gallery."""
+
+
+command.add_command(review)
 
 
 @command.command("info")

@@ -33,7 +33,7 @@ COMMANDS: dict[str, str] = {
     "identify": "Identify the people in photographs, or report them as unknown.",
     "cluster": "Group unknown faces in photographs into people.",
     "verify": "Decide whether two photographs show the same person.",
-    "gallery": "Inspect, check, list, change, index, migrate or export a gallery.",
+    "gallery": "Inspect, check, review, list, change, index, migrate or export a gallery.",
     "serve": "Serve the same functions over HTTP, with a web page (facerec[serve]).",
     "landmarks": "Locate the 68 landmarks of faces, and their visibility.",
     "frontalize": "Write texture, visibility mask, frontal view and mesh of faces.",

@@ -39,7 +39,7 @@ class ClusterSettings:
 
     Attributes:
         far: the cut is the score that this share of impostor pairs reaches (`cluster_cut`); chosen by measurement,
-            see benchmarks/results/clusters.md.
+            see benchmarks/results/films.md.
         reach: pairs of single faces this far below the cut are looked at as well: the mean of a group may lie above it.
         neighbours: of each face, the most alike ones are where groups start to look; bounds memory at any number of
             faces. A person's faces beyond these are reached through the group.

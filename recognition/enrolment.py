@@ -32,11 +32,10 @@ from facerec.recognition.description import (
 from facerec.recognition.enrolment_plan import EnrolmentItem, EnrolmentPlan, Layout, read_digest, reasons_json
 from facerec.recognition.impostors import recalibrate
 from facerec.recognition.recognizer import UndescribedFace
-from facerec.recognition.review import review, stray_pictures
+from facerec.recognition.review import gallery_findings
 from facerec.recognition.store.derived_files import SKIPPED_SUFFIX, derived_file
 from facerec.recognition.store.protocol import GalleryStore
 from facerec.recognition.store.records import NewPhoto, PhotoRecord
-from facerec.recognition.threshold import gallery_threshold, threshold_of
 
 
 @dataclass(frozen=True)
@@ -213,17 +212,7 @@ def enroll(
     if gone and settings.sync:
         gallery.remove_photos(gone)
         summary.removed = len(gone)
-    summary.conflicts += [f"{a} and {b} are the same photograph" for a, b in gallery.shared_photos()]
-    calibration = recalibrate(gallery)
-    own = gallery_threshold(calibration.scores)
-    if strays := stray_pictures(calibration, own.value if own else None):
-        place = {record.entry: record.relative_path for record in gallery.entries()}
-        summary.conflicts += [
-            f"{place[a.entry]} of {a.person} looks like {a.other}, {a.score:.2f} (other photographs of {a.person}: "
-            f"{a.own:.2f})"
-            for a in strays
-        ]
-    summary.conflicts += review(gallery, threshold_of(gallery).value)
+    summary.conflicts = [finding.sentence for finding in gallery_findings(gallery, recalibrate(gallery))]
     people = gallery.people()
     summary.yaw = {person.name: person.yaw for person in people}
     summary.lacks = lacking_views(gallery, settings)
@@ -340,12 +329,16 @@ def _gone(plan: EnrolmentPlan, gallery: GalleryStore, seen: set[tuple[str, str]]
         return []
     known = [record for record in gallery.photos() if (record.person, record.sha256) not in seen]
     inside = [record for record in known if any(record.absolute_path.is_relative_to(folder) for folder in folders)]
-    # A file that is there and cannot be read now may still be the same.
-    return [
-        (r.person, r.sha256)
-        for r in inside
-        if isinstance(read_digest(r.absolute_path), str) or not r.absolute_path.exists()
-    ]
+    return [(record.person, record.sha256) for record in inside if _left(record)]
+
+
+def _left(record: PhotoRecord) -> bool:
+    """Whether a photograph that no plan named has left its folder, or changed there."""
+    digest = read_digest(record.absolute_path)
+    if not isinstance(digest, str):  # what is there and cannot be read now may still be the same
+        return not record.absolute_path.exists()
+    # A film, or a face that somebody chose, was not named by its folder: it stays as long as its file does.
+    return record.faces != "chosen" or digest != record.sha256
 
 
 def enroll_batch(

@@ -124,6 +124,7 @@ class ProbeFace:
             "turned": self.turned,
             "visible_fraction": rounded(self.visible_fraction, SHARES),
             "quality": rounded(self.quality, SHARES),
+            "quality_components": None if self.described is None else self.described.components.as_json(),
             "decision": self.decision,
             "person": self.person,
             "known_stranger": self.known_stranger,

@@ -54,6 +54,7 @@ class ComparedPhoto:
             "pose": pose_json(face.fitted.camera.angles),
             "visible_fraction": rounded(face.texture.visible_share, SHARES),
             "quality": rounded(face.quality, SHARES),
+            "quality_components": face.components.as_json(),
             "timings_ms": {stage: round(value, 2) for stage, value in face.timings_ms.items()},
         }
 

@@ -36,7 +36,10 @@ def longest_track(tracks: list[Track]) -> Track:
 
 
 def film_photo(path: Path, person: str, track: Track) -> NewPhoto:
-    """The film as a gallery's record: one entry, the track's template, with pose, box and quality of its best frame."""
+    """The film as a gallery's record: one entry, the track's template, with pose, box and quality of its best frame.
+
+    Its face is "chosen": nothing that describes photographs again finds it, so a migration asks before it gives it up.
+    """
     best = max(track.counted, key=lambda one: one.quality)
     template = track.template
     entry = NewEntry(
@@ -47,7 +50,7 @@ def film_photo(path: Path, person: str, track: Track) -> NewPhoto:
         quality=best.quality,
         box=best.box,
     )
-    return NewPhoto(person, film_digest(path), Path(path.name), path.absolute(), "largest", "enrolled", "", (entry,))
+    return NewPhoto(person, film_digest(path), Path(path.name), path.absolute(), "chosen", "enrolled", "", (entry,))
 
 
 def add_film(gallery: GalleryStore, photo: NewPhoto) -> bool:
