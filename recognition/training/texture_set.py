@@ -1,4 +1,4 @@
-"""Sets of lifted textures on disk: what descriptors and the texture model are learnt from."""
+"""Sets of lifted textures on disk: what descriptors and the texture model are trained on."""
 
 from __future__ import annotations
 
@@ -125,9 +125,9 @@ def training_sets(textures: TextureSet) -> list[str]:
 
 
 def research_licence(sets: Sequence[str]) -> str:
-    """What weights learnt from `sets` may be used for: their pictures are of real people, for research."""
+    """What weights trained on `sets` may be used for: their pictures are of real people, for research."""
     listed = f"{', '.join(sets[:-1])} and {sets[-1]}" if len(sets) > 1 else sets[0]
-    return f"research use only: learnt from {listed}"
+    return f"research use only: trained on {listed}"
 
 
 def without_calibration_people(textures: TextureSet) -> TextureSet:
