@@ -30,9 +30,10 @@ class GivenPhotos:
     """The photographs of a command.
 
     Attributes:
-        files: their names in answers; `STANDARD_INPUT` for the photograph from standard input. passed_over: the files
-        that were ignored, each with the reason (see `facerec.landmarks.photo_files.list_photos`). standard_input: the
-        bytes read from standard input.
+        files: their names in answers; `STANDARD_INPUT` for the photograph from standard input.
+        passed_over: the files that were ignored, each with the reason (see
+            `facerec.landmarks.photo_files.list_photos`).
+        standard_input: the bytes read from standard input.
     """
 
     files: tuple[Path, ...]

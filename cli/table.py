@@ -47,8 +47,10 @@ def table_lines(
     "heading  value".
 
     Args:
-        columns: headings. rows: cells; None leaves one empty. Control characters are made visible. right: headings of
-        the columns of numbers, which are set flush right. width: columns of the terminal; None when there is no
+        columns: headings.
+        rows: cells; None leaves one empty. Control characters are made visible.
+        right: headings of the columns of numbers, which are set flush right.
+        width: columns of the terminal; None when there is no
         terminal: every value stays whole and every row is one line.
     """
     cells = [["" if cell is None else printable(str(cell)) for cell in row] for row in rows]

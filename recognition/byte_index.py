@@ -1,4 +1,4 @@
-"""Exact search in a quarter of the bytes: which entries of a large gallery may be among a probe's best.
+"""Exact search with 8-bit vectors: find the entries of a large gallery that may be among a probe's best.
 
 Entries are grouped by which cells they show. Within a group the masked score is an inner product over a number that
 depends on the probe alone, so a group is a matrix. Its vectors x and the probe q are rounded to whole numbers x', q'
@@ -6,8 +6,8 @@ of 8 bits, whose products are exact and fast, and what rounding hides is bounded
 
     |<q, x> - <q', x'>| <= |q| |x - x'| + |q - q'| |x'|.
 
-Whoever may reach the k-th best by this bound is named and scored anew in float32, so the answer is that of a search
-that scores everybody.
+Entries that may reach the k-th best by this bound are returned and scored again in float32, so the answer equals that
+of a search that scores all entries.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class _Group:
 
 @dataclass(frozen=True, eq=False)
 class ByteIndex:
-    """Names the entries that may be among the k best people of a probe. Threads may share it.
+    """Finds the entries that may be among the k best people of a probe. Threads may share it.
 
     Attributes:
         groups: the entries by the cells they show.
@@ -162,7 +162,7 @@ class ByteIndex:
             probes: cells (P, C, D) and visibility (P, C).
             k: people wanted.
             least: cells that a probe and an entry must both show.
-            margin: entries whose bound is this close below are named, too.
+            margin: entries whose bound is this close below are returned, too.
         """
         asked = [_Asked.of(group, *probes, least) for group in self.groups]
         if len(probes[0]) > _FEW:
@@ -184,7 +184,7 @@ class ByteIndex:
         return max((int((group.pattern & visible).sum()) for group in self.groups), default=0)
 
     def _alone(self, asked: list[_Asked], i: int, k: int, margin: float) -> NDArray[np.int64]:
-        """The entries of the i-th probe, from the top of each group's list down to where nobody can reach the k-th."""
+        """The entries of the i-th probe, from the top of each group's list to where none can reach the k-th."""
         ready: list[_Candidates] = []
         open_groups = [(one, max(_FIRST, 2 * k)) for one in asked if one.allowed[i]]
         cut: list[tuple[_Asked, int, _Candidates, float]] = []

@@ -1,8 +1,8 @@
 """Enrolment: from folders of photographs to entries of a gallery.
 
-Photographs are known by the digest of their bytes, so what was moved, copied or touched is not described again, and an
-enrolment that was interrupted is resumed by running it again. Each photograph is tried by itself; one that cannot be
-used gets a stable reason code and the batch goes on. One batch is one transaction.
+Photographs are identified by the digest of their bytes, so moved, copied or touched files are not described again, and
+an interrupted enrolment is resumed by running it again. Each photograph is processed by itself; one that cannot be used
+gets a stable reason code and the batch continues. One batch is one transaction.
 """
 
 from __future__ import annotations
@@ -194,7 +194,9 @@ def enroll(
     """
     settings = settings or EnrolmentSettings()
     if settings.sync and not plan.folders:
-        raise InvalidInputError("expected folders to synchronise with; only these tell what is no longer there")
+        raise InvalidInputError(
+            "expected folders for --sync; only a folder shows which photographs were removed from it"
+        )
     gallery.check_contract(describer.contract)
     began = time.monotonic()
     summary = EnrolmentSummary(len(plan.items), plan.layout, gallery.contract_digest, ignored=plan.ignored)
@@ -235,8 +237,8 @@ def enroll_upload(
 ) -> Outcome:
     """Enrol one photograph that came as bytes, as `enroll` would from a file, but without its review of the gallery.
 
-    It is described before the gallery is opened, so that other writers wait for a commit and not for the models. One
-    that cannot be used is kept nowhere.
+    It is described before the gallery is opened, so that other writers wait for a commit and not for the models. A
+    photograph that cannot be used is not stored.
 
     Args:
         photo: the bytes of the file.
@@ -409,7 +411,7 @@ def enroll_batch(
 
 
 def _remembered(gallery: GalleryStore, records: Mapping[str, PhotoRecord], entries: bool) -> Outcome:
-    """What the gallery already knows of a photograph's bytes, under whatever name; `entries` are read when wanted."""
+    """The gallery's records of a photograph's bytes under any name; `entries` are read when needed."""
     record = records[min(records)]
     if record.outcome != "enrolled":
         return Outcome(record.outcome, record.detail)

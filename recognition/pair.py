@@ -1,4 +1,4 @@
-"""Verification: whether two photographs show one person, with the reason."""
+"""Verification: decide whether two photographs show the same person, with the reason."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class ComparedPhoto:
 
 @dataclass(frozen=True, eq=False)
 class PairDecision:
-    """What is said about two photographs.
+    """The answer for a pair of photographs.
 
     Attributes:
         decision: "same", "different" or "abstain" (too little of the face was seen in both); "none" when a photograph
@@ -147,7 +147,7 @@ def compare_photos(
     shared = Shared(cells, match.overlap, little_seen(first_face) or little_seen(second_face))
     decision, reason = decide_pair(match.score, shared, threshold)
     if p_same is not None and decision != "abstain":
-        reason += f"; {p_same:.3f} is the probability of one person when one pair in two shows one"
+        reason += f"; the probability of one person is {p_same:.3f} at a prior of one half"
     return PairDecision(decision, reason, match.score, match.overlap, threshold, (a, b), match.level, p_same)
 
 

@@ -1,8 +1,8 @@
-"""Work on many machines: Ray actors that hold models, and work that is handed to them photograph by photograph.
+"""Work on many machines: Ray actors hold models and receive work photograph by photograph.
 
 Enrolment and evaluation both read photographs and write results in one process and only describe elsewhere, so what
-they write is the same as without Ray. An actor that dies is started anew, somewhere, and what it was asked is asked
-again; describing has no effects, so that costs time and nothing else.
+they write is the same as without Ray. An actor that dies is restarted on some machine and its requests are repeated;
+describing has no side effects, so this costs only time.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class RayWorkers(Generic[Models_co]):
             load: loads the models; called on the actors' machines, where the same facerec must be installed.
             contract_of: digest of the contract of loaded models.
             contract: the digest that the actors' models must have.
-            gpus: GPUs an actor.
+            gpus: GPUs per actor.
             start_s: see `START_S`.
 
         Raises:
@@ -144,7 +144,9 @@ class RayDescriber:
         self._workers = workers
 
     def __call__(self, photos: Sequence[Path], settings: EnrolmentSettings) -> Iterator[Outcome]:
-        """What became of each of `photos`, in their order. Their bytes travel, so workers need not see the files."""
+        """The result for each of `photos`, in their order. Their bytes are sent, so workers need no access to the
+        files.
+        """
         return self._workers.map(_describe, ((photo_bytes(path), settings) for path in photos))
 
 

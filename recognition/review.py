@@ -1,4 +1,4 @@
-"""What a person should look at after an enrolment: pictures and names that do not fit together, with their scores."""
+"""Review after an enrolment: pictures and names that a person should check, with their scores."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class ReviewSettings:
-    """What is worth a person's look.
+    """Which findings a person should check.
 
     Attributes:
         near_duplicate: score from which on two photographs are taken for one picture, saved twice.
@@ -208,7 +208,9 @@ def _one_person(
         if middle >= max(own[a], own[b], floor):
             first, second = (int(np.flatnonzero(person == who)[0]) for who in (a, b))
             names = looked_at.person[first], looked_at.person[second]
-            sentence = f"{names[0]} and {names[1]} may be one person: {middle:.2f} over {between.size} pairs"
+            sentence = (
+                f"{names[0]} and {names[1]} may be one person: median score {middle:.2f} over {between.size} pairs"
+            )
             entries = looked_at.ids[first], looked_at.ids[second]
             found.append(Finding("one_person", sentence, names, entries, middle))
     return sorted(found, key=lambda one: -(one.score or 0.0))[: settings.listed]

@@ -1,11 +1,11 @@
 """The choice of a threshold, calibrated on impostors.
 
-A threshold is never a number out of the air. It comes from impostor scores, those of pictures of different people.
+Every threshold is computed from impostor scores, the scores of pictures of different people.
 
 - Two pictures (verification): the threshold is stated with the share of impostor pairs that reach it, the false accept
   rate (FAR).
 - A gallery (identification): a stranger is compared with every one of its N pictures, so it is stated with the share of
-  strangers for whom anybody at all is named, the false positive identification rate (FPIR). Where scores are normalised
+strangers who match anybody at all, the false positive identification rate (FPIR). Where scores are normalised
   (see `cohort`), comparisons of one stranger are nearly independent, and FPIR = 1 - (1 - FAR)^N.
 
 A gallery gives its own impostor pairs; a measured distribution that comes with the package stands in for those that it
@@ -51,7 +51,7 @@ class GalleryThresholdSettings:
     """How the threshold of a whole gallery is chosen.
 
     Attributes:
-        fpir: share of strangers for whom anybody may be named. One in a hundred.
+        fpir: share of strangers who may match somebody. One in a hundred.
         least_accepts: own pairs of the gallery that must lie above the score where its curve is compared with the
             shipped one; fewer would let two names of one person move the threshold.
         own_pairs: the gallery's own pairs count as much as the shipped ones from this number on (64 pictures of 64
@@ -165,7 +165,7 @@ def shipped_threshold(shipped: ShippedImpostors, settings: ThresholdSettings | N
     at = strict[0] if strict else supported[-1]
     note = _stated(curve.far[at], curve.pairs, "impostor pairs that come with facerec")
     if not strict:
-        note += f"; FAR {percent(far)} was asked, more pairs would be needed"
+        note += f"; FAR {percent(far)} was requested, which needs more pairs"
     return Threshold(curve.score[at], curve.far[at], curve.pairs, "shipped", note)
 
 
@@ -176,7 +176,7 @@ def choose_gallery_threshold(
     settings: GalleryThresholdSettings | None = None,
     shipped: Path | None = None,
 ) -> Threshold:
-    """The threshold at which a share `settings.fpir` of strangers is named in a gallery of `entries` pictures.
+    """The threshold at which a share `settings.fpir` of strangers matches somebody in a gallery of `entries` pictures.
 
     It is the score that one impostor pair in 1 / p reaches, p = 1 - (1 - FPIR)^(1 / N), on the shipped curve moved to
     the gallery's own where that is known: by the difference of the two curves at the rarest rate that the gallery's
@@ -269,7 +269,7 @@ def gallery_threshold(scores: ImpostorScores, settings: ThresholdSettings | None
     value = scores.value_at(int(scores.pairs * far) if supported else 0)
     rate, note = _rate(scores.reaching(value), scores.pairs, settings.least_accepts)
     if not supported:
-        note += f"; FAR {percent(far)} would take {math.ceil(settings.least_accepts / far):,} pairs"
+        note += f"; FAR {percent(far)} would need {math.ceil(settings.least_accepts / far):,} pairs"
     return Threshold(value, rate, scores.pairs, "gallery", note)
 
 

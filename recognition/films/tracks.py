@@ -1,4 +1,4 @@
-"""Faces followed through a film: association by boxes and signatures, and one template a track.
+"""Face tracking in films: association by boxes and signatures, and one template per track.
 
 As in ByteTrack and SORT, each track predicts its box (constant velocity) and the faces of a frame are given to tracks
 so that the sum of likeness is largest (Hungarian algorithm). Likeness is the overlap of the boxes and the masked score
@@ -24,7 +24,7 @@ from facerec.recognition.signature import Signature, pooled
 
 
 class FilmDescriber(Protocol):
-    """What following needs of a recognizer (see `facerec.recognition.recognizer.Recognizer`)."""
+    """The part of a recognizer that tracking needs (see `facerec.recognition.recognizer.Recognizer`)."""
 
     def describe(self, image: Image, boxes: Sequence[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
         """The faces of a picture, or those at `boxes`."""
@@ -125,7 +125,7 @@ class Track:
             return box
         before = self.sightings[-2]
         passed = max(self.last.time - before.time, 1e-6)
-        ahead = min((time - self.last.time) / passed, 2.0)  # nobody keeps a speed for long
+        ahead = min((time - self.last.time) / passed, 2.0)  # a speed does not last long
         (x, y), (x_before, y_before) = box.center, before.box.center
         # A face moves a fraction of its size between two looks; more is an error of one of the boxes.
         dx = float(np.clip(ahead * (x - x_before), -box.width, box.width))

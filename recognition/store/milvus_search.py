@@ -1,4 +1,4 @@
-"""Search of a gallery in Milvus: its index names entries, the exact masked score ranks them."""
+"""Search of a gallery in Milvus: its index gives candidates, the exact masked score ranks them."""
 
 from __future__ import annotations
 

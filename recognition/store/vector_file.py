@@ -1,8 +1,8 @@
 """A mapped copy of a gallery's vectors: for galleries that do not fit in memory, or are opened often.
 
-`GALLERY.vectors` is made from the gallery and never the truth. It names the state of the content it was made from and
-is refused for any other. The small parts are tested by a digest when it is opened, each row by its own CRC when it is
-first read, so a damaged copy gives an error and never a wrong score.
+`GALLERY.vectors` is derived from the gallery and never authoritative. It names the state of the content from which it
+was made and is refused for any other. The small parts are tested by a digest when it is opened, each row by its own CRC
+when it is first read, so a damaged copy gives an error and never a wrong score.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The views of many fitted faces at once, on any device: what training looks at, made while it looks.
+"""The views of many fitted faces at once, on any device, computed during training.
 
 The batched twin of `facerec.frontalize.texture`, `facerec.frontalize.visibility` and `facerec.recognition.views`, in
 torch. Surfaces are drawn as dense points with a depth buffer instead of triangles, so that a batch is a few scatter

@@ -1,4 +1,4 @@
-"""Sets of lifted textures on disk: what descriptors and the texture model are trained on."""
+"""Sets of lifted textures on disk, on which descriptors and the texture model are trained."""
 
 from __future__ import annotations
 
