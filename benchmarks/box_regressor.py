@@ -1,4 +1,4 @@
-"""The box regressor on held-back people: overlap with the AFLW-style box, and what it does to the landmarks.
+"""The box regressor on held-out people: overlap with the AFLW-style box, and what it does to the landmarks.
 
     python benchmarks/box_regressor.py DATA [--every 2] [--rois 1]
 

@@ -1,4 +1,4 @@
-"""Clusters and films of held-back people: CFP people 301-400 and every seventh person of YouTube Faces.
+"""Clusters and films of held-out people: CFP people 301-400 and every seventh person of YouTube Faces.
 
     python benchmarks/films_clusters.py describe DATA OUT     # the largest faces: OUT/cfp.npz, OUT/ytf.npz
     python benchmarks/films_clusters.py clusters OUT

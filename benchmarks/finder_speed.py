@@ -3,7 +3,7 @@
     python benchmarks/finder_speed.py DATA [--rounds 15] [--soak 2000]
 
 Each round times every system once on the same picture, so other jobs on the machine hit all alike; the least and the
-median of the rounds are printed. Pictures are held-back CFP frontals, one face each, on a 640 x 480 canvas. dlib:
+median of the rounds are printed. Pictures are held-out CFP frontals, one face each, on a 640 x 480 canvas. dlib:
 `pip install dlib-bin`.
 """
 

@@ -1,4 +1,4 @@
-"""The frontal views of 32 held-back CFP profiles in one picture, for looking at one by one.
+"""The frontal views of 32 held-out CFP profiles in one picture, for looking at one by one.
 
     python benchmarks/profile_views.py DATA views.png
 

@@ -30,13 +30,18 @@ if TYPE_CHECKING:
     from facerec.recognition.recognizer import RecognizerSettings
 
 _KEEP_EVERY = 1024
-"""Photographs after which what was found is kept, so that an interrupted run goes on from there."""
+"""Number of photographs after which results are saved, so that an interrupted run continues from there."""
 
 
 @click.command("cluster")
 @photos_argument()
 @click.option(
-    "-g", "--gallery", "gallery_path", type=GalleryAddress(), metavar="GALLERY", help="Name known people first."
+    "-g",
+    "--gallery",
+    "gallery_path",
+    type=GalleryAddress(),
+    metavar="GALLERY",
+    help="Gallery whose people are identified first.",
 )
 @click.option(
     "-o",
@@ -46,7 +51,9 @@ _KEEP_EVERY = 1024
     show_default=True,
     help="Folder for clusters.json, index.html, sheet.jpg and the faces.",
 )
-@click.option("--cut", type=float, help="Join groups down to this score.  [default: that of 3 % of impostor pairs]")
+@click.option(
+    "--cut", type=float, help="Join groups down to this score.  [default: the score that 3 % of impostor pairs reach]"
+)
 @threshold_option("a known person")
 @workers_option
 @recognizer_options("the gallery's, or godp", "the gallery's, or facerec", "the gallery's, or resnet")
@@ -65,10 +72,9 @@ def command(
 ) -> int:
     """Group the faces on PHOTOS (files or folders) into people, across pose.
 
-    Known people are named by the gallery first; a person appears at most once on a photograph. Write names into
-    index.html or clusters.json, then `facerec enroll --from-clusters`. A second run describes only photographs that are
-    new and keeps names that were written in. The folder holds signatures and pictures of people: treat
-    it like a gallery.
+    People in the gallery are identified first; a person appears at most once in a photograph. Write names into
+    index.html or clusters.json, then run `facerec enroll --from-clusters`. A second run describes only new photographs
+    and keeps the names that you wrote. The folder holds signatures and pictures of people: protect it like a gallery.
 
     \b
     Examples:
@@ -128,7 +134,7 @@ def _found(files: Sequence[Path], recognizer: Describer, out: Path, workers: int
                     written = found.new
     except KeyboardInterrupt:
         write_faces(kept, found.beside(known), contract)
-        note(f"What was found is kept in {printable(str(out))}; run the same command to go on.")
+        note(f"The results so far are saved in {printable(str(out))}; run the same command to continue.")
         raise
     write_faces(kept, found.beside(known), contract)
     return found

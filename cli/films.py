@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_FILM = "The paths are films: the pictures of a folder are its frames, a GIF or WebP is played."
+_FILM = "Treat the paths as films: a folder of pictures is a film of these frames, and so is an animated GIF or WebP."
 _RATE = click.option(
     "--rate",
     type=click.FloatRange(0, 120, min_open=True),
     default=5.0,
     show_default=True,
-    help="Frames of a film looked at, a second.",
+    help="Frames of a film that are processed per second.",
 )
 
 
 def films_option(function: F) -> F:
-    """Add `--film`, `--rate`, `--camera` and `--per-frame`; films are answered here, photographs by the command.
+    """Add `--film`, `--rate`, `--camera` and `--per-frame`; films are processed here, photographs by the command.
 
     Must stand above `photos_argument`.
     """
@@ -48,9 +48,11 @@ def films_option(function: F) -> F:
     options = [
         click.option("--film", is_flag=True, help=_FILM),
         _RATE,
-        click.option("--camera", type=click.IntRange(0), metavar="N", help="Look through this camera; Ctrl-C ends it."),
-        click.option("--per-frame", is_flag=True, help="Of a film, write a line for each face of each frame as well."),
-        click.option("--duration", type=float, metavar="S", help="Look at a film for so many seconds only."),
+        click.option(
+            "--camera", type=click.IntRange(0), metavar="N", help="Read frames from this camera; Ctrl-C ends it."
+        ),
+        click.option("--per-frame", is_flag=True, help="For films, also write a line for each face of each frame."),
+        click.option("--duration", type=float, metavar="S", help="Process a film for this many seconds only."),
     ]
     return cast(F, _with_options(command, options))
 
@@ -70,7 +72,9 @@ def enroll_film_option(function: F) -> F:
     options = [
         click.option("--film", is_flag=True, help=_FILM),
         _RATE,
-        click.option("--person", help="Whose the film is.  [default: the name of its file without the ending]"),
+        click.option(
+            "--person", help="The person that the film shows.  [default: the name of its file without the extension]"
+        ),
     ]
     return cast(F, _with_options(command, options))
 
@@ -91,7 +95,7 @@ def _as_given(others: dict[str, Any]) -> dict[str, Any]:
 
 
 def _films(given: Sequence[str | Path], film: bool, camera: int | None) -> list[Film]:
-    """The films among what was given; none when these are photographs."""
+    """The films among the given paths; none when these are photographs."""
     from facerec.landmarks.video import STREAMS, Film, is_film
 
     texts = [str(one) for one in given]
@@ -108,7 +112,7 @@ def _films(given: Sequence[str | Path], film: bool, camera: int | None) -> list[
 def _follow(
     film: Film, describer: FilmDescriber, rate: float, quiet: bool, duration: float | None = None
 ) -> tuple[list[Track], bool]:
-    """The tracks of a film, and whether Ctrl-C ended it; what was found until then is kept."""
+    """The tracks of a film, and whether Ctrl-C ended it; results until then are kept."""
     from facerec.cli.output import photo_progress
     from facerec.recognition.films.tracks import FaceTracker
 
@@ -126,7 +130,7 @@ def _follow(
                 advance(1)
     except KeyboardInterrupt:
         interrupted = True
-        note("interrupted; what was found until then follows")
+        note("interrupted; the results until then follow")
     passed = time.monotonic() - began
     note(
         f"{printable(film.name)}: {count(looked, 'frame')} looked at, {looked / max(passed, 1e-9):.1f} a second, "
@@ -150,7 +154,7 @@ def _identify(
     if sum(given[name] is not None for name in ("threshold", "fpir", "far")) > 1:
         raise click.UsageError("expected one of --threshold, --fpir and --far")
     if given["form"] == "csv":
-        raise click.UsageError("films are answered as a table or as --format jsonl")
+        raise click.UsageError("films are reported as a table or with --format jsonl")
     resolve_device(given["models"].device)
     recognizer = load_recognizer(given["models"], gallery_contract(given["gallery_path"]))
     names = photo_names([Path(str(i), Path(film.name).name.replace(":", "_")) for i, film in enumerate(films)])
@@ -221,14 +225,14 @@ def _enroll(films: Sequence[Film], rate: float, person: str | None, given: dict[
     records = []
     for film in films:
         if not isinstance(film.source, Path):
-            raise click.UsageError("expected films in files to enrol; a stream leaves nothing to come back to")
+            raise click.UsageError("expected films in files to enrol; a stream cannot be read again later")
         name = person_name(person or (film.source.name if film.source.is_dir() else film.source.stem))
         record: dict[str, object] = {"film": film.name, "person": name, "reason": None, "detail": ""}
         try:
             with cores_shared(1):
                 tracks, interrupted = _follow(film, recognizer, rate, given["quiet"])
             if interrupted:
-                raise KeyboardInterrupt  # half a film is enrolled by nobody
+                raise KeyboardInterrupt  # a film that was interrupted is not enrolled
             track = longest_track(tracks)
             photo = film_photo(film.source, name, track)
             with open_gallery(given["gallery_path"], recognizer.contract, write=True, create=True) as gallery:

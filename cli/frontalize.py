@@ -27,8 +27,14 @@ _COLUMNS = ("name", "file", "face", "yaw", "pitch", "roll", "visible_fraction")
     "-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write."
 )
 @click.option("--mesh", default="ply", show_default=True, type=click.Choice(["ply", "obj", "glb", "none"]))
-@click.option("--size", default=224, show_default=True, type=click.IntRange(min=32, max=1024), help="Frontal view, px.")
-@click.option("--contact-sheet", is_flag=True, help="Also one picture with all of them, contact-sheet.png.")
+@click.option(
+    "--size",
+    default=224,
+    show_default=True,
+    type=click.IntRange(min=32, max=1024),
+    help="Side of the frontal view, px.",
+)
+@click.option("--contact-sheet", is_flag=True, help="Also write one picture with all frontal views, contact-sheet.png.")
 @click.option("--strict", is_flag=True, help="Exit with 3 when a photograph was skipped.")
 @format_options("table", "csv", "jsonl")
 @recognizer_options(descriptor=None)
@@ -44,11 +50,11 @@ def command(
     models: RecognizerSettings,
     quiet: bool,
 ) -> int:
-    """Turn the faces of PHOTOs (- is standard input) to the front.
+    """Render the faces of PHOTOs (- is standard input) as seen from the front.
 
-    For each face, NAME-N names its files, N counting the faces of a photograph from 0 (the largest):
-    NAME-N.texture.png (UV chart), .mask.png (what the camera saw), .overlay.png (landmarks and mesh), .frontal.png
-    and the mesh. Hidden parts of the frontal view are filled from the mirror twin; the mask tells which.
+    The files of each face are called NAME-N, where N counts the faces of a photograph from 0 (the largest):
+    NAME-N.texture.png (UV chart), .mask.png (what the camera saw), .overlay.png (landmarks and mesh), .frontal.png and
+    the mesh. Hidden parts of the frontal view are filled from the mirrored side; the mask shows which.
     """
     from facerec.cli.output import spinner, write_csv_row, write_line, write_table
     from facerec.frontalize.render import textured_mesh, write_mesh

@@ -6,7 +6,7 @@
 3. Second coupling: the sparse shape is written with few atoms of a dictionary (orthogonal matching pursuit), and the
    same weights of the coupled dictionary's atoms give the dense shape, here as coefficients of the face model.
 
-Both couplings are learnt from samples of the face model (`facerec train shape-2fcsl`).
+Both couplings are trained on samples of the face model (`facerec train shape-2fcsl`).
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from facerec.landmarks.types import Image
 Floats = NDArray[np.float64]
 
 RENDERED_BY = (
-    "rendered by facerec from its face model (learnt from ICT-FaceKit samples) and texture model; no real person"
+    "rendered by facerec from its face model (trained on ICT-FaceKit samples) and texture model; no real person"
 )
 
 UHDB31_POSES: tuple[tuple[int, int, int], ...] = tuple(

@@ -31,7 +31,7 @@ class FernSettings:
     """Size of one coarse stage.
 
     Attributes:
-        levels: levels a stage; pixels are drawn anew in each. Two stages of twelve, learnt from 24,000 faces, leave
+        levels: levels a stage; pixels are drawn anew in each. Two stages of twelve, trained on 24,000 faces, leave
             6.8 % by pupils on YouTube Faces, of eight from 12,000 7.2 %, of four 8.1 %.
         ferns: a level. ESR has 500; 100, with errors regressed in `rank` directions, keep the weight file below 3 MB.
         features: pixel differences a fern, so 2^features leaves (ESR's 5).

@@ -32,7 +32,7 @@ def in_pixels(shapes: NDArray[np.floating], side: float) -> Shapes:
 def complete_shapes(points: Shapes, known: NDArray[np.bool_], rounds: int = 15) -> Shapes:
     """Fill the points a data set does not annotate with what the others make most likely.
 
-    One Gaussian over whole shapes is learnt from all faces by expectation-maximisation; a missing point becomes its
+    One Gaussian over whole shapes is trained on all faces by expectation-maximisation; a missing point becomes its
     conditional mean given the face's annotated ones.
 
     Args:

@@ -46,7 +46,7 @@ class DecodeSettings:
 
 @dataclass(frozen=True, slots=True)
 class Logistic:
-    """p = 1 / (1 + exp(-(slope * x + offset))), fitted on held-back training people and saved with the weights."""
+    """p = 1 / (1 + exp(-(slope * x + offset))), fitted on held-out training people and saved with the weights."""
 
     slope: float = 1.0
     offset: float = 0.0

@@ -44,7 +44,7 @@ class ShortlistSettings:
         mate_score: cosine of a trial probe with the entry it is made of. A half is what pictures of one person reach
             with a usable descriptor in unlike poses; easier ones need no index that looks this hard.
         flat: groups of fewer entries are scored by inner product without an index; below this nothing is gained.
-        training: vectors that centroids are learnt from.
+        training: vectors that centroids are trained on.
         block_bytes: vectors added at a time.
     """
 

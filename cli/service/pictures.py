@@ -1,4 +1,4 @@
-"""What the page shows of a photograph: the photograph once, and of each face a crop and its frontal view, bounded."""
+"""Pictures that the page shows: the photograph, and a crop and a frontal view of each face, of bounded size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from facerec.frontalize.render import frontal_view
 from facerec.landmarks.types import Box, Image
 from facerec.recognition.identification import ProbeFace
 
-PHOTO_SIDE = 1280  # px: what a page shows at most; some 250 KB of JPEG
+PHOTO_SIDE = 1280  # px: the largest side on the page; about 250 KB of JPEG
 CROP_SIDE = 160  # px: of a crop and a frontal view; some 7 KB of JPEG each
 _CROP_MARGIN = 0.25  # of the box's longer side, so that hair and chin are seen
 _QUALITY = 85

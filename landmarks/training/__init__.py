@@ -1,1 +1,1 @@
-"""What no photograph ever meets at run time: who is held back, packs, scenes, losses, solvers and trainers."""
+"""What no photograph ever meets at run time: who is held out, packs, scenes, losses, solvers and trainers."""

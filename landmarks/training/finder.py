@@ -107,7 +107,7 @@ def collect(
     """Run detector and landmark network over the training pictures under `data`.
 
     Args:
-        data: folder with cfp-dataset/, ytf/ and backgrounds/; held-back people and backgrounds stay unread.
+        data: folder with cfp-dataset/, ytf/ and backgrounds/; held-out people and backgrounds stay unread.
         settings: see `FinderTraining`.
         skip: file names of backgrounds in which there is a face after all.
         report: gets a line of progress now and then.

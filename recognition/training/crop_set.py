@@ -184,7 +184,7 @@ def encode_crops(pictures: Iterable[FacePicture], size: int = CROP_SIZE, quality
 
 
 def training_pictures(data: Path, extra: Path | None, sources: Sequence[str], per_person: int) -> list[FacePicture]:
-    """All pictures of `sources` ("annotated" and names of extra sets) of people who are not held back."""
+    """All pictures of `sources` ("annotated" and names of extra sets) of people who are not held out."""
     held = held_out_people(data / "ytf", data / "cfp-dataset")
     found: list[FacePicture] = []
     for source in sources:

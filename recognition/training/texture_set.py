@@ -1,4 +1,4 @@
-"""Sets of lifted textures on disk: what descriptors and the texture model are learnt from."""
+"""Sets of lifted textures on disk: what descriptors and the texture model are trained on."""
 
 from __future__ import annotations
 
@@ -125,9 +125,9 @@ def training_sets(textures: TextureSet) -> list[str]:
 
 
 def research_licence(sets: Sequence[str]) -> str:
-    """What weights learnt from `sets` may be used for: their pictures are of real people, for research."""
+    """What weights trained on `sets` may be used for: their pictures are of real people, for research."""
     listed = f"{', '.join(sets[:-1])} and {sets[-1]}" if len(sets) > 1 else sets[0]
-    return f"research use only: learnt from {listed}"
+    return f"research use only: trained on {listed}"
 
 
 def without_calibration_people(textures: TextureSet) -> TextureSet:
@@ -150,7 +150,7 @@ def _capped(pictures: Iterable[Picture], per_person: int) -> list[Picture]:
 
 
 def annotated_pictures(data: Path, held_out: bool, per_person: int) -> list[Picture]:
-    """CFP's and YouTube Faces' annotated pictures of the training people (or of the held-back ones)."""
+    """CFP's and YouTube Faces' annotated pictures of the training people (or of the held-out ones)."""
     ytf, cfp = data / "ytf", data / "cfp-dataset"
     held = held_out_people(ytf, cfp)
     found = [
@@ -168,7 +168,7 @@ def annotated_pictures(data: Path, held_out: bool, per_person: int) -> list[Pict
 
 
 def located_pictures(data: Path, held_out: bool, per_person: int) -> list[Picture]:
-    """All pictures of CFP, YouTube Faces and LFW of the training people (or of the held-back ones)."""
+    """All pictures of CFP, YouTube Faces and LFW of the training people (or of the held-out ones)."""
     ytf, cfp = data / "ytf", data / "cfp-dataset"
     held = held_out_people(ytf, cfp)
     names = cfp_names(cfp)
