@@ -240,9 +240,10 @@ def _enroll(films: Sequence[Film], rate: float, person: str | None, given: dict[
         except UnusablePhotoError as error:
             record |= {"reason": error.reason, "detail": error.detail}
         records.append(record)
-        said = (
-            f"{record['reason']}: {record['detail']}" if record["reason"] else f"{record['frames']} frames in one entry"
-        )
+        if record["reason"]:
+            said = f"{record['reason']}: {record['detail']}"
+        else:
+            said = f"{record['frames']} frames in one entry" if record["new"] else "known already"
         note(f"{printable(film.name)} -> {printable(name)}: {said}", given["quiet"])
     if given["as_json"]:
         write_json({"films": records})

@@ -295,7 +295,7 @@ class GalleryReader:
                 )
             ]
             remarks += [f"{a} and {b}: the same photograph under two names" for a, b in self.shared_photos()]
-            missing = [photo.absolute_path for photo in self.photos() if not photo.absolute_path.is_file()]
+            missing = [photo.absolute_path for photo in self.photos() if not photo.absolute_path.exists()]
             if missing:
                 remarks.append(f"{len(missing)} photographs are no longer where they were enrolled, e.g. {missing[0]}")
         except (FacerecError, sqlite3.Error) as error:
