@@ -1,4 +1,4 @@
-"""The first half of loop 1: where a picture's face is and how the face model fits it, the same for every descriptor.
+"""The first half of loop 1: detect and fit the face of a picture, the same for every descriptor.
 
 Kept by what was in the photograph and by everything that shapes a fit (the recognizer's `stages` digest), so that a run
 with another descriptor finds, locates and fits nothing again.
@@ -38,7 +38,7 @@ Value = TypeVar("Value")
 
 
 class Fitter(Protocol):
-    """What is needed of `facerec.recognition.recognizer.Recognizer`."""
+    """The part of `facerec.recognition.recognizer.Recognizer` that is needed here."""
 
     @property
     def stages(self) -> str:
@@ -46,13 +46,13 @@ class Fitter(Protocol):
         ...
 
     def fit(self, image: Image) -> Sequence[FaceFit | UndescribedFace]:
-        """One item a face found in the picture, the largest first; none when no face was found."""
+        """One item per face found in the picture, the largest first; none when no face was found."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class FitOutcome:
-    """What became of a picture up to the fit of the face that counts.
+    """The result for a picture up to the fit of the face that counts.
 
     Attributes:
         faces: how many faces were found; 0 when the face that is meant is not among them.

@@ -43,36 +43,36 @@ FORMAT = "facerec-report-1"
 RECOGNITION_RULES = (
     "Every probe and every pair of the protocol stays in every denominator.",
     "A probe that failed (unreadable, no face, no fit, no description) is a miss at every rank.",
-    "A gallery picture that failed makes a miss of every probe of that person who has no other gallery picture.",
+    "If a person's only gallery picture failed, every probe of that person is a miss.",
     "Of several faces in a picture the largest counts, or the one in the protocol's box; a person's score is the best "
     "over their gallery pictures.",
-    "Ties count against us: the right person ranks behind everybody who scores as much.",
-    "A pair with a failed picture is a wrong decision in the accuracy; in ROC, DET, AUC and EER it has the worst "
-    "score: below all others for one person, above all others for two people.",
+    "Ties count as errors: the right person ranks behind everybody with the same score.",
+    "A pair with a failed picture is a wrong decision in the accuracy; in ROC, DET, AUC and EER it has the "
+    "worst possible score: below all others for one person, above all others for two people.",
     "Pictures that share less than an eighth of the signature's cells are not compared; that counts as a failure.",
     "rank1_interval is Wilson's 95 % interval over probes; rank1_people_interval is a bootstrap that draws people.",
-    "Probes of people who are not in the gallery are reported apart (open_set) and are in no rank; the rate of false "
-    "alarms is over the described ones, since a failed one raises no alarm.",
-    "Calibration is judged on other pairs than it was fitted on; a failed pair says nothing and costs one bit.",
+    "Probes of people who are not in the gallery are reported separately (open_set) and are in no rank; the rate of "
+    "false alarms is over the described ones, because a failed one raises no alarm.",
+    "Calibration is measured on other pairs than it was fitted on; a failed pair is uninformative and costs one bit.",
 )
 
 LANDMARK_RULES = (
     "Every annotated face stays in n, found, the CED, its area (auc8, auc10) and the failure rates (failure8, "
     "failure10): a face that was not found has an infinite error.",
-    "The mean errors nme_box, nme_interocular and nme_pupil are over found faces (infinity would swallow them); "
+    "The mean errors nme_box, nme_interocular and nme_pupil are over found faces, because they would be infinite; "
     "..._median_with_misses is over all faces.",
     "A face is found when a detected box overlaps its annotated box with IoU >= 0.4; the best of them counts.",
     "nme_box divides by sqrt(width * height) of the annotated points' box, nme_interocular by the distance of the "
     "outer eye corners, nme_pupil by that of the means of the eyes' points; the latter two need both eyes annotated.",
     "nme_vis and nme_all are over the visible and over all annotated points, divided by the side of the AFLW-style "
-    "box; where the data do not say what is hidden, every annotated point counts as visible.",
+    "box; where the data do not state which points are hidden, every annotated point counts as visible.",
     "All annotated points count, those on the far side of the face included.",
 )
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a report says about the run itself.
+    """Facts about the run that a report states.
 
     Attributes:
         command: the command line.
@@ -91,7 +91,7 @@ class RunFacts:
 
 @dataclass(frozen=True, eq=False)
 class SystemRun:
-    """What one system made of a protocol.
+    """The results of one system on a protocol.
 
     Attributes:
         figures: its figures and rows.
@@ -194,7 +194,7 @@ def _system_block(run: SystemRun) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class LandmarkSet:
-    """What landmarks were located on.
+    """The set on which landmarks were located.
 
     Attributes:
         name: of the data set.

@@ -1,7 +1,7 @@
-"""The standard's figures of a set of scores, whoever made them: rates with their counts, intervals, poses and groups.
+"""The standard's figures of a set of scores of any system: rates with counts, intervals, poses and groups.
 
 All are over completed comparisons with failures apart (`facerec.evaluation.standard_rates`), at one global threshold
-for each target rate: bins of pose and groups are judged by the threshold of the whole set.
+for each target rate: bins of pose and groups use the threshold of the whole set.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ DISCARDED = tuple(round(0.05 * i, 2) for i in range(11))
 
 @dataclass(frozen=True)
 class StandardSettings:
-    """What the standard's figures are given for.
+    """Settings of the standard's figures.
 
     Attributes:
         fmr: target FMRs of verification.

@@ -1,4 +1,4 @@
-"""Files of scores: ours for other tools, anybody's for our figures.
+"""Score files: written for other tools, and read from any system.
 
 Three forms. `.csv` has one row per comparison, with the columns probe_template_id, probe_subject_id,
 bio_ref_template_id, bio_ref_subject_id, score, as bob writes them, and what else is known as probe_yaw,
