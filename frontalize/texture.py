@@ -1,4 +1,4 @@
-"""Lifting: from the photograph to the UV texture, with a mask that says what the camera saw."""
+"""Lifting: from the photograph to the UV texture, with a mask of what the camera saw."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ LEAST_SEEN = 20
 
 
 def delight(texture: FaceTexture, albedo: NDArray[np.float32], normals: Floats) -> NDArray[np.float32]:
-    """Take the light out of a texture: order-two harmonics fitted against the expected `albedo`, divided away.
+    """Remove the lighting from a texture: fit order-two harmonics against the expected `albedo` and divide by them.
 
     Args:
         texture: lifted texture, T texels a side.
@@ -212,7 +212,7 @@ def delight(texture: FaceTexture, albedo: NDArray[np.float32], normals: Floats) 
 
 
 def mirror_fill(texture: FaceTexture) -> tuple[FaceTexture, NDArray[np.bool_]]:
-    """Fill texels that were not seen from their mirror twin, where that was seen.
+    """Fill unseen texels from the mirrored side, where that was seen.
 
     For showing and for rendering only: matching must use what was seen.
 

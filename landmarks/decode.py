@@ -1,4 +1,4 @@
-"""From the bytes of a file to an upright picture in sRGB, with notes on what had to be made up for.
+"""From the bytes of a file to an upright picture in sRGB, with notes on defects that were compensated.
 
 Reading a file is `facerec.landmarks.image`; this is the one place where the bytes of a photograph become pixels. What
 each kind of file gives is listed in docs/inputs.md, and tested line by line.
@@ -27,7 +27,7 @@ from facerec.landmarks.types import Image, check_image
 MAX_PIXELS = 100_000_000
 """Largest picture that is decoded, pixels: past every medium-format back of note, and 300 MB once it is RGB."""
 
-# Named one by one: Pillow would otherwise also start Ghostscript for EPS and read formats nobody keeps portraits in.
+# An explicit list: Pillow would otherwise also start Ghostscript for EPS and read formats not used for portraits.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"})
@@ -200,9 +200,9 @@ def _loaded(picture: PilImage.Image, data: bytes, notes: list[str]) -> PilImage.
             raise
         share = 100 * there / damaged.height
         notes.append(
-            f"the file lacks its end: the upper {share:.0f} % of the picture are there"
+            f"the file is truncated: only the upper {share:.0f} % of the picture were read"
             if there < damaged.height
-            else "the file lacks its end: the picture is there, perhaps with less detail"
+            else "the file is truncated: the picture was read, perhaps with less detail"
         )
         return damaged
 
@@ -256,7 +256,7 @@ def _as_srgb(rgb: PilImage.Image, picture: PilImage.Image, notes: list[str]) -> 
             source, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), outputMode="RGB"
         )
     except (ImageCms.PyCMSError, OSError, ValueError):
-        notes.append("its colour profile cannot be applied; the colours are taken for sRGB")
+        notes.append("its colour profile cannot be applied; the colours are read as sRGB")
         return rgb
     return rgb if converted is None else converted
 

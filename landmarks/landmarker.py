@@ -107,7 +107,7 @@ class Landmarker(ABC):
             raise InvalidInputError(f"expected a landmark model of {', '.join(LANDMARK_MODELS)}; got {model!r}")
         if model not in [record.name for record in weight_records() if record.folder == "landmarks"]:
             raise InvalidInputError(
-                f"the package has no weights of the landmark model {model!r} yet; learn them with "
+                f"the package has no weights of the landmark model {model!r} yet; train them with "
                 f"`facerec train {model} --pack PACK.npz` (`facerec train landmark-packs` makes packs)"
             )
         arrays = load_weights("landmarks", model)
@@ -132,7 +132,7 @@ class Landmarker(ABC):
         return self._locate([image] * len(boxes), boxes)
 
     def locate_each(self, planes: Sequence[NDArray[np.uint8]], boxes: Sequence[Box]) -> list[Landmarks]:
-        """Landmarks of one face in each of many pictures, looked at together.
+        """Landmarks of one face in each of many pictures, in batches.
 
         Args:
             planes: grey pictures (H, W) uint8; boxes: the tight landmark box in each, px.

@@ -1,4 +1,4 @@
-"""From the paths a person names to the photographs they mean: folders are walked, what is passed over is counted."""
+"""From given paths to the photographs under them; ignored files are listed with the reason."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FILM_EXTENSIONS: frozenset[str] = frozenset(
 NOT_A_PICTURE = "not a picture"
 FILM = "a film"
 NOT_A_FILE = "not a regular file (a pipe, a socket or a device)"
-LINKED_BACK = "a folder that is listed already (a link leads to it)"
+LINKED_BACK = "a folder that is already listed (a link leads to it)"
 NO_PHOTOS = "a folder without photographs"
 
 _HEAD = 64

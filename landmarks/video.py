@@ -85,7 +85,7 @@ class Film:
             damaged further on ends there.
         """
         if not rate > 0:
-            raise InvalidInputError(f"expected a rate of more than 0 frames a second; got {rate}")
+            raise InvalidInputError(f"expected a rate of more than 0 frames per second; got {rate}")
         if isinstance(self.source, Path) and self.source.is_dir():
             yield from _folder_frames(self.source, rate)
             return
@@ -165,7 +165,7 @@ def _av_frames(source: Path | str) -> Iterator[Frame]:
         if not container.streams.video:
             raise InvalidInputError(f"expected a film; {Film(source).name} holds no picture")
         stream = container.streams.video[0]
-        stream.thread_type = "NONE"  # the networks have the cores
+        stream.thread_type = "NONE"  # the cores are used by the networks
         first: float | None = None
         number, last = 0, 0.0
         try:

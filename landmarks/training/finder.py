@@ -1,4 +1,4 @@
-"""Training of the finder's judges: the verifier's two networks and the rule.
+"""Training of the finder: the verifier's two networks and the rule.
 
 Everything is judged by what did not learn it. The training pictures fall into two halves, by person and by
 background; each of the verifier's networks learns one half and judges the other for the rule. The rule's line is
