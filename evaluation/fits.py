@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.evaluation.protocols.recognition import Picture
-from facerec.evaluation.protocols.resolution import sampled_down
+from facerec.evaluation.protocols.resolution import sample_down
 from facerec.evaluation.store import UNREADABLE, ResultStore
 from facerec.frontalize.types import FittedFace
 from facerec.landmarks.errors import REASON_CODES, ReasonCode, UnusablePhotoError
@@ -181,7 +181,7 @@ def open_picture(picture: Picture, photo: bytes | None = None) -> Image:
     Raises:
         UnusablePhotoError: it cannot be read, or it is smaller than the size asked for.
     """
-    return sampled_down(read_image(picture.path if photo is None else photo), picture.size)
+    return sample_down(read_image(picture.path if photo is None else photo), picture.size)
 
 
 def _box(face: FaceFit | UndescribedFace) -> Box:

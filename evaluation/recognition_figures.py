@@ -100,7 +100,7 @@ def recognition_figures(
         sets.append(pair_scores(compared, pair_set, outcomes, scores))
         verification[pair_set.name] = figures | {"standard": standard_figures(sets[-1], rng, settings)}
     return RecognitionFigures(
-        identification, verification, _fate(list(results)), tuple(probes), tuple(pairs), tuple(sets)
+        identification, verification, _outcome_of(list(results)), tuple(probes), tuple(pairs), tuple(sets)
     )
 
 
@@ -144,7 +144,7 @@ def identification_figures(
             inside = [row for row in known if pose_cell(row.yaw, row.pitch) == (yaw, pitch)]
             angles = {"yaw": yaw, "pitch": pitch}
             figures["by_yaw_pitch"][f"{yaw:+.0f} {pitch:+.0f}"] = closed_set(inside) | angles
-    figures["gallery"] = {"people": people} | _fate([results[i] for i in one.gallery])
+    figures["gallery"] = {"people": people} | _outcome_of([results[i] for i in one.gallery])
     if one.unknown:
         figures["open_set"] = open_set_figures(rows, rng, settings.fpir)
     return figures
@@ -290,7 +290,7 @@ def verification_figures(
             score=None if np.isnan(scores[i]) else float(scores[i]),
             overlap=None if np.isnan(overlaps[i]) else float(overlaps[i]),
             threshold=threshold[fold],
-            right=_decided_rightly(scores[i], threshold[fold], bool(same[i])),
+            right=_is_right(scores[i], threshold[fold], bool(same[i])),
         )
         for i, (a, b, fold) in enumerate(zip(pair_set.first, pair_set.second, pair_set.fold, strict=True))
     ]
@@ -357,7 +357,7 @@ def _pair_scores(
     return scores, overlaps
 
 
-def _decided_rightly(score: float, threshold: float, same: bool) -> bool:
+def _is_right(score: float, threshold: float, same: bool) -> bool:
     """Whether the decision at the threshold is right; a pair without score or threshold is wrong."""
     return not np.isnan(score) and not np.isnan(threshold) and bool((score >= threshold) == same)
 
@@ -370,7 +370,7 @@ def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _fate(results: Sequence[PictureResult]) -> dict[str, Any]:
+def _outcome_of(results: Sequence[PictureResult]) -> dict[str, Any]:
     n = len(results)
     return {
         "n": n,

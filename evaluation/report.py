@@ -162,7 +162,7 @@ def recognition_report(
         "probes.csv": [row for run in systems.values() for row in run.figures.probes],
         "pairs.csv": [row for run in systems.values() for row in run.figures.pairs],
     }
-    return Report(_plain(content), {file: rows for file, rows in tables.items() if rows})
+    return Report(_to_plain(content), {file: rows for file, rows in tables.items() if rows})
 
 
 def _failed_pictures(
@@ -224,7 +224,7 @@ def landmark_report(
     content |= _tail(facts, LANDMARK_RULES)
     content["digests"]["protocol"] = data.digest
     content["settings"] = {"protocol": dict(data.settings)} | content["settings"]
-    return Report(_plain(content), {"faces.csv": rows})
+    return Report(_to_plain(content), {"faces.csv": rows})
 
 
 def plain_report(
@@ -238,7 +238,7 @@ def plain_report(
     """A report of `content` with what every report says of its run, without rows and pictures."""
     whole = _head(kind, name, False) | dict(content) | _tail(facts, rules)
     whole["digests"] |= dict(digests)
-    return Report(_plain(whole), {})
+    return Report(_to_plain(whole), {})
 
 
 def write_report(folder: Path, report: Report, heads: Mapping[tuple[float, float], str] | None = None) -> list[Path]:
@@ -256,7 +256,7 @@ def write_report(folder: Path, report: Report, heads: Mapping[tuple[float, float
     _replace(written[2], render_html(report, heads))
     for name, rows in report.rows.items():
         columns = [column.name for column in fields(rows[0])]
-        _write_csv(folder / name, columns, [_plain(asdict(row)) for row in rows])
+        _write_csv(folder / name, columns, [_to_plain(asdict(row)) for row in rows])
         written.append(folder / name)
     return written
 
@@ -299,12 +299,12 @@ COLUMNS = (
 def table_rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The tables of a report as flat rows with the keys of `COLUMNS`, in the order of the page."""
     if content["kind"] == "landmarks":
-        rows = [_flat("", "landmarks", "all", content)]
+        rows = [_flatten("", "landmarks", "all", content)]
         for key in ("by_yaw", "by_view", "by_part"):
-            rows += [_flat("", f"landmarks {key}", row, inside) for row, inside in content.get(key, {}).items()]
+            rows += [_flatten("", f"landmarks {key}", row, inside) for row, inside in content.get(key, {}).items()]
         return rows
     if content["kind"] == "scores":
-        return [_flat(name, "scores", "all", figures) for name, figures in content["scores"].items()]
+        return [_flatten(name, "scores", "all", figures) for name, figures in content["scores"].items()]
     systems = content.get("systems") or {content["system"]: content}
     return [row for name, block in systems.items() for row in _system_rows(name, block)]
 
@@ -314,17 +314,17 @@ def _system_rows(system: str, block: Mapping[str, Any]) -> list[dict[str, Any]]:
     for base, name in identification_places(block):
         figures = resolve(block, base)
         table = f"identification {name}".strip()
-        rows.append(_flat(system, table, "all", figures))
+        rows.append(_flatten(system, table, "all", figures))
         for key in ("by_group", "by_pose", "by_yaw"):
-            rows += [_flat(system, f"{table} {key}", row, inside) for row, inside in figures.get(key, {}).items()]
+            rows += [_flatten(system, f"{table} {key}", row, inside) for row, inside in figures.get(key, {}).items()]
     for name, figures in block.get("verification", {}).items():
-        rows.append(_flat(system, f"verification {name}", "all", figures))
+        rows.append(_flatten(system, f"verification {name}", "all", figures))
         folds = figures["folds"].items()
-        rows += [_flat(system, f"verification {name} folds", fold, inside) for fold, inside in folds]
+        rows += [_flatten(system, f"verification {name} folds", fold, inside) for fold, inside in folds]
     return rows
 
 
-def _flat(system: str, table: str, row: str, figures: Mapping[str, Any]) -> dict[str, Any]:
+def _flatten(system: str, table: str, row: str, figures: Mapping[str, Any]) -> dict[str, Any]:
     flat = {name: figures[name] for name in COLUMNS[3:] if name in figures and name != "failures"}
     for name in ("rank1", "accuracy"):
         if figures.get(name) is not None and figures.get(f"{name}_interval") is not None:
@@ -404,12 +404,12 @@ def _tail(facts: RunFacts, rules: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     """JSON-ready: floats rounded to six decimals, NaN and infinity as null, tuples as lists."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_to_plain(item) for item in value]
     if isinstance(value, (float, np.floating)):
         return round(float(value), 6) if math.isfinite(value) else None
     if isinstance(value, np.integer):

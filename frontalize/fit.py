@@ -220,11 +220,11 @@ def fit_surfaces(
         points = np.stack([landmarks[k].points for k in tried]).astype(np.float64)
         weights = np.stack([landmark_weights(landmarks[k], settings) for k in tried])
         fit = fit_batch(points, weights, model, settings)
-        judged |= {index: _judged(fit, row, landmarks[index], model, settings) for row, index in enumerate(tried)}
+        judged |= {index: _check_fits(fit, row, landmarks[index], model, settings) for row, index in enumerate(tried)}
     return [judged[index] for index in range(len(landmarks))]
 
 
-def _judged(
+def _check_fits(
     fit: BatchFit, row: int, landmarks: Landmarks, model: FaceModel, settings: FitSettings
 ) -> FittedSurface | UnusablePhotoError:
     camera = fit.camera(row)

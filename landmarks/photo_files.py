@@ -141,10 +141,10 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, str]
         if entry.is_dir():
             yield from _walk(entry, seen)
         else:
-            yield entry, _why_not(entry)
+            yield entry, _reason_to_ignore(entry)
 
 
-def _why_not(file: Path) -> str:
+def _reason_to_ignore(file: Path) -> str:
     """Why a file of a folder is passed over; "" for a photograph."""
     ending = file.suffix.lower()
     try:

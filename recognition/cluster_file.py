@@ -140,7 +140,7 @@ def group_faces(
     """
     number = {sha256: i for i, sha256 in enumerate(dict.fromkeys(face.sha256 for face in faces))}
     photos = [number[face.sha256] for face in faces]
-    known = _known(faces, photos, identifier) if identifier is not None else [None] * len(faces)
+    known = _identify_known(faces, photos, identifier) if identifier is not None else [None] * len(faces)
     hand = [(by_hand or {}).get(face.key) for face in faces]
     taken = {(photo, name) for photo, name in zip(photos, hand, strict=True) if name}
     known = [None if (photo, name) in taken else name for photo, name in zip(photos, known, strict=True)]
@@ -158,7 +158,7 @@ def group_faces(
     return tuple(sorted(made, key=lambda group: (not group.name, -len(group.faces))))
 
 
-def _known(faces: Sequence[FoundFace], photos: Sequence[int], identifier: Identifier) -> list[str | None]:
+def _identify_known(faces: Sequence[FoundFace], photos: Sequence[int], identifier: Identifier) -> list[str | None]:
     """The name that the gallery has for each face; a person at most once per photograph."""
     of_photo: dict[int, list[int]] = {}
     for i, photo in enumerate(photos):

@@ -132,7 +132,7 @@ def decide_together(
     holders: dict[str, FaceResult] = {}
     if threshold.value is not None:
         for one in faces:
-            best = _reached(one, threshold.value)
+            best = _reaching_match(one, threshold.value)
             if best is not None and not best.nobody:
                 holder = holders.setdefault(best.person, one)
                 if best.score > holder.result.matches[0].score:
@@ -145,7 +145,7 @@ def _raise_threshold(one: FaceResult, value: float) -> float:
     return value + SeenSettings().margin if one.little_seen else value
 
 
-def _reached(one: FaceResult, value: float) -> Match | None:
+def _reaching_match(one: FaceResult, value: float) -> Match | None:
     """The best match, when it reaches what `one` needs at the threshold `value`."""
     best = one.result.matches[0] if one.result.matches else None
     return best if best is not None and best.score >= _raise_threshold(one, value) else None
@@ -156,7 +156,7 @@ def _explain(
 ) -> tuple[Decision, Match | None]:
     result = one.result
     if threshold.value is None or not result.matches:
-        return _undecided(result, threshold, settings), None
+        return _explain_undecided(result, threshold, settings), None
     best = result.matches[0]
     needed = _raise_threshold(one, threshold.value)
     if one.little_seen and best.score < needed:
@@ -181,7 +181,7 @@ def _explain(
     return Decision("unknown", reason), None
 
 
-def _undecided(result: SearchResult, threshold: Threshold, settings: SearchSettings) -> Decision:
+def _explain_undecided(result: SearchResult, threshold: Threshold, settings: SearchSettings) -> Decision:
     if not result.people:
         return Decision("unknown", "unknown: the gallery is empty")
     if not result.matches:

@@ -209,7 +209,7 @@ def enroll(
                 items, gallery, describe_many or describe_in_threads(pool, describer), settings, pool, summary, seen
             )
             progress(len(items))
-    gone = _gone(plan, gallery, seen)
+    gone = _find_gone(plan, gallery, seen)
     summary.gone = len(gone)
     if gone and settings.sync:
         gallery.remove_photos(gone)
@@ -324,17 +324,17 @@ def describe_in_threads(pool: ThreadPoolExecutor, describer: Describer) -> Descr
     return lambda photos, settings: pool.map(lambda path: describe_photo(path, describer, settings), photos)
 
 
-def _gone(plan: EnrolmentPlan, gallery: GalleryStore, seen: set[tuple[str, str]]) -> list[tuple[str, str]]:
+def _find_gone(plan: EnrolmentPlan, gallery: GalleryStore, seen: set[tuple[str, str]]) -> list[tuple[str, str]]:
     """Photographs (person, sha256) that lay in the plan's folders and are not there with this person and content."""
     folders = [Path(os.path.abspath(folder)) for folder in plan.folders]
     if not folders:
         return []
     known = [record for record in gallery.photos() if (record.person, record.sha256) not in seen]
     inside = [record for record in known if any(record.absolute_path.is_relative_to(folder) for folder in folders)]
-    return [(record.person, record.sha256) for record in inside if _left(record)]
+    return [(record.person, record.sha256) for record in inside if _has_left(record)]
 
 
-def _left(record: PhotoRecord) -> bool:
+def _has_left(record: PhotoRecord) -> bool:
     """Whether a photograph that no plan named has left its folder, or changed there."""
     digest = read_digest(record.absolute_path)
     if not isinstance(digest, str):  # what is there and cannot be read now may still be the same
@@ -370,7 +370,7 @@ def enroll_batch(
     summary.notes += [f"{new[digest]}: {note}" for digest, outcome in outcomes.items() for note in outcome.notes]
     lacking = {digest for item, digest in read if item.person not in known.get(digest, {})}
     for digest, records in known.items():
-        outcomes[digest] = _remembered(gallery, records, entries=digest in lacking)
+        outcomes[digest] = _find_remembered(gallery, records, entries=digest in lacking)
 
     photos: list[NewPhoto] = []
     moved: list[tuple[str, str, Path, Path]] = []
@@ -410,7 +410,7 @@ def enroll_batch(
         gallery.relocate(moved)
 
 
-def _remembered(gallery: GalleryStore, records: Mapping[str, PhotoRecord], entries: bool) -> Outcome:
+def _find_remembered(gallery: GalleryStore, records: Mapping[str, PhotoRecord], entries: bool) -> Outcome:
     """The gallery's records of a photograph's bytes under any name; `entries` are read when needed."""
     record = records[min(records)]
     if record.outcome != "enrolled":

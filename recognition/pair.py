@@ -136,7 +136,7 @@ def compare_photos(
         names: what the answer calls the photographs; None: their files, or "photo 0" and "photo 1".
     """
     called = names or (_name(first, 0), _name(second, 1))
-    a, b = (_compared(describer, photo, name) for photo, name in zip((first, second), called, strict=True))
+    a, b = (_describe_photo(describer, photo, name) for photo, name in zip((first, second), called, strict=True))
     if a.described is None or b.described is None:
         failed = next(photo.failure for photo in (a, b) if photo.failure is not None)
         return PairDecision("none", failed.reason, None, None, threshold, (a, b))
@@ -151,7 +151,7 @@ def compare_photos(
     return PairDecision(decision, reason, match.score, match.overlap, threshold, (a, b), match.level, p_same)
 
 
-def _compared(describer: Describer, photo: Photo, name: str) -> ComparedPhoto:
+def _describe_photo(describer: Describer, photo: Photo, name: str) -> ComparedPhoto:
     try:
         image = as_image(photo)
         if not (faces := describer.describe(image)):

@@ -88,7 +88,7 @@ class RayWorkers(Generic[Models_co]):
             # Endless retries: what is lost with a machine is asked of another.
             make: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=-1)
             actors += [make(_Worker).remote(load, contract_of) for _ in range(workers)]
-            for digest in _started(ray, address, actors, gpus, start_s):
+            for digest in _wait_for_actors(ray, address, actors, gpus, start_s):
                 if digest != contract:
                     raise ContractError(
                         f"expected workers with models of contract {contract[:12]}; one has {digest[:12]}. Install "
@@ -167,7 +167,7 @@ def _describe(describer: Describer, photo: tuple[bytes, EnrolmentSettings]) -> O
     return describe_photo(photo[0], describer, photo[1])
 
 
-def _started(ray: Any, address: str, actors: Sequence[Any], gpus: float, start_s: float) -> list[str]:
+def _wait_for_actors(ray: Any, address: str, actors: Sequence[Any], gpus: float, start_s: float) -> list[str]:
     """The contract of every actor's models, once all have loaded them."""
     try:
         digests: list[str] = ray.get([actor.contract.remote() for actor in actors], timeout=start_s)

@@ -111,7 +111,7 @@ def review(gallery: GalleryStore, threshold: float | None, settings: ReviewSetti
     chosen_ids = index.ids[chosen].tolist()
     place = {record.entry: record.relative_path for record in gallery.entries()}
     owner = [index.names[who] for who in index.person[chosen].tolist()]
-    looked_at = _LookedAt(chosen_ids, owner, [f"{place[i]} of {who}" for i, who in zip(chosen_ids, owner, strict=True)])
+    looked_at = _Compared(chosen_ids, owner, [f"{place[i]} of {who}" for i, who in zip(chosen_ids, owner, strict=True)])
     found = _near_duplicates(scores, looked_at, settings)
     if threshold is not None:
         person = index.person[chosen]
@@ -135,7 +135,7 @@ def stray_pictures(calibration: Calibration, threshold: float | None) -> list[Lo
 
 
 @dataclass(frozen=True)
-class _LookedAt:
+class _Compared:
     """The entries that are compared: identifier, person, and how a sentence calls each."""
 
     ids: list[int]
@@ -162,7 +162,7 @@ def _shared_photos(records: Sequence[EntryRecord]) -> list[Finding]:
     ]
 
 
-def _near_duplicates(scores: NDArray[np.float32], looked_at: _LookedAt, settings: ReviewSettings) -> list[Finding]:
+def _near_duplicates(scores: NDArray[np.float32], looked_at: _Compared, settings: ReviewSettings) -> list[Finding]:
     pairs = np.argwhere(np.triu(scores, 1) >= settings.near_duplicate)
     ordered = sorted(pairs.tolist(), key=lambda pair: -scores[pair[0], pair[1]])
     ids, person, called = looked_at.ids, looked_at.person, looked_at.called
@@ -181,7 +181,7 @@ def _near_duplicates(scores: NDArray[np.float32], looked_at: _LookedAt, settings
 def _one_person(
     scores: NDArray[np.float32],
     person: NDArray[np.int64],
-    looked_at: _LookedAt,
+    looked_at: _Compared,
     threshold: float,
     settings: ReviewSettings,
 ) -> list[Finding]:
@@ -219,7 +219,7 @@ def _one_person(
 def _odd_pictures(
     scores: NDArray[np.float32],
     person: NDArray[np.int64],
-    looked_at: _LookedAt,
+    looked_at: _Compared,
     threshold: float,
     settings: ReviewSettings,
 ) -> list[Finding]:

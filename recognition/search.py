@@ -243,7 +243,7 @@ class MaskedSearch:
 
     def _search_bytes(self, by_bytes: ByteIndex, probes: Sequence[Signature], k: int) -> list[SearchResult]:
         least = self.settings.least_cells(self._shape[0])
-        named = by_bytes.named(_stack(probes), self._looked_at(k), least, self.settings.margin)
+        named = by_bytes.named(_stack(probes), self._ranked_people(k), least, self.settings.margin)
         return [
             replace(
                 result,
@@ -303,7 +303,7 @@ class MaskedSearch:
     ) -> SearchResult:
         """Rank people by the `scores` (M,) of the entries at `places` (M,), which are grouped by person: those of the
         g-th begin at `first[g]`, the best of them is `best[g]`."""
-        kept = min(self._looked_at(k), int(np.isfinite(best).sum()))
+        kept = min(self._ranked_people(k), int(np.isfinite(best).sum()))
         matches: list[Match] = []
         if kept:
             bound = np.partition(best, len(best) - kept)[len(best) - kept] - self.settings.margin
@@ -315,7 +315,7 @@ class MaskedSearch:
             matches = self._score_again(probe, np.concatenate(near), kept)[:k]
         return SearchResult(tuple(matches), len(self.index.names), comparable, largest / self._shape[0])
 
-    def _looked_at(self, k: int) -> int:
+    def _ranked_people(self, k: int) -> int:
         """How many people, the best by their masked score, are looked at for the best `k`."""
         return k if self._cohort is None else max(k, RANKED_AGAIN)
 

@@ -163,7 +163,7 @@ def shipped_threshold(shipped: ShippedImpostors, settings: ThresholdSettings | N
         raise ThresholdUnavailableError(f"{curve.pairs} shipped impostor pairs support no rate")
     strict = [i for i in supported if curve.far[i] <= far * (1 + 1e-9)]
     at = strict[0] if strict else supported[-1]
-    note = _stated(curve.far[at], curve.pairs, "impostor pairs that come with facerec")
+    note = _state_rate(curve.far[at], curve.pairs, "impostor pairs that come with facerec")
     if not strict:
         note += f"; FAR {percent(far)} was requested, which needs more pairs"
     return Threshold(curve.score[at], curve.far[at], curve.pairs, "shipped", note)
@@ -276,7 +276,7 @@ def gallery_threshold(scores: ImpostorScores, settings: ThresholdSettings | None
 def _rate(accepts: int, pairs: int, least_accepts: int) -> tuple[float, str]:
     """The rate that `accepts` of `pairs` support, and how to say it."""
     if accepts >= least_accepts:
-        return accepts / pairs, _stated(accepts / pairs, pairs, "impostor pairs")
+        return accepts / pairs, _state_rate(accepts / pairs, pairs, "impostor pairs")
     # Too few to call their share a rate: what can be ruled out with 95 % confidence (Clopper-Pearson; the "rule of
     # three", 3 / n, when none was accepted).
     from scipy.special import betaincinv
@@ -290,7 +290,7 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _stated(far: float, pairs: int, of: str) -> str:
+def _state_rate(far: float, pairs: int, of: str) -> str:
     return f"FAR {percent(far)} over {pairs:,} {of}"
 
 

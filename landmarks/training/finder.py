@@ -178,7 +178,7 @@ def learn_finder(
     judges = [Verifier(runner([network])) for network in reversed(networks)]
 
     def judged(rows: Sequence[Seen]) -> list[Evidence]:
-        return [_judged(one, judges[one.half]) for one in rows if one.measured is not None]
+        return [_score_candidates(one, judges[one.half]) for one in rows if one.measured is not None]
 
     faces = judged(data.faces)
     others, looks = ([judged(picture) for picture in part] for part in (data.others, data.looks))
@@ -193,7 +193,7 @@ def learn_finder(
     return rule, networks, figures
 
 
-def _judged(one: Seen, judge: Verifier) -> Evidence:
+def _score_candidates(one: Seen, judge: Verifier) -> Evidence:
     assert one.measured is not None
     seen = one.measured.copy()
     shrunk = cv2.resize(one.patch, (PATCH_SIZE, PATCH_SIZE), interpolation=cv2.INTER_AREA)

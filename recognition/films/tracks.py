@@ -155,7 +155,7 @@ class FaceTracker:
         else:
             expected = [track.expected(frame.time) for track in alive]
             faces = self._describer.describe(frame.image, expected)
-        sightings = _apart([_sighting(frame, face) for face in faces if isinstance(face, DescribedFace)])
+        sightings = _keep_surest([_sighting(frame, face) for face in faces if isinstance(face, DescribedFace)])
         given = associate(alive, sightings, frame.time, self.settings)
         seen = []
         for i, sighting in enumerate(sightings):
@@ -165,7 +165,7 @@ class FaceTracker:
                 self._tracks.append(track)
                 alive.append(track)
             else:
-                sighting = self._weighed(track, sighting)
+                sighting = self._weigh(track, sighting)
             track.sightings.append(sighting)
             seen.append((track, sighting))
         if len(seen) < len(alive):
@@ -178,7 +178,7 @@ class FaceTracker:
         """The tracks so far that were seen on enough frames."""
         return [track for track in self._tracks if len(track.sightings) >= self.settings.least_frames]
 
-    def _weighed(self, track: Track, sighting: Sighting) -> Sighting:
+    def _weigh(self, track: Track, sighting: Sighting) -> Sighting:
         before = track.counted[-1]
         score, overlap = sighting.signature.score(before.signature)
         same_cells = overlap == sighting.signature.visible.sum()
@@ -223,7 +223,7 @@ def _sighting(frame: Frame, face: DescribedFace) -> Sighting:
     )
 
 
-def _apart(sightings: Sequence[Sighting]) -> list[Sighting]:
+def _keep_surest(sightings: Sequence[Sighting]) -> list[Sighting]:
     """Of sightings that lie on each other (two tracks that expected one face) the surest."""
     kept: list[Sighting] = []
     for one in sorted(sightings, key=lambda sighting: -sighting.box.score):
