@@ -100,7 +100,7 @@ def command(
     if cut is None:
         cluster_cut(recognizer.contract.digest, len(files))  # models without impostor scores are refused at once
     workers = share_cores(workers, resolve_device(models.device), len(files))
-    found = _found(files, recognizer, out, workers, quiet)
+    found = _find_faces(files, recognizer, out, workers, quiet)
     cut = cluster_cut(recognizer.contract.digest, len(found.faces)) if cut is None else cut
     with contextlib.ExitStack() as stack:
         identifier = None
@@ -118,7 +118,7 @@ def command(
     return 0
 
 
-def _found(files: Sequence[Path], recognizer: Describer, out: Path, workers: int, quiet: bool) -> FoundFaces:
+def _find_faces(files: Sequence[Path], recognizer: Describer, out: Path, workers: int, quiet: bool) -> FoundFaces:
     from facerec.cli.output import photo_progress
     from facerec.recognition.cluster_file import FACES_FILE
     from facerec.recognition.found_faces import FoundFaces, find_faces, read_faces, write_faces

@@ -35,7 +35,7 @@ DEMO_SYSTEM = "default"
 
 
 @dataclass(frozen=True)
-class Said:
+class ProbeOutcome:
     """The product's decision on one probe; a row of decisions.csv.
 
     Attributes:
@@ -232,14 +232,14 @@ def _enroll(output: Path, protocol: RecognitionProtocol, recognizer: Recognizer)
 
 def _identify(
     path: Path, protocol: RecognitionProtocol, results: Sequence[PictureResult], recognizer: Recognizer
-) -> list[Said]:
+) -> list[ProbeOutcome]:
     """Search every probe in the gallery file and decide."""
     from facerec.recognition.decision import FaceResult, decide_together
     from facerec.recognition.search import MaskedSearch
     from facerec.recognition.store.sqlite import Gallery
     from facerec.recognition.threshold import threshold_of
 
-    said: list[Said] = []
+    said: list[ProbeOutcome] = []
     renderer = _renderer()
     with Gallery.open(path, recognizer.contract) as gallery:
         threshold = threshold_of(gallery)
@@ -257,7 +257,7 @@ def _identify(
                     decision, named, reason = decided.verdict, match.person if match else "", decided.reason
                 outcome = "not named" if not named else "right" if named == picture.person else "wrong person"
                 said.append(
-                    Said(
+                    ProbeOutcome(
                         file=picture.name,
                         person=picture.person,
                         pose=picture.pose or "",
@@ -271,10 +271,10 @@ def _identify(
     return said
 
 
-def _write_rows(path: Path, rows: Sequence[Said]) -> None:
+def _write_rows(path: Path, rows: Sequence[ProbeOutcome]) -> None:
     temporary = path.with_name(f".{path.name}.part")
     with temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(Said.__dataclass_fields__), lineterminator="\n")
+        writer = csv.DictWriter(stream, list(ProbeOutcome.__dataclass_fields__), lineterminator="\n")
         writer.writeheader()
         writer.writerows(vars(row) for row in rows)
     os.replace(temporary, path)
@@ -316,7 +316,7 @@ def _report(
 
 
 def _table(
-    content: Mapping[str, Any], protocol: RecognitionProtocol, said: Sequence[Said]
+    content: Mapping[str, Any], protocol: RecognitionProtocol, said: Sequence[ProbeOutcome]
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Headings and rows for the terminal: each pose or alteration with its rank-1 and its decisions."""
     headings = ("set", "yaw", "pitch", "probes", "found %", "rank-1 %", "named right", "named wrong", "not named")

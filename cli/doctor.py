@@ -62,7 +62,8 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        subject: what was looked at. status: "ok", "wrong" (facerec will not work) or "note" (it works, with a remark).
+        subject: what was looked at.
+        status: "ok", "wrong" (facerec will not work) or "note" (it works, with a remark).
         detail: what was found.
     """
 

@@ -25,7 +25,7 @@ from facerec.cli.options import (
     workers_option,
     write_json,
 )
-from facerec.cli.photos import STANDARD_INPUT, photos_argument, say_passed_over
+from facerec.cli.photos import STANDARD_INPUT, photos_argument, report_ignored
 from facerec.landmarks.device import resolve_device, share_cores
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _say_preview(preview: EnrolmentPreview, gallery: Path | str, quiet: bool) ->
         note(f"Cannot be opened: {preview.unreadable}", quiet)
     if preview.shared:
         note(f"Planned under more than one name: {count(preview.shared, 'photo')}", quiet)
-    say_passed_over((*preview.ignored, *preview.passed_over), quiet)
+    report_ignored((*preview.ignored, *preview.passed_over), quiet)
 
 
 def _say_summary(summary: EnrolmentSummary, gallery: Path | str, device: str, quiet: bool) -> None:
@@ -205,7 +205,7 @@ def _say_summary(summary: EnrolmentSummary, gallery: Path | str, device: str, qu
         note(f"Skipped {len(summary.skipped)}: {reasons}   (details: {details})", quiet)
     for failed in [photo for photo in summary.skipped if photo.reason == "internal_error"][:_SHOWN]:
         note(f"Failed (an error in facerec): {printable(str(failed.path))}: {printable(failed.detail)}")
-    say_passed_over((*summary.ignored, *summary.passed_over), quiet)
+    report_ignored((*summary.ignored, *summary.passed_over), quiet)
     for remark in summary.notes[:_SHOWN]:
         note(f"Note: {printable(remark)}", quiet)
     if len(summary.notes) > _SHOWN:

@@ -43,7 +43,7 @@ def films_option(function: F) -> F:
         films = _films(others["probes"], film, camera)
         if not films:
             return function(*args, **others)
-        return _identify(films, rate, per_frame, duration, _as_given(others))
+        return _identify(films, rate, per_frame, duration, _collect_options(others))
 
     options = [
         click.option("--film", is_flag=True, help=_FILM),
@@ -67,7 +67,7 @@ def enroll_film_option(function: F) -> F:
             if person is not None:
                 raise click.UsageError("--person names the person of a film; photographs are named by their folder")
             return function(*args, **others)
-        return _enroll(films, rate, person, _as_given(others))
+        return _enroll(films, rate, person, _collect_options(others))
 
     options = [
         click.option("--film", is_flag=True, help=_FILM),
@@ -85,7 +85,7 @@ def _with_options(command: F, options: Sequence[Callable[[F], F]]) -> F:
     return command
 
 
-def _as_given(others: dict[str, Any]) -> dict[str, Any]:
+def _collect_options(others: dict[str, Any]) -> dict[str, Any]:
     """The options as a command gets them from `recognizer_options` and `format_options`, which stand below."""
     from facerec.recognition.recognizer import RecognizerSettings
 

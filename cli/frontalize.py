@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from facerec.cli.options import format_options, note, printable, quiet_option, recognizer_options
-from facerec.cli.photos import given_photos, photos_argument, say_passed_over
+from facerec.cli.photos import given_photos, photos_argument, report_ignored
 from facerec.landmarks.device import resolve_device, share_cores
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def command(
     from facerec.recognition.stage_pictures import write_stages
 
     given = given_photos(photos)
-    say_passed_over(given.passed_over, quiet)
+    report_ignored(given.passed_over, quiet)
     files = given.files
     share_cores(1, resolve_device(models.device), len(files))
     with spinner("Loading the models", quiet):

@@ -22,7 +22,7 @@ from facerec.cli.options import (
     threshold_option,
     workers_option,
 )
-from facerec.cli.photos import given_photos, photos_argument, say_passed_over
+from facerec.cli.photos import given_photos, photos_argument, report_ignored
 from facerec.landmarks.device import resolve_device, share_cores
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def command(
     from facerec.recognition.stage_pictures import write_stages
 
     given = given_photos(probes)
-    say_passed_over(given.passed_over, quiet)
+    report_ignored(given.passed_over, quiet)
     photos = given.files
     workers = share_cores(workers, resolve_device(models.device), len(photos))
     with spinner("Loading the models and the gallery", quiet):

@@ -18,7 +18,7 @@ from facerec.cli.options import (
     note,
     quiet_option,
 )
-from facerec.cli.photos import given_photos, photos_argument, say_passed_over
+from facerec.cli.photos import given_photos, photos_argument, report_ignored
 from facerec.landmarks.device import resolve_device
 from facerec.landmarks.models import LANDMARK_MODELS
 
@@ -85,7 +85,7 @@ def command(
 
     where = resolve_device(device)
     given = given_photos(photos)
-    say_passed_over(given.passed_over, quiet)
+    report_ignored(given.passed_over, quiet)
     files = given.files
     settings = LandmarkerSettings(mirrored=mirrored, boxes=boxes)
     with spinner("Loading the models", quiet):

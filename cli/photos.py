@@ -30,9 +30,10 @@ class GivenPhotos:
     """The photographs of a command.
 
     Attributes:
-        files: their names in answers; `STANDARD_INPUT` for the photograph from standard input. passed_over: the files
-        that were ignored, each with the reason (see `facerec.landmarks.photo_files.list_photos`). standard_input: the
-        bytes read from standard input.
+        files: their names in answers; `STANDARD_INPUT` for the photograph from standard input.
+        passed_over: the files that were ignored, each with the reason (see
+            `facerec.landmarks.photo_files.list_photos`).
+        standard_input: the bytes read from standard input.
     """
 
     files: tuple[Path, ...]
@@ -152,19 +153,19 @@ def given_photos(paths: Iterable[Path]) -> GivenPhotos:
         for file in listing.photos:
             files.setdefault(os.path.abspath(file), file)
     if not files:
-        why = f"; ignored: {said_by_reason(passed_over.items())}" if passed_over else ""
+        why = f"; ignored: {count_by_reason(passed_over.items())}" if passed_over else ""
         raise InvalidInputError(f"expected photographs; found none in {', '.join(map(str, wanted))}{why}")
     data = sys.stdin.buffer.read() if "-" in files else b""
     return GivenPhotos(tuple(files.values()), tuple(passed_over.items()), data)
 
 
-def say_passed_over(passed_over: Sequence[tuple[Path, str]], quiet: bool) -> None:
+def report_ignored(passed_over: Sequence[tuple[Path, str]], quiet: bool) -> None:
     """Write a message on the ignored files, counted by reason, with an example; nothing when there are none."""
     if passed_over:
-        note(f"Ignored {count(len(passed_over), 'item')}: {said_by_reason(passed_over)}", quiet)
+        note(f"Ignored {count(len(passed_over), 'item')}: {count_by_reason(passed_over)}", quiet)
 
 
-def said_by_reason(passed_over: Iterable[tuple[Path, str]]) -> str:
+def count_by_reason(passed_over: Iterable[tuple[Path, str]]) -> str:
     """ "3 a film (e.g. people/ANNA/a.mp4), 1 not a picture (e.g. people/notes.txt)", most frequent first."""
     example: dict[str, Path] = {}
     numbers: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Tables that fit the terminal: numbers stay whole, paths are shortened in the middle, sentences wrap between words."""
+"""Tables that fit the terminal: numbers stay whole, paths are shorten in the middle, sentences wrap between words."""
 
 from __future__ import annotations
 
@@ -42,13 +42,15 @@ def table_lines(
 ) -> list[str]:
     """Format a table as lines: first the headings, then, on a terminal, a rule, then the rows.
 
-    If the table is too wide for the terminal, sentences are wrapped and names and paths are shortened in the middle. If
+    If the table is too wide for the terminal, sentences are wrapped and names and paths are shorten in the middle. If
     that does not suffice, sentences are written below their rows, and finally every row becomes a block of lines
     "heading  value".
 
     Args:
-        columns: headings. rows: cells; None leaves one empty. Control characters are made visible. right: headings of
-        the columns of numbers, which are set flush right. width: columns of the terminal; None when there is no
+        columns: headings.
+        rows: cells; None leaves one empty. Control characters are made visible.
+        right: headings of the columns of numbers, which are set flush right.
+        width: columns of the terminal; None when there is no
         terminal: every value stays whole and every row is one line.
     """
     cells = [["" if cell is None else printable(str(cell)) for cell in row] for row in rows]
@@ -74,7 +76,7 @@ def cell_width(text: str) -> int:
     return len(text) if text.isascii() else cell_len(text)
 
 
-def shortened(text: str, width: int) -> str:
+def shorten(text: str, width: int) -> str:
     """Shorten `text` in the middle to at most `width` columns; more of its end than of its beginning stays."""
     if cell_width(text) <= width:
         return text
@@ -129,7 +131,7 @@ def _set(
     lines.append(GAP.join("-" * w for w in widths))
     for number, row in enumerate(rows):
         parts = [
-            textwrap.wrap(cell, w, break_on_hyphens=False) or [""] if column.sentence else [shortened(cell, w)]
+            textwrap.wrap(cell, w, break_on_hyphens=False) or [""] if column.sentence else [shorten(cell, w)]
             for column, cell, w in zip(columns, row, widths, strict=True)
         ]
         for k in range(max(map(len, parts), default=1)):
@@ -164,9 +166,7 @@ def _blocks(columns: Sequence[_Column], rows: Sequence[Sequence[str]], width: in
             if cell:
                 start = column.head + " " * (heads - cell_width(column.head)) + GAP
                 room = max(width - len(indent), _NAME)
-                parts = (
-                    textwrap.wrap(cell, room, break_on_hyphens=False) if column.sentence else [shortened(cell, room)]
-                )
+                parts = textwrap.wrap(cell, room, break_on_hyphens=False) if column.sentence else [shorten(cell, room)]
                 lines += [start + parts[0], *(indent + part for part in parts[1:])]
         lines.append("")
     return lines[:-1]

@@ -144,16 +144,16 @@ class CascadeChoice:
             cascade.network,
             landmarks=landmarks,
             detectors=self.detectors,
-            **self._given("filters", "neighbours", "latent"),
+            **self._drop_unset("filters", "neighbours", "latent"),
         )
         plain = DssdTrainSettings(cascade=replace(cascade, network=network, learning=self.learning), seed=self.seed)
         return replace(
             plain,
-            sharable=replace(plain.sharable, **self._given("beta", "gamma")),
-            **self._given("samples", "coarse_faces", "solver_faces"),
+            sharable=replace(plain.sharable, **self._drop_unset("beta", "gamma")),
+            **self._drop_unset("samples", "coarse_faces", "solver_faces"),
         )
 
-    def _given(self, *names: str) -> dict[str, Any]:
+    def _drop_unset(self, *names: str) -> dict[str, Any]:
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 

@@ -116,21 +116,21 @@ def command(
     faces = load_faces(sets, where, threads=max(threads, 8))
     network, views = starting_network(start).to(where), views_on(where)
     faces, judged = _split(faces, network, views, training.frontal, hold_out)
-    faces = _of_people(faces, people, seed)
+    faces = _draw_people(faces, people, seed)
     note(f"{len(faces)} faces of {len(set(faces.person.tolist()))} people")
 
-    note(f"before  {_listed(network_figures(network, views, judged))}")
+    note(f"before  {_read_names(network_figures(network, views, judged))}")
     trained = train_resnet(
         faces,
         network,
         training,
         run / "checkpoint.pt",
         max_minutes,
-        report=lambda step, losses, _: note(f"step {step}  {_listed(losses)}"),
+        report=lambda step, losses, _: note(f"step {step}  {_read_names(losses)}"),
     )
     trained = mixed(trained, network.cpu(), start_share)
     measured = network_figures(trained, views, judged)
-    note(f"after  {_listed(measured)}")
+    note(f"after  {_read_names(measured)}")
     record = save_weights(
         "recognition",
         "resnet",
@@ -168,7 +168,7 @@ def _split(
     return faces.rows(keep & ~left_out), faces.rows(judged)
 
 
-def _of_people(faces: Faces, count: int | None, seed: int) -> Faces:
+def _draw_people(faces: Faces, count: int | None, seed: int) -> Faces:
     """The faces of `count` people drawn at random; of all when None."""
     import numpy as np
 
@@ -178,5 +178,5 @@ def _of_people(faces: Faces, count: int | None, seed: int) -> Faces:
     return faces.rows(np.isin(faces.person, drawn))
 
 
-def _listed(values: dict[str, float]) -> str:
+def _read_names(values: dict[str, float]) -> str:
     return "  ".join(f"{name} {value:.3f}" for name, value in values.items())

@@ -1,10 +1,10 @@
-"""Intervals of figures whose trials share people: how far would a figure move with other people?
+"""Intervals of figures whose trials share people: how much would a figure change with other people?
 
-Pictures of one person succeed and fail together, and an impostor comparison has two people. So people are drawn, not
-trials; a threshold that was set on strangers is set anew on each draw. What the draws say about the figure's spread
-gives the number of independent trials that would spread as much, and the interval is Wilson's for that many. Where
-the draws show no spread at all (ten people, all right), what is known is that many people did alike: the interval is
-Wilson's over people. A plain percentile bootstrap would say [1, 1] there, and is too narrow for few people.
+Pictures of one person succeed and fail together, and an impostor comparison has two people. So people are resampled,
+not trials, and a threshold that was chosen on strangers is chosen again in each resample. The variance over the
+resamples gives the effective number of independent trials, and the interval is Wilson's for that number. Where the
+figure does not vary at all (ten people, all right), the interval is Wilson's over people. A plain percentile bootstrap
+would give [1, 1] there, and is too narrow for few people.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Two-fold coupled structure learning (Dou et al., BMVC 2014; METHODS: 2FCSL): a face's shape from its landmarks.
 
 1. The camera of the current sparse shape, at first the mean's (Gauss-Newton on the camera alone).
-2. First coupling: what the landmarks leave over, turned upright and in millimetres, goes through a regression learnt
+2. First coupling: the landmarks' residual, turned upright and in millimetres, goes through a regression learnt
    for that pose (principal components on both sides and partial least squares between them) to a sparse 3-D shape.
 3. Second coupling: the sparse shape is written with few atoms of a dictionary (orthogonal matching pursuit), and the
    same weights of the coupled dictionary's atoms give the dense shape, here as coefficients of the face model.

@@ -122,7 +122,7 @@ def photograph(
     settings: SynthesisSettings | None = None,
     light: str = DEFAULT_LIGHT,
 ) -> SyntheticPhoto:
-    """Render one person in a UHDB31 pose (1-21) and a named light, with a small expression and a backdrop of its own.
+    """Render one person in a UHDB31 pose (1-21) and a named light, with a small random expression and backdrop.
 
     The camera is a perspective one, so no fit with a scaled-orthographic camera is exact.
     """

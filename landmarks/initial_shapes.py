@@ -1,4 +1,4 @@
-"""Where a shape cascade begins: robust shape initialisation from clustered training shapes.
+"""Initial shapes of a cascade: robust shape initialisation from clustered training shapes.
 
 Shapes are normalised to [0, 1] of the crop: (u + 1/2) / side for pixel u, so they are the same at every scale.
 """

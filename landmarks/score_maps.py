@@ -1,6 +1,7 @@
 """From score maps to points: log-odds maps, arg-max and sub-pixel places, confidence, visibility.
 
-One picture at a time, whose maps a core's cache holds. `heatmaps` reads maps the same way in torch, for training.
+One picture at a time, so that its maps fit into a core's cache. `heatmaps` reads maps the same way in torch, for
+training.
 """
 
 from __future__ import annotations

@@ -1,16 +1,17 @@
-"""Unknown faces grouped into people: agglomerative clustering by the masked score, across pose.
+"""Grouping of unknown faces into people: agglomerative clustering by the masked score, across pose.
 
-Two groups are as alike as the mean cosine over all pairs of their faces and all cells that both faces of a pair saw:
+The similarity of two groups is the mean cosine over all pairs of their faces and all cells that both faces of a pair
+saw:
 
     S(A, B) = sum_c <sum_{a in A} E_a,c , sum_{b in B} E_b,c> / sum_c n_A,c n_B,c,
 
 n the number of a group's faces that saw cell c. It is the mean of the masked scores of all pairs, weighted by their
 overlap, and costs one inner product, whatever the size of the groups, because a group keeps its sums. Where a cohort
-normalises scores (`facerec.recognition.cohort`), the mean over all pairs of what strangers score is taken off, by sums
-as well. The pair of groups that are most alike is joined until none reaches the cut. A group completes itself on the
-way: one that holds a left and a right profile meets what shows either.
+normalises scores (`facerec.recognition.cohort`), the mean over all pairs of the score that strangers reach is
+subtracted, also by sums. The two most similar groups are joined until no pair reaches the cut. Groups become more
+complete in the process: one that holds a left and a right profile can be compared with faces that show either.
 
-Who appears on one photograph twice is two people, and two names are two people: such groups are never joined.
+Two faces on one photograph are two people, and so are two names: such groups are never joined.
 """
 
 from __future__ import annotations

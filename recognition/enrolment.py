@@ -1,8 +1,8 @@
 """Enrolment: from folders of photographs to entries of a gallery.
 
-Photographs are known by the digest of their bytes, so what was moved, copied or touched is not described again, and an
-enrolment that was interrupted is resumed by running it again. Each photograph is tried by itself; one that cannot be
-used gets a stable reason code and the batch goes on. One batch is one transaction.
+Photographs are identified by the digest of their bytes, so moved, copied or touched files are not described again, and
+an interrupted enrolment is resumed by running it again. Each photograph is processed by itself; one that cannot be used
+gets a stable reason code and the batch continues. One batch is one transaction.
 """
 
 from __future__ import annotations
@@ -194,7 +194,9 @@ def enroll(
     """
     settings = settings or EnrolmentSettings()
     if settings.sync and not plan.folders:
-        raise InvalidInputError("expected folders to synchronise with; only these tell what is no longer there")
+        raise InvalidInputError(
+            "expected folders for --sync; only a folder shows which photographs were removed from it"
+        )
     gallery.check_contract(describer.contract)
     began = time.monotonic()
     summary = EnrolmentSummary(len(plan.items), plan.layout, gallery.contract_digest, ignored=plan.ignored)
@@ -207,7 +209,7 @@ def enroll(
                 items, gallery, describe_many or describe_in_threads(pool, describer), settings, pool, summary, seen
             )
             progress(len(items))
-    gone = _gone(plan, gallery, seen)
+    gone = _find_gone(plan, gallery, seen)
     summary.gone = len(gone)
     if gone and settings.sync:
         gallery.remove_photos(gone)
@@ -235,8 +237,8 @@ def enroll_upload(
 ) -> Outcome:
     """Enrol one photograph that came as bytes, as `enroll` would from a file, but without its review of the gallery.
 
-    It is described before the gallery is opened, so that other writers wait for a commit and not for the models. One
-    that cannot be used is kept nowhere.
+    It is described before the gallery is opened, so that other writers wait for a commit and not for the models. A
+    photograph that cannot be used is not stored.
 
     Args:
         photo: the bytes of the file.
@@ -322,17 +324,17 @@ def describe_in_threads(pool: ThreadPoolExecutor, describer: Describer) -> Descr
     return lambda photos, settings: pool.map(lambda path: describe_photo(path, describer, settings), photos)
 
 
-def _gone(plan: EnrolmentPlan, gallery: GalleryStore, seen: set[tuple[str, str]]) -> list[tuple[str, str]]:
+def _find_gone(plan: EnrolmentPlan, gallery: GalleryStore, seen: set[tuple[str, str]]) -> list[tuple[str, str]]:
     """Photographs (person, sha256) that lay in the plan's folders and are not there with this person and content."""
     folders = [Path(os.path.abspath(folder)) for folder in plan.folders]
     if not folders:
         return []
     known = [record for record in gallery.photos() if (record.person, record.sha256) not in seen]
     inside = [record for record in known if any(record.absolute_path.is_relative_to(folder) for folder in folders)]
-    return [(record.person, record.sha256) for record in inside if _left(record)]
+    return [(record.person, record.sha256) for record in inside if _has_left(record)]
 
 
-def _left(record: PhotoRecord) -> bool:
+def _has_left(record: PhotoRecord) -> bool:
     """Whether a photograph that no plan named has left its folder, or changed there."""
     digest = read_digest(record.absolute_path)
     if not isinstance(digest, str):  # what is there and cannot be read now may still be the same
@@ -368,7 +370,7 @@ def enroll_batch(
     summary.notes += [f"{new[digest]}: {note}" for digest, outcome in outcomes.items() for note in outcome.notes]
     lacking = {digest for item, digest in read if item.person not in known.get(digest, {})}
     for digest, records in known.items():
-        outcomes[digest] = _remembered(gallery, records, entries=digest in lacking)
+        outcomes[digest] = _find_remembered(gallery, records, entries=digest in lacking)
 
     photos: list[NewPhoto] = []
     moved: list[tuple[str, str, Path, Path]] = []
@@ -408,8 +410,8 @@ def enroll_batch(
         gallery.relocate(moved)
 
 
-def _remembered(gallery: GalleryStore, records: Mapping[str, PhotoRecord], entries: bool) -> Outcome:
-    """What the gallery already knows of a photograph's bytes, under whatever name; `entries` are read when wanted."""
+def _find_remembered(gallery: GalleryStore, records: Mapping[str, PhotoRecord], entries: bool) -> Outcome:
+    """The gallery's records of a photograph's bytes under any name; `entries` are read when needed."""
     record = records[min(records)]
     if record.outcome != "enrolled":
         return Outcome(record.outcome, record.detail)

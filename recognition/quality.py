@@ -1,4 +1,4 @@
-"""A face's quality: the components of ISO/IEC 29794-5 that the path to a signature knows anyway, and one number."""
+"""A face's quality: those components of ISO/IEC 29794-5 that follow from the fit, and one unified score."""
 
 from __future__ import annotations
 

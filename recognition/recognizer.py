@@ -1,4 +1,4 @@
-"""The path from a photograph to signatures, one function that reads like the design's line."""
+"""The path from a photograph to signatures, stage by stage in one function."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PREPROCESSING = 4
 
 @dataclass(frozen=True)
 class Contract:
-    """What shaped a signature's numbers. Signatures compare only under equal contracts.
+    """Everything that affects a signature. Signatures can be compared only under equal contracts.
 
     Attributes:
         descriptor, landmarks, detector: names of the models.
@@ -266,7 +266,7 @@ class Recognizer:
         device = resolve_device(device)
         described = load_descriptor(descriptor, device)
         chosen = load_detector(detector, device)
-        # Candidates are judged by one landmark model, whichever locates the points; named once where it does both.
+        # One landmark model verifies candidates, whichever locates the points; it is listed once where it does both.
         located = dict.fromkeys((landmarks, JUDGE, "finder") if chosen.candidates else (landmarks,))
         used = [("landmarks", name) for name in located]
         used += [("frontalize", "face_model"), ("frontalize", "fit_verdict")]
@@ -366,7 +366,7 @@ class Recognizer:
             with _timed(timings, "describe"):
                 cells, visible = self._descriptor.describe(face.image, lifted.fitted, texture)
             if not visible.any():
-                raise UnusablePhotoError("fit_unstable", "no part of the face's middle is visible in the fit")
+                raise UnusablePhotoError("fit_unstable", "no part of the middle of the face is visible in the fit")
         except UnusablePhotoError as error:
             return UndescribedFace.after(error, face.box, "describe", face.turned)
         signature = Signature(cells, visible, self._contract.digest, seen_regions(texture.visible))

@@ -1,4 +1,4 @@
-"""What a person should look at after an enrolment: pictures and names that do not fit together, with their scores."""
+"""Review after an enrolment: pictures and names that a person should check, with their scores."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class ReviewSettings:
-    """What is worth a person's look.
+    """Which findings a person should check.
 
     Attributes:
         near_duplicate: score from which on two photographs are taken for one picture, saved twice.
@@ -111,7 +111,7 @@ def review(gallery: GalleryStore, threshold: float | None, settings: ReviewSetti
     chosen_ids = index.ids[chosen].tolist()
     place = {record.entry: record.relative_path for record in gallery.entries()}
     owner = [index.names[who] for who in index.person[chosen].tolist()]
-    looked_at = _LookedAt(chosen_ids, owner, [f"{place[i]} of {who}" for i, who in zip(chosen_ids, owner, strict=True)])
+    looked_at = _Compared(chosen_ids, owner, [f"{place[i]} of {who}" for i, who in zip(chosen_ids, owner, strict=True)])
     found = _near_duplicates(scores, looked_at, settings)
     if threshold is not None:
         person = index.person[chosen]
@@ -135,7 +135,7 @@ def stray_pictures(calibration: Calibration, threshold: float | None) -> list[Lo
 
 
 @dataclass(frozen=True)
-class _LookedAt:
+class _Compared:
     """The entries that are compared: identifier, person, and how a sentence calls each."""
 
     ids: list[int]
@@ -162,7 +162,7 @@ def _shared_photos(records: Sequence[EntryRecord]) -> list[Finding]:
     ]
 
 
-def _near_duplicates(scores: NDArray[np.float32], looked_at: _LookedAt, settings: ReviewSettings) -> list[Finding]:
+def _near_duplicates(scores: NDArray[np.float32], looked_at: _Compared, settings: ReviewSettings) -> list[Finding]:
     pairs = np.argwhere(np.triu(scores, 1) >= settings.near_duplicate)
     ordered = sorted(pairs.tolist(), key=lambda pair: -scores[pair[0], pair[1]])
     ids, person, called = looked_at.ids, looked_at.person, looked_at.called
@@ -181,7 +181,7 @@ def _near_duplicates(scores: NDArray[np.float32], looked_at: _LookedAt, settings
 def _one_person(
     scores: NDArray[np.float32],
     person: NDArray[np.int64],
-    looked_at: _LookedAt,
+    looked_at: _Compared,
     threshold: float,
     settings: ReviewSettings,
 ) -> list[Finding]:
@@ -208,7 +208,9 @@ def _one_person(
         if middle >= max(own[a], own[b], floor):
             first, second = (int(np.flatnonzero(person == who)[0]) for who in (a, b))
             names = looked_at.person[first], looked_at.person[second]
-            sentence = f"{names[0]} and {names[1]} may be one person: {middle:.2f} over {between.size} pairs"
+            sentence = (
+                f"{names[0]} and {names[1]} may be one person: median score {middle:.2f} over {between.size} pairs"
+            )
             entries = looked_at.ids[first], looked_at.ids[second]
             found.append(Finding("one_person", sentence, names, entries, middle))
     return sorted(found, key=lambda one: -(one.score or 0.0))[: settings.listed]
@@ -217,7 +219,7 @@ def _one_person(
 def _odd_pictures(
     scores: NDArray[np.float32],
     person: NDArray[np.int64],
-    looked_at: _LookedAt,
+    looked_at: _Compared,
     threshold: float,
     settings: ReviewSettings,
 ) -> list[Finding]:

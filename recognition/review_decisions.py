@@ -1,4 +1,4 @@
-"""What a person decided about a review's findings: a file of decisions, and carrying them out on the gallery.
+"""Decisions that a person took on a review's findings: read them from a file and apply them to the gallery.
 
 A decision names what it is about in full (an entry with its person and photograph, an unknown face with its file and
 the file's digest), so that one that no longer fits the gallery or the photograph is refused instead of hitting
@@ -108,7 +108,7 @@ def read_decisions(path: Path) -> list[ReviewDecision]:
 
 @dataclass(frozen=True)
 class DecisionOutcome:
-    """What became of a decision: `refused` says why it was not carried out, "" when it was."""
+    """The outcome of a decision: `refused` gives the reason why it was not applied, "" when it was."""
 
     decision: ReviewDecision
     refused: str = ""

@@ -1,4 +1,4 @@
-"""A review of a gallery: what enrolment noticed, what people lack, and faces that identification left unknown.
+"""A review of a gallery: findings of the enrolment, views that people lack, and faces that stayed unknown.
 
 As one value, as JSON, and as a page in one file on which decisions are taken (see `review_decisions`).
 """

@@ -1,4 +1,4 @@
-"""Approximate indexes: which entries of a very large gallery are worth scoring.
+"""Approximate indexes: they give the entries of a very large gallery that are worth scoring.
 
 The masked score is a quotient of two inner products, and an index knows one. Entries are therefore grouped by how many
 cells they show, so that within a group the denominator hardly varies, and each group has an index of its own by the

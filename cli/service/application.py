@@ -195,32 +195,32 @@ async def _follow(service: Service) -> None:
 
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(ApiError)
-    async def _said(request: Request, error: ApiError) -> Response:
+    async def _answer_error(request: Request, error: ApiError) -> Response:
         note(request.scope, error=error.code)
         return error.response()
 
     @app.exception_handler(FacerecError)
-    async def _refused(request: Request, error: FacerecError) -> Response:
-        return await _said(request, ApiError.of(error))
+    async def _answer_refusal(request: Request, error: FacerecError) -> Response:
+        return await _answer_error(request, ApiError.of(error))
 
     @app.exception_handler(GoneError)
-    async def _gone(request: Request, error: GoneError) -> Response:
-        return await _said(request, ApiError(499, "client_gone", "the client has disconnected"))
+    async def _answer_gone(request: Request, error: GoneError) -> Response:
+        return await _answer_error(request, ApiError(499, "client_gone", "the client has disconnected"))
 
     @app.exception_handler(RequestValidationError)
-    async def _malformed(request: Request, error: RequestValidationError) -> Response:
+    async def _answer_malformed(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        return await _said(request, ApiError(422, "bad_request", f"{place}: {first['msg']}"))
+        return await _answer_error(request, ApiError(422, "bad_request", f"{place}: {first['msg']}"))
 
     @app.exception_handler(HTTPException)
-    async def _http(request: Request, error: HTTPException) -> Response:
+    async def _answer_http(request: Request, error: HTTPException) -> Response:
         code = "not_found" if error.status_code == 404 else "bad_request"
-        return await _said(request, ApiError(error.status_code, code, error.detail))
+        return await _answer_error(request, ApiError(error.status_code, code, error.detail))
 
     @app.exception_handler(Exception)
-    async def _failed(request: Request, error: Exception) -> Response:
-        return await _said(request, ApiError(500, "internal_error", type(error).__name__))
+    async def _answer_failure(request: Request, error: Exception) -> Response:
+        return await _answer_error(request, ApiError(500, "internal_error", type(error).__name__))
 
 
 def _add_page(app: FastAPI) -> None:

@@ -33,11 +33,13 @@ class ServeSettings:
 
     Attributes:
         workers: photographs described at a time. The commands use one per core
-        (`facerec.landmarks.device.share_cores`). queue: requests that may wait for a worker; further ones are refused
-        as busy at once. 16 wait some seconds on a CPU. per_minute: requests of one client address a minute, with as
-        many saved up. max_bytes: largest size of a request's body. 20 MB suffice for any photograph of a phone.
-        write_wait_s: how long an enrolment waits for another writer, seconds. body_s: longest pause between two parts
-        of a body, seconds; slower clients are refused.
+            (`facerec.landmarks.device.share_cores`).
+        queue: requests that may wait for a worker; further ones are refused as busy at once. 16 wait some seconds on a
+            CPU.
+        per_minute: requests of one client address a minute, with as many saved up.
+        max_bytes: largest size of a request's body. 20 MB suffice for any photograph of a phone.
+        write_wait_s: how long an enrolment waits for another writer, seconds.
+        body_s: longest pause between two parts of a body, seconds; slower clients are refused.
     """
 
     workers: int = 1
@@ -53,8 +55,8 @@ class Access:
     """Who may use the service.
 
     Attributes:
-        token: the token that clients must send; empty when none is required. local: bound to this machine's own
-        address; other names for it are then refused, so that a page from elsewhere
+        token: the token that clients must send; empty when none is required.
+        local: bound to this machine's own address; other names for it are then refused, so that a page from elsewhere
             cannot reach it through a name of its own.
         root_path: path under which a proxy shows the service, e.g. "/faces"; empty: none.
     """

@@ -1,4 +1,4 @@
-"""Learning the face model from samples of a richer head model (ICT-FaceKit's light face model, MIT licence)."""
+"""Training of the face model on samples of a richer head model (ICT-FaceKit's light face model, MIT licence)."""
 
 from __future__ import annotations
 

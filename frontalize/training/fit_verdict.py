@@ -1,4 +1,4 @@
-"""Fits that are known to be right or wrong: what the verdict on fits is trained on.
+"""Fits that are known to be right or wrong, on which the fit verdict is trained.
 
 Landmarks are located in boxes that are about right, shifted and far off, and in boxes on backgrounds; a fit is right
 when its points lie where the annotated ones do.

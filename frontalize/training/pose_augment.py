@@ -1,4 +1,4 @@
-"""Training faces with exact landmarks and visibility up to the full profile: turned photographs and made-up people.
+"""Training faces with exact landmarks and visibility up to the full profile: turned photographs and rendered people.
 
 A picture is fitted, its texture lifted and filled from the mirror twin, and the head rendered again at another yaw and
 pitch over another background. Made-up people have shapes and textures drawn from the models. The data sets on disk

@@ -1,4 +1,4 @@
-"""Learning 2FCSL's two couplings from samples of the face model under all poses, with landmark noise."""
+"""Training of 2FCSL's two couplings on samples of the face model in all poses, with landmark noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Learning of the texture model: mean and modes of lifted textures whose light was taken out."""
+"""Training of the texture model: mean and modes of lifted textures without their lighting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training of the finder's judges: the verifier's two networks and the rule.
+"""Training of the finder: the verifier's two networks and the rule.
 
 Everything is judged by what did not learn it. The training pictures fall into two halves, by person and by
 background; each of the verifier's networks learns one half and judges the other for the rule. The rule's line is
@@ -178,7 +178,7 @@ def learn_finder(
     judges = [Verifier(runner([network])) for network in reversed(networks)]
 
     def judged(rows: Sequence[Seen]) -> list[Evidence]:
-        return [_judged(one, judges[one.half]) for one in rows if one.measured is not None]
+        return [_score_candidates(one, judges[one.half]) for one in rows if one.measured is not None]
 
     faces = judged(data.faces)
     others, looks = ([judged(picture) for picture in part] for part in (data.others, data.looks))
@@ -193,7 +193,7 @@ def learn_finder(
     return rule, networks, figures
 
 
-def _judged(one: Seen, judge: Verifier) -> Evidence:
+def _score_candidates(one: Seen, judge: Verifier) -> Evidence:
     assert one.measured is not None
     seen = one.measured.copy()
     shrunk = cv2.resize(one.patch, (PATCH_SIZE, PATCH_SIZE), interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""The coarse stages of a cascade, learnt once and kept in the run's folder: initial shapes and ferns by boosting."""
+"""The coarse stages of a cascade, trained once and kept in the run's folder: initial shapes and boosted ferns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training of a verifier network on patches of faces and of what the detector took for faces."""
+"""Training of a verifier network on patches of faces and of false detections."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def _write_film(film: Film, answers: Sequence[TrackAnswer], path: Path, rate: fl
         stream.pix_fmt, stream.bit_rate = "yuv420p", 4_000_000
         size = (0, 0)
         for frame in film.frames(rate):
-            drawn = _drawn(frame.image, seen.get(frame.number, []))
+            drawn = _draw_boxes(frame.image, seen.get(frame.number, []))
             if size == (0, 0):
                 size = drawn.shape[1] // 2 * 2, drawn.shape[0] // 2 * 2
                 stream.width, stream.height = size
@@ -80,7 +80,7 @@ def _write_film(film: Film, answers: Sequence[TrackAnswer], path: Path, rate: fl
             container.mux(packet)
 
 
-def _drawn(image: Image, seen: Sequence[tuple[TrackAnswer, Sighting]]) -> Image:
+def _draw_boxes(image: Image, seen: Sequence[tuple[TrackAnswer, Sighting]]) -> Image:
     """The frame with a box and a label on a plate for each face: green for a match, amber for everything else."""
     drawn = image.copy()
     thick = max(1, round(max(image.shape[:2]) / 640))

@@ -1,4 +1,4 @@
-"""What can be asked of a gallery file: contract, people, entries, vectors, digest, and whether all of it is sound."""
+"""The reading half of a gallery file: contract, people, entries, vectors, digest, and its verification."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sets of face crops on disk: what the learnt descriptor is trained on, small enough to send to a GPU.
+"""Sets of face crops on disk, on which resnet is trained, small enough to send to a GPU machine.
 
 A crop is a square of the photograph around the face, encoded, with the box of its landmarks. Everything else (fit,
 texture, views, turned renderings) follows from it and from the fit, and is computed while training.

@@ -1,4 +1,4 @@
-"""Random looks at faces for training: photograph, half of the frontal view, rendered pose; and their disturbance."""
+"""Random training views of faces: photograph, half of the frontal view, rendered pose; and their degradation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training the face network: margin softmax over people on looks of every kind, from dlib's network on."""
+"""Training the face network: margin softmax over people on views of every kind, starting from dlib's network."""
 
 from __future__ import annotations
 

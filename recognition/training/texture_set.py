@@ -1,4 +1,4 @@
-"""Sets of lifted textures on disk: what descriptors and the texture model are trained on."""
+"""Sets of lifted textures on disk, on which descriptors and the texture model are trained."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def without_calibration_people(textures: TextureSet) -> TextureSet:
     )
 
 
-def _capped(pictures: Iterable[Picture], per_person: int) -> list[Picture]:
+def _cap(pictures: Iterable[Picture], per_person: int) -> list[Picture]:
     count: dict[tuple[str, str], int] = {}
     out = []
     for picture in pictures:
@@ -164,7 +164,7 @@ def annotated_pictures(data: Path, held_out: bool, per_person: int) -> list[Pict
         Picture(path, person_key(names[int(path.parts[-3]) - 1]), f"cfp-{view}", cfp_to_ibug68(fiducials, view)[0])
         for path, view, fiducials in read_cfp(cfp, numbers)
     ]
-    return _capped(found, per_person)
+    return _cap(found, per_person)
 
 
 def located_pictures(data: Path, held_out: bool, per_person: int) -> list[Picture]:
@@ -178,7 +178,7 @@ def located_pictures(data: Path, held_out: bool, per_person: int) -> list[Pictur
             folder = cfp / "Data" / "Images" / f"{number:03d}" / view
             found += [Picture(p, person_key(name), f"cfp-{view}") for p in sorted(folder.glob("*.jpg"))]
     found += [Picture(p, person_key(p.parent.name), "lfw") for p in sorted((data / "lfw").glob("*/*.jpg"))]
-    return _capped((p for p in found if (p.person in held) == held_out), per_person)
+    return _cap((p for p in found if (p.person in held) == held_out), per_person)
 
 
 @dataclass(frozen=True, eq=False)

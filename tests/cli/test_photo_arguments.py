@@ -131,7 +131,7 @@ def test_a_person_cannot_be_renamed_to_the_same_name(staff, capfd):
 
 def test_a_model_that_never_came_with_facerec_is_not_promised(capfd, monkeypatch):
     monkeypatch.undo()
-    with pytest.raises(InvalidInputError, match="comes without weights for it; make them with `facerec train dssd`"):
+    with pytest.raises(InvalidInputError, match="comes without weights for it; train them with `facerec train dssd`"):
         weight_record("landmarks", "dssd")
 
 
