@@ -105,7 +105,7 @@ def clusters(out: Path) -> None:
         there = np.array([s is not None for s in rows["signature"]])
         lone = len(there) + np.arange(len(there))
         signatures = rows["signature"][there].tolist()
-        cut = cluster_cut(signatures[0].contract)
+        cut = cluster_cut(signatures[0].contract, len(signatures))
         ours, theirs = lone.copy(), lone.copy()
         ours[there] = cluster(signatures, range(len(signatures)), [None] * len(signatures), cut)
         photo = rows["cells"][there, 0]
@@ -137,7 +137,7 @@ def many(files: list[Path], number: int = 10_000) -> None:
     contract = Recognizer.load().contract.digest
     signatures = [Signature(c, v, contract) for c, v in zip(cells, visible, strict=True)]
     before, began, cpu = _peak(), time.perf_counter(), time.process_time()
-    labels = cluster(signatures, range(number), [None] * number, cluster_cut(contract))
+    labels = cluster(signatures, range(number), [None] * number, cluster_cut(contract, number))
     took, cpu = time.perf_counter() - began, time.process_time() - cpu
     print(
         f"{number} faces ({real} as photographed) of {len(set(person.tolist()))} people: {took / 60:.1f} minutes, "

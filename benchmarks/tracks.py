@@ -6,10 +6,11 @@
 Films are 1280 x 720, 25 frames a second, of which 5 are looked at. Heads turn from side to side while they cross the
 picture on ways of their own and pass in front of each other. Without --faces they are rendered people; with it they are
 held-back people of YouTube Faces, the frames of one video each, cut out along an ellipse. The truth is where each head
-was put: it counts as seen on a frame while at most a third of it is covered.
+was put: it counts as shown on a frame while at most a third of it is covered.
 
-A sighting belongs to the person whose box overlaps it most (IoU of at least 0.3). Switches are counted as in CLEAR-MOT:
-how often the track that a person is seen in changes; a person whom no track shows is missed.
+The sightings of a frame are matched with the people's boxes, the covered ones included, so that the sum of overlaps is
+largest (IoU of at least 0.3). Switches are counted as in CLEAR-MOT: how often the track that a person is seen in
+changes to one that shows somebody else at another time. A person whom no track shows is missed.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.render import render_head
@@ -46,6 +48,9 @@ HEAD = 260
 """Height of a head's picture, px; faces are about half as wide."""
 
 COVERED = 1 / 3
+
+Placed = tuple[Box, bool]
+"""Where a face is, and whether it is shown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +100,8 @@ def filmed_heads(frames: Sequence[Path], recognizer: Recognizer, moments: int) -
     return [there_and_back[k % len(there_and_back)] for k in range(moments)] if heads else []
 
 
-def compose(people: Sequence[Sequence[Head]], ways: NDArray[np.float64]) -> Iterator[tuple[Image, list[Box | None]]]:
-    """Pictures with the box of each person, None while it is covered or outside; later people stand in front."""
+def compose(people: Sequence[Sequence[Head]], ways: NDArray[np.float64]) -> Iterator[tuple[Image, list[Placed]]]:
+    """Pictures with where each person is; later people stand in front."""
     rng = np.random.default_rng(7)
     ground = cv2.resize(
         rng.uniform(70, 170, (9, 16, 3)).astype(np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC
@@ -115,32 +120,35 @@ def compose(people: Sequence[Sequence[Head]], ways: NDArray[np.float64]) -> Iter
             place = np.s_[top:bottom, left:right]
             picture[place] = head.pixels[part] * alpha + picture[place] * (1 - alpha)
             in_front[place] = np.where(alpha[..., 0] > 0.5, who, in_front[place])
-        seen: list[Box | None] = []
+        placed: list[Placed] = []
         for who, box in enumerate(boxes):
             x0, y0, x1, y1 = (int(v) for v in (box.x0, box.y0, box.x1, box.y1))
             inside = in_front[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
             other = inside > who  # those in front of it
             shown = float((~other).sum()) / max((x1 - x0) * (y1 - y0), 1)
-            seen.append(box if shown >= 1 - COVERED else None)
+            placed.append((box, shown >= 1 - COVERED))
         picture += 2 * rng.standard_normal(picture.shape)
-        yield np.clip(np.rint(picture), 0, 255).astype(np.uint8), seen
+        yield np.clip(np.rint(picture), 0, 255).astype(np.uint8), placed
 
 
 def ways_across(people: int, moments: int, seed: int) -> NDArray[np.float64]:
-    """(P, K, 2) the top-left corner of each head: half of the people go right, half left, and all sway."""
+    """(P, K, 2) the top-left corner of each head: every second person goes left, the others right, and all sway.
+
+    Who goes the same way keeps a distance, so that each is covered only while others pass.
+    """
     rng = np.random.default_rng(seed)
     along = np.linspace(0, 1, moments)
     ways = np.zeros((people, moments, 2))
+    spare = WIDTH - HEAD - 1.3 * HEAD * ((people - 1) // 2)  # how far each one walks
     for who in range(people):
-        start, end = (rng.uniform(0, 150), rng.uniform(WIDTH - HEAD - 150, WIDTH - HEAD))
-        low, high = (start, end) if who % 2 == 0 else (end, start)
-        ways[who, :, 0] = low + (high - low) * along
+        way = along if who % 2 == 0 else 1 - along
+        ways[who, :, 0] = 1.3 * HEAD * (who // 2) + spare * way
         middle = (HEIGHT - HEAD) / 2 + rng.uniform(-60, 60)
         ways[who, :, 1] = middle + 40 * np.sin(2 * np.pi * (along * rng.uniform(1, 2) + rng.uniform()))
     return ways
 
 
-def write_film(path: Path, pictures: Iterator[tuple[Image, list[Box | None]]]) -> list[list[Box | None]]:
+def write_film(path: Path, pictures: Iterator[tuple[Image, list[Placed]]]) -> list[list[Placed]]:
     """Write H.264 at 25 frames a second, each picture five times, and give the truth of each picture."""
     truth = []
     with av.open(str(path), "w") as container:
@@ -166,21 +174,20 @@ def follow(path: Path, recognizer: Recognizer) -> FaceTracker:
     return tracker
 
 
-def judge(tracks: Sequence[Track], truth: Sequence[Sequence[Box | None]]) -> dict[str, int]:
+def judge(tracks: Sequence[Track], truth: Sequence[Sequence[Placed]]) -> dict[str, int]:
     """Counts of one film (see the module)."""
-    people = len(truth[0])
+    people, elsewhere = len(truth[0]), 0
     seen: list[dict[int, int]] = [{} for _ in range(people)]  # moment -> track, of each person
-    false = 0
+    at: dict[int, list[tuple[int, Box]]] = {}
     for track in tracks:
         for one in track.sightings:
-            moment = round(one.time * LOOKED)
-            boxes = truth[min(moment, len(truth) - 1)]
-            overlaps = [0.0 if box is None else box.iou(one.box) for box in boxes]
-            who = int(np.argmax(overlaps))
-            if overlaps[who] >= 0.3:
-                seen[who][moment] = track.number
-            else:
-                false += 1
+            at.setdefault(min(round(one.time * LOOKED), len(truth) - 1), []).append((track.number, one.box))
+    for moment, sightings in at.items():
+        overlap = np.array([[box.iou(placed) for placed, _ in truth[moment]] for _, box in sightings])
+        for i, who in zip(*linear_sum_assignment(overlap, maximize=True), strict=True):
+            if overlap[i, who] >= 0.3:
+                seen[who][moment] = sightings[i][0]
+        elsewhere += int((overlap.max(axis=1) < 0.3).sum())
     switches = fragments = 0
     for person in seen:
         order = [person[moment] for moment in sorted(person)]
@@ -188,16 +195,16 @@ def judge(tracks: Sequence[Track], truth: Sequence[Sequence[Box | None]]) -> dic
         taken = [b for _, b in changes if any(b in other.values() for other in seen if other is not person)]
         switches += len(taken)
         fragments += len(changes) - len(taken)
-    shown = sum(box is not None for boxes in truth for box in boxes)
+    shown = [{m for m, placed in enumerate(truth) if placed[who][1]} for who in range(people)]
     return {
         "people": people,
         "tracks": len(tracks),
-        "missed people": sum(not person for person in seen),
+        "missed people": sum(not one and len(often) > 1 for one, often in zip(seen, shown, strict=True)),
         "switches to another's track": switches,
         "new tracks of a person": fragments,
-        "faces shown": shown,
-        "faces seen": sum(len(person) for person in seen),
-        "elsewhere or covered": false,
+        "faces shown": sum(map(len, shown)),
+        "faces seen": sum(len(one.keys() & often) for one, often in zip(seen, shown, strict=True)),
+        "elsewhere": elsewhere,
     }
 
 
@@ -255,15 +262,16 @@ def speed(out: Path, faces: Path | None, seconds: float = 20.0) -> None:
     tracker = FaceTracker(recognizer)
     tracker.look(frames[0])  # what is loaded late
     tracker = FaceTracker(recognizer)
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     for frame in frames:
         tracker.look(frame)
-    looking = time.perf_counter() - began
+    looking, cpu = time.perf_counter() - began, time.process_time() - cpu
     load = os.getloadavg()[0]
     print(
         f"{len(frames)} frames of {seconds:.0f} s, {len(tracker.tracks)} tracks, searched on {tracker.searched}: "
         f"decoding {decoding:.1f} s, looking {looking:.1f} s, "
         f"{len(frames) / (decoding + looking):.1f} frames a second; "
+        f"{1000 * cpu / len(frames):.0f} ms of the processor a frame; "
         f"load average {load:.1f}"
     )
 

@@ -51,9 +51,7 @@ _KEEP_EVERY = 1024
     show_default=True,
     help="Folder for clusters.json, index.html, sheet.jpg and the faces.",
 )
-@click.option(
-    "--cut", type=float, help="Join groups down to this score.  [default: the score that 3 % of impostor pairs reach]"
-)
+@click.option("--cut", type=float, help="Join groups down to this score.  [default: by the number of faces]")
 @threshold_option("a known person")
 @workers_option
 @recognizer_options("the gallery's, or godp", "the gallery's, or facerec", "the gallery's, or resnet")
@@ -99,9 +97,11 @@ def command(
     target = out / CLUSTERS_FILE
     by_hand = ClusterFile.read(target).names_by_hand() if target.exists() else {}
     recognizer = load_recognizer(models, gallery_contract(gallery_path) if gallery_path is not None else None)
-    cut = cluster_cut(recognizer.contract.digest) if cut is None else cut
+    if cut is None:
+        cluster_cut(recognizer.contract.digest, len(files))  # models without impostor scores are refused at once
     workers = share_cores(workers, resolve_device(models.device), len(files))
     found = _find_faces(files, recognizer, out, workers, quiet)
+    cut = cluster_cut(recognizer.contract.digest, len(found.faces)) if cut is None else cut
     with contextlib.ExitStack() as stack:
         identifier = None
         if gallery_path is not None:

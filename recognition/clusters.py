@@ -39,32 +39,37 @@ class ClusterSettings:
     """How faces are grouped.
 
     Attributes:
-        far: the cut is the score that this share of impostor pairs reaches (`cluster_cut`); chosen by measurement,
-            see benchmarks/results/films.md.
+        strangers: the cut is the score that so many strangers of each face reach (`cluster_cut`): among many faces
+            more of them look alike, and each pair joined wrongly pulls two people together. Chosen by measurement, see
+            benchmarks/results/films.md.
+        far: share of impostor pairs that reach the cut at most, for few faces.
         reach: pairs of single faces this far below the cut are looked at as well: the mean of a group may lie above it.
         neighbours: of each face, the most alike ones are where groups start to look; bounds memory at any number of
             faces. A person's faces beyond these are reached through the group.
         block: faces scored at a time against all others.
     """
 
+    strangers: float = 5.0
     far: float = 0.03
     reach: float = 0.15
     neighbours: int = 60
     block: int = 512
 
     def __post_init__(self) -> None:
-        if not 0 < self.far < 1 or self.reach < 0 or min(self.neighbours, self.block) < 1:
-            raise InvalidInputError(f"expected a rate in (0, 1), a reach >= 0, neighbours and a block; got {self}")
+        if not 0 < self.far < 1 or self.reach < 0 or min(self.strangers, self.neighbours, self.block) <= 0:
+            raise InvalidInputError(
+                f"expected a rate in (0, 1), a reach >= 0, strangers, neighbours and a block; got {self}"
+            )
 
 
-def cluster_cut(contract: str, settings: ClusterSettings | None = None) -> float:
-    """The score from which on groups are joined, for signatures of `contract`.
+def cluster_cut(contract: str, faces: int, settings: ClusterSettings | None = None) -> float:
+    """The score from which on groups are joined, for `faces` signatures of `contract`.
 
     Raises:
         ThresholdUnavailableError: no impostor scores were measured for these models; a cut must be given.
     """
     settings = settings or ClusterSettings()
-    return ShippedImpostors.load(contract).alike.score_at(settings.far)
+    return ShippedImpostors.load(contract).alike.score_at(min(settings.far, settings.strangers / max(faces, 1)))
 
 
 def cluster(
