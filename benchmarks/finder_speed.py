@@ -69,7 +69,7 @@ def on_canvas(image: Image) -> Image:
 
 
 def soak(finder: FaceFinder, pictures: list[Image], count: int) -> None:
-    """Resident memory after every tenth of `count` pictures of 40 to 400 px a side."""
+    """Resident memory after every tenth of `count` pictures of 40 to 400 px per side."""
     rng = np.random.default_rng(0)
     for number in range(1, count + 1):
         height, width = rng.integers(40, 400, 2)

@@ -2,7 +2,7 @@
 
     python benchmarks/profile_views.py DATA views.png
 
-Photograph's face and frontal view side by side, four pairs a row, in the order of the people: every third person of
+Photograph's face and frontal view side by side, four pairs per row, in the order of the people: every third person of
 301-394, profile/01 (the next profile where that face is not found or not fitted).
 """
 

@@ -295,7 +295,7 @@ def rounds(paths: list[Path], gallery: Path, peer: Path | None) -> None:
         start = time.perf_counter()
         out = facerec("identify", *map(str, paths), "-g", str(gallery), "-q", "--json")
         seconds = time.perf_counter() - start
-        add("facerec, all of them, models loaded anew", 1000 * seconds / len(paths))
+        add("facerec, all of them, models loaded again", 1000 * seconds / len(paths))
         found = sum(json.loads(line)["decision"] != "none" for line in out.splitlines())
         start = time.perf_counter()
         facerec("identify", str(paths[0]), "-g", str(gallery), "-q", "--json")

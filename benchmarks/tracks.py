@@ -1,9 +1,9 @@
-"""Faces followed through made films: identity switches, missed tracks, and frames a second.
+"""Faces followed through made films: identity switches, missed tracks, and frames per second.
 
     python benchmarks/tracks.py crossing OUT [--films 6] [--people 3] [--faces DATA/ytf]   # films with their truth
     python benchmarks/tracks.py speed OUT [--faces DATA/ytf]                               # two faces, 720p
 
-Films are 1280 x 720, 25 frames a second, of which 5 are looked at. Heads turn from side to side while they cross the
+Films are 1280 x 720, 25 frames per second, of which 5 are looked at. Heads turn from side to side while they cross the
 picture on ways of their own and pass in front of each other. Without --faces they are rendered people; with it they are
 held-back people of YouTube Faces, the frames of one video each, cut out along an ellipse. The truth is where each head
 was put: it counts as shown on a frame while at most a third of it is covered.
@@ -149,7 +149,7 @@ def ways_across(people: int, moments: int, seed: int) -> NDArray[np.float64]:
 
 
 def write_film(path: Path, pictures: Iterator[tuple[Image, list[Placed]]]) -> list[list[Placed]]:
-    """Write H.264 at 25 frames a second, each picture five times, and give the truth of each picture."""
+    """Write H.264 at 25 frames per second, each picture five times, and give the truth of each picture."""
     truth = []
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream(
@@ -248,7 +248,7 @@ def crossing(out: Path, films: int, people: int, faces: Path | None, seconds: fl
 
 
 def speed(out: Path, faces: Path | None, seconds: float = 20.0) -> None:
-    """Frames a second of a film of two people who stand beside each other and turn."""
+    """Frames per second of a film of two people who stand beside each other and turn."""
     recognizer = Recognizer.load()
     moments = round(seconds * LOOKED)
     heads = next(cast(2, 1, faces, moments, recognizer))
@@ -270,7 +270,7 @@ def speed(out: Path, faces: Path | None, seconds: float = 20.0) -> None:
     print(
         f"{len(frames)} frames of {seconds:.0f} s, {len(tracker.tracks)} tracks, searched on {tracker.searched}: "
         f"decoding {decoding:.1f} s, looking {looking:.1f} s, "
-        f"{len(frames) / (decoding + looking):.1f} frames a second; "
+        f"{len(frames) / (decoding + looking):.1f} frames per second; "
         f"{1000 * cpu / len(frames):.0f} ms of the processor a frame; "
         f"load average {load:.1f}"
     )

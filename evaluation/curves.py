@@ -63,7 +63,7 @@ def add_intervals(
 ) -> dict[str, Any]:
     """`figures` of the strict rule with intervals by people for AUC, EER and every TAR.
 
-    Each draw of people sets its thresholds anew.
+    Each draw of people sets its thresholds again.
 
     Args:
         figures: with `auc`, `eer` and `tar_at_far`.

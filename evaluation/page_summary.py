@@ -72,7 +72,7 @@ class Summary:
         measured: (pointer, what it counts) of the sizes of the test.
         headlines: at most four.
         table: where systems stand beside each other, in place of headlines: the names of their sets and what is
-            stated of each, and a row a system with a (figure, interval) of each set, None where there is none.
+            stated of each, and one row per system with a (figure, interval) of each set, None where there is none.
         weakest: at most three, worst first; of several systems the worst of each.
         picture: names of the charts of which the first that exists is shown.
     """

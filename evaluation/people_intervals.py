@@ -131,7 +131,7 @@ class ResampledRates:
     """Figures of verification on each of B draws of people; NaN where a draw has no comparison of a kind.
 
     Attributes:
-        fnmr: (B, T) at T target FMRs, the threshold set anew on each draw's impostors.
+        fnmr: (B, T) at T target FMRs, the threshold set again on each draw's impostors.
         auc, eer: (B,).
     """
 
@@ -212,7 +212,7 @@ def resample_fnir(
     rng: np.random.Generator,
     resamples: int = RESAMPLES,
 ) -> Floats:
-    """FNIR on draws of people, (B, R, T): for each of `ranks` and each target FPIR, whose threshold is set anew.
+    """FNIR on draws of people, (B, R, T): for each of `ranks` and each target FPIR, whose threshold is set again.
 
     Draws without searches of either kind are left out.
 

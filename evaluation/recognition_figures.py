@@ -201,7 +201,7 @@ def open_set_figures(rows: Sequence[ProbeRow], rng: np.random.Generator, targets
                 "threshold": point.threshold,
                 "tpir": point.tpir,
                 "tpir_interval": list(wilson(int(named.sum()), len(known))),
-                # The threshold is set anew on each draw of strangers.
+                # The threshold is set again on each draw of strangers.
                 "tpir_people_interval": list(effective_wilson(point.tpir, spread, len(set(who.tolist())), len(known))),
             }
         )

@@ -111,7 +111,7 @@ class BatchFit:
 
 
 def landmark_modes(model: FaceModel, identity_modes: int, expression_modes: int) -> Floats:
-    """(3, 68, k + e) identity and expression modes at the landmarks, mm a standard deviation."""
+    """(3, 68, k + e) identity and expression modes at the landmarks, mm per standard deviation."""
     both = np.concatenate([model.landmark_identity[:identity_modes], model.landmark_expression[:expression_modes]])
     return np.ascontiguousarray(both.transpose(2, 1, 0))
 

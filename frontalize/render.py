@@ -97,7 +97,7 @@ def render_head(
         height, width: size of the picture, px.
         light: (9, 3) spherical-harmonics light (see `facerec.frontalize.light`) that multiplies the texture; None: as
             it is.
-        supersample: samples a pixel and axis, against jagged edges.
+        supersample: samples per pixel and axis, against jagged edges.
         skull: draw the rest of the head too; it takes its colours from the chart's border.
     """
     geometry = model.geometry(shape, expression)

@@ -68,11 +68,11 @@ def lift_geometry(
         geometry: (G, G, 3) surface, mm.
         camera: where it stands in the picture.
         visibility: (G, G) in [0, 1].
-        size: T, texels a side.
+        size: T, texels per side.
     """
     check_image(image)
     if size < 16:
-        raise InvalidInputError(f"expected a texture of at least 16 texels a side; got {size}")
+        raise InvalidInputError(f"expected a texture of at least 16 texels per side; got {size}")
     # One resampling for all: place in the picture, visibility, and how much of the texel's surroundings is seen.
     grid = np.empty((*geometry.shape[:2], 4), dtype=np.float32)
     grid[..., :2] = camera.project(geometry)[..., :2]
@@ -166,7 +166,7 @@ def lift_texture(
         image: (H, W, 3) uint8 RGB, the photograph.
         fitted: the fitted face.
         model: the face model.
-        size: T, texels a side.
+        size: T, texels per side.
         visibility: see `VisibilitySettings`.
         albedo: (T', T', 3) 0-255, how a face looks under white light (`TextureModel.load().mean`): when given, the
             light is taken out of the texture (see `delight`). Off by default: `benchmarks/textures.py` has the effect.
@@ -191,7 +191,7 @@ def delight(texture: FaceTexture, albedo: NDArray[np.float32], normals: Floats) 
     """Remove the lighting from a texture: fit order-two harmonics against the expected `albedo` and divide by them.
 
     Args:
-        texture: lifted texture, T texels a side.
+        texture: lifted texture, T texels per side.
         albedo: (T, T, 3) expected colours, 0-255.
         normals: (T, T, 3) unit normals in the camera's frame.
 

@@ -102,7 +102,7 @@ def weight_record(folder: str, name: str, root: Path | None = None) -> WeightRec
 
 
 def verify_weights(record: WeightRecord, root: Path | None = None) -> None:
-    """Read the weight file anew and compare it with its record.
+    """Read the weight file again and compare it with its record.
 
     Raises `InvalidInputError` when the file is missing and `ContractError` when its SHA-256 differs.
     """

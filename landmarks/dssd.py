@@ -37,7 +37,7 @@ class DssdSettings:
 
     Attributes:
         landmarks: L.
-        filters: of both convolutions. The paper's 128 take 2.4 billion multiplications a face and stage; 16 take a
+        filters: of both convolutions. The paper's 128 take 2.4 billion multiplications per face and stage; 16 take a
             fiftieth, which two CPU cores can train within two hours.
         features: numbers a patch is described by (the paper's 20).
         neighbours: K.
@@ -65,7 +65,7 @@ class DssdSettings:
 
     @property
     def width(self) -> int:
-        """D, structural features a landmark."""
+        """D, structural features per landmark."""
         return self.features * (self.neighbours if self.detectors == "sharable" else 1)
 
 

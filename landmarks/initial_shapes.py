@@ -86,7 +86,7 @@ class InitialShapeSettings:
         spread: while training, the starts are drawn from so many nearest centres, so that the stages meet the rough
             shape's errors on faces it has not seen.
         side: px of the picture the rough shape is guessed from.
-        cells: histograms of gradients a side of it; directions: bins each.
+        cells: histograms of gradients per side of it; directions: bins each.
         ridge: of the regression from histograms to shapes, as a share of their mean power.
     """
 

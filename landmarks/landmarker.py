@@ -43,7 +43,7 @@ class LandmarkerSettings:
 
     Attributes:
         mirrored: average with what is found in the mirrored ROI (GoDP: score maps, DSSD: points); twice the time.
-        boxes: ROIs a face, the first from its box as it is, the others shifted and scaled at random; every coordinate
+        boxes: ROIs per face, the first from its box as it is, the others shifted and scaled at random; every coordinate
             is the median over them. The paper reports 16 for its figures; 1 is what a user waits for.
         box_shift, box_scale: extent of these changes, shares of the ROI's side; about what a detector errs by.
         seed: of these changes, so that the same photograph always gives the same points.

@@ -61,7 +61,7 @@ class _Group:
     Attributes:
         pattern: (C,) bool, the cells.
         places: (M,) int64, ascending.
-        index: FAISS's index of their rounded vectors, one byte a number.
+        index: FAISS's index of their rounded vectors, one byte per number.
         scale: whole numbers over vectors.
         residual, length: the largest |x - x'| and the largest |x'|.
     """

@@ -57,8 +57,8 @@ class EnrolmentSettings:
         faces: which faces of a photograph belong to its person: "largest" (default: a portrait may have people in the
             background), "one" (photographs with several faces are skipped as multiple_faces) or "all".
         workers: photographs described at a time. The commands take one per core (`facerec.cli.options.share_cores`).
-        batch: photographs a transaction; what a killed process loses at most. 16 take seconds, a commit milliseconds.
-        keep_textures: keep each face's UV texture in the gallery, some 100 KB a face, so that it can be described
+        batch: photographs per transaction; what a killed process loses at most. 16 take seconds, a commit milliseconds.
+        keep_textures: keep each face's UV texture in the gallery, some 100 KB per face, so that it can be described
             again by another descriptor when the photograph is gone. Off: a texture is a picture of the person.
         sync: remove from the gallery what is no longer in the folders that are enrolled, or has changed.
         frontal_yaw: a person seen only within this |yaw|, degrees, counts as "frontal only".

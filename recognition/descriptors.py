@@ -257,7 +257,7 @@ def onnx_network(path: Path, device: str = "cpu") -> ViewNetwork:
     try:
         session: Any = onnxruntime.InferenceSession(str(path), sess_options=options, providers=providers)
     except Exception as error:
-        # onnxruntime has one exception class a fault and no common one.
+        # onnxruntime has one exception class per kind of error and no common one.
         raise InvalidInputError(f"expected an ONNX network in {path.name}; {error}") from error
     (entry,) = session.get_inputs()[:1]
     size = ARCFACE_FRAME.size

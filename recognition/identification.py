@@ -77,7 +77,7 @@ class ProbeFace:
         described: the face with everything in between, for inspection.
         turned: degrees clockwise by which the photograph was turned to find the face; box and pose are the
             photograph's own.
-        notes: one sentence each on what had to be made up for to read the photograph (see `image.read_photo`).
+        notes: one sentence for each defect that was compensated in reading the photograph (see `image.read_photo`).
         known_stranger: which known stranger of the gallery the face is (`Decision.known_stranger`); not a name.
         code: why nothing was said, stable: for "abstain" that of the decision, for "none" the same as `reason`;
             otherwise None.

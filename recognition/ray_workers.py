@@ -27,10 +27,10 @@ START_S = 600.0
 machine that joins only now takes some minutes. A cluster that is too small would otherwise be waited for forever."""
 
 _EACH = 2
-"""Items an actor is given at a time: one that it works on, and the next one, so that it never waits for its bytes."""
+"""Items that an actor is given at a time: one that it works on and the next, so that it never waits for its bytes."""
 
 _AHEAD = 8
-"""Items an actor that may be begun before the oldest is finished: bounds what is kept while one actor is slow."""
+"""Items per actor that may be started before the oldest is finished: bounds what is kept while one actor is slow."""
 
 
 class RayError(FacerecError):

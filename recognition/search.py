@@ -59,7 +59,7 @@ class SearchSettings:
         margin: entries whose blockwise score is this close to the best are scored again one by one. float32 sums in
             another order differ by some 1e-6, so this is a hundred times what is needed.
         byte_entries: galleries of at least so many entries are searched by their bytes (`byte_index`), with the same
-            answers. Smaller ones take 2 ms a probe as they are.
+            answers. Smaller ones take 2 ms per probe as they are.
         byte_probes: probes that are searched before the bytes are made: making them takes as long as 60 probes do.
     """
 

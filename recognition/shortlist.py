@@ -242,7 +242,7 @@ def _factory(method: IndexMethod, n: int, width: int, settings: ShortlistSetting
         return f"IVF{int(2 * np.sqrt(n))},SQ8"  # a list and the centroids are about equally long to scan
     if method == "hnsw":
         return "HNSW32,SQ8"
-    # Four bits for four numbers, an eighth of a byte a number: small enough that scanning all of it is fast.
+    # Four bits for four numbers, an eighth of one byte per number: small enough that scanning all of it is fast.
     return f"PQ{next(m for m in range(width // 4, 0, -1) if width % m == 0)}x4fs"
 
 

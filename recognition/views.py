@@ -162,7 +162,7 @@ def photo_view(image: Image, fitted: FittedFace, frame: ViewFrame) -> Image:
         (S, S, 3) uint8 RGB; beyond the picture's border its rim is repeated.
     """
     frontal = frontal_camera(frame, FaceModel.load())
-    ratio = fitted.camera.scale / frontal.scale  # picture px a view px
+    ratio = fitted.camera.scale / frontal.scale  # picture px per view px
     roll = np.deg2rad(fitted.camera.roll)
     turn = ratio * np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
     centre = np.mean([fitted.points[list(group)].mean(axis=0) for group in frame.groups], axis=0)

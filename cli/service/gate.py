@@ -36,7 +36,7 @@ class ServeSettings:
             (`facerec.landmarks.device.share_cores`).
         queue: requests that may wait for a worker; further ones are refused as busy at once. 16 wait some seconds on a
             CPU.
-        per_minute: requests of one client address a minute, with as many saved up.
+        per_minute: requests of one client address per minute, with as many saved up.
         max_bytes: largest size of a request's body. 20 MB suffice for any photograph of a phone.
         write_wait_s: how long an enrolment waits for another writer, seconds.
         body_s: longest pause between two parts of a body, seconds; slower clients are refused.

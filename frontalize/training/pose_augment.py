@@ -40,7 +40,7 @@ class PoseSettings:
     light: float = 0.25  # standard deviation of the directional light's share
     max_residual: float = 0.06  # of the face's size: annotations that no face explains are left out
     contour_yaw: float = 45.0  # annotators put hidden jaw points on the outline below this yaw: those do not count
-    texture: int = 192  # texels a side: a face of 128 px needs no more
+    texture: int = 192  # texels per side: a face of 128 px needs no more
     # Made-up people only:
     expression: float = 0.5  # standard deviations
     distance: tuple[float, float] = (500.0, 2000.0)  # mm from camera to head: a telephone's to a studio's

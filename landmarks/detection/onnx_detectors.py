@@ -193,7 +193,7 @@ def _session(path: Path, device: str, canvas: int) -> tuple[Network, int]:
     try:
         session: Any = onnxruntime.InferenceSession(str(path), sess_options=options, providers=[provider])
     except Exception as error:
-        # onnxruntime has one exception class a fault and no common one.
+        # onnxruntime has one exception class per kind of error and no common one.
         raise InvalidInputError(f"expected an ONNX network in {path.name}; {error}") from error
     if provider not in session.get_providers():
         raise DeviceError(f"the device {device} was requested, but onnxruntime runs on {session.get_providers()}")

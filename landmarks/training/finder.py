@@ -47,7 +47,7 @@ class FinderTraining:
         backgrounds: photographs without a face, at most; all that there are is best.
         doubtful: score from which what the detector sees in a background is shown to the verifier. Far below the
             candidates' threshold: there are few bolder mistakes.
-        doubts: such patches a picture.
+        doubts: such patches per picture.
         false_share: share of looks at unseen backgrounds that may keep a false face.
         looks: how the unseen backgrounds are looked at: enlarged by these factors, each also mirrored. One picture then
             moves the share by little.

@@ -85,7 +85,7 @@ def with_coarse_stages(
         if start is None and theirs != stated:
             raise InvalidInputError(
                 f"{file}: expected coarse stages of the same settings {stated}; got {theirs}; use another run folder "
-                "to start anew"
+                "to start again"
             )
         initial, coarse = coarse_from_arrays(arrays, cascade)
     else:

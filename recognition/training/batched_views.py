@@ -21,7 +21,7 @@ from facerec.frontalize.visibility import VisibilitySettings
 from facerec.recognition.views import ViewFrame, chart_map, frontal_camera
 
 _DENSE = 289
-"""Points along each side of the drawn surface: three a node, five a pixel of the view."""
+"""Points along each side of the drawn surface: three per node, five per pixel of the view."""
 
 _SKULL_POINTS = 40_000
 
