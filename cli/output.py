@@ -19,7 +19,7 @@ from facerec.cli.table import table_lines
 
 def write_line(record: Mapping[str, Any]) -> None:
     """One JSON object a line, UTF-8, to stdout, at once."""
-    from facerec.recognition.enrolment import json_line
+    from facerec.recognition.enrolment_summary import json_line
 
     click.echo(json_line(record).encode(), nl=False)
 
