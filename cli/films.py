@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from facerec.cli.options import note, printable, write_json
+from facerec.cli.options import count, note, printable, write_json
 from facerec.landmarks.device import cores_shared, resolve_device
 
 if TYPE_CHECKING:
@@ -129,8 +129,8 @@ def _follow(
         note("interrupted; what was found until then follows")
     passed = time.monotonic() - began
     note(
-        f"{printable(film.name)}: {looked} frames looked at, {looked / max(passed, 1e-9):.1f} a second, "
-        f"{len(tracker.tracks)} tracks",
+        f"{printable(film.name)}: {count(looked, 'frame')} looked at, {looked / max(passed, 1e-9):.1f} a second, "
+        f"{count(len(tracker.tracks), 'track')}",
         quiet,
     )
     return tracker.tracks, interrupted
@@ -228,9 +228,8 @@ def _enroll(films: Sequence[Film], rate: float, person: str | None, given: dict[
         except UnusablePhotoError as error:
             record |= {"reason": error.reason, "detail": error.detail}
         records.append(record)
-        said = (
-            f"{record['reason']}: {record['detail']}" if record["reason"] else f"{record['frames']} frames in one entry"
-        )
+        used = count(int(str(record.get("frames", 0))), "frame")
+        said = f"{record['reason']}: {record['detail']}" if record["reason"] else f"{used} in one entry"
         note(f"{printable(film.name)} -> {printable(name)}: {said}", given["quiet"])
     if given["as_json"]:
         write_json({"films": records})

@@ -13,6 +13,7 @@ from facerec.recognition.masked_score import masked_scores
 from facerec.recognition.search import SearchSettings
 from facerec.recognition.store.protocol import GalleryStore
 from facerec.recognition.store.records import EntryIndex
+from facerec.recognition.threshold import counted
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,10 @@ def _one_person(
         middle = float(np.median(between))
         if middle >= max(own[a], own[b], floor):
             said.append(
-                (middle, f"{names[a]} and {names[b]} may be one person: {middle:.2f} over {between.size} pairs")
+                (
+                    middle,
+                    f"{names[a]} and {names[b]} may be one person: {middle:.2f} over {counted(between.size, 'pair')}",
+                )
             )
     return [sentence for _, sentence in sorted(said, key=lambda item: -item[0])[: settings.listed]]
 

@@ -297,7 +297,8 @@ class GalleryReader:
             remarks += [f"{a} and {b}: the same photograph under two names" for a, b in self.shared_photos()]
             missing = [photo.absolute_path for photo in self.photos() if not photo.absolute_path.is_file()]
             if missing:
-                remarks.append(f"{len(missing)} photographs are no longer where they were enrolled, e.g. {missing[0]}")
+                gone = "1 photograph is" if len(missing) == 1 else f"{len(missing)} photographs are"
+                remarks.append(f"{gone} no longer where they were enrolled, e.g. {missing[0]}")
         except (FacerecError, sqlite3.Error) as error:
             faults.append(str(error))
         return Verification(len(ids), tuple(faults), tuple(remarks))
