@@ -42,6 +42,15 @@ def device_option(function: F) -> F:
     )(function)
 
 
+def weights_root_option(stage: str) -> Callable[[F], F]:
+    """Add `--weights-root` (argument `weights_root`, a Path or None) of a trainer of the package's folder `stage`."""
+    return click.option(
+        "--weights-root",
+        type=click.Path(file_okay=False, path_type=Path),
+        help=f"Write the weights to ROOT/{stage}/weights instead of the package's.",
+    )
+
+
 def recognizer_options(
     landmarks: str = LANDMARK_MODELS[0], detector: str = "facerec", descriptor: str | None = "resnet"
 ) -> Callable[[F], F]:

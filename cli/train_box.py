@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from facerec.cli.options import device_option, note
+from facerec.cli.options import device_option, note, weights_root_option
+from facerec.cli.recorded_command import recorded_command
 from facerec.landmarks.device import resolve_device
 
 
@@ -16,8 +17,11 @@ from facerec.landmarks.device import resolve_device
 @click.option("--steps", type=click.IntRange(min=1), default=None, help="Steps in all.  [default: the trainer's]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the first weights and of every crop.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of the network.")
+@weights_root_option("landmarks")
 @device_option
-def command(data: Path, faces: int, steps: int | None, seed: int, threads: int, device: str) -> None:
+def command(
+    data: Path, faces: int, steps: int | None, seed: int, threads: int, weights_root: Path | None, device: str
+) -> None:
     """Learn to move any detector's box onto the face, from DATA, a folder that holds cfp-dataset/ and ytf/.
 
     The held-back people are not touched. A few minutes on one core.
@@ -53,6 +57,7 @@ def command(data: Path, faces: int, steps: int | None, seed: int, threads: int, 
         split="CFP people 1-300 and YouTube Faces except every seventh name, none who is held back in the other set",
         metric={"faces": len(known), "steps": settings.steps},
         licence="research use: learnt from CFP and YouTube Faces",
-        command=f"facerec train box DATA --faces {faces} --steps {settings.steps} --seed {seed}",
+        command=recorded_command({"steps": settings.steps}),
+        root=weights_root,
     )
     click.echo(f"{record.file} {record.bytes} bytes sha256 {record.sha256}")

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import click
 
+from facerec.cli.options import weights_root_option
+from facerec.cli.recorded_command import recorded_command
+
 
 @click.command("detector")
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -43,6 +46,7 @@ import click
     show_default=True,
     help="Replace the package's detector weights when the training is finished.",
 )
+@weights_root_option("landmarks")
 def command(
     data: Path,
     work: Path,
@@ -55,6 +59,7 @@ def command(
     loaders: int,
     device: str,
     export: bool,
+    weights_root: Path | None,
 ) -> None:
     """Learn the face detector from DATA, a folder that holds cfp-dataset/, ytf/ and backgrounds/."""
     import math
@@ -97,9 +102,6 @@ def command(
     if result.network is None or result.threshold is None:
         report(f"stopped at step {result.step}; run the same command to go on")
     elif export:
-        given = (
-            f"facerec train detector DATA{' --skip FILE' if skip else ''} --steps {settings.steps} "
-            f"--batch {settings.batch} --seed {seed}"
-        )
-        record = export_detector(result.network, result.threshold, settings, given)
+        given = recorded_command({"steps": settings.steps, "batch": settings.batch})
+        record = export_detector(result.network, result.threshold, settings, given, root=weights_root)
         print(f"{record.file} {record.bytes} bytes sha256 {record.sha256}")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from facerec.cli.options import note, quiet_option
+from facerec.cli.options import note, quiet_option, weights_root_option
+from facerec.cli.recorded_command import recorded_command
 from facerec.landmarks.errors import InvalidInputError
 
 
@@ -31,11 +32,7 @@ def _figures(path: Path) -> dict[str, float | int | str]:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="JSON object of figures for the record.  [default: Fisher's ratio of the training patterns]",
 )
-@click.option(
-    "--weights-root",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Write the weights to ROOT/recognition/weights instead of the package's.",
-)
+@weights_root_option("recognition")
 @quiet_option
 def command(
     textures: Path, seed: int, words: int | None, metric_json: Path | None, weights_root: Path | None, quiet: bool
@@ -103,7 +100,7 @@ def command(
         split=f"{len(person)} textures of {people} people of the texture set",
         metric=measured if metric is None else metric,
         licence=research_licence(sets),
-        command=f"facerec train dfd {textures.name} --words {settings.words} --seed {seed}",
+        command=recorded_command({"words": settings.words}),
         root=weights_root,
     )
     note(f"{len(person)} textures of {people} people, Fisher ratio {measured['fisher_ratio_mean']}", quiet)

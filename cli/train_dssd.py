@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from facerec.cli.options import device_option, note, quiet_option
+from facerec.cli.options import device_option, note, quiet_option, weights_root_option
 from facerec.cli.recorded_command import recorded_command
 from facerec.cli.train_godp import PackChoice
 from facerec.landmarks.device import resolve_device
@@ -79,11 +79,7 @@ def cascade_options(function: F) -> F:
         click.option(
             "--export/--no-export", default=True, show_default=True, help="Replace the package's weights at the end."
         ),
-        click.option(
-            "--weights-root",
-            type=click.Path(file_okay=False, path_type=Path),
-            help="Write the weights to ROOT/landmarks/weights instead of the package's.",
-        ),
+        weights_root_option("landmarks"),
         device_option,
         quiet_option,
     ]
@@ -156,8 +152,10 @@ def train_variant(model: str, variant: str, chosen: CascadeChoice) -> None:
     import cv2
     import torch
 
+    from facerec.landmarks.dssd_weights import cascade_arrays
+    from facerec.landmarks.training.landmark_weights import save_landmark_weights
     from facerec.landmarks.training.packs import LandmarkPack
-    from facerec.landmarks.training.rdssd import export_cascade, train_cascade
+    from facerec.landmarks.training.rdssd import train_cascade
     from facerec.landmarks.training.rdssd_errors import pack_errors
     from facerec.landmarks.training.resume import TrainingRun
 
@@ -182,11 +180,13 @@ def train_variant(model: str, variant: str, chosen: CascadeChoice) -> None:
         note(f"{source}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items()), chosen.quiet)
     if not chosen.export:
         return
-    network = settings.cascade.network
-    record = export_cascade(
-        cascade,
+    form, network = settings.cascade, settings.cascade.network
+    record = save_landmark_weights(
         model,
-        sources=sorted({str(source) for pack, _ in loaded for source in set(pack.source.tolist())}),
+        cascade_arrays(cascade),
+        f"{'R-' if form.coarse else ''}DSSD shape cascade, {network.landmarks} points, {len(form.coarse)} fern stages, "
+        f"{len(form.fine)} refinements of {network.filters} filters",
+        loaded,
         errors=errors,
         command=recorded_command(
             {name: getattr(settings, name) for name in ("samples", "coarse_faces", "solver_faces")}

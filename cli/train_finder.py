@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from facerec.cli.options import note
+from facerec.cli.options import note, weights_root_option
+from facerec.cli.recorded_command import recorded_command
 
 
 @click.command("finder")
@@ -27,6 +28,7 @@ from facerec.cli.options import note
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Names of backgrounds in which there is a face after all, one per line.",
 )
+@weights_root_option("landmarks")
 def command(
     data: Path,
     false_share: float | None,
@@ -36,6 +38,7 @@ def command(
     seed: int,
     threads: int,
     skip: Path | None,
+    weights_root: Path | None,
 ) -> None:
     """Learn to tell faces from what the detector takes for them, with the installed detector and landmark network.
 
@@ -77,8 +80,10 @@ def command(
         split="people and backgrounds that are not held back; the line from backgrounds the detector never saw",
         metric=figures,
         licence="research use: learnt from CFP and YouTube Faces",
-        command=f"facerec train finder DATA --false-share {settings.false_share} --faces {settings.faces} "
-        f"--backgrounds {settings.backgrounds} --steps {settings.verifier.steps} --seed {seed}"
-        + (" --skip FILE" if skip else ""),
+        command=recorded_command(
+            {name: getattr(settings, name) for name in ("false_share", "faces", "backgrounds")}
+            | {"steps": settings.verifier.steps}
+        ),
+        root=weights_root,
     )
     click.echo(f"{record.file}: {rule}; {figures}")

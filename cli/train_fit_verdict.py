@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+from facerec.cli.options import weights_root_option
+from facerec.cli.recorded_command import recorded_command
+
 
 @click.command("fit-verdict")
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -15,8 +18,16 @@ import click
 @click.option("--good-lost", default=0.01, show_default=True, help="Share of the good fits that may be refused.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--landmarks", default="godp", show_default=True, help="Landmark model.")
+@weights_root_option("frontalize")
 def command(
-    data: Path, profiles: int, frontals: int, backgrounds: int, good_lost: float, seed: int, landmarks: str
+    data: Path,
+    profiles: int,
+    frontals: int,
+    backgrounds: int,
+    good_lost: float,
+    seed: int,
+    landmarks: str,
+    weights_root: Path | None,
 ) -> None:
     """Weigh residual, shape, confidence and visible share on fits known to be right or wrong.
 
@@ -44,9 +55,9 @@ def command(
         split="CFP folds 1-6 without namesakes of held-back people; backgrounds except every fifth",
         metric={"good": len(good), "bad": len(bad), "good_lost": good_lost, "bad_caught": round(caught, 4)},
         licence="research use only: learnt from CFP",
-        command=f"facerec train fit-verdict DATA --profiles {profiles} --frontals {frontals}"
-        f" --backgrounds {backgrounds} --good-lost {good_lost} --seed {seed} --landmarks {landmarks}",
+        command=recorded_command(),
         form="npz",
+        root=weights_root,
     )
     click.echo(
         f"{record.file}: {rule}, catches {caught:.1%} of {len(bad)} bad fits, loses {good_lost:.1%} of {len(good)}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from facerec.cli.options import device_option, note, quiet_option
+from facerec.cli.options import device_option, note, quiet_option, weights_root_option
 from facerec.cli.recorded_command import recorded_command
 from facerec.landmarks.device import resolve_device
 
@@ -113,11 +113,7 @@ class PackChoice(click.ParamType[tuple[Path, float]]):
 @click.option(
     "--export/--no-export", default=True, show_default=True, help="Replace the package's godp weights at the end."
 )
-@click.option(
-    "--weights-root",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Write the weights to ROOT/landmarks/weights instead of the package's.",
-)
+@weights_root_option("landmarks")
 @device_option
 @quiet_option
 def command(
@@ -151,9 +147,11 @@ def command(
     import torch
 
     from facerec.landmarks.godp import Godp
+    from facerec.landmarks.godp_weights import godp_arrays
     from facerec.landmarks.training.godp import train_godp
+    from facerec.landmarks.training.godp_calibration import calibrate
     from facerec.landmarks.training.godp_errors import pack_errors
-    from facerec.landmarks.training.godp_export import calibrate, export_godp
+    from facerec.landmarks.training.landmark_weights import save_landmark_weights
     from facerec.landmarks.training.packs import LandmarkPack
     from facerec.landmarks.training.resume import TrainingRun
     from facerec.landmarks.training.workers import Workers, started_workers
@@ -179,10 +177,11 @@ def command(
         note(f"{source}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items()), quiet)
     if not export or not isinstance(network, Godp):
         return
-    record = export_godp(
-        network,
-        calibrate(network, loaded, settings, device=where),
-        sources=sorted({str(source) for pack, _ in loaded for source in set(pack.source.tolist())}),
+    record = save_landmark_weights(
+        "godp",
+        godp_arrays(network, calibrate(network, loaded, settings, device=where)),
+        f"GoDP landmark network, 68 points, {network.settings.width:g} of VGG-16's width",
+        loaded,
         errors=errors,
         command=recorded_command(
             {

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from facerec.cli.options import note, quiet_option
+from facerec.cli.options import note, quiet_option, weights_root_option
+from facerec.cli.recorded_command import recorded_command
 
 
 @click.command("landmark-places")
@@ -15,11 +16,7 @@ from facerec.cli.options import note, quiet_option
 @click.option("--heads", default=400, show_default=True, type=click.IntRange(min=30), help="Rendered heads.")
 @click.option("--landmarks", default="godp", show_default=True, help="Landmark model.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
-@click.option(
-    "--weights-root",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Write the weights to ROOT/frontalize/weights instead of the package's.",
-)
+@weights_root_option("frontalize")
 @quiet_option
 def command(
     pack: Path, faces: int, heads: int, landmarks: str, seed: int, weights_root: Path | None, quiet: bool
@@ -80,8 +77,7 @@ def command(
             "left_mm": round(float(np.sqrt((left**2).sum(axis=2).mean())), 3),
         },
         licence="research use only: learnt from CFP and YouTube Faces",
-        command=f"facerec train landmark-places {pack.name} --faces {faces} --heads {heads} --landmarks {landmarks}"
-        f" --seed {seed}",
+        command=recorded_command(),
         form="npz",
         root=weights_root,
     )

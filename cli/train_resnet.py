@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from facerec.cli.options import device_option, note
+from facerec.cli.options import device_option, note, weights_root_option
 from facerec.cli.recorded_command import recorded_command
 from facerec.landmarks.device import resolve_device
 
@@ -53,7 +53,7 @@ SPLIT = (
 @click.option("--max-minutes", type=float, help="Follow the clock where it runs out before the steps do.")
 @click.option("--threads", default=1, show_default=True)
 @click.option("--seed", default=0, show_default=True)
-@click.option("--weights-root", type=click.Path(file_okay=False, path_type=Path), help="Write below ROOT instead.")
+@weights_root_option("recognition")
 @device_option
 def command(
     sets: tuple[Path, ...],

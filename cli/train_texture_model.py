@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from facerec.cli.options import note, quiet_option
+from facerec.cli.options import note, quiet_option, weights_root_option
+from facerec.cli.recorded_command import recorded_command
 
 
 @click.command("texture-model")
@@ -22,11 +23,7 @@ from facerec.cli.options import note, quiet_option
     "--max-yaw", default=25.0, show_default=True, type=click.FloatRange(min=0, min_open=True), help="Degrees."
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the choice of people.")
-@click.option(
-    "--weights-root",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Write the weights to ROOT/frontalize/weights instead of the package's.",
-)
+@weights_root_option("frontalize")
 @quiet_option
 def command(
     textures: Path,
@@ -89,8 +86,7 @@ def command(
         + ("the same textures" if test is None else f"{len(measured)} textures of {others} held-out people"),
         metric={name: round(value, 3) for name, value in error.items()} | {"modes": len(model.modes)},
         licence=research_licence(sets),
-        command=f"facerec train texture-model {textures.name} --modes {settings.modes} --limit {limit} "
-        f"--max-yaw {max_yaw:g} --seed {seed}" + ("" if test is None else f" --test {test.name}"),
+        command=recorded_command({"modes": settings.modes}),
         form="npz",
         root=weights_root,
     )

@@ -28,6 +28,9 @@ class Browser:
             "--disable-gpu",
             "--disable-dev-shm-usage",
             "--remote-debugging-pipe",
+            # A camera that shows a test picture, and is allowed without a question.
+            "--use-fake-device-for-media-stream",
+            "--use-fake-ui-for-media-stream",
         ]
         # The protocol's ends are file descriptors 3 and 4 of the browser.
         shell = f"exec {CHROMIUM} {' '.join(arguments)} --user-data-dir={profile} 3<&{to_browser} 4>&{from_browser}"

@@ -30,6 +30,7 @@ from facerec.cli.service.verbs import GoneError, Service
 from facerec.landmarks.errors import FacerecError
 
 Photo = Annotated[UploadFile, File(description="The photograph: JPEG, PNG, WebP, BMP, TIFF or GIF.")]
+Person = Annotated[str, Form(max_length=1000, description="A person's name.")]
 T = TypeVar("T")
 
 PAGE = Path(__file__).parent / "page"
@@ -97,6 +98,11 @@ class Workers:
 
     def _free(self) -> None:
         self.taken -= 1
+
+    async def answer(self, request: Request, verb: Callable[[], dict[str, Any]], **names: Any) -> JSONResponse:
+        """What `verb` returns, worked out by a worker, as JSON; `names`: those of people and files in the request."""
+        note(request.scope, names=names)
+        return JSONResponse(await self.run(request, lambda gone: verb()))
 
     async def draw(self, function: Callable[[], T]) -> T:
         """What `function` returns, which makes pictures for a request that has had its turn."""
@@ -306,13 +312,13 @@ def _add_verbs(app: FastAPI, service: Service, settings: ServeSettings, workers:
     async def verify(request: Request, first: Photo, second: Photo) -> JSONResponse:
         """Whether two photographs show the same person, as `facerec verify --json`."""
         a, b = [(_named(photo), await photo.read()) for photo in (first, second)]
-        return JSONResponse(await workers.run(request, lambda gone: service.verify(a, b)))
+        return await workers.answer(request, lambda: service.verify(a, b))
 
     @app.post("/landmarks")
     async def landmarks(request: Request, photo: Photo) -> JSONResponse:
         """The 68 landmarks of every face, as `facerec landmarks`."""
         data, name = await photo.read(), _named(photo)
-        return JSONResponse(await workers.run(request, lambda gone: service.landmarks(data, name)))
+        return await workers.answer(request, lambda: service.landmarks(data, name))
 
     @app.post("/frontalize", response_class=Response)
     async def frontalize(request: Request, photo: Photo) -> Response:
@@ -324,15 +330,13 @@ def _add_verbs(app: FastAPI, service: Service, settings: ServeSettings, workers:
     async def enroll(
         request: Request,
         photo: Photo,
-        person: Annotated[str, Form(max_length=1000)],
+        person: Person,
         face: Annotated[int | None, Form(ge=0, description="Number of the face; without it the largest.")] = None,
     ) -> JSONResponse:
         """Enrol a photograph of a person: its largest face, or the one that is chosen by its number."""
-        data, name = await photo.read(), _named(photo)
-        note(request.scope, names={"file": name, "people": [person]})
-        wait_s = settings.write_wait_s
-        said = await workers.run(request, lambda gone: service.enroll(data, name, person, face, wait_s))
-        return JSONResponse(said)
+        data, name, wait_s = await photo.read(), _named(photo), settings.write_wait_s
+        enrolled = functools.partial(service.enroll, data, name, person, face, wait_s)
+        return await workers.answer(request, enrolled, file=name, people=[person])
 
     @app.post("/group")
     async def group(
@@ -341,7 +345,7 @@ def _add_verbs(app: FastAPI, service: Service, settings: ServeSettings, workers:
     ) -> JSONResponse:
         """Which of several faces look like one person: {"groups": lists of places}. Nothing is kept."""
         texts = (await signatures.read()).decode("ascii", "replace").split()
-        return JSONResponse(await workers.run(request, lambda gone: service.group(texts)))
+        return await workers.answer(request, lambda: service.group(texts))
 
 
 def _add_gallery(app: FastAPI, service: Service, settings: ServeSettings, workers: Workers) -> None:
@@ -353,44 +357,32 @@ def _add_gallery(app: FastAPI, service: Service, settings: ServeSettings, worker
         poses: Annotated[bool, Query(description="Add yaw and pitch of each of a person's entries.")] = False,
     ) -> JSONResponse:
         """The people of the gallery, as `facerec gallery list --json`."""
-        return JSONResponse(await workers.run(request, lambda gone: service.people(poses)))
+        return await workers.answer(request, lambda: service.people(poses))
 
     @app.patch("/gallery/people/{person:path}")
     async def mark(request: Request, person: str, nobody: Annotated[bool, Form()]) -> JSONResponse:
         """Make a person a known stranger (nobody=true), or a person again, as `facerec gallery mark`."""
-        note(request.scope, names={"people": [person]})
-        return JSONResponse(await workers.run(request, lambda gone: service.mark(person, nobody, wait_s)))
+        return await workers.answer(request, lambda: service.mark(person, nobody, wait_s), people=[person])
 
     @app.delete("/gallery/people/{person:path}")
     async def remove(request: Request, person: str) -> JSONResponse:
         """Remove a person for good."""
-        note(request.scope, names={"people": [person]})
-        return JSONResponse(await workers.run(request, lambda gone: service.remove(person, wait_s)))
+        return await workers.answer(request, lambda: service.remove(person, wait_s), people=[person])
 
     @app.post("/gallery/remove")
-    async def remove_named(request: Request, person: Annotated[str, Form(max_length=1000)]) -> JSONResponse:
+    async def remove_named(request: Request, person: Person) -> JSONResponse:
         """As DELETE, for names that an address cannot hold ("..")."""
         return await remove(request, person)
 
     @app.post("/gallery/rename")
-    async def rename(
-        request: Request,
-        person: Annotated[str, Form(max_length=1000)],
-        to: Annotated[str, Form(max_length=1000)],
-    ) -> JSONResponse:
+    async def rename(request: Request, person: Person, to: Person) -> JSONResponse:
         """Call a person by another name, which must be nobody's."""
-        note(request.scope, names={"people": [person, to]})
-        return JSONResponse(await workers.run(request, lambda gone: service.rename(person, to, wait_s)))
+        return await workers.answer(request, lambda: service.rename(person, to, wait_s), people=[person, to])
 
     @app.post("/gallery/merge")
-    async def merge(
-        request: Request,
-        person: Annotated[str, Form(max_length=1000)],
-        into: Annotated[str, Form(max_length=1000)],
-    ) -> JSONResponse:
+    async def merge(request: Request, person: Person, into: Person) -> JSONResponse:
         """Make two people one: one person who was enrolled under two names."""
-        note(request.scope, names={"people": [person, into]})
-        return JSONResponse(await workers.run(request, lambda gone: service.merge(person, into, wait_s)))
+        return await workers.answer(request, lambda: service.merge(person, into, wait_s), people=[person, into])
 
 
 def _named(photo: UploadFile) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import functools
 from typing import Any
 
 import cv2
@@ -43,7 +42,7 @@ def face_pictures(photo: Image, probe: ProbeFace) -> dict[str, Any]:
             "points": np.round(np.asarray(face.face.landmarks.points, dtype=np.float64), 1).tolist(),
             "visible": face.face.landmarks.visible.tolist(),
         }
-        pictures["frontal"] = _jpeg(_bounded(frontal_view(face.texture, face.fitted, _face_model()), CROP_SIDE))
+        pictures["frontal"] = _jpeg(_bounded(frontal_view(face.texture, face.fitted, FaceModel.load()), CROP_SIDE))
         signature = signature_text(face.signature)
     return {"landmarks": landmarks, "signature": signature, "pictures": pictures}
 
@@ -53,14 +52,9 @@ def png(picture: Image) -> bytes:
     return bytes(cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1])
 
 
-@functools.cache
-def _face_model() -> FaceModel:
-    return FaceModel.load()
-
-
 def face_frontal(texture: Any, fitted: Any) -> bytes:
     """The frontal view of a fitted face and its texture, PNG."""
-    return png(frontal_view(texture, fitted, _face_model()))
+    return png(frontal_view(texture, fitted, FaceModel.load()))
 
 
 def _cropped(photo: Image, box: Box) -> Image:
