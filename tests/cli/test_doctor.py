@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -64,38 +61,3 @@ def test_the_build_of_torch_is_named_and_one_for_a_gpu_that_is_not_there_is_note
     assert "for a CPU" in cpu.detail
     assert "5 GB smaller" in idle.detail
     assert "smaller" not in cuda.detail
-
-
-@pytest.mark.skipif(sys.platform != "linux" or shutil.which("bash") is None, reason="the scripts are for Linux here")
-@pytest.mark.parametrize("gpu", [False, True])
-@pytest.mark.parametrize("known", [True, False])
-def test_scripts_take_torchs_cpu_build_where_pip_finds_it_and_no_gpu_is_there(
-    tmp_path: Path, known: bool, gpu: bool
-) -> None:
-    """With a stand-in for Python that writes down what it is asked to install."""
-
-    def program(path: Path, text: str) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"#!/bin/sh\n{text}\n")
-        path.chmod(0o755)
-
-    asked = tmp_path / "asked"
-    program(tmp_path / "venv/bin/python", f'echo "$@" >>{asked}; case "$*" in *+cpu*) exit {0 if known else 1};; esac')
-    for tool in ("uname", "sed", "cat", "cksum"):
-        (tmp_path / "tools").mkdir(exist_ok=True)
-        (tmp_path / "tools" / tool).symlink_to(str(shutil.which(tool)))
-    if gpu:
-        program(tmp_path / "tools" / "nvidia-smi", "")
-    done = subprocess.run(
-        [str(shutil.which("bash")), "-ec", ". scripts/environment.sh; prepare dev"],
-        cwd=Path(__file__).parents[2],
-        env={"PATH": str(tmp_path / "tools"), "FACEREC_VENV": str(tmp_path / "venv")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    *before, last = asked.read_text().splitlines()
-    assert last.endswith(".[dev]")
-    assert [line.split("torch==")[1].endswith("+cpu") for line in before] == [True] * (not gpu)
-    assert ("knows no index" in done.stderr) is (not known and not gpu)
