@@ -336,7 +336,7 @@ def copy_source(to: Path) -> None:
 def passes(copy: Path, tests: list[str]) -> bool:
     """Whether the tests pass on the copy; an error in pytest itself ends the program.
 
-    In a child that is forked with the heavy packages loaded and facerec not, so that each run reads the copy anew.
+    In a child that is forked with the heavy packages loaded and facerec not, so that each run reads the copy again.
     """
     context = multiprocessing.get_context("fork")
     code = context.Value("i", -1)

@@ -1,8 +1,8 @@
-"""How far located landmarks are from annotated ones, and how often there are none.
+"""Distances of located landmarks from annotated ones, and how often there are none.
 
 A face that is not found has an infinite error. It stays in `n`, lowers `found`, the cumulative error distribution (CED)
-and its area, and raises the failure rate; only the mean error, which infinity would swallow, is over found faces and
-says so.
+and its area, and raises the failure rate; only the mean error, which would otherwise be infinite, is over found faces
+and is labelled so.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _EYES = tuple(tuple(IBUG68_REGIONS[name]) for name in ("left_eye", "right_eye"))
 
 
 class Detector(Protocol):
-    """What is needed of `facerec.landmarks.detection.detector.FaceDetector`."""
+    """The part of `facerec.landmarks.detection.detector.FaceDetector` that is needed here."""
 
     def detect(self, image: Image) -> Sequence[Box]:
         """Face boxes, best first."""
@@ -42,7 +42,7 @@ class Detector(Protocol):
 
 
 class Locator(Protocol):
-    """What is needed of `facerec.landmarks.landmarker.Landmarker`."""
+    """The part of `facerec.landmarks.landmarker.Landmarker` that is needed here."""
 
     def locate(self, image: Image, boxes: Sequence[Box]) -> Sequence[Landmarks]:
         """68 points for each box."""
@@ -51,7 +51,7 @@ class Locator(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class LandmarkResult:
-    """What became of one annotated face.
+    """The result for one annotated face.
 
     Attributes:
         points: (68, 2) located points, px; None when the face was not found.

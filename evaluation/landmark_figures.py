@@ -249,7 +249,7 @@ def _summary(faces: Sequence[_Face]) -> dict[str, Any]:
 
 
 def _view_mean(views: Sequence[dict[str, Any]]) -> dict[str, float | None]:
-    """Mean errors over the views, each of which counts the same however many faces it has; None where one has none."""
+    """Mean errors over the views, with equal weight however many faces each has; None where one has none."""
     names = [f"nme_{kind}" for kind in NORMALISERS]
     stated = {name: [view[name] for view in views if view[name] is not None] for name in names}
     return {name: float(np.mean(found)) if len(found) == len(views) else None for name, found in stated.items()}

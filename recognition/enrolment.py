@@ -1,8 +1,8 @@
 """Enrolment: from folders of photographs to entries of a gallery.
 
-Photographs are known by the digest of their bytes, so what was moved, copied or touched is not described again, and an
-enrolment that was interrupted is resumed by running it again. Each photograph is tried by itself; one that cannot be
-used gets a stable reason code and the batch goes on. One batch is one transaction.
+Photographs are identified by the digest of their bytes, so moved, copied or touched files are not described again, and
+an interrupted enrolment is resumed by running it again. Each photograph is processed by itself; one that cannot be used
+gets a stable reason code and the batch continues. One batch is one transaction.
 """
 
 from __future__ import annotations
@@ -31,10 +31,9 @@ from facerec.recognition.enrolment_summary import EnrolmentSummary, SkippedPhoto
 from facerec.recognition.group_photos import GroupPhoto, choose_in_groups
 from facerec.recognition.impostors import recalibrate
 from facerec.recognition.recognizer import UndescribedFace
-from facerec.recognition.review import review, stray_pictures
+from facerec.recognition.review import gallery_findings
 from facerec.recognition.store.protocol import GalleryStore
 from facerec.recognition.store.records import NewPhoto, PhotoRecord
-from facerec.recognition.threshold import gallery_threshold, threshold_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +84,9 @@ def enroll(
     """
     settings = settings or EnrolmentSettings()
     if settings.sync and not plan.folders:
-        raise InvalidInputError("expected folders to synchronise with; only these tell what is no longer there")
+        raise InvalidInputError(
+            "expected folders for --sync; only a folder shows which photographs were removed from it"
+        )
     gallery.check_contract(describer.contract)
     began = time.monotonic()
     summary = EnrolmentSummary(len(plan.items), plan.layout, gallery.contract_digest, ignored=plan.ignored)
@@ -102,22 +103,12 @@ def enroll(
             enroll_groups([one for one in groups if one.item.person != following], gallery, settings, summary)
             groups = [one for one in groups if one.item.person == following]  # more photographs of theirs come
             progress(len(items))
-    gone = _gone(plan, gallery, seen)
+    gone = _find_gone(plan, gallery, seen)
     summary.gone = len(gone)
     if gone and settings.sync:
         gallery.remove_photos(gone)
         summary.removed = len(gone)
-    summary.conflicts += [f"{a} and {b} are the same photograph" for a, b in gallery.shared_photos()]
-    calibration = recalibrate(gallery)
-    own = gallery_threshold(calibration.scores)
-    if strays := stray_pictures(calibration, own.value if own else None):
-        place = {record.entry: record.relative_path for record in gallery.entries()}
-        summary.conflicts += [
-            f"{place[a.entry]} of {a.person} looks like {a.other}, {a.score:.2f} (other photographs of {a.person}: "
-            f"{a.own:.2f})"
-            for a in strays
-        ]
-    summary.conflicts += review(gallery, threshold_of(gallery).value)
+    summary.conflicts = [finding.sentence for finding in gallery_findings(gallery, recalibrate(gallery))]
     people = gallery.people()
     summary.yaw = {person.name: person.yaw for person in people}
     summary.lacks = lacking_views(gallery, settings)
@@ -140,8 +131,8 @@ def enroll_upload(
 ) -> Outcome:
     """Enrol one photograph that came as bytes, as `enroll` would from a file, but without its review of the gallery.
 
-    It is described before the gallery is opened, so that other writers wait for a commit and not for the models. One
-    that cannot be used is kept nowhere.
+    It is described before the gallery is opened, so that other writers wait for a commit and not for the models. A
+    photograph that cannot be used is not stored.
 
     Args:
         photo: the bytes of the file.
@@ -228,19 +219,23 @@ def describe_in_threads(pool: ThreadPoolExecutor, describer: Describer) -> Descr
     return lambda photos, settings: pool.map(lambda path: describe_photo(path, describer, settings), photos)
 
 
-def _gone(plan: EnrolmentPlan, gallery: GalleryStore, seen: set[tuple[str, str]]) -> list[tuple[str, str]]:
+def _find_gone(plan: EnrolmentPlan, gallery: GalleryStore, seen: set[tuple[str, str]]) -> list[tuple[str, str]]:
     """Photographs (person, sha256) that lay in the plan's folders and are not there with this person and content."""
     folders = [Path(os.path.abspath(folder)) for folder in plan.folders]
     if not folders:
         return []
     known = [record for record in gallery.photos() if (record.person, record.sha256) not in seen]
     inside = [record for record in known if any(record.absolute_path.is_relative_to(folder) for folder in folders)]
-    # A file that is there and cannot be read now may still be the same.
-    return [
-        (r.person, r.sha256)
-        for r in inside
-        if isinstance(read_digest(r.absolute_path), str) or not r.absolute_path.exists()
-    ]
+    return [(record.person, record.sha256) for record in inside if _has_left(record)]
+
+
+def _has_left(record: PhotoRecord) -> bool:
+    """Whether a photograph that no plan named has left its folder, or changed there."""
+    digest = read_digest(record.absolute_path)
+    if not isinstance(digest, str):  # what is there and cannot be read now may still be the same
+        return not record.absolute_path.exists()
+    # A film, or a face that somebody chose, was not named by its folder: it stays as long as its file does.
+    return record.faces != "chosen" or digest != record.sha256
 
 
 def enroll_batch(
@@ -271,7 +266,7 @@ def enroll_batch(
     outcomes = dict(zip(sorted(new), describe_many(paths, settings), strict=True)) if paths else {}
     summary.notes += [f"{new[digest]}: {note}" for digest, outcome in outcomes.items() for note in outcome.notes]
     for digest in known.keys() - again:
-        outcomes[digest] = _remembered(gallery, known[digest], entries=digest in lacking)
+        outcomes[digest] = _find_remembered(gallery, known[digest], entries=digest in lacking)
 
     photos: list[NewPhoto] = []
     moved: list[tuple[str, str, Path, Path]] = []
@@ -353,8 +348,8 @@ def new_photo(item: EnrolmentItem, digest: str, settings: EnrolmentSettings, out
     )
 
 
-def _remembered(gallery: GalleryStore, records: Mapping[str, PhotoRecord], entries: bool) -> Outcome:
-    """What the gallery already knows of a photograph's bytes, under whatever name; `entries` are read when wanted."""
+def _find_remembered(gallery: GalleryStore, records: Mapping[str, PhotoRecord], entries: bool) -> Outcome:
+    """The gallery's records of a photograph's bytes under any name; `entries` are read when needed."""
     record = records[min(records)]
     if record.outcome != "enrolled":
         return Outcome(record.outcome, record.detail)

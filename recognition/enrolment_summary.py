@@ -55,7 +55,7 @@ class EnrolmentSummary:
         duplicates: photographs whose very bytes the same person has under another name of file.
         skipped: photographs without an entry, also those a former run skipped for the same reason.
         ignored, passed_over: see `EnrolmentPlan`.
-        notes: on photographs described in this run, what had to be made up for to read them (see `image.read_photo`).
+        notes: on photographs described in this run, defects that were compensated in reading (`image.read_photo`).
         gone: photographs of the gallery that are no longer in the folders, or have changed there.
         removed: of these, how many were removed from the gallery (`EnrolmentSettings.sync`).
         groups: sentences on group photographs: which face was taken for the person's, and why.
@@ -136,7 +136,7 @@ class EnrolmentSummary:
 
 
 def write_skipped(gallery: Path, skipped: Sequence[SkippedPhoto]) -> Path | None:
-    """List what was skipped, a JSON object a line, in a file beside the gallery; returns it.
+    """List what was skipped, one JSON object per line, in a file beside the gallery; returns it.
 
     Nothing is skipped: the list of the run before is removed, and None is returned.
     """

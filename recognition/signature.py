@@ -1,4 +1,4 @@
-"""A signature: what a face looks like, cell by cell, and which cells the camera saw."""
+"""A signature: the description of a face, cell by cell, and which cells the camera saw."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def pooled(signatures: Sequence[Signature], weights: Sequence[float] | None = No
 
     With `weights`, one for each picture and above 0 (its quality), the weighted mean.
 
-    A left and a right profile complete each other; what several pictures saw is steadier than in any of them.
+    A left and a right profile complete each other; cells that several pictures saw are more stable than in any of them.
 
     Raises:
         InvalidInputError: no signature, or signatures of different shapes. ContractError: of different contracts.
@@ -118,7 +118,7 @@ def pooled(signatures: Sequence[Signature], weights: Sequence[float] | None = No
         raise InvalidInputError(f"expected a weight above 0 for each of {len(signatures)} signatures; got {shares}")
     total = np.sum([w * s.cells.astype(np.float64) for w, s in zip(shares, signatures, strict=True)], axis=0)
     norms = np.linalg.norm(total, axis=1, keepdims=True)
-    # Directions that cancel out say nothing: such a cell counts as unseen.
+    # Directions that cancel out carry no information: such a cell counts as unseen.
     known = norms[:, 0] > 1e-6
     cells = np.where(known[:, None], total / np.maximum(norms, 1e-6), 0.0).astype(np.float32)
     maps = [s.regions for s in signatures]
@@ -154,7 +154,7 @@ class Match:
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """What is said about a probe face.
+    """The decision about a probe face.
 
     Attributes:
         verdict: "match" (a known person), "unknown" (nobody enrolled, a normal result) or "abstain" (too little of

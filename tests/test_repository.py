@@ -294,7 +294,7 @@ def test_every_weight_file_is_recorded_whole_small_and_says_what_it_may_be_used_
                 assert entry[field], f"{entry['name']} does not state its {field}"
             people = " ".join(entry["training_sets"]).lower()
             if any(name in people for name in ("cfp", "frontal-profile", "lfw", "labeled faces", "youtube", "ytf")):
-                assert "research" in entry["licence"].lower(), f"{entry['name']} was learnt from research pictures"
+                assert "research" in entry["licence"].lower(), f"{entry['name']} was trained on research pictures"
     assert total < 64_000_000
 
 

@@ -1,4 +1,4 @@
-"""The small networks that look at a box, as ONNX graphs; `verifier_network` and `box_network` are these in torch."""
+"""Verifier and box regressor as ONNX graphs; `verifier_network` and `box_network` are the same in torch."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""The verifier: a second look at a candidate, larger and in colour, by networks that learnt nothing but what deceives.
+"""The verifier: networks that check a candidate in a larger colour crop, trained on false detections.
 
 The detector sees a face in two to six of its cells and must answer everywhere; the verifier sees one candidate in 64
-px. Two small networks learn each from one half of the training pictures, so that each half is judged by the network
-that did not learn it, and the finder's rule learns how far to trust them. In use their log-odds are averaged.
+px. Two small networks are each trained on one half of the training pictures, so that each half can be scored by the
+network that was not trained on it, and the finder's rule learns how far to trust them. In use their log-odds are
+averaged.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ NETWORKS = 2
 
 
 class Verifier:
-    """Judges candidates. Holds no state between calls; safe to share between threads.
+    """Scores candidates. Holds no state between calls; safe to share between threads.
 
     Args:
         network: patches (N, 3, 64, 64) in [-1, 1] to log-odds (N, 1).

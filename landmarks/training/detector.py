@@ -45,7 +45,7 @@ from facerec.landmarks.types import Box, Image
 Report = Callable[[str], None]
 """Takes one line of progress."""
 
-LICENCE = "research use: learnt from CFP and YouTube Faces"
+LICENCE = "research use: trained on CFP and YouTube Faces"
 
 
 @dataclass(frozen=True)

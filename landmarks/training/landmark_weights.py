@@ -47,9 +47,9 @@ def save_landmark_weights(
         if own
         else "as the training packs were made",
         metric={f"{source}_{key}": round(value, 5) for source, found in errors.items() for key, value in found.items()},
-        licence="research use only: learnt from CFP and YouTube Faces"
+        licence="research use only: trained on CFP and YouTube Faces"
         if own
-        else f"that of the sets it was learnt from: {', '.join(sources)}",
+        else f"that of the sets it was trained on: {', '.join(sources)}",
         command=command,
         root=root,
     )

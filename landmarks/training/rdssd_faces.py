@@ -28,7 +28,7 @@ class DssdTrainSettings:
     """How a cascade is trained.
 
     Attributes:
-        coarse_faces: augmented faces that initial shapes and ferns are learnt from, all in memory at once.
+        coarse_faces: augmented faces that initial shapes and ferns are trained on, all in memory at once.
         coarse_starts: starts of each, drawn from the centres near its rough shape (ESR's augmentation).
         samples: augmented faces the networks see.
         batch: faces per step.

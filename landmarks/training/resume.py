@@ -66,6 +66,6 @@ def load_checkpoint(path: Path, settings: DataclassInstance) -> dict[str, Any]:
     if state.get("settings") != settings_json(settings):
         raise InvalidInputError(
             f"{path}: expected a checkpoint of the same settings {settings_json(settings)}; "
-            f"got {state.get('settings', 'one that does not state them')}; use another run folder to start anew"
+            f"got {state.get('settings', 'one that does not state them')}; use another run folder to start again"
         )
     return state

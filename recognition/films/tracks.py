@@ -1,4 +1,4 @@
-"""Faces followed through a film: association by boxes and signatures, and one template a track.
+"""Face tracking in films: association by boxes and signatures, and one template per track.
 
 As in ByteTrack and SORT, each track predicts its box (constant velocity) and the faces of a frame are given to tracks
 so that the sum of likeness is largest (Hungarian algorithm). Likeness is the overlap of the boxes and the masked score
@@ -24,7 +24,7 @@ from facerec.recognition.signature import Signature, pooled
 
 
 class FilmDescriber(Protocol):
-    """What following needs of a recognizer (see `facerec.recognition.recognizer.Recognizer`)."""
+    """The part of a recognizer that tracking needs (see `facerec.recognition.recognizer.Recognizer`)."""
 
     def describe(self, image: Image, boxes: Sequence[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
         """The faces of a picture, or those at `boxes`."""
@@ -125,7 +125,7 @@ class Track:
             return box
         before = self.sightings[-2]
         passed = max(self.last.time - before.time, 1e-6)
-        ahead = min((time - self.last.time) / passed, 2.0)  # nobody keeps a speed for long
+        ahead = min((time - self.last.time) / passed, 2.0)  # a speed does not last long
         (x, y), (x_before, y_before) = box.center, before.box.center
         # A face moves a fraction of its size between two looks; more is an error of one of the boxes.
         dx = float(np.clip(ahead * (x - x_before), -box.width, box.width))
@@ -155,7 +155,7 @@ class FaceTracker:
         else:
             expected = [track.expected(frame.time) for track in alive]
             faces = self._describer.describe(frame.image, expected)
-        sightings = _apart([_sighting(frame, face) for face in faces if isinstance(face, DescribedFace)])
+        sightings = _keep_surest([_sighting(frame, face) for face in faces if isinstance(face, DescribedFace)])
         given = associate(alive, sightings, frame.time, self.settings)
         seen = []
         for i, sighting in enumerate(sightings):
@@ -165,7 +165,7 @@ class FaceTracker:
                 self._tracks.append(track)
                 alive.append(track)
             else:
-                sighting = self._weighed(track, sighting)
+                sighting = self._weigh(track, sighting)
             track.sightings.append(sighting)
             seen.append((track, sighting))
         if len(seen) < len(alive):
@@ -178,7 +178,7 @@ class FaceTracker:
         """The tracks so far that were seen on enough frames."""
         return [track for track in self._tracks if len(track.sightings) >= self.settings.least_frames]
 
-    def _weighed(self, track: Track, sighting: Sighting) -> Sighting:
+    def _weigh(self, track: Track, sighting: Sighting) -> Sighting:
         before = track.counted[-1]
         score, overlap = sighting.signature.score(before.signature)
         same_cells = overlap == sighting.signature.visible.sum()
@@ -223,7 +223,7 @@ def _sighting(frame: Frame, face: DescribedFace) -> Sighting:
     )
 
 
-def _apart(sightings: Sequence[Sighting]) -> list[Sighting]:
+def _keep_surest(sightings: Sequence[Sighting]) -> list[Sighting]:
     """Of sightings that lie on each other (two tracks that expected one face) the surest."""
     kept: list[Sighting] = []
     for one in sorted(sightings, key=lambda sighting: -sighting.box.score):

@@ -301,7 +301,7 @@ def fold_journal(connection: sqlite3.Connection, path: Path) -> bool:
 
 @contextlib.contextmanager
 def sqlite_errors(path: Path) -> Iterator[None]:
-    """Say in the words of this project what SQLite or the disk ran into."""
+    """Raise errors of SQLite or of the disk as facerec's own."""
     try:
         yield
     except sqlite3.OperationalError as error:

@@ -1,4 +1,4 @@
-"""What can be asked of a gallery file: contract, people, entries, vectors, digest, and whether all of it is sound."""
+"""The reading half of a gallery file: contract, people, entries, vectors, digest, and its verification."""
 
 from __future__ import annotations
 
@@ -295,7 +295,7 @@ class GalleryReader:
                 )
             ]
             remarks += [f"{a} and {b}: the same photograph under two names" for a, b in self.shared_photos()]
-            missing = [photo.absolute_path for photo in self.photos() if not photo.absolute_path.is_file()]
+            missing = [photo.absolute_path for photo in self.photos() if not photo.absolute_path.exists()]
             if missing:
                 gone = "1 photograph is" if len(missing) == 1 else f"{len(missing)} photographs are"
                 remarks.append(f"{gone} no longer where they were enrolled, e.g. {missing[0]}")

@@ -1,4 +1,4 @@
-"""Faces to learn from: crops and fits in memory, who is whom, and who is left out."""
+"""Training faces in memory: crops and fits, their identities, and who is left out."""
 
 from __future__ import annotations
 

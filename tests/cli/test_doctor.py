@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,19 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     found = findings(capsys)
     assert found["absent-package"]["status"] == "wrong"
     assert found["numpy"]["status"] == "ok"
+
+
+def test_every_extra_is_listed_with_what_it_gives_and_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extras = set(metadata.metadata("facerec").get_all("Provides-Extra") or []) - {"dev"}
+    monkeypatch.setitem(doctor.EXTRAS, "video", ({"absent-package": "absent_package"}, "films"))
+    run(["doctor", "--json", "--no-self-test"])
+    found = findings(capsys)
+    assert {f"facerec[{extra}]" for extra in extras} <= set(found)
+    assert found["facerec[video]"]["status"] == "note"
+    assert "films" in found["facerec[video]"]["detail"]
+    assert "pip install 'facerec[video]'" in found["facerec[video]"]["detail"]
 
 
 def test_a_gpu_that_is_not_there_is_wrong_only_when_asked_for(

@@ -359,7 +359,7 @@ def test_an_interrupted_enrolment_ends_with_130_and_says_how_to_go_on(people, pr
 
     monkeypatch.setattr(pretend.PretendRecognizer, "describe", interrupt)
     assert run(["enroll", "people", "-g", "staff"]) == 130
-    assert "run the same command to go on" in capfd.readouterr().err
+    assert "run the same command to continue" in capfd.readouterr().err
 
 
 def test_a_fault_of_the_models_ends_with_1_after_the_batch(people, pretend, monkeypatch, capfd):

@@ -85,7 +85,7 @@ def test_an_address_is_refused_with_the_reason(capfd, command):
     address = "http://127.0.0.1/a.jpg"
     rest = {"enroll": ["-g", "x"], "identify": ["-g", "x"], "frontalize": ["-o", "x"], "verify": [address]}
     assert run([command, address, *rest.get(command, [])]) == 2
-    assert f"{address} is an address; facerec downloads nothing" in capfd.readouterr().err
+    assert f"{address} is a web address; facerec downloads nothing" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["identify", "verify"])
@@ -105,7 +105,7 @@ def test_the_summary_says_where_names_come_from_and_counts_what_was_passed_over(
     err = capfd.readouterr().err
     assert "Enrolled 1 of 1 photo, 1 person in the gallery" in err
     assert "QUENTIN <- new/QUENTIN/me.png" in err
-    assert "Passed over 2 items: " in err
+    assert "Ignored 2 items: " in err
     assert "1 not a picture (e.g. new/QUENTIN/notes.txt)" in err
 
 
@@ -134,13 +134,13 @@ def test_a_small_picture_without_a_face_is_answered_with_the_way_that_works(staf
 def test_a_person_cannot_be_renamed_to_the_same_name(staff, capfd):
     assert run(["gallery", "rename", "p1", "p1", "-g", "staff"]) == 2
     err = capfd.readouterr().err
-    assert "expected another name than p1" in err
+    assert "expected a name other than p1" in err
     assert "merge" not in err
 
 
 def test_a_model_that_never_came_with_facerec_is_not_promised(capfd, monkeypatch):
     monkeypatch.undo()
-    with pytest.raises(InvalidInputError, match="comes without weights for it; make them with `facerec train dssd`"):
+    with pytest.raises(InvalidInputError, match="comes without weights for it; train them with `facerec train dssd`"):
         weight_record("landmarks", "dssd")
 
 

@@ -61,7 +61,7 @@ def test_a_descriptor_is_learnt_recorded_and_loaded(
     assert same > other + 0.2
     record = weight_record("recognition", "dfd", tmp_path)
     assert record.training_sets == ("CFP", "YouTube Faces", "LFW")
-    assert record.licence == "research use only: learnt from CFP, YouTube Faces and LFW"
+    assert record.licence == "research use only: trained on CFP, YouTube Faces and LFW"
     assert record.command == "facerec train dfd set.npz --seed 3 --words 8"
     assert float(record.metric["fisher_ratio_mean"]) >= float(record.metric["fisher_ratio_least"]) > 0
 

@@ -246,7 +246,7 @@ def test_near_duplicates_and_one_person_under_two_names_are_said_with_their_scor
         "p7/again.png of p7 and p7/3.png of p7 look like one picture, 1.00"
     ]
     (pair,) = [text for text in summary.conflicts if "may be one person" in text]
-    assert pair.startswith("p1 and p2 may be one person: 0.")
+    assert pair.startswith("p1 and p2 may be one person: median score 0.")
     assert pair.endswith("over 100 pairs")
 
 

@@ -217,7 +217,7 @@ def test_what_had_to_be_made_up_for_to_read_a_photograph_stands_beside_its_faces
     odd = tmp_path / "probe" / "odd.png"
     PilImage.open(plain).save(odd, icc_profile=b"no profile" * 20)
     first, second, *others = identifier(gallery, pretend).identify([odd, plain])
-    assert first.notes == second.notes == ("its colour profile cannot be applied; the colours are taken for sRGB",)
+    assert first.notes == second.notes == ("its colour profile cannot be applied; the colours are read as sRGB",)
     assert json.loads(json.dumps(first.as_json({})))["notes"] == list(first.notes)
     assert [face.notes for face in others] == [(), ()]
 

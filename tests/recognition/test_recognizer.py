@@ -96,7 +96,8 @@ def test_a_described_face_carries_everything_on_the_way() -> None:
     assert face.texture.pixels.shape == (256, 256, 3)
     assert face.signature.contract == CONTRACT.digest
     np.testing.assert_array_equal(face.signature.visible, [True, False, True])
-    assert face.quality == pytest.approx(0.8 * (face.texture.visible > 0).mean(), rel=1e-6)
+    assert face.quality == face.components.unified
+    assert face.components.confidence == pytest.approx(0.8, rel=1e-6)
     assert set(face.timings_ms) == {"find", "fit", "lift", "describe"}
     assert min(face.timings_ms.values()) >= 0
 

@@ -98,7 +98,7 @@ def test_a_table_that_is_none_is_refused_with_the_reason(tmp_path: Path) -> None
     photo(tmp_path / "a.png", 1)
     table = tmp_path / "boxes.csv"
     table.write_text("file,x0,y0,x1\na.png,1,2,11\n")
-    with pytest.raises(InvalidInputError, match="y1 not there"):
+    with pytest.raises(InvalidInputError, match="y1 missing"):
         TabledBoxes(table)
     table.write_text("file,x0,y0,x1,y1\na.png,1,2,11,12\na.png,5,2,1,12\n")
     with pytest.raises(InvalidInputError, match="line 3"):

@@ -107,7 +107,7 @@ def test_every_candidate_is_judged_by_the_network_that_did_not_learn_it(monkeypa
     monkeypatch.setattr(finder_training, "train_verifier", train)
     monkeypatch.setattr(finder_training, "runner", lambda networks: networks)
     monkeypatch.setattr(finder_training, "Verifier", Judge)
-    monkeypatch.setattr(finder_training, "_judged", note)
+    monkeypatch.setattr(finder_training, "_score_candidates", note)
     unsure = Seen(0, patches(1, False, 9)[0], None)
     data = FinderData(
         seen_ones(24, True, 0),
