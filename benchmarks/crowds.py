@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from facerec.landmarks.detection.detector import DetectorSettings, FaceDetector
-from facerec.landmarks.finder import FaceFinder, evidence, load_judge
+from facerec.landmarks.finder import FaceFinder, evidence, load_rule
 from facerec.landmarks.landmarker import Landmarker
 from facerec.landmarks.training.detector_pictures import AnnotatedPicture, background_files, cfp_pictures, read_rgb
 from facerec.landmarks.training.people import HELD_OUT_CFP
@@ -91,7 +91,7 @@ def main() -> None:
 
 def judged(detector: FaceDetector) -> Callable[[Image], list[Box]]:
     """The finder with a score for every candidate, also for those that it would drop."""
-    rule, verifier = load_judge()
+    rule, verifier = load_rule()
     finder = FaceFinder(detector, Landmarker.load(), rule, verifier)
 
     def boxes_of(image: Image) -> list[Box]:

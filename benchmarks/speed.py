@@ -220,7 +220,7 @@ def stages(paths: list[Path], gallery: Path) -> None:
 
     from facerec.frontalize.face_model import FaceModel
     from facerec.landmarks.detection.detectors import load_detector
-    from facerec.landmarks.finder import FaceFinder, load_judge
+    from facerec.landmarks.finder import FaceFinder, load_rule
     from facerec.landmarks.image import read_image
     from facerec.landmarks.landmarker import Landmarker
     from facerec.recognition.descriptors import load_descriptor
@@ -231,7 +231,7 @@ def stages(paths: list[Path], gallery: Path) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     spent: dict[str, float] = {}
-    rule, verifier = load_judge()
+    rule, verifier = load_rule()
     finder = FaceFinder(
         Timed(load_detector().detector, "detect", spent, "detect"),
         Timed(Landmarker.load(), "locate", spent, "landmarks"),

@@ -208,7 +208,7 @@ def _row(answer: TrackAnswer, threshold_note: str) -> list[object]:
         answer.decision.verdict,
         answer.person,
         None if answer.match is None else f"{answer.match.score:.2f}",
-        # The column before it says the verdict already, and the line below the table what the threshold stands on.
+        # The column before it already gives the verdict, and the line below the table the origin of the threshold.
         answer.decision.reason.removeprefix(f"{answer.decision.verdict}: ").replace(f" ({threshold_note})", ""),
     ]
 

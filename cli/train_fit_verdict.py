@@ -41,12 +41,12 @@ def command(
     import numpy as np
 
     from facerec.frontalize.fit_verdict import learn_rule
-    from facerec.frontalize.training.fit_verdict import VerdictPictures, judge_fits, locate_faces
+    from facerec.frontalize.training.fit_verdict import VerdictPictures, locate_faces, rate_fits
     from facerec.landmarks.checkpoint import save_weights
     from facerec.landmarks.landmarker import Landmarker
 
     wanted = VerdictPictures(profiles, frontals, backgrounds)
-    good, bad = judge_fits(*locate_faces(data, Landmarker.load(landmarks), wanted, np.random.default_rng(seed)))
+    good, bad = rate_fits(*locate_faces(data, Landmarker.load(landmarks), wanted, np.random.default_rng(seed)))
     rule = learn_rule(good, bad, good_lost)
     caught = float(np.mean([rule.odds(e) > 0 for e in bad]))
     record = save_weights(

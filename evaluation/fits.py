@@ -75,7 +75,7 @@ class FitOutcome:
     timings_ms: dict[str, float]
 
     def resume(self, image: Image) -> FaceFit:
-        """The face with its picture, to go on with."""
+        """The face with its picture, to continue from."""
         assert self.box is not None
         assert self.landmarks is not None
         assert self.fitted is not None

@@ -263,7 +263,7 @@ def rotation_of_points(annotated: Points, mean_face: Points) -> Points | None:
     # A profile started from the front can settle in a mirror-like pose, so the fit starts from several.
     rotation = np.stack([Camera.from_angles(yaw, 0, 0).rotation for yaw in (-75.0, -40.0, 0.0, 40.0, 75.0)])
     scale = np.full(len(rotation), np.sqrt((target**2).sum() / (model**2).sum()))
-    # Thirty turns tell the starts apart; only the best goes on, until it hardly moves (a thousandth of a degree).
+    # Thirty turns tell the starts apart; only the best is continued, until it hardly moves (a thousandth of a degree).
     rotation, scale = _pose_in_turns(model, target, rotation, scale, turns=30)
     turned = scale[:, None, None] * (model @ rotation.transpose(0, 2, 1))[:, :, :2]
     best = ((turned - target) ** 2).sum(axis=(1, 2)).argmin(keepdims=True)

@@ -154,7 +154,8 @@ def sideways(annotated: Sequence[AnnotatedPicture], results: Sequence[LandmarkRe
 
     Returns:
         "offset": mean over the annotated points of found faces, share of the box; "nme_box", "nme_interocular": errors
-        of the found faces with that taken off all annotations. None where nothing was found or the length is undefined.
+        of the found faces with that subtracted from all annotations. None where nothing was found or the length is
+        undefined.
     """
     found = [(one, result.points) for one, result in zip(annotated, results, strict=True) if result.points is not None]
     if not found:

@@ -210,7 +210,7 @@ def describe_systems(
     """Describe every picture with every system, from the cache where it has been done before.
 
     A picture is read once, and found and fitted once for all systems with equal `stages`. A picture that cannot be used
-    becomes a result with a reason code; the run goes on.
+    becomes a result with a reason code; the run continues.
 
     Args:
         pictures: what to describe.

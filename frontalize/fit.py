@@ -35,8 +35,8 @@ class FitSettings:
     """Settings of the fit."""
 
     method: FitMethod = "model"
-    places: LandmarkSource = "model"  # whose systematic part is taken off the points, see `landmark_places`
-    identity_modes: int = 40  # 68 points cannot tell the later ones from noise
+    places: LandmarkSource = "model"  # whose systematic offsets are subtracted from the points, see `landmark_places`
+    identity_modes: int = 40  # 68 points cannot distinguish the later ones from noise
     expression_modes: int = 20
     iterations: int = 12  # the residual moves by less than 0.1 % after the tenth
     sigma_mm: float = 2.0  # landmark noise on eyes, nose, mouth: about 1.5 % of a face's height

@@ -49,7 +49,7 @@ def check_landmarks(landmarks: Landmarks, min_points: int) -> None:
 
 @dataclass(frozen=True)
 class FitEvidence:
-    """What tells a good fit from a bad one.
+    """The features that distinguish a good fit from a bad one.
 
     Attributes:
         residual: root mean square distance of the fitted from the given landmarks, a share of the face's size.

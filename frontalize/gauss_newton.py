@@ -179,7 +179,7 @@ def solve(
         mean: (B or 1, 68, 3) mm; modes: (3, 68, n) mm per standard deviation.
         noise: of the landmarks.
         rounds: of Gauss-Newton.
-        shift: taken off the points before each round but the first, whose camera is only a guess. It moves by a
+        shift: subtracted from the points before each round but the first, whose camera is only a guess. It moves by a
             fraction of what the camera moves, so leaving its derivative out costs two rounds and no more.
     """
     now = initial_estimate(points, weights, mean.mean(axis=0), modes.shape[2])

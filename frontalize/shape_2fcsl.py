@@ -107,7 +107,7 @@ class Shape2FCSL:
             points: (B, 68, 2) px; weights: (B, 68) >= 0: points of weight 0 count as the mean face's.
             mean: (68, 3) mm; modes: (3, 68, k + e) mm per standard deviation, of the face model.
             noise: of the landmarks, for the camera.
-            shift: taken off the points, see `facerec.frontalize.gauss_newton.solve`.
+            shift: subtracted from the points, see `facerec.frontalize.gauss_newton.solve`.
         """
         rigid = modes[..., :0]
         surface = mean[None]

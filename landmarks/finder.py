@@ -95,7 +95,7 @@ class FinderRule:
         return FinderRule(*(float(v) for v in numbers))
 
 
-JUDGE: Final = "godp"
+RULE_MODEL: Final = "godp"
 """The landmark model whose confidence the package's rule weighs."""
 
 
@@ -135,10 +135,10 @@ class FaceFinder:
     Args:
         detector: its boxes are the tight boxes of the 68 landmarks.
         landmarker: locates the landmarks that faces get.
-        rule: which candidates are faces; None: the detector hands out faces.
+        rule: which candidates are faces; None: the detector returns faces.
         verifier: None: the rule gets 0 in its place.
         settings: which faces are wanted.
-        judge: the model whose confidence the rule was learnt on, where `landmarker` is another one.
+        rule_model: the model whose confidence the rule was trained on, where `landmarker` is another one.
     """
 
     def __init__(
@@ -148,18 +148,18 @@ class FaceFinder:
         rule: FinderRule | None,
         verifier: Verifier | None = None,
         settings: FinderSettings | None = None,
-        judge: Landmarker | None = None,
+        rule_model: Landmarker | None = None,
     ) -> None:
         self._detector = detector
         self._landmarker = landmarker
-        self._judge = judge
+        self._rule_model = rule_model
         self._rule = rule
         self._verifier = verifier
         self.settings = settings or FinderSettings()
 
     @staticmethod
     def load(
-        landmarks: str = JUDGE,
+        landmarks: str = RULE_MODEL,
         device: str = "cpu",
         settings: LandmarkerSettings | None = None,
         detector: str | ChosenDetector = DEFAULT_DETECTOR,
@@ -179,9 +179,9 @@ class FaceFinder:
         landmarker = Landmarker.load(landmarks, device, settings)
         if not chosen.candidates:
             return FaceFinder(chosen.detector, landmarker, None, settings=wanted)
-        rule, verifier = load_judge(device)
-        judge = None if landmarks == JUDGE else Landmarker.load(JUDGE, device)
-        return FaceFinder(chosen.detector, landmarker, rule, verifier, wanted, judge)
+        rule, verifier = load_rule(device)
+        rule_model = None if landmarks == RULE_MODEL else Landmarker.load(RULE_MODEL, device)
+        return FaceFinder(chosen.detector, landmarker, rule, verifier, wanted, rule_model)
 
     def candidates(self, image: Image) -> list[Face]:
         """All of the detector's boxes with their landmarks, the largest first; of candidates some are no faces."""
@@ -223,8 +223,8 @@ class FaceFinder:
         verified = self.verified(image, boxes)
         # Locating is the slow part, and these are rejected whatever their landmarks.
         hopeful = [i for i, box in enumerate(boxes) if rule.best_odds(box.score, float(verified[i])) >= 0]
-        judge = self._judge or self._landmarker
-        evident = judge.locate(image, [boxes[i] for i in hopeful]) if hopeful else []
+        rule_model = self._rule_model or self._landmarker
+        evident = rule_model.locate(image, [boxes[i] for i in hopeful]) if hopeful else []
         accepted: list[tuple[Box, Landmarks]] = []
         for i, landmarks in zip(hopeful, evident, strict=True):
             odds = rule.odds(evidence(boxes[i], landmarks, float(verified[i])))
@@ -233,7 +233,7 @@ class FaceFinder:
                 score = float(1 / (1 + np.exp(-np.clip(odds, -30, 30))))
                 accepted.append((Box(b.x0, b.y0, b.x1, b.y1, score), landmarks))
         located = [landmarks for _, landmarks in accepted]
-        if self._judge is not None and accepted:
+        if self._rule_model is not None and accepted:
             located = self._landmarker.locate(image, [box for box, _ in accepted])
         return [Face(image, box, landmarks) for (box, _), landmarks in zip(accepted, located, strict=True)]
 
@@ -260,7 +260,7 @@ def _best(faces: Sequence[Face]) -> float:
     return max((face.box.score for face in faces), default=0.0)
 
 
-def load_judge(device: str = "cpu") -> tuple[FinderRule, Verifier]:
+def load_rule(device: str = "cpu") -> tuple[FinderRule, Verifier]:
     """The rule and the verifier that come with the package.
 
     Raises:

@@ -32,7 +32,7 @@ LINKED_BACK = "a folder that is already listed (a link leads to it)"
 NO_PHOTOS = "a folder without photographs"
 
 _HEAD = 64
-"""Bytes from which a file's kind is told."""
+"""Bytes from which a file's kind is recognised."""
 
 _PICTURE_STARTS = (
     b"\xff\xd8\xff",  # JPEG

@@ -30,7 +30,7 @@ class DecodeSettings:
         radius: half side of the window of "local", map px. Where the network is unsure (jaws, hidden points) its peaks
             are wide, and the mean over 8 px lies closer to the truth than the tip does: on held-out profiles 4.7 %
             against 4.9 % by arg-max and 4.8 % with a radius of 3. Less than the way to any like-looking part.
-        temperature: the log-odds are divided by it before "local" weighs places; 1 takes them as taught.
+        temperature: the log-odds are divided by it before "local" weighs places; 1 takes them as trained.
     """
 
     method: Decoding = "local"

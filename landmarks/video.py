@@ -22,7 +22,7 @@ from facerec.landmarks.image import read_image
 from facerec.landmarks.types import Image
 
 FILM_EXTENSIONS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".3gp", ".ts"})
-"""Lower-case endings that mean a film; animations (GIF, WebP) and folders are films where it is said so."""
+"""Lower-case extensions of films; animations (GIF, WebP) and folders are films only on request."""
 
 STREAMS = ("rtsp://", "rtsps://", "rtmp://")
 

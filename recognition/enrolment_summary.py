@@ -20,7 +20,7 @@ class SkippedPhoto:
     """A photograph that was not enrolled.
 
     Attributes:
-        person: whose it is said to be.
+        person: the person it is supposed to show.
         path: the file.
         reason: reason code, or "internal_error" when this program failed on it.
         detail: one sentence.

@@ -79,7 +79,7 @@ class ProbeFace:
             photograph's own.
         notes: one sentence for each defect that was compensated in reading the photograph (see `image.read_photo`).
         known_stranger: which known stranger of the gallery the face is (`Decision.known_stranger`); not a name.
-        code: why nothing was said, stable: for "abstain" that of the decision, for "none" the same as `reason`;
+        code: why there is no decision, stable: for "abstain" that of the decision, for "none" the same as `reason`;
             otherwise None.
     """
 

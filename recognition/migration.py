@@ -149,7 +149,9 @@ def _from_textures(record: PhotoRecord, gallery: Gallery, describer: Describer) 
 
 def _original(record: PhotoRecord, roots: Sequence[Path]) -> Path:
     if record.faces == "chosen":
-        raise InvalidInputError(f"expected no face of {record.relative_path} that somebody chose: nothing says which")
+        raise InvalidInputError(
+            f"expected no face of {record.relative_path} that was chosen by hand: its number is not recorded"
+        )
     for path in (record.absolute_path, *(root / record.relative_path for root in roots)):
         if path.is_file() and read_digest(path) == record.sha256:
             return path

@@ -125,7 +125,7 @@ def load_recognizer(settings: RecognizerSettings | None = None, contract_json: s
 
 @dataclass(frozen=True, eq=False)
 class FaceFit:
-    """A face up to its fit: everything before the texture, and all that must be kept to go on later.
+    """A face up to its fit: everything before the texture, and all that must be kept to continue later.
 
     Attributes:
         face: picture, box and landmarks.
@@ -261,13 +261,13 @@ class Recognizer:
             InvalidInputError: no such model or weights. ContractError: a weight file is not the recorded one.
             DeviceError: the device is not there.
         """
-        from facerec.landmarks.finder import JUDGE, FaceFinder, FinderSettings
+        from facerec.landmarks.finder import RULE_MODEL, FaceFinder, FinderSettings
 
         device = resolve_device(device)
         described = load_descriptor(descriptor, device)
         chosen = load_detector(detector, device)
         # One landmark model verifies candidates, whichever locates the points; it is listed once where it does both.
-        located = dict.fromkeys((landmarks, JUDGE, "finder") if chosen.candidates else (landmarks,))
+        located = dict.fromkeys((landmarks, RULE_MODEL, "finder") if chosen.candidates else (landmarks,))
         used = [("landmarks", name) for name in located]
         used += [("frontalize", "face_model"), ("frontalize", "fit_verdict")]
         weights = tuple((f"{folder}/{name}", weight_record(folder, name).sha256) for folder, name in used)

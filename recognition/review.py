@@ -73,8 +73,9 @@ class ReviewSettings:
 
 
 def gallery_findings(gallery: GalleryStore, calibration: Calibration) -> list[Finding]:
-    """All that is worth a person's look in a gallery: photographs under two names, then entries that look more like
-    somebody else, then what `review` finds. `calibration` is that of the gallery (`impostors.calibrate`)."""
+    """All findings in a gallery that a person should check: photographs under two names, then entries that look more
+    like somebody else, then what `review` finds. `calibration` is that of the gallery (`impostors.calibrate`).
+    """
     records = gallery.entries()
     place = {record.entry: record.relative_path for record in records}
     found = _shared_photos(records)
@@ -104,7 +105,7 @@ def review(gallery: GalleryStore, threshold: float | None, settings: ReviewSetti
         return []
     vectors = gallery.vectors(index.ids[chosen])
     scores, overlap = masked_scores(vectors, vectors)
-    # Pictures of the same bytes are known to be the same; that is said elsewhere.
+    # Pictures with the same bytes are known to be the same and are reported elsewhere.
     other = index.photo[chosen][:, None] != index.photo[chosen][None, :]
     never = (overlap < SearchSettings().least_cells(gallery.shape[0])) | ~other
     scores[never] = -np.inf

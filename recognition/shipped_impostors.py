@@ -54,7 +54,7 @@ class ShippedImpostors:
     logit: tuple[float, float] | None = None
 
     def gallery_curve(self) -> ImpostorCurve:
-        """What a threshold for a whole gallery stands on."""
+        """The curve for the threshold of a whole gallery."""
         return self.general or self.alike
 
     def same_person(self, score: float) -> float | None:

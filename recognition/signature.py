@@ -16,7 +16,7 @@ MASK_GROUPS = 8
 """Groups of entries by the share of cells that they show (see `mask_group`)."""
 
 REGIONS = 16
-"""The UV chart is divided into REGIONS x REGIONS regions for what is said about overlap: 32 bytes a signature."""
+"""The UV chart is divided into REGIONS x REGIONS regions to report overlap: 32 bytes per signature."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class Signature:
         contract: digest of everything that shaped the numbers (see `facerec.recognition.recognizer.Contract`);
             signatures compare only when their contracts are equal.
         regions: (16, 16) bool, which regions of the UV chart the camera saw (`seen_regions`); None where that is not
-            known, as for entries that an older facerec enrolled. They shape what is said, not the score.
+            known, as for entries that an older facerec enrolled. They affect the reported overlap, not the score.
     """
 
     cells: NDArray[np.float32]
@@ -162,8 +162,8 @@ class Decision:
         reason: one sentence that gives the numbers behind the verdict.
         known_stranger: which known stranger (`Match.nobody`) the face is; None when it is none. The verdict is then
             "unknown".
-        code: why nothing was said, for "abstain": "too_little_seen" or "no_threshold". Stable: scripts may branch on
-            it. None for the other verdicts.
+        code: why there is no decision, for "abstain": "too_little_seen" or "no_threshold". Stable: scripts may branch
+            on it. None for the other verdicts.
     """
 
     verdict: Literal["match", "unknown", "abstain"]

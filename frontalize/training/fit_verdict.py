@@ -95,7 +95,7 @@ def _shifted(box: Box, shift: tuple[float, float], zoom: float, rng: np.random.G
     return Box(x - scale * box.width, y - scale * box.height, x + scale * box.width, y + scale * box.height)
 
 
-def judge_fits(
+def rate_fits(
     marks: Sequence[Landmarks], truth: Sequence[NDArray[np.floating]]
 ) -> tuple[list[FitEvidence], list[FitEvidence]]:
     """Fit located landmarks; the evidence of the good fits and of the bad ones.

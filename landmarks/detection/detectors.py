@@ -63,7 +63,7 @@ class ChosenDetector:
         detector: its boxes are the tight boxes of the 68 landmarks, as the landmark network expects them.
         name: as a contract records it; of a file its name, without the folders of this machine.
         weights: name and SHA-256 of each weight file behind it.
-        candidates: whether it hands out candidates that the finder's rule is to judge, rather than faces.
+        candidates: whether it returns candidates that the finder's rule must verify, rather than faces.
     """
 
     detector: Detector

@@ -47,9 +47,9 @@ class Verifier:
 
     def log_odds_of(self, patches: NDArray[np.uint8]) -> NDArray[np.float64]:
         """The same of patches (N, 64, 64, 3) uint8 RGB."""
-        return np.concatenate([np.zeros(0), *in_batches(self._judge, patches, self._batch)])
+        return np.concatenate([np.zeros(0), *in_batches(self._mean_log_odds, patches, self._batch)])
 
-    def _judge(self, patches: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def _mean_log_odds(self, patches: NDArray[np.uint8]) -> NDArray[np.float64]:
         x = np.ascontiguousarray(patches.transpose(0, 3, 1, 2)).astype(np.float32) / np.float32(127.5) - np.float32(1)
         return self._network(x)[0][:, 0].astype(np.float64)
 

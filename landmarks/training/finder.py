@@ -1,8 +1,9 @@
 """Training of the finder: the verifier's two networks and the rule.
 
-Everything is judged by what did not learn it. The training pictures fall into two halves, by person and by
-background; each of the verifier's networks learns one half and judges the other for the rule. The rule's line is
-drawn on the backgrounds that the detector's training keeps for its own threshold and never shows the network.
+Everything is scored by a network that was not trained on it. The training pictures are divided into two halves, by
+person and by background; each of the verifier's networks is trained on one half and scores the other for the rule. The
+rule's line is drawn on the backgrounds that the detector's training keeps for its own threshold and never shows the
+network.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class FinderTraining:
-    """How the finder's judges are trained.
+    """How verifier and rule of the finder are trained.
 
     Attributes:
         faces: pictures of people that the detector is run on, half of them profiles; the rule learns from these.
@@ -81,7 +82,7 @@ class Seen:
 
 @dataclass(frozen=True, eq=False)
 class FinderData:
-    """What the judges learn from.
+    """The training data of verifier and rule.
 
     Attributes:
         faces: true faces.

@@ -30,7 +30,7 @@ def save_landmark_weights(
         name: of the landmark model.
         arrays: the network's.
         what: one sentence on the network.
-        packs: what it was trained on, with weights: they say which sets, who was held out and the licence.
+        packs: the training packs, with weights: they determine the sets, who was held out and the licence.
         errors: `pack_errors` on held-out people, by set.
         command: that makes the weights again.
         root: folder of the stages; the installed package by default.

@@ -104,7 +104,7 @@ def check_is_gallery(path: Path) -> None:
 
 
 def _check_is_file(path: Path) -> None:
-    """What can be said of `path` without opening it.
+    """Check `path` without opening it.
 
     The file itself is opened by SQLite alone. POSIX drops all of a process's locks on a file when the process closes
     any descriptor of it: whoever opened it here by itself would take away the locks of this process's other

@@ -38,7 +38,7 @@ _VALUES_A_STATEMENT = 500
 
 
 def _whole_rows(read: Callable[Concatenate[GalleryReader, _P], _R]) -> Callable[Concatenate[GalleryReader, _P], _R]:
-    """Rows of a damaged file may hold values of any type: what then goes wrong is said to be the damage."""
+    """Rows of a damaged file may hold values of any type: errors from that are reported as the damage."""
 
     @functools.wraps(read)
     def checked(gallery: GalleryReader, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -92,7 +92,7 @@ class GalleryReader:
         return bytes(state).hex()
 
     def check_contract(self, contract: ModelContract) -> None:
-        """Raise `ContractError` unless `contract` is the gallery's: names both sides and the command that mends it."""
+        """Raise `ContractError` unless `contract` is the gallery's: with both sides and the command that helps."""
         if contract.digest != self.contract_digest:
             raise contract_mismatch(str(self.path), self.contract_digest, self.contract_json, contract)
 

@@ -74,7 +74,7 @@ class Crops:
 
 @dataclass(frozen=True, eq=False)
 class Faces:
-    """Faces to learn from or to judge by.
+    """Faces for training or for calibration.
 
     Attributes:
         crops: N crops.

@@ -37,7 +37,7 @@ class PretendLandmarker:
 def pretend_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FaceDetector, "load", lambda *_, **__: PretendDetector())
     monkeypatch.setattr(Landmarker, "load", lambda *_, **__: PretendLandmarker())
-    monkeypatch.setattr(finder, "load_judge", lambda device: (FinderRule(1.0, 0.0, 5.0), None))
+    monkeypatch.setattr(finder, "load_rule", lambda device: (FinderRule(1.0, 0.0, 5.0), None))
 
 
 def picture(path: Path, level: int = 150, width: int = 100) -> Path:

@@ -10,7 +10,7 @@ import pytest
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.fit import fit_face, fit_faces
 from facerec.frontalize.fit_verdict import FitEvidence, FitRule, learn_rule
-from facerec.frontalize.training.fit_verdict import judge_fits
+from facerec.frontalize.training.fit_verdict import rate_fits
 from facerec.frontalize.types import Camera, FittedFace
 from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError
 from facerec.landmarks.markup import IBUG68_MIRROR
@@ -76,7 +76,7 @@ def test_fits_are_judged_by_the_annotated_points_they_come_near_to(model: FaceMo
     partly = np.where(np.arange(68)[:, None] < 30, np.nan, points)
     between = points + np.float32(0.113 * size)  # 0.16 of the face away
     located = [marks(points)] * 5
-    good, bad = judge_fits(located, [points, partly, points + np.float32(0.5 * size), nowhere, between])
+    good, bad = rate_fits(located, [points, partly, points + np.float32(0.5 * size), nowhere, between])
     assert (len(good), len(bad)) == (2, 2)
 
 

@@ -63,7 +63,7 @@ def test_the_judge_decides_and_the_landmarker_locates_what_is_left() -> None:
             assert [box.width for box in boxes] == [60]
             return [Landmarks(np.full((68, 2), 7, np.float32), np.zeros(68, np.float32), np.ones(68, bool))]
 
-    (face,) = FaceFinder(Detector(), Other(), FinderRule(1.0, 20.0, -10.0), judge=Landmarker()).find(PICTURE)
+    (face,) = FaceFinder(Detector(), Other(), FinderRule(1.0, 20.0, -10.0), rule_model=Landmarker()).find(PICTURE)
     assert (face.landmarks.points == 7).all()
 
 

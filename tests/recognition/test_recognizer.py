@@ -177,7 +177,7 @@ def test_a_loaded_recognizers_contract_names_every_weight_file_of_its_path(
     other = ChosenDetector(PretendedDetector([]), "yunet:a.onnx", (("a.onnx", "d" * 64),), candidates=False)
     monkeypatch.setattr(recognizer, "load_detector", lambda chosen, device: own if chosen == "facerec" else other)
     monkeypatch.setattr(Landmarker, "load", staticmethod(lambda model, device, settings: PretendedLandmarker({})))
-    monkeypatch.setattr(finder, "load_judge", lambda device: (FinderRule(0.0, 0.0, 0.0), None))
+    monkeypatch.setattr(finder, "load_rule", lambda device: (FinderRule(0.0, 0.0, 0.0), None))
     one = Recognizer.load(landmarks="godp", descriptor=name).contract
     assert (one.descriptor, one.landmarks) == (name, "godp")
     wanted = {
