@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from facerec.recognition.ray_workers import RayWorkers
 
 # Part of the cache's key: raise it when what is stored, or how a picture's face is chosen, changes.
-_KIND = "signatures:3"
+_KIND = "signatures:4"
 
 
 class StagedDescriber(Describer, Protocol):

@@ -1,4 +1,8 @@
-"""A face's quality: those components of ISO/IEC 29794-5 that follow from the fit, and one unified score."""
+"""A face's quality: those components of ISO/IEC 29794-5 that follow from the fit, and one unified score.
+
+The score estimates how likely the face is to be recognised: the share of other pictures of the same person that it
+matches at the threshold of `facerec verify`. Its rule is learnt on people for calibration (`benchmarks/quality.py`).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from dataclasses import asdict, dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from facerec.frontalize.types import FaceTexture, FittedFace
 from facerec.landmarks.types import Face, Image
@@ -56,14 +61,54 @@ class FaceQuality:
 
     @property
     def unified(self) -> float:
-        """The one number, in [0, 1] (unified quality score): visible share times confidence."""
-        return float(np.clip(self.visible_share * self.confidence, 0.0, 1.0))
+        """The one number, in [0, 1] (unified quality score): see the module."""
+        return UNIFIED.rate(self)
 
     def as_json(self) -> dict[str, float | None]:
         """JSON-ready values under the attributes' names, without the pose, which answers have beside it."""
         digits = {"eye_distance": PIXELS, "dynamic_range": DEGREES}
         own = {name: value for name, value in asdict(self).items() if name not in ("yaw", "pitch", "roll")}
         return {name: rounded(value, digits.get(name, SHARES)) for name, value in own.items()}
+
+
+@dataclass(frozen=True)
+class QualityRule:
+    """A logistic rule over components: quality = 1 / (1 + exp(-(bias + sum of weight times feature))).
+
+    A feature may only count the way that is sensible: overexposure never improves a face. Yaw, pitch, eye distance and
+    margins were tried and found to say nothing beside the landmarks' confidence and the visible share.
+
+    Attributes:
+        weights: one for each of `QualityRule.features`.
+        bias: added to their sum.
+    """
+
+    weights: tuple[float, ...]
+    bias: float
+
+    @staticmethod
+    def features(quality: FaceQuality) -> NDArray[np.float64]:
+        """(5,) what the rule weighs: sharpness, exposure, dynamic range, visible share and confidence."""
+        return np.array(
+            [
+                np.log2(np.clip(quality.sharpness, 0.05, 2.0)),
+                quality.underexposed + quality.overexposed,
+                quality.dynamic_range / 8.0,
+                min(quality.visible_share, 1.0 - quality.cut),
+                quality.confidence,
+            ]
+        )
+
+    def rate(self, quality: FaceQuality) -> float:
+        """The number, in [0, 1]."""
+        return float(1.0 / (1.0 + np.exp(-(self.bias + np.dot(self.weights, self.features(quality))))))
+
+
+SIGNS = np.array([1.0, -1.0, 1.0, 1.0, 1.0])
+"""Which way each feature may count."""
+
+UNIFIED = QualityRule(weights=(0.403, -0.513, 1.059, 1.768, 10.665), bias=-10.592)
+"""The rule behind `FaceQuality.unified`, as `benchmarks/quality.py learn` found it."""
 
 
 def measure_quality(face: Face, fitted: FittedFace, texture: FaceTexture) -> FaceQuality:

@@ -37,7 +37,9 @@ class TrackSettings:
 
     Attributes:
         search_every: faces are searched for this often, seconds, and whenever a track lost its face or none is there.
-        lost_after: a track whose face was not seen for so long ends, seconds; who comes back later is a new track.
+        lost_after: a track whose face was not seen for so long is no longer expected anywhere, seconds.
+        back_within: within so many seconds it goes on when a face reaches `sure_score`, wherever that appears; who
+            comes back later is a new track.
         least_overlap: of the expected and the found box (IoU), from which on they may be one face.
         least_score: masked score below which a face is not the track's, wherever it is: two strangers of 100 reach
             half of it on average, the same face a moment later 0.8 and more.
@@ -49,6 +51,7 @@ class TrackSettings:
 
     search_every: float = 1.0
     lost_after: float = 2.0
+    back_within: float = 30.0
     least_overlap: float = 0.2
     least_score: float = 0.3
     sure_score: float = 0.6
@@ -56,7 +59,7 @@ class TrackSettings:
     least_frames: int = 2
 
     def __post_init__(self) -> None:
-        if min(self.search_every, self.lost_after) < 0 or self.least_frames < 1:
+        if min(self.search_every, self.lost_after, self.back_within) < 0 or self.least_frames < 1:
             raise InvalidInputError(f"expected times of at least 0 s and at least one frame a track; got {self}")
 
 
@@ -147,14 +150,15 @@ class FaceTracker:
 
     def look(self, frame: Frame) -> list[tuple[Track, Sighting]]:
         """Look at the next frame; gives the tracks seen on it."""
-        alive = [one for one in self._alive if frame.time - one.last.time <= self.settings.lost_after]
-        if frame.time >= self._search_at or not alive:
+        longest = max(self.settings.lost_after, self.settings.back_within)
+        alive = [one for one in self._alive if frame.time - one.last.time <= longest]
+        expected = [one for one in alive if frame.time - one.last.time <= self.settings.lost_after]
+        if frame.time >= self._search_at or not expected:
             faces = self._describer.describe(frame.image)
             self._search_at = frame.time + self.settings.search_every
             self.searched += 1
         else:
-            expected = [track.expected(frame.time) for track in alive]
-            faces = self._describer.describe(frame.image, expected)
+            faces = self._describer.describe(frame.image, [track.expected(frame.time) for track in expected])
         sightings = _keep_surest([_sighting(frame, face) for face in faces if isinstance(face, DescribedFace)])
         given = associate(alive, sightings, frame.time, self.settings)
         seen = []
@@ -168,7 +172,7 @@ class FaceTracker:
                 sighting = self._weigh(track, sighting)
             track.sightings.append(sighting)
             seen.append((track, sighting))
-        if len(seen) < len(alive):
+        if any(track.last.time < frame.time for track in expected):
             self._search_at = min(self._search_at, frame.time)  # a face was lost: search on the next frame
         self._alive = alive
         return seen
@@ -200,7 +204,8 @@ def associate(
         for s, sighting in enumerate(sightings):
             score, cells = template.score(sighting.signature)
             overlap = expected.iou(sighting.box)
-            near = overlap >= settings.least_overlap and (score >= settings.least_score or not cells)
+            recent = time - track.last.time <= settings.lost_after
+            near = recent and overlap >= settings.least_overlap and (score >= settings.least_score or not cells)
             if near or score >= settings.sure_score:
                 likeness[t, s] = 1e-6 + (overlap + max(score, 0.0)) / 2
     rows, columns = linear_sum_assignment(likeness, maximize=True)

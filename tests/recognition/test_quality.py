@@ -13,7 +13,7 @@ from facerec.frontalize.synthesize import SyntheticPhoto, photograph, synthetic_
 from facerec.frontalize.texture import lift_texture
 from facerec.frontalize.types import Camera, FittedFace
 from facerec.landmarks.types import Box, Face, Image, Landmarks
-from facerec.recognition.quality import EYE_DISTANCE, FaceQuality, measure_quality
+from facerec.recognition.quality import EYE_DISTANCE, SIGNS, UNIFIED, FaceQuality, QualityRule, measure_quality
 
 FRONTAL, TURNED = 11, 17
 
@@ -75,7 +75,14 @@ def test_the_one_number_falls_with_each_thing_that_spoils_a_face(photos: dict[in
     assert plain.unified > quality(photos[TURNED]).unified
     assert plain.unified > quality(photos[FRONTAL], confidence=0.5).unified
     assert plain.unified > replace(plain, cut=0.6, visible_share=0.3).unified
-    assert 0 <= replace(plain, confidence=0.0).unified <= plain.unified <= 1
+    assert plain.unified > replace(plain, sharpness=0.3 * plain.sharpness).unified
+    assert plain.unified > replace(plain, overexposed=plain.overexposed + 0.5).unified
+    assert 0 <= replace(plain, confidence=0.0, sharpness=0.0).unified <= plain.unified <= 1
+
+
+def test_no_component_of_the_rule_counts_against_what_it_means(photos: dict[int, SyntheticPhoto]) -> None:
+    assert len(UNIFIED.weights) == len(SIGNS) == len(QualityRule.features(quality(photos[FRONTAL])))
+    assert (np.array(UNIFIED.weights) * SIGNS >= 0).all()
 
 
 def test_answers_have_the_components_without_the_pose(photos: dict[int, SyntheticPhoto]) -> None:
