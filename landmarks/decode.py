@@ -284,7 +284,7 @@ def _as_rgb(picture: PilImage.Image, notes: list[str]) -> PilImage.Image:
         return PilImage.fromarray(_stretch(grey, notes)).convert("RGB")
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
-        if picture.format == "TGA" and layer.getextrema()[3] == (0, 0):
+        if picture.format == "TGA" and layer.getchannel("A").getextrema() == (0, 0):
             return layer.convert("RGB")  # many writers of 32 bits leave the last 8 empty
         ground = PilImage.new("RGBA", layer.size, "white")
         ground.alpha_composite(layer)
