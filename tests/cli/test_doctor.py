@@ -59,7 +59,7 @@ def test_an_installation_without_weights_is_wrong(
     assert "self test" not in found
 
 
-def test_this_installation_takes_a_portrait_along_the_whole_path(capsys: pytest.CaptureFixture[str]) -> None:
+def test_this_installation_runs_the_whole_path_on_a_portrait(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["doctor", "--json", "--device", "cpu"]) == 0
     found = findings(capsys)
     assert found["self test"]["status"] == "ok"
