@@ -111,7 +111,7 @@ def _without_known_faces(
     settings: EnrolmentSettings,
     total: EnrolmentSummary,
 ) -> list[WaitingPhoto]:
-    """Group photographs whose face has to be chosen anew; where `gallery` says which one it was, it stays that one."""
+    """Group photographs whose face has to be chosen again; where `gallery` says which one it was, it stays that one."""
     left: list[WaitingPhoto] = []
     for one in groups:
         boxes = [entry.box for entry in gallery.entries(one.item.person, one.digest)]
