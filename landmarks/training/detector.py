@@ -53,7 +53,7 @@ Report = Callable[[str], None]
 CANDIDATE_SCORE = 0.45
 """Score from which on a shipped detector hands out candidates; the finder's rule decides which are faces."""
 
-LICENCE = "research use: learnt from CFP and YouTube Faces"
+LICENCE = "research use: trained on CFP and YouTube Faces"
 
 
 @dataclass(frozen=True)
@@ -251,7 +251,7 @@ class TrainingResult:
 
     Attributes:
         step: steps done.
-        network: with the averaged weights; None when the time ran out first: run again to go on from the checkpoint.
+        network: with the averaged weights; None when the time ran out first: run again to continue from the checkpoint.
         threshold: the score from which on a find is a face; None when not finished.
     """
 
@@ -271,7 +271,7 @@ def train_detector(
     start: Mapping[str, NDArray[Any]] | None = None,
     report: Report = lambda line: None,
 ) -> TrainingResult:
-    """Train the detector, or go on with a training that `work` holds.
+    """Train the detector, or continue a training that `work` holds.
 
     Args:
         data: see `read_training_data`.
@@ -484,12 +484,7 @@ def export_detector(
         "detector",
         detector_arrays(network, threshold),
         what="Finds faces from frontal to profile: boxes (of the 68 landmarks) and five points.",
-        training_sets=(
-            "Celebrities in Frontal-Profile",
-            "YouTube Faces",
-            "background photographs without faces",
-            *sources,
-        ),
+        training_sets=("Celebrities in Frontal-Profile", "YouTube Faces", "background photographs", *sources),
         split=(
             "trained on CFP people 1-300 and YouTube Faces except every seventh name, none who is a held-out person of "
             "the other set; background photographs except every fifth; threshold from one in "
