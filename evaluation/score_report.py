@@ -23,7 +23,7 @@ SCORE_RULES = (
     "The standard's figures: FMR and FNMR are over completed comparisons; FTA, FTE and comparisons that failed "
     "although both sides were there stand apart; FAR = FMR (1 - FTA), FRR = FTA + FNMR (1 - FTA).",
     "Rates that rest on fewer than 30 errors are marked; without errors the bound is 3 / trials.",
-    "Intervals are 95 % ones by people; those at a target rate set the threshold anew on each draw of people.",
+    "Intervals are 95 % ones by people; at a target rate the threshold moves with the people.",
     "Calibration is fitted on one half of the probes' people and judged on the other, both ways round.",
 )
 
@@ -54,7 +54,7 @@ def score_set_figures(one: ScoreSet, rng: np.random.Generator, settings: Standar
         apart = "the other half of the people" if order.max() else "the same person (one only: flatters)"
         figures |= {"auc": auc(one.scores, same), "eer": eer(one.scores, same)}
         figures |= curves(one.scores, same, folds, apart, settings.fmr)
-        add_intervals(figures, one.scores, same, first, second, rng)
+        add_intervals(figures, one.scores, same, first, second)
     return figures | {"standard": standard_figures(one, rng, settings)}
 
 
