@@ -153,30 +153,51 @@ MUTATIONS = (
     Mutation(
         "ten people, all right, taken for all their pictures",
         "evaluation/people_intervals.py",
-        "        count, z = float(people), float(ndtri(tail))",
-        "        count, z = float(trials or people), float(ndtri(tail))",
+        "        count, z = float(spread.people), float(ndtri(tail))",
+        "        count, z = float(trials or spread.people), float(ndtri(tail))",
         "tests/evaluation/test_standard_rates.py::test_ten_people_all_right_are_not_certain",
     ),
     Mutation(
         "interval of pairs without the second person",
         "evaluation/people_intervals.py",
-        "np.bincount(a, off, count) + np.bincount(b[two], off[two], count)",
-        "np.bincount(a, off, count)",
-        "tests/evaluation/test_standard_rates.py::test_the_variance_of_pairs_is_that_of_all_pairs_which_share_a_person",
+        "        own += np.bincount(people.second[apart], moves[apart], people.count)\n",
+        "",
+        "tests/evaluation/test_standard_rates.py::test_comparisons_of_the_same_two_people_are_counted_once",
     ),
     Mutation(
-        "draws of pairs without the second person",
+        "comparisons of two people counted with both",
         "evaluation/people_intervals.py",
-        "weight = np.where(own, weight, weight * times[:, b])",
-        "weight = np.where(own, weight, weight)",
-        "tests/evaluation/test_standard_rates.py::test_resampled_verification_equals_a_slow_loop_over_the_same_draws",
+        "variance = max(variance - pairs, pairs + alone)",
+        "variance = max(variance, pairs + alone)",
+        "tests/evaluation/test_standard_rates.py::test_comparisons_of_the_same_two_people_are_counted_once",
     ),
     Mutation(
-        "threshold of FPIR held fixed while people are drawn",
+        "spread below that of independent comparisons",
         "evaluation/people_intervals.py",
-        "alarms <= target * alarms[:, -1:] + 1e-9",
-        "np.arange(1, len(best) + 1)[None] <= target * len(best) + 0 * alarms",
-        "tests/evaluation/test_standard_rates.py::test_resampled_fnir_sets_the_threshold_anew_on_each_draw",
+        "variance = max(variance - pairs, pairs + alone)",
+        "variance = variance - pairs",
+        "tests/evaluation/test_standard_rates.py::test_people_in_two_comparisons_of_opposite_outcome_are_not_sure",
+    ),
+    Mutation(
+        "a person left out of the sum but not of the number",
+        "evaluation/people_intervals.py",
+        "        growth = 1 / np.maximum(1 - share, _LEAST_REST)",
+        "        growth = np.ones(people.count)",
+        "tests/evaluation/test_standard_rates.py::test_the_spread_of_a_share_is_that_of_leaving_each_person_out",
+    ),
+    Mutation(
+        "a spread that one person makes taken for well known",
+        "evaluation/people_intervals.py",
+        "    return 2 / (2 / (count - 1) + excess / count)",
+        "    return count - 1.0",
+        "tests/evaluation/test_standard_rates.py::test_a_spread_that_one_person_makes_is_hardly_known",
+    ),
+    Mutation(
+        "threshold held fixed while strangers change",
+        "evaluation/people_intervals.py",
+        "    moves = np.where(same, 1.0, slope) * errors",
+        "    moves = np.where(same, 1.0, 0.0) * errors",
+        "tests/evaluation/test_standard_rates.py::test_the_threshold_moves_with_the_strangers",
     ),
     Mutation(
         "FMR over failed comparisons too",
@@ -242,6 +263,97 @@ MUTATIONS = (
         "tests/evaluation/test_standard_rates.py::test_groups_are_judged_by_one_threshold_and_within_themselves",
     ),
     Mutation(
+        "FMR between groups over all comparisons",
+        "evaluation/score_figures.py",
+        "return np.asarray(((sides[0] == x) & (sides[1] == y)) | ((sides[0] == y) & (sides[1] == x)))",
+        "return np.asarray(((sides[0] == x) & (sides[1] == y)) | (sides[0] == y))",
+        "tests/evaluation/test_standard_rates.py::test_groups_are_judged_by_one_threshold_and_within_themselves",
+    ),
+    Mutation(
+        "differential without the mark of few errors",
+        "evaluation/score_figures.py",
+        '"few_errors": any(one["errors"] < FEW_ERRORS for one in stated.values()),',
+        '"few_errors": all(one["errors"] < FEW_ERRORS for one in stated.values()),',
+        "tests/evaluation/test_standard_rates.py::test_a_group_of_few_errors_marks_the_differential",
+    ),
+    Mutation(
+        "worst group over the mean of all",
+        "evaluation/standard_rates.py",
+        "return max(rates) / min(rates) if len(rates) > 1 and min(rates) > 0 else None",
+        "return max(rates) / float(np.mean(rates)) if len(rates) > 1 and min(rates) > 0 else None",
+        "tests/evaluation/test_standard_rates.py::test_differentials_by_hand",
+    ),
+    Mutation(
+        "FNMR after discarding over all comparisons",
+        "evaluation/score_figures.py",
+        '"fnmr": [float(one.mean()) for one in kept],',
+        '"fnmr": [float(one.sum()) / len(missed) for one in kept],',
+        "tests/evaluation/test_score_files.py::test_quality_that_knows_the_errors_lowers_the_fnmr_at_once",
+    ),
+    Mutation(
+        "FNIR without the rank",
+        "evaluation/standard_rates.py",
+        "return (found.rank <= rank) & np.isfinite(scores) & (scores >= threshold)",
+        "return np.isfinite(scores) & (scores >= threshold)",
+        "tests/evaluation/test_standard_rates.py::test_identification_rates_equal_a_loop_over_searches",
+    ),
+    Mutation(
+        "smaller galleries searched as the whole one",
+        "evaluation/standard_rates.py",
+        "rank = (filled[np.ix_(mated, gallery)] >= mate[:, None])",
+        "rank = (filled[mated] >= mate[:, None])",
+        "tests/evaluation/test_standard_rates.py::test_smaller_galleries_have_the_rates_of_galleries_drawn_one_by_one",
+    ),
+    Mutation(
+        "failed searches of smaller galleries left out",
+        "evaluation/standard_rates.py",
+        "        np.where(np.isnan(mate), np.inf, rank),",
+        "        np.where(np.isnan(mate), 1, rank),",
+        "tests/evaluation/test_standard_rates.py::test_identification_rates_equal_a_loop_over_searches",
+    ),
+    Mutation(
+        "Tippett shares over both kinds together",
+        "evaluation/calibration.py",
+        "/ max(int(np.count_nonzero(kind)), 1)\n",
+        "/ max(len(same), 1)\n",
+        "tests/evaluation/test_calibration.py::test_tippett_shares_are_counts_above_each_ratio",
+    ),
+    Mutation(
+        "a probe of a score file is acquired whatever came of it",
+        "evaluation/score_files.py",
+        'acquired = stated == "1" if stated in ("0", "1") else completed',
+        "acquired = True",
+        "tests/evaluation/test_score_files.py::test_four_columns_give_the_same_rates",
+    ),
+    Mutation(
+        "pose error over faces that were not found",
+        "evaluation/head_pose.py",
+        "        kept += 1\n        found =",
+        "        kept += result.points is not None\n        found =",
+        "tests/evaluation/test_public_sets.py::test_aflw2000_is_measured_by_its_bins_and_its_pose",
+    ),
+    Mutation(
+        "a view in which nothing was found left out of the mean",
+        "evaluation/landmark_figures.py",
+        "if len(found) == len(views) else None for name",
+        "if found else None for name",
+        "tests/evaluation/test_public_sets.py::test_aflw2000_is_measured_by_its_bins_and_its_pose",
+    ),
+    Mutation(
+        "a peer's picture without a face left out",
+        "benchmarks/peers/protocol.py",
+        "np.isfinite(vectors).all(axis=1)",
+        "np.ones(len(vectors), dtype=bool)",
+        "tests/evaluation/test_peers.py::test_a_network_s_vectors_give_the_scores_that_the_same_signatures_do",
+    ),
+    Mutation(
+        "pairs without people taken for one person each",
+        "evaluation/protocols/pairs.py",
+        '            parent[root(row["path_a"])] = root(row["path_b"])',
+        '            root(row["path_a"])',
+        "tests/evaluation/test_score_files.py::test_pairs_tie_pictures_of_one_person_together",
+    ),
+    Mutation(
         "Gini without the correction for few groups",
         "evaluation/standard_rates.py",
         "return float(n / (n - 1) * spread)",
@@ -266,8 +378,9 @@ MUTATIONS = (
     Mutation(
         "found over found pictures only",
         "evaluation/recognition_figures.py",
-        '"found": _share(sum(row.found for row in rows), n),',
-        '"found": _share(sum(row.found for row in rows), sum(row.found for row in rows)),',
+        '"people": len(set(people.tolist())),\n        "found": _share(sum(row.found for row in rows), n),',
+        '"people": len(set(people.tolist())),\n'
+        '        "found": _share(sum(row.found for row in rows), sum(row.found for row in rows)),',
         "tests/evaluation/test_recognition_figures.py::test_a_hidden_probe_lowers_rank_one_and_stays_in_n",
     ),
     Mutation(
@@ -326,6 +439,7 @@ def copy_source(to: Path) -> None:
     """The source and its tests, importable as facerec from `to`/build/typing."""
     for folder in (*FOLDERS, "tests"):
         shutil.copytree(ROOT / folder, to / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "benchmarks" / "peers", to / "benchmarks" / "peers")
     shutil.copy(ROOT / "pyproject.toml", to)
     links = to / "build" / "typing" / "facerec"
     links.mkdir(parents=True)

@@ -106,8 +106,10 @@ def spread_by_people(moves: Floats, people: ComparedPeople, kind: Flags | None =
     squares = sums**2
     variance = float(squares.sum())
     if two.any():
-        # Comparisons of the same two people were counted with both of them.
-        variance -= float((np.bincount(people.pair[two], once[two]) ** 2).sum())
+        # Comparisons of the same two people were counted with both of them. Of few people the estimate can fall below
+        # what comparisons that share nothing would give; it is not taken for less than that.
+        pairs, alone = (float((np.bincount(people.pair[some], once[some]) ** 2).sum()) for some in (two, ~two))
+        variance = max(variance - pairs, pairs + alone)
     deviation = np.sqrt(max(variance, 0.0) * (people.count - 1) / people.count)
     return Spread(float(deviation), _freedom(squares), people.count)
 
@@ -120,7 +122,7 @@ def _freedom(squares: Floats) -> float:
     """
     count, total = len(squares), float(squares.sum())
     if count < 2 or total <= 0:
-        return 1.0
+        return max(count - 1.0, 1.0)
     excess = max(count * float((squares**2).sum()) / total**2 - 3, 0.0)
     return 2 / (2 / (count - 1) + excess / count)
 

@@ -354,6 +354,14 @@ def test_comparisons_of_the_same_two_people_are_counted_once() -> None:
     assert spread_by_people((wrong - share) / 200, swapped).deviation == pytest.approx(found.deviation)
 
 
+def test_people_in_two_comparisons_of_opposite_outcome_are_not_sure() -> None:
+    # A ring in which errors and right answers take turns: what each person is in adds up to nothing.
+    first = np.arange(20)
+    wrong = first % 2 == 0
+    low, high = pair_share_interval(wrong, first, (first + 1) % 20)
+    assert (low, high) == pytest.approx((0.28, 0.72), abs=0.04)  # nearly that of twenty independent trials
+
+
 def test_a_spread_that_one_person_makes_is_hardly_known() -> None:
     who = np.repeat(np.arange(10), 10)
     even, one = np.zeros((2, 100))
