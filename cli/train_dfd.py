@@ -1,4 +1,4 @@
-"""`facerec train dfd`: learn the descriptor from lifted textures."""
+"""`facerec train dfd`: train the descriptor DFD on textures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from facerec.cli.options import note, quiet_option
+from facerec.cli.options import note, quiet_option, weights_root_option
+from facerec.cli.recorded_command import recorded_command
 from facerec.landmarks.errors import InvalidInputError
 
 
@@ -24,23 +25,19 @@ def _figures(path: Path) -> dict[str, float | int | str]:
 
 @click.command("dfd")
 @click.argument("textures", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the dominant patterns.")
-@click.option("--words", type=click.IntRange(min=2), help="Dominant patterns a cell.  [default: the descriptor's]")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of the dominant patterns.")
+@click.option("--words", type=click.IntRange(min=2), help="Dominant patterns per cell.  [default: the descriptor's]")
 @click.option(
     "--metric-json",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="JSON object of figures for the record.  [default: Fisher's ratio of the training patterns]",
 )
-@click.option(
-    "--weights-root",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Write the weights to ROOT/recognition/weights instead of the package's.",
-)
+@weights_root_option("recognition")
 @quiet_option
 def command(
     textures: Path, seed: int, words: int | None, metric_json: Path | None, weights_root: Path | None, quiet: bool
 ) -> None:
-    """Learn filters, dominant patterns and compaction of DFD from the set TEXTURES (npz, see `train texture-set`).
+    """Train filters, dominant patterns and projections of DFD on TEXTURES (npz, see `train texture-set`).
 
     A sixteenth of the people, chosen by a hash of their names, is left out for calibrating thresholds.
     """
@@ -103,7 +100,7 @@ def command(
         split=f"{len(person)} textures of {people} people of the texture set",
         metric=measured if metric is None else metric,
         licence=research_licence(sets),
-        command=f"facerec train dfd {textures.name} --words {settings.words} --seed {seed}",
+        command=recorded_command({"words": settings.words}),
         root=weights_root,
     )
     note(f"{len(person)} textures of {people} people, Fisher ratio {measured['fisher_ratio_mean']}", quiet)

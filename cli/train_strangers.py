@@ -1,4 +1,4 @@
-"""`facerec train strangers`: the cohort that normalises scores, and how strangers and mates then score."""
+"""`facerec train strangers`: compute the cohort that normalises scores, and the scores of strangers and mates."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from facerec.cli.options import device_option, note
+from facerec.cli.options import device_option, note, weights_root_option
+from facerec.cli.recorded_command import recorded_command
 from facerec.landmarks.device import resolve_device
 
 if TYPE_CHECKING:
@@ -20,20 +21,21 @@ if TYPE_CHECKING:
 
 @click.command("strangers")
 @click.argument("sets", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@weights_root_option("recognition")
 @device_option
-def command(sets: tuple[Path, ...], device: str) -> None:
-    """Measure strangers with the package's face network on the faces in SETS (made by `facerec train face-set`).
+def command(sets: tuple[Path, ...], weights_root: Path | None, device: str) -> None:
+    """Compute the cohort and the thresholds of the package's face network.
 
-    Only people for calibration are used, a sixteenth of everybody by a hash of their names, whom the network was not
-    trained on: half of them make the cohort, the other half are scored. Pictures of one side of a face are too few
-    among them: those of the cohort come from the people that the network was trained on, too.
+    SETS are made by `facerec train face-set`. Only the calibration people are used, a sixteenth of all people by a hash
+    of their names, on whom the network was not trained: half of them make the cohort, the other half are scored. They
+    have too few pictures of one side of a face, so the cohort also uses such pictures of training people.
     """
     import numpy as np
 
-    from facerec.landmarks.checkpoint import save_weights
+    from facerec.landmarks.checkpoint import save_weights, weights_folder
     from facerec.recognition.impostor_curve import ImpostorCurve
     from facerec.recognition.recognizer import Recognizer
-    from facerec.recognition.shipped_impostors import SHIPPED_IMPOSTORS, ShippedImpostors
+    from facerec.recognition.shipped_impostors import ShippedImpostors
     from facerec.recognition.threshold import ThresholdSettings
     from facerec.recognition.training.faces import set_names
     from facerec.recognition.training.groups import balanced
@@ -60,13 +62,14 @@ def command(sets: tuple[Path, ...], device: str) -> None:
         "recognition",
         "cohort-resnet",
         cohort.arrays(),
-        what="strangers that normalise the scores of resnet: means of three look-alikes each, nobody's own numbers",
+        what="cohort that normalises the scores of resnet: each member is the mean of three people who look alike",
         training_sets=set_names(source),
         split="half of the people for calibration, by a hash of their names, and pictures of one side of the face of "
-        "people that resnet was trained on; nobody of the held-back people",
+        "people that resnet was trained on; nobody of the held-out people",
         metric={"members": len(cohort.cells), "patterns": len(cohort.patterns)},
-        licence="research use only: learnt from collections gathered for non-commercial research",
-        command=f"facerec train strangers {' '.join(path.name for path in sets)}",
+        licence="research use only: trained on collections gathered for non-commercial research",
+        command=recorded_command(),
+        root=weights_root,
     )
     shipped = ShippedImpostors(
         contract=contract,
@@ -80,7 +83,7 @@ def command(sets: tuple[Path, ...], device: str) -> None:
         mates=mates_by_yaw(scores),
         logit=same_person_logit(scores),
     )
-    target = SHIPPED_IMPOSTORS / "impostors-resnet.json"
+    target = weights_folder("recognition", weights_root) / "impostors-resnet.json"
     target.write_text(json.dumps(shipped.as_json(), indent=1) + "\n", encoding="utf-8")
     note(f"{len(cohort.cells)} members; {pairs[0]} and {pairs[1]} impostor pairs, {len(scores.mates)} pairs of mates")
     click.echo(f"{record.file}: {record.bytes / 1e6:.2f} MB")

@@ -1,4 +1,4 @@
-"""What a report draws of scored comparisons, thinned out to what a screen shows, and the strict figures beside it."""
+"""Curves of scored comparisons for a report, thinned out to a screen's resolution, and the strict figures."""
 
 from __future__ import annotations
 

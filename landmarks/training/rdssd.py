@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,9 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facerec.landmarks.checkpoint import WeightRecord, save_weights
 from facerec.landmarks.dssd import HALF_PATCH, Dssd
-from facerec.landmarks.dssd_weights import cascade_arrays
 from facerec.landmarks.rdssd import CROP_SCALE, CROP_SIZE, Cascade, CascadeSettings
 from facerec.landmarks.training.packs import LandmarkPack
 from facerec.landmarks.training.rdssd_coarse import with_coarse_stages
@@ -99,7 +96,7 @@ def train_cascade(
     on_progress: Callable[[DssdProgress], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Cascade:
-    """Train a cascade; goes on from the folder of `run` when a training of the same settings was interrupted there.
+    """Train a cascade; continues from the folder of `run` when a training with the same settings was interrupted there.
 
     Args:
         packs: packs with their sampling weights.
@@ -265,44 +262,3 @@ def _train_step(
         for part, zero in zeros:
             part.masked_fill_(zero, 0.0)
     return {name: float(part.detach()) for name, part in parts.items()}
-
-
-def export_cascade(
-    cascade: Cascade,
-    name: str,
-    *,
-    sources: Sequence[str],
-    errors: dict[str, dict[str, float]],
-    command: str,
-    root: Path | None = None,
-) -> WeightRecord:
-    """Write `landmarks/weights/NAME.safetensors` and its record.
-
-    Args:
-        cascade: trained.
-        name: "dssd" or "rdssd".
-        sources: the training packs' sets.
-        errors: `pack_errors` on held-out people, for the record.
-        command: that makes the weights again.
-        root: folder of the stages; the installed package by default.
-    """
-    metric = {f"{source}_{key}": round(value, 5) for source, found in errors.items() for key, value in found.items()}
-    settings = cascade.settings
-    own = all(source.removeprefix("turned-").startswith(("cfp", "ytf", "rendered")) for source in sources)
-    return save_weights(
-        "landmarks",
-        name,
-        cascade_arrays(cascade),
-        what=f"{'R-' if settings.coarse else ''}DSSD shape cascade, {settings.network.landmarks} points, "
-        f"{len(settings.coarse)} fern stages, {len(settings.fine)} refinements of {settings.network.filters} filters",
-        training_sets=sources,
-        split="held out: CFP folds 07 and 08, every seventh YouTube Faces person, and their namesakes"
-        if own
-        else "as the training packs were made",
-        metric=metric,
-        licence="research use only: learnt from CFP and YouTube Faces"
-        if own
-        else f"that of the sets it was learnt from: {', '.join(sources)}",
-        command=command,
-        root=root,
-    )

@@ -170,7 +170,7 @@ def test_faces_are_enrolled_and_people_renamed_merged_and_removed(page, tmp_path
 
 
 @pytest.mark.slow
-def test_a_lost_connection_is_said_and_the_photograph_can_be_sent_again(page, tmp_path, pretend):
+def test_a_lost_connection_is_reported_and_the_photograph_can_be_sent_again(page, tmp_path, pretend):
     page.choose(pretend.paint(tmp_path / "one.png", (1, 6, 3)))
     page.wait("document.querySelector('#status').innerText == 'All photographs are done'")
     page.stop()

@@ -20,8 +20,9 @@ from facerec.landmarks.training.godp import (
     train_godp,
 )
 from facerec.landmarks.training.godp_baselines import build_network
+from facerec.landmarks.training.godp_calibration import calibrate
 from facerec.landmarks.training.godp_errors import plain_rois
-from facerec.landmarks.training.godp_export import calibrate, export_godp
+from facerec.landmarks.training.landmark_weights import save_landmark_weights
 from facerec.landmarks.training.packs import LandmarkPack
 from facerec.landmarks.training.resume import TrainingRun
 
@@ -58,7 +59,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path: 
     assert not torch.equal(first, other)
 
 
-def test_an_interrupted_training_goes_on_where_it_was(tmp_path: Path, make_pack: Make) -> None:
+def test_an_interrupted_training_continues_where_it_was(tmp_path: Path, make_pack: Make) -> None:
     packs = [(make_pack(6), 1.0)]
     whole = train_godp(packs, TINY, TrainingRun(tmp_path / "whole"))
 
@@ -149,15 +150,18 @@ def test_exported_weights_give_the_same_landmarker(tmp_path: Path, make_pack: Ma
     network = build_network(TINY.network, 0).eval()
     packs = [(make_pack(4), 1.0)]
     calibration = calibrate(network, packs, TINY, device=CPU, batches=2)
-    record = export_godp(
-        network,
-        calibration,
-        sources=["drawn"],
+    record = save_landmark_weights(
+        "godp",
+        godp_arrays(network, calibration),
+        "a network",
+        packs,
         errors={"drawn": {"n": 2.0, "nme_box": 0.5}},
         command="facerec train godp",
         root=tmp_path,
     )
     assert record.metric["drawn_nme_box"] == 0.5
+    assert record.training_sets == ("drawn",)
+    assert "drawn" in record.licence  # those of other sets than the package's own are not known here
     assert record.bytes < 2**20
     again, _, same = godp_from_arrays(godp_arrays(network, calibration))
     assert same == calibration
