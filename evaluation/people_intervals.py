@@ -191,7 +191,8 @@ def auc_interval(scores: Floats, same: Flags, people: ComparedPeople) -> Interva
     moves = np.empty(len(scores))
     for kind, other in ((same, ~same), (~same, same)):
         ordered = np.sort(scores[other])
-        below = sum(np.searchsorted(ordered, scores[kind], side) for side in ("left", "right")) / (2 * len(ordered))
+        places = np.searchsorted(ordered, scores[kind], "left") + np.searchsorted(ordered, scores[kind], "right")
+        below = places / (2 * len(ordered))
         # What each comparison contributes: the chance to lie on its right side of one of the other kind.
         moves[kind] = ((below if kind is same else 1 - below) - area) / len(below)
     spread = spread_by_people(moves, people, same)
@@ -225,7 +226,7 @@ def eer_interval(scores: Floats, same: Flags, people: ComparedPeople) -> Interva
     uncertain = spread_by_people(np.where(same, errors, -errors), people, same).deviation
     # Where the crossing may lie, FNMR rises and FMR falls by so much: what moves one alone moves their meeting point
     # by the other's part.
-    low, high = np.minimum(np.searchsorted(gap, [-uncertain, uncertain]), last)
+    low, high = (min(int(np.searchsorted(gap, end)), last) for end in (-uncertain, uncertain))
     rise, fall = float(fnmr[high] - fnmr[low]), float(fmr[low] - fmr[high])
     weight = fall / (rise + fall) if rise + fall > 0 else 0.5
     moves = np.where(same, weight, 1 - weight) * errors
