@@ -222,7 +222,7 @@ def eer_interval(scores: Floats, same: Flags, people: ComparedPeople) -> Interva
     fmr = 1 - np.searchsorted(impostor, thresholds) / len(impostor)
     gap = fnmr - fmr  # rises with the threshold
     last = len(thresholds) - 1
-    errors = _errors(scores, same, float(thresholds[min(np.searchsorted(gap, 0.0), last)]))
+    errors = _errors(scores, same, float(thresholds[min(int(np.searchsorted(gap, 0.0)), last)]))
     uncertain = spread_by_people(np.where(same, errors, -errors), people, same).deviation
     # Where the crossing may lie, FNMR rises and FMR falls by so much: what moves one alone moves their meeting point
     # by the other's part.
