@@ -358,8 +358,9 @@ def test_people_in_two_comparisons_of_opposite_outcome_are_not_sure() -> None:
     # A ring in which errors and right answers take turns: what each person is in adds up to nothing.
     first = np.arange(20)
     wrong = first % 2 == 0
-    low, high = pair_share_interval(wrong, first, (first + 1) % 20)
-    assert (low, high) == pytest.approx((0.28, 0.72), abs=0.04)  # nearly that of twenty independent trials
+    spread = spread_by_people((wrong - 0.5) / 20, ComparedPeople.of(first, (first + 1) % 20))
+    assert spread.deviation >= 0.95 * np.sqrt(0.25 / 20)  # nearly that of twenty independent trials
+    assert pair_share_interval(wrong, first, (first + 1) % 20) == pytest.approx((0.28, 0.72), abs=0.04)
 
 
 def test_a_spread_that_one_person_makes_is_hardly_known() -> None:
