@@ -1,13 +1,13 @@
-"""The one number of a face's quality: learnt on people for calibration, and the error it leaves on held-back people.
+"""The one number of a face's quality: learnt on people for calibration, and the error it leaves on held-out people.
 
-    python benchmarks/quality.py describe DATA EXTRA OUT    # calibration people and held-back ones: OUT/*.npz
+    python benchmarks/quality.py describe DATA EXTRA OUT    # calibration people and held-out ones: OUT/*.npz
     python benchmarks/quality.py learn OUT                  # prints the rule of facerec.recognition.quality
-    python benchmarks/quality.py curve OUT                  # FNMR against discarded share, held-back people
+    python benchmarks/quality.py curve OUT                  # FNMR against discarded share, held-out people
 
 Calibration people of CFP, YouTube Faces, LFW and CelebA; every picture as it is, and every second one spoilt as well
 (small, blurred, dark, bright, cut off, under a bar, compressed), so that the rule meets what photographs of people
 seldom show. A face's label is the share of that person's unspoilt other pictures that it matches at the threshold of
-`facerec verify`. Held-back people (CFP 301-400, every seventh of YouTube Faces) are
+`facerec verify`. Held-out people (CFP 301-400, every seventh of YouTube Faces) are
 described for the curve alone.
 """
 
@@ -186,7 +186,7 @@ def learn(out: Path) -> None:
 
 
 def curve(out: Path) -> None:
-    """Print the FNMR of pairs of held-back people after the worst were discarded, beside the quality used before."""
+    """Print the FNMR of pairs of held-out people after the worst were discarded, beside the quality used before."""
     for name in ("cfp", "ytf"):
         qualities, scores, passed = mates(out / f"{name}.npz")
         first, second = np.nonzero(np.triu(np.isfinite(scores), 1))

@@ -5,7 +5,7 @@
 
 Films are 1280 x 720, 25 frames per second, of which 5 are looked at. Heads turn from side to side while they cross the
 picture on ways of their own and pass in front of each other. Without --faces they are rendered people; with it they are
-held-back people of YouTube Faces, the frames of one video each, cut out along an ellipse. The truth is where each head
+held-out people of YouTube Faces, the frames of one video each, cut out along an ellipse. The truth is where each head
 was put: it counts as shown on a frame while at most a third of it is covered.
 
 The sightings of a frame are matched with the people's boxes, the covered ones included, so that the sum of overlaps is
