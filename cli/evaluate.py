@@ -266,7 +266,7 @@ def _describe(
         runs = describe_systems(protocol.pictures, recognizers, cache, advance, describe_tasks)
     computed, total = sum(run.computed for run in runs.values()), len(protocol.pictures) * len(runs)
     spent = duration(time.perf_counter() - started)
-    note(f"Described {computed} pictures in {spent}; {total - computed} came from the cache.", quiet)
+    note(f"Described {count(computed, 'picture')} in {spent}; {total - computed} came from the cache.", quiet)
     return runs
 
 

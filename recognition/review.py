@@ -16,7 +16,7 @@ from facerec.recognition.masked_score import masked_scores
 from facerec.recognition.search import SearchSettings
 from facerec.recognition.store.protocol import GalleryStore
 from facerec.recognition.store.records import EntryRecord
-from facerec.recognition.threshold import gallery_threshold, threshold_of
+from facerec.recognition.threshold import counted, gallery_threshold, threshold_of
 
 FindingKind = Literal["same_photo", "looks_like_another", "near_duplicate", "one_person", "odd_picture"]
 
@@ -145,10 +145,10 @@ class _Compared:
 
 
 def _shared_photos(records: Sequence[EntryRecord]) -> list[Finding]:
-    """Photographs with entries under two names, by the names."""
-    of_photo: dict[str, dict[str, EntryRecord]] = {}
+    """Photographs with one face under two names, by the names; two faces of a group photograph are none."""
+    of_photo: dict[tuple[str, int], dict[str, EntryRecord]] = {}
     for record in records:
-        of_photo.setdefault(record.sha256, {}).setdefault(record.person, record)
+        of_photo.setdefault((record.sha256, record.face), {}).setdefault(record.person, record)
     pairs = [
         (people[a], people[b]) for people in of_photo.values() for a, b in itertools.combinations(sorted(people), 2)
     ]
@@ -209,9 +209,8 @@ def _one_person(
         if middle >= max(own[a], own[b], floor):
             first, second = (int(np.flatnonzero(person == who)[0]) for who in (a, b))
             names = looked_at.person[first], looked_at.person[second]
-            sentence = (
-                f"{names[0]} and {names[1]} may be one person: median score {middle:.2f} over {between.size} pairs"
-            )
+            pairs = counted(between.size, "pair")
+            sentence = f"{names[0]} and {names[1]} may be one person: median score {middle:.2f} over {pairs}"
             entries = looked_at.ids[first], looked_at.ids[second]
             found.append(Finding("one_person", sentence, names, entries, middle))
     return sorted(found, key=lambda one: -(one.score or 0.0))[: settings.listed]

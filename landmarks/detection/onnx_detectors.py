@@ -146,7 +146,7 @@ class YunetDetector(_OnnxDetector):
 class ScrfdDetector(_OnnxDetector):
     """A network of the SCRFD kind: for each stride one output of scores and one of distances to the four edges.
 
-    Exported files name their outputs by numbers, so they are told apart by their shapes.
+    Exported files name their outputs by numbers, so they are distinguished by their shapes.
     """
 
     usual_score = 0.5

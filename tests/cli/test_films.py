@@ -57,7 +57,7 @@ def gallery(facerec, tmp_path, pretend):
     return tmp_path / "g"
 
 
-def test_a_film_gives_one_decision_a_track_with_the_frames_that_made_it(facerec, burst, gallery, tmp_path):
+def test_a_film_gives_one_decision_per_track_with_the_frames_that_made_it(facerec, burst, gallery, tmp_path):
     said = facerec(
         "identify", "--film", burst, "-g", gallery, "--threshold", 0.4, "--json", "--per-frame", "--save-debug",
         tmp_path / "out",

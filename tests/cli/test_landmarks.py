@@ -61,7 +61,7 @@ def test_every_face_gets_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert first["markup"] == "ibug68"
 
 
-def test_unusable_photographs_get_a_reason_and_the_batch_goes_on(
+def test_unusable_photographs_get_a_reason_and_the_batch_continues(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.jpg").write_text("no picture")

@@ -97,7 +97,7 @@ def test_a_threshold_that_no_cosine_reaches_is_refused(staff, capfd, command, va
     assert "threshold" in capfd.readouterr().err
 
 
-def test_the_summary_says_where_names_come_from_and_counts_what_was_passed_over(pretend, capfd):
+def test_the_summary_shows_where_names_come_from_and_counts_ignored_files(pretend, capfd):
     pretend.paint(Path("new/QUENTIN/me.png"), (5, 6, 0))
     Path("new/QUENTIN/notes.txt").write_text("x")
     os.mkfifo("new/QUENTIN/pipe.jpg")
@@ -109,9 +109,18 @@ def test_the_summary_says_where_names_come_from_and_counts_what_was_passed_over(
     assert "1 not a picture (e.g. new/QUENTIN/notes.txt)" in err
 
 
-def test_one_is_not_many():
+def test_counted_nouns_agree_with_their_number():
     assert [count(1, "photo"), count(2, "photo"), count(0, "entry")] == ["1 photo", "2 photos", "0 entries"]
     assert [count(1, "person"), count(3, "person"), count(1, "entry")] == ["1 person", "3 people", "1 entry"]
+    assert [count(1, "unknown person"), count(0, "unknown person")] == ["1 unknown person", "0 unknown people"]
+
+
+def test_the_table_gives_reasons_only_for_what_its_other_columns_do_not_say(staff, pretend, capfd):
+    pretend.paint(Path("door/c.png"), (9, 6, 0))
+    assert run(["identify", "door/a.png", "door/c.png", "-g", "staff", "--threshold", "0.3", "--format", "table"]) == 0
+    known, stranger = capfd.readouterr().out.splitlines()[1:]
+    assert known.split()[-2:] == ["100", "%"]  # the overlap: the last column has nothing to add to a match
+    assert "below 0.30" in stranger
 
 
 @pytest.mark.parametrize(("size", "hinted"), [((92, 112), True), ((199, 400), True), ((640, 480), False)])
@@ -135,7 +144,7 @@ def test_a_model_that_never_came_with_facerec_is_not_promised(capfd, monkeypatch
         weight_record("landmarks", "dssd")
 
 
-def test_a_spinner_says_what_is_loading_at_a_terminal_only(capfd, monkeypatch):
+def test_a_spinner_shows_what_is_loading_on_a_terminal_only(capfd, monkeypatch):
     with spinner("Loading the models"):
         pass
     assert capfd.readouterr().err == ""

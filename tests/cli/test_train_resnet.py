@@ -62,7 +62,7 @@ def test_a_part_holds_every_nth_person(data: Path) -> None:
     assert set(CropSet.load(data / "part.npz").person.tolist()) == {"person 1"}
 
 
-def test_the_network_is_learnt_recorded_and_loaded(
+def test_the_network_is_trained_recorded_and_loaded(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = made(data)

@@ -69,7 +69,7 @@ def test_the_shipped_rule_refuses_what_the_network_is_unsure_of(model: FaceModel
         assert rule.odds(worse) >= rule.odds(GOOD)
 
 
-def test_fits_are_judged_by_the_annotated_points_they_come_near_to(model: FaceModel) -> None:
+def test_fits_are_rated_by_their_distance_to_the_annotated_points(model: FaceModel) -> None:
     points = face(model, 10).astype(np.float32)
     size = np.sqrt(np.prod(points.max(axis=0) - points.min(axis=0)))
     nowhere = np.full((68, 2), np.nan, dtype=np.float32)
@@ -102,7 +102,7 @@ def test_a_learnt_rule_loses_the_share_of_good_fits_it_may_and_catches_bad_ones(
     assert rule.weights[2] < 0
 
 
-def test_a_feature_never_counts_the_wrong_way() -> None:
+def test_a_feature_never_gets_a_weight_of_the_wrong_sign() -> None:
     rng = np.random.default_rng(1)
     # Here bad fits have the smaller residuals: the rule must do without the residual.
     rule = learn_rule(drawn(rng, 200, 0.06, 0.8), drawn(rng, 200, 0.03, 0.4))

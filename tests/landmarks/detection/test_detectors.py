@@ -52,7 +52,7 @@ def edges(boxes: Any) -> list[tuple[float, ...]]:
     return [(b.x0, b.y0, b.x1, b.y1) for b in boxes]
 
 
-def test_the_own_detector_is_the_default_and_hands_out_candidates() -> None:
+def test_the_own_detector_is_the_default_and_returns_candidates() -> None:
     chosen = load_detector()
     assert DEFAULT_DETECTOR == "facerec"
     assert chosen.detector == "the own detector"
