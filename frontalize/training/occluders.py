@@ -22,7 +22,7 @@ from facerec.landmarks.types import Image
 Floats = NDArray[np.float64]
 OccluderKind = Literal["sunglasses", "mask"]
 
-_CHART = 192  # texels a side: a face of 128 px needs no more
+_CHART = 192  # texels per side: a face of 128 px needs no more
 
 
 @dataclass(frozen=True, eq=False)

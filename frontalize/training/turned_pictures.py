@@ -41,7 +41,7 @@ class TurnSettings:
         light: standard deviation of the directional light's share.
         hair: share with hair; the others are bald.
         worn: share with sunglasses or a mask.
-        texture: texels a side.
+        texture: texels per side.
         min_visible: least share of the chart that the photograph must show.
         min_landmarks: least number of landmarks that the new pose shows: far up over the shoulder there is only skull
             left, and a detector must not take the back of a head for a face.
