@@ -22,6 +22,7 @@ from facerec.recognition.signature import Signature
 
 CELLS, DIMENSION = 16, 12
 UNFITTED = 255
+SIDE = 24  # px across a picture
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def signature(person: int, yaw: float, picture: int, tag: str = "a", spread: flo
 def paint(path: Path, *faces: tuple[int, int, int]) -> Path:
     """Write a picture (PNG) of `faces`, each (person, yaw code, picture)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.zeros((24, 24, 3), dtype=np.uint8)
+    pixels = np.zeros((max(SIDE, len(faces) + 1), SIDE, 3), dtype=np.uint8)
     pixels[0, :, 0] = len(faces)
     for i, face in enumerate(faces):
         pixels[1 + i, :] = face
@@ -74,6 +75,8 @@ class PretendRecognizer:
         return cls()
 
     def describe(self, image, boxes=None):
+        if image.shape[1] != SIDE:  # a photograph that `paint` did not make
+            return []
         self.described += 1
         time.sleep(self.delay)
         return [self._face(image, i) for i in range(int(image[0, 0, 0]))]
@@ -103,7 +106,7 @@ class PretendRecognizer:
 
     def _face(self, image, i):
         person, code, picture = (int(v) for v in image[1 + i, 0])
-        box = Box(1 + i, 2, 20 - i, 22, 0.9)
+        box = Box(1 + i, 2, 2 + i + 18 / (1 + i), 22, 0.9)  # the largest first
         if person == UNFITTED:
             return UndescribedFace(box, "fit_unstable", "the fit did not settle")
         yaw = 15.0 * (code - 6)
