@@ -3,7 +3,7 @@ not grow.
 
     python benchmarks/serve_load.py [--clients 1,5,10,25,50] [--seconds 60] [--delay 0.01]
 
-Pretended models (tests/pretend_models.py) that take --delay seconds a picture: it is the service that is tried, its
+Pretended models (tests/pretend_models.py) that take --delay seconds per picture: it is the service that is tried, its
 queue, its snapshots and its limits. Every answer is compared with what one thread said before. Needs facerec[serve]
 and httpx.
 """

@@ -1,7 +1,7 @@
 """Loop 2 of a recognition evaluation: from signatures to the figures of a report.
 
-Every figure's denominator is the number of probes or pairs in the protocol. What failed stays in it, as a miss or a
-wrong decision, and is counted again by reason.
+Every figure's denominator is the number of probes or pairs in the protocol. Failures stay in it, as misses or wrong
+decisions, and are also counted by reason.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from facerec.evaluation.bins import in_order, pose_cell, yaw_bin
 from facerec.evaluation.curves import add_intervals, curves, histogram, spread_log
 from facerec.evaluation.intervals import wilson
 from facerec.evaluation.people_intervals import (
-    effective_wilson,
+    fnir_interval,
     numbered,
     pair_share_interval,
-    resample_fnir,
     share_interval,
 )
 from facerec.evaluation.pooling import pooled_result
@@ -71,7 +70,7 @@ def recognition_figures(
     Args:
         protocol: who is compared with whom.
         results: one per picture, in the order of `protocol.pictures`.
-        rng: draws the people of the intervals.
+        rng: draws galleries of smaller sizes.
         system: name of the system that gave the results, for the rows.
         settings: target rates and gallery sizes.
     """
@@ -86,21 +85,21 @@ def recognition_figures(
     for one in protocol.identifications:
         found, best = probe_rows(compared, one, outcomes, system)
         probes += found
-        figures = identification_figures(compared, one, outcomes, found, rng, protocol.groups, settings)
+        figures = identification_figures(compared, one, outcomes, found, protocol.groups, settings)
         figures["scores"] = comparison_figures(
-            best, [compared[i].person for i in (*one.probes, *one.unknown)], rng, settings
+            best, [compared[i].person for i in (*one.probes, *one.unknown)], settings
         )
         sets.append(identification_scores(compared, one, outcomes, best.names, best.scores))
         figures["standard"] = standard_figures(sets[-1], rng, settings)
         identification[one.name] = figures
     for pair_set in protocol.pairs:
-        figures, pair_rows = verification_figures(compared, pair_set, outcomes, rng, system, settings)
+        figures, pair_rows = verification_figures(compared, pair_set, outcomes, system, settings)
         pairs += pair_rows
         scores = np.array([np.nan if row.score is None else row.score for row in pair_rows])
         sets.append(pair_scores(compared, pair_set, outcomes, scores))
         verification[pair_set.name] = figures | {"standard": standard_figures(sets[-1], rng, settings)}
     return RecognitionFigures(
-        identification, verification, _fate(list(results)), tuple(probes), tuple(pairs), tuple(sets)
+        identification, verification, _outcome_of(list(results)), tuple(probes), tuple(pairs), tuple(sets)
     )
 
 
@@ -109,7 +108,6 @@ def identification_figures(
     one: Identification,
     results: Sequence[PictureResult],
     rows: Sequence[ProbeRow],
-    rng: np.random.Generator,
     groups: Mapping[str, Sequence[str]],
     settings: StandardSettings,
 ) -> dict[str, Any]:
@@ -144,9 +142,9 @@ def identification_figures(
             inside = [row for row in known if pose_cell(row.yaw, row.pitch) == (yaw, pitch)]
             angles = {"yaw": yaw, "pitch": pitch}
             figures["by_yaw_pitch"][f"{yaw:+.0f} {pitch:+.0f}"] = closed_set(inside) | angles
-    figures["gallery"] = {"people": people} | _fate([results[i] for i in one.gallery])
+    figures["gallery"] = {"people": people} | _outcome_of([results[i] for i in one.gallery])
     if one.unknown:
-        figures["open_set"] = open_set_figures(rows, rng, settings.fpir)
+        figures["open_set"] = open_set_figures(rows, settings.fpir)
     return figures
 
 
@@ -168,13 +166,13 @@ def closed_set(rows: Sequence[ProbeRow]) -> dict[str, Any]:
         "rank1_people_interval": list(share_interval(ranks == 1, people)) if n else None,
         "rank5": rank_k(ranks, 5) if n else None,
         "rank5_people_interval": list(share_interval(ranks <= 5, people)) if n else None,
-        # Of those that could have succeeded: what tools that drop failures would print. Never the headline.
+        # Over those that could have succeeded, which is the figure of tools that drop failures. Never the headline.
         "rank1_described": _share(right, described),
         "failures": dict(sorted(Counter(row.reason for row in rows if row.reason).items())),
     }
 
 
-def open_set_figures(rows: Sequence[ProbeRow], rng: np.random.Generator, targets: Sequence[float]) -> dict[str, Any]:
+def open_set_figures(rows: Sequence[ProbeRow], targets: Sequence[float]) -> dict[str, Any]:
     """Unknown probes apart from known ones: TPIR at FPIR, by the house's strict rule."""
     known = [row for row in rows if row.known]
     unknown = [row for row in rows if not row.known]
@@ -187,12 +185,9 @@ def open_set_figures(rows: Sequence[ProbeRow], rng: np.random.Generator, targets
     strangers = number[[not row.known for row in rows]][raised]
     found = open_set(ranks, mates, alarms, targets)
     points = []
-    if found:
-        reached = [point.target_fpir for point in found]
-        drawn = resample_fnir(mates, ranks, who, alarms[raised], strangers, (1,), reached, rng)[:, 0]
-    for j, point in enumerate(found):
-        named = (ranks == 1) & (np.nan_to_num(mates, nan=-np.inf) >= point.threshold)
-        spread = float(drawn[:, j].std(ddof=1))
+    named = np.where((ranks == 1) & ~np.isnan(mates), mates, -np.inf)
+    for point in found:
+        low, high = fnir_interval(named, who, alarms[raised], strangers, point.target_fpir)
         points.append(
             {
                 "target_fpir": point.target_fpir,
@@ -200,9 +195,9 @@ def open_set_figures(rows: Sequence[ProbeRow], rng: np.random.Generator, targets
                 "fpir_people_interval": list(share_interval(alarms[raised] >= point.threshold, strangers)),
                 "threshold": point.threshold,
                 "tpir": point.tpir,
-                "tpir_interval": list(wilson(int(named.sum()), len(known))),
-                # The threshold is set anew on each draw of strangers.
-                "tpir_people_interval": list(effective_wilson(point.tpir, spread, len(set(who.tolist())), len(known))),
+                "tpir_interval": list(wilson(int((named >= point.threshold).sum()), len(known))),
+                # The threshold moves with the strangers.
+                "tpir_people_interval": [1 - high, 1 - low],
             }
         )
     return {
@@ -228,9 +223,7 @@ def _open_set_curve(named: NDArray[np.float64], alarms: NDArray[np.float64]) -> 
     return {"fpir": [float(v) for v in curve.far[keep]], "fnir": [float(v) for v in curve.frr[keep]]}
 
 
-def comparison_figures(
-    best: PersonScores, people: Sequence[str], rng: np.random.Generator, settings: StandardSettings
-) -> dict[str, Any]:
+def comparison_figures(best: PersonScores, people: Sequence[str], settings: StandardSettings) -> dict[str, Any]:
     """Figures of every probe against every person, as if each were a pair; keys in docs/reports.md.
 
     Calibration is fitted on one half of the probes' people and judged on the other, both ways round.
@@ -238,7 +231,6 @@ def comparison_figures(
     Args:
         best: scores of the P probes, known ones and unknown ones.
         people: who the P probes show.
-        rng: draws the people of the intervals.
         settings: target rates.
     """
     order = {person: place for place, person in enumerate(sorted(set(people)))}
@@ -249,19 +241,22 @@ def comparison_figures(
     if not same.any() or same.all():
         return figures
     folds = np.repeat(half, len(best.names)).tolist()
-    apart = "the other half of the people" if len(order) > 1 else "the same person (one only: flatters)"
+    apart = (
+        "the other half of the people"
+        if len(order) > 1
+        else "the same person (there is only one, so the figure is too good)"
+    )
     number = numbered([*people, *best.names])
     first = np.repeat(number[: len(people)], len(best.names))
     second = np.tile(number[len(people) :], len(people))
     figures |= {"auc": auc(scores, same), "eer": eer(scores, same)} | curves(scores, same, folds, apart, settings.fmr)
-    return add_intervals(figures, scores, same, first, second, rng)
+    return add_intervals(figures, scores, same, first, second)
 
 
 def verification_figures(
     pictures: Sequence[Picture],
     pair_set: PairSet,
     results: Sequence[PictureResult],
-    rng: np.random.Generator,
     system: str = "",
     settings: StandardSettings | None = None,
 ) -> tuple[dict[str, Any], list[PairRow]]:
@@ -286,12 +281,12 @@ def verification_figures(
             score=None if np.isnan(scores[i]) else float(scores[i]),
             overlap=None if np.isnan(overlaps[i]) else float(overlaps[i]),
             threshold=threshold[fold],
-            right=_decided_rightly(scores[i], threshold[fold], bool(same[i])),
+            right=_is_right(scores[i], threshold[fold], bool(same[i])),
         )
         for i, (a, b, fold) in enumerate(zip(pair_set.first, pair_set.second, pair_set.fold, strict=True))
     ]
     right = sum(row.right for row in rows)
-    # A threshold that only has to shut out strangers, or to let everybody in, makes no accuracy.
+    # With pairs of one kind only, accuracy has no meaning.
     both = bool(same.any() and not same.all())
     shares = [fold.accuracy for fold in folds]
     number = numbered([pictures[i].person for i in (*pair_set.first, *pair_set.second)])
@@ -310,7 +305,9 @@ def verification_figures(
         "accuracy_interval": list(wilson(right, n)) if both else None,
         "accuracy_people_interval": list(pair_share_interval(decided, first, second)) if both else None,
         "eer": None,
-        "threshold_from": "other folds" if len(folds) > 1 else "the same fold (one fold only: flatters)",
+        "threshold_from": "other folds"
+        if len(folds) > 1
+        else "the same fold (there is only one, so the figure is too good)",
         "failures": _pair_failures(pair_set, results, scores),
         "folds": {
             fold.fold: {
@@ -331,7 +328,7 @@ def verification_figures(
     if both:
         figures["eer"] = eer(scores, same)
         figures |= curves(scores, same, pair_set.fold, figures["threshold_from"], settings.fmr)
-        figures = add_intervals(figures, scores, same, first, second, rng)
+        figures = add_intervals(figures, scores, same, first, second)
     return figures, rows
 
 
@@ -351,8 +348,8 @@ def _pair_scores(
     return scores, overlaps
 
 
-def _decided_rightly(score: float, threshold: float, same: bool) -> bool:
-    """Whether the threshold says what is true; a pair without score or threshold is wrong."""
+def _is_right(score: float, threshold: float, same: bool) -> bool:
+    """Whether the decision at the threshold is right; a pair without score or threshold is wrong."""
     return not np.isnan(score) and not np.isnan(threshold) and bool((score >= threshold) == same)
 
 
@@ -364,7 +361,7 @@ def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _fate(results: Sequence[PictureResult]) -> dict[str, Any]:
+def _outcome_of(results: Sequence[PictureResult]) -> dict[str, Any]:
     n = len(results)
     return {
         "n": n,

@@ -1,7 +1,7 @@
-"""The standard's figures of a set of scores, whoever made them: rates with their counts, intervals, poses and groups.
+"""The standard's figures of a set of scores of any system: rates with counts, intervals, poses and groups.
 
 All are over completed comparisons with failures apart (`facerec.evaluation.standard_rates`), at one global threshold
-for each target rate: bins of pose and groups are judged by the threshold of the whole set.
+for each target rate: bins of pose and groups use the threshold of the whole set.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from facerec.evaluation.bins import PITCH_BINS, UNKNOWN_YAW, YAW_BINS, pitch_bin, yaw_bin
 from facerec.evaluation.curves import spread_log
 from facerec.evaluation.people_intervals import (
-    effective_wilson,
+    ComparedPeople,
+    auc_interval,
+    eer_interval,
+    fnir_interval,
+    fnmr_interval,
     pair_share_interval,
-    resample_fnir,
-    resample_verification,
     share_interval,
 )
 from facerec.evaluation.score_set import Sample, ScoreSet
@@ -52,7 +54,7 @@ DISCARDED = tuple(round(0.05 * i, 2) for i in range(11))
 
 @dataclass(frozen=True)
 class StandardSettings:
-    """What the standard's figures are given for.
+    """Settings of the standard's figures.
 
     Attributes:
         fmr: target FMRs of verification.
@@ -98,7 +100,7 @@ def standard_figures(
     figures = _acquisition(one, same, done) | {"people": people}
     scores, kind, a, b = one.scores[done], same[done], first[done], second[done]
     if not kind.all():
-        figures |= _verification(one, (scores, kind, a, b), figures["fta"]["rate"] or 0.0, rng, settings)
+        figures |= _verification(one, (scores, kind, a, b), figures["fta"]["rate"] or 0.0, settings)
     best = one.matrix()
     if best is not None and kind.any() and not kind.all():
         figures["identification"] = _identification(one, best, rng, settings)
@@ -132,16 +134,13 @@ def _acquisition(one: ScoreSet, same: NDArray[np.bool_], done: NDArray[np.bool_]
 Completed = tuple[NDArray[np.float64], NDArray[np.bool_], Indices, Indices]
 
 
-def _verification(
-    one: ScoreSet, completed: Completed, fta: float, rng: np.random.Generator, settings: StandardSettings
-) -> dict[str, Any]:
+def _verification(one: ScoreSet, completed: Completed, fta: float, settings: StandardSettings) -> dict[str, Any]:
     """FMR, FNMR, FAR, FRR at the target FMRs; AUC, EER and DET of completed comparisons; bins and groups.
 
     Without genuine comparisons (one picture of each person) there are FMRs alone.
     """
     scores, same, a, b = completed
     impostor, genuine = int((~same).sum()), int(same.sum())
-    people = len(np.unique(np.concatenate([a, b])))
     targets = tuple(target for target in settings.fmr if target * impostor >= 1 - 1e-9)
     points = []
     for target in targets:
@@ -152,18 +151,17 @@ def _verification(
         points.append({"target_fmr": target, "threshold": threshold} | point | {"far": far, "frr": frr})
     figures: dict[str, Any] = {}
     if genuine:
-        drawn = resample_verification(scores, same, a, b, targets or (0.5,), rng)
-        for j, point in enumerate(points):
-            # The threshold is drawn with the strangers here, and held fixed in the interval of the FMR.
-            spread = _spread(drawn.fnmr[:, j])
-            point["fnmr"]["interval"] = list(effective_wilson(point["fnmr"]["rate"], spread, people, genuine))
-        area, equal, curve = auc(scores, same), eer(scores, same), det(scores, same)
+        people = ComparedPeople.of(a, b)
+        for point in points:
+            # The threshold moves with the strangers here, and is held fixed in the interval of the FMR.
+            point["fnmr"]["interval"] = list(fnmr_interval(scores, same, people, point["target_fmr"]))
+        curve = det(scores, same)
         keep = spread_log(curve.far, curve.frr)
         figures = {
-            "auc": area,
-            "auc_interval": list(effective_wilson(area, _spread(drawn.auc), people)),
-            "eer": equal,
-            "eer_interval": list(effective_wilson(equal, _spread(drawn.eer), people)),
+            "auc": auc(scores, same),
+            "auc_interval": list(auc_interval(scores, same, people)),
+            "eer": eer(scores, same),
+            "eer_interval": list(eer_interval(scores, same, people)),
             "det": {"fmr": [float(v) for v in curve.far[keep]], "fnmr": [float(v) for v in curve.frr[keep]]},
         }
     return figures | {
@@ -182,7 +180,7 @@ def _discard(one: ScoreSet, completed: Completed, points: Sequence[dict[str, Any
     A comparison is as good as its worse side. [] where no quality is known. A good quality lets the FNMR fall at once.
     """
     scores, same, _, _ = completed
-    done = _done(one)
+    done = _keep_completed(one)
     sides = [
         np.array([np.inf if sample.quality is None else sample.quality for sample in samples])[index[done]]
         for samples, index in ((one.references, one.reference), (one.probes, one.probe))
@@ -207,10 +205,6 @@ def _discard(one: ScoreSet, completed: Completed, points: Sequence[dict[str, Any
     return curves
 
 
-def _spread(values: NDArray[np.float64]) -> float:
-    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
-
-
 def _at_threshold(completed: Completed, threshold: float, chosen: NDArray[np.bool_] | None = None) -> dict[str, Any]:
     """FMR and FNMR with counts, numbers of people and intervals, of the chosen comparisons."""
     scores, same, a, b = completed
@@ -225,7 +219,7 @@ def _at_threshold(completed: Completed, threshold: float, chosen: NDArray[np.boo
     return figures
 
 
-def _done(one: ScoreSet) -> NDArray[np.int64]:
+def _keep_completed(one: ScoreSet) -> NDArray[np.int64]:
     return np.flatnonzero(~np.isnan(one.scores))
 
 
@@ -239,7 +233,7 @@ def _by_pose(one: ScoreSet, completed: Completed, points: Sequence[dict[str, Any
     names = [find(getattr(sample, angle)) for sample in one.probes]
     if set(names) <= {UNKNOWN_YAW}:
         return {}
-    label = _labels(names, one.probe[_done(one)])
+    label = _labels(names, one.probe[_keep_completed(one)])
     order = (*(YAW_BINS if angle == "yaw" else PITCH_BINS), UNKNOWN_YAW)
     return {
         name: [
@@ -256,7 +250,7 @@ def _by_group(one: ScoreSet, completed: Completed, points: Sequence[dict[str, An
 
     A group's comparisons have both sides in it: comparisons across groups are easier to tell apart and would flatter.
     """
-    done = _done(one)
+    done = _keep_completed(one)
     found: dict[str, Any] = {}
     for grouping in sorted({name for sample in (*one.references, *one.probes) for name, _ in sample.groups}):
         sides = [
@@ -322,16 +316,15 @@ def _identification(
     _, number = np.unique([*found.people, *found.stranger_people], return_inverse=True)
     own, other = number[: len(found.mate)], number[len(found.mate) :]
     people = len(np.unique(own))
-    drawn = resample_fnir(found.mate, found.rank, own, found.strangers, other, ranks, targets or (0.5,), rng)
     points = []
-    for j, target in enumerate(targets):
+    for target in targets:
         threshold = threshold_at(found.strangers, target)
         fpir = counted(false_positives(found, threshold), share_interval(found.strangers >= threshold, other))
         fnir = {}
-        for i, rank in enumerate(ranks):
+        for rank in ranks:
+            named = np.where(returned(found, rank, -np.inf), found.mate, -np.inf)
             rate = false_negatives(found, rank, threshold)
-            spread = _spread(drawn[:, i, j])
-            fnir[str(rank)] = counted(rate, effective_wilson(rate.rate or 0.0, spread, people, rate.trials))
+            fnir[str(rank)] = counted(rate, fnir_interval(named, own, found.strangers, other, target))
         points.append({"target_fpir": target, "threshold": threshold, "fpir": fpir, "fnir": fnir})
     whole = {
         str(rank): counted(false_negatives(found, rank), share_interval(~returned(found, rank, -np.inf), own))

@@ -83,7 +83,7 @@ def cut(image: NDArray[np.uint8], roi: Roi, size: int) -> NDArray[np.uint8]:
         raise InvalidInputError(
             f"expected a grey (H, W) or RGB (H, W, 3) uint8 image; got {image.shape}, {image.dtype}"
         )
-    # 16 samples a pixel and axis are beyond what the eye or the network can tell from exact areas; it bounds the
+    # 16 samples per pixel and axis are beyond what the eye or the network can tell from exact areas; it bounds the
     # memory.
     fine = size * min(max(1, ceil(roi.side / size)), 16)
     step = roi.side / fine
@@ -97,6 +97,17 @@ def cut(image: NDArray[np.uint8], roi: Roi, size: int) -> NDArray[np.uint8]:
     if fine != size:
         sampled = cv2.resize(sampled, (size, size), interpolation=cv2.INTER_AREA)
     return np.asarray(sampled, dtype=np.uint8)
+
+
+def framed(image: NDArray[np.uint8], roi: Roi, size: int) -> NDArray[np.uint8]:
+    """`cut` for people to look at: white outside the picture, where `cut` repeats its edge for the networks."""
+    picture = cut(image, roi, size)
+    height, width = image.shape[:2]
+    steps = (np.arange(size) - (size - 1) / 2) * (roi.side / size)
+    for axis, (centre, length) in enumerate(((roi.center_y, height), (roi.center_x, width))):
+        outside = (centre + steps < -0.5) | (centre + steps > length - 0.5)
+        np.moveaxis(picture, axis, 0)[outside] = 255
+    return picture
 
 
 def grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""From the paths a person names to the photographs they mean: folders are walked, what is passed over is counted."""
+"""From given paths to the photographs under them; ignored files are listed with the reason."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ FILM_EXTENSIONS: frozenset[str] = frozenset(
 NOT_A_PICTURE = "not a picture"
 FILM = "a film"
 NOT_A_FILE = "not a regular file (a pipe, a socket or a device)"
-LINKED_BACK = "a folder that is listed already (a link leads to it)"
+LINKED_BACK = "a folder that is already listed (a link leads to it)"
 NO_PHOTOS = "a folder without photographs"
 
 _HEAD = 64
-"""Bytes from which a file's kind is told."""
+"""Bytes from which a file's kind is recognised."""
 
 _PICTURE_STARTS = (
     b"\xff\xd8\xff",  # JPEG
@@ -54,6 +54,8 @@ _FILM_STARTS = (
     b"\0\0\x01\xb3",
 )
 _PICTURE_BRANDS = frozenset({b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+_TARGA_END = b"TRUEVISION-XFILE.\0"
+"""How Targa pictures end. They begin with nothing of their own, and old ones, without this end, need their name."""
 _BITMAP = re.compile(rb"BM.{4}\0\0\0\0", re.DOTALL)
 _NETPBM = re.compile(rb"P[1-6]\s+[\d#]")
 
@@ -141,10 +143,10 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, str]
         if entry.is_dir():
             yield from _walk(entry, seen)
         else:
-            yield entry, _why_not(entry)
+            yield entry, _reason_to_ignore(entry)
 
 
-def _why_not(file: Path) -> str:
+def _reason_to_ignore(file: Path) -> str:
     """Why a file of a folder is passed over; "" for a photograph."""
     ending = file.suffix.lower()
     try:
@@ -160,7 +162,8 @@ def _why_not(file: Path) -> str:
     try:
         with file.open("rb") as stream:
             head = stream.read(_HEAD)
-            if not _is_picture(head):
+            stream.seek(max(0, file.stat().st_size - len(_TARGA_END)))
+            if not _is_picture(head) and stream.read() != _TARGA_END:
                 return FILM if _is_film(head) else NOT_A_PICTURE
     except OSError as error:
         return f"cannot be opened: {error.strerror}"

@@ -1,8 +1,9 @@
-"""From one photograph to entries of a gallery: its faces described, and which of them count."""
+"""From one photograph to entries of a gallery: describe its faces and select those that are enrolled."""
 
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
@@ -30,7 +31,7 @@ from facerec.recognition.store.records import FacesPolicy, NewEntry
 
 
 class Describer(Protocol):
-    """What enrolment and identification need of a recognizer (see `facerec.recognition.recognizer.Recognizer`).
+    """The part of a recognizer that enrolment and identification need (`facerec.recognition.recognizer.Recognizer`).
 
     `describe` is called from several threads at once and must give each picture the same answer as alone.
     """
@@ -55,14 +56,17 @@ class EnrolmentSettings:
 
     Attributes:
         faces: which faces of a photograph belong to its person: "largest" (default: a portrait may have people in the
-            background), "one" (photographs with several faces are skipped as multiple_faces) or "all".
+            background; of a group photograph the face that the person's other photographs show, see `group_photos`),
+            "one" (photographs with several faces are skipped as multiple_faces) or "all".
         workers: photographs described at a time. The commands take one per core (`facerec.cli.options.share_cores`).
-        batch: photographs a transaction; what a killed process loses at most. 16 take seconds, a commit milliseconds.
-        keep_textures: keep each face's UV texture in the gallery, some 100 KB a face, so that it can be described
+        batch: photographs per transaction; what a killed process loses at most. 16 take seconds, a commit milliseconds.
+        keep_textures: keep each face's UV texture in the gallery, some 100 KB per face, so that it can be described
             again by another descriptor when the photograph is gone. Off: a texture is a picture of the person.
         sync: remove from the gallery what is no longer in the folders that are enrolled, or has changed.
         frontal_yaw: a person seen only within this |yaw|, degrees, counts as "frontal only".
         profile_yaw: from this |yaw| on, degrees, an entry counts as a profile view: the far eye is hidden.
+        rival: a photograph is a group photograph when the second face's side exceeds this share of the largest one's.
+            A bystander who stands twice as far from the camera as the person stays below.
     """
 
     faces: FacesPolicy = "largest"
@@ -72,6 +76,7 @@ class EnrolmentSettings:
     sync: bool = False
     frontal_yaw: float = 30.0
     profile_yaw: float = 60.0
+    rival: float = 0.5
 
     def __post_init__(self) -> None:
         if self.workers < 1 or self.batch < 1:
@@ -80,19 +85,28 @@ class EnrolmentSettings:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of the bytes of one photograph, whoever is on it; `notes` are those of `image.read_photo`."""
+    """The result of describing one photograph's bytes.
+
+    Attributes:
+        reason, detail: why it cannot be used; None and "" otherwise.
+        entries: the faces that count.
+        notes: those of `image.read_photo`.
+        group: 0, or, for a group photograph, the number of faces in it: then `entries` are all that were described,
+            and at most one of them is the person's.
+    """
 
     reason: ReasonCode | Literal["internal_error"] | None
     detail: str = ""
     entries: tuple[NewEntry, ...] = ()
     notes: tuple[str, ...] = ()
+    group: int = 0
 
 
 class DescribeMany(Protocol):
-    """Describes many photographs, somewhere: in threads here, or on other machines (see `ray_workers`)."""
+    """Describes many photographs, in threads of this process or on other machines (see `ray_workers`)."""
 
     def __call__(self, photos: Sequence[Path], settings: EnrolmentSettings) -> Iterable[Outcome]:
-        """What became of each of `photos`, in their order."""
+        """The result for each of `photos`, in their order."""
         ...
 
 
@@ -152,6 +166,13 @@ def choose_faces(
     return entries
 
 
+def is_group(faces: Sequence[DescribedFace | UndescribedFace], rival: float) -> bool:
+    """Whether another face is so large, by the share `rival` of the largest one's side, that size decides nothing."""
+    boxes = [face.face.box if isinstance(face, DescribedFace) else face.box for face in faces]
+    sides = sorted((math.sqrt(box.width * box.height) for box in boxes), reverse=True)
+    return len(sides) > 1 and sides[1] > rival * sides[0]
+
+
 def describe_photo(source: Path | bytes, describer: Describer, settings: EnrolmentSettings) -> Outcome:
     """What becomes of one photograph, a file or its bytes."""
     notes: tuple[str, ...] = ()
@@ -160,10 +181,12 @@ def describe_photo(source: Path | bytes, describer: Describer, settings: Enrolme
         notes = photo.notes
         if not (faces := describer.describe(photo.pixels)):
             raise no_face(*photo.pixels.shape[:2])
-        return Outcome(None, entries=tuple(choose_faces(faces, settings.faces, settings.keep_textures)), notes=notes)
+        group = settings.faces == "largest" and is_group(faces, settings.rival)
+        entries = choose_faces(faces, "all" if group else settings.faces, settings.keep_textures)
+        return Outcome(None, entries=tuple(entries), notes=notes, group=len(faces) if group else 0)
     except UnusablePhotoError as error:
         return Outcome(error.reason, error.detail, notes=notes)
     except (ContractError, DeviceError):
         raise  # these would hit every photograph
-    except Exception as error:  # one photograph must not end hours of work; the summary names it
+    except Exception as error:  # one photograph must not end hours of work; the summary lists it
         return Outcome("internal_error", f"{type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""Faces of many photographs, described and kept in one file, so that a second run describes only what is new."""
+"""Described faces of many photographs in one file, so that a second run describes only new photographs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image as PilImage
 
-from facerec.landmarks.crop import Roi, cut
+from facerec.landmarks.crop import Roi, framed
 from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError, UnusablePhotoError
 from facerec.landmarks.image import photo_digest, read_image
 from facerec.landmarks.types import Box, Image
@@ -48,7 +48,7 @@ class FoundFace:
 
     @property
     def key(self) -> tuple[str, int]:
-        """What the face is known by, wherever its photograph lies: the photograph's content and the face's number."""
+        """The face's key, independent of the path: the photograph's content and the face's number."""
         return self.sha256, self.entry.face
 
 
@@ -152,7 +152,7 @@ def face_picture(image: Image, box: Box) -> bytes:
         image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         roi = Roi.around(Box(*(getattr(box, name) * scale for name in _BOX[:4])), 1.6)
     stream = io.BytesIO()
-    PilImage.fromarray(cut(image, roi, PICTURE)).save(stream, "JPEG", quality=85)
+    PilImage.fromarray(framed(image, roi, PICTURE)).save(stream, "JPEG", quality=85)
     return stream.getvalue()
 
 

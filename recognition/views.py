@@ -3,8 +3,8 @@
 Networks that describe faces expect them at a fixed place and size. The photograph's view is cut by the fitted camera
 (its scale, its roll and the middle of the inner landmarks), so it does not jump when points of the far side are hidden.
 The frontal view shows the texture on the mean face from the front: a fixed resampling of the chart, mirror-symmetric,
-with a mask of what was seen. Its half that was not seen can be filled from the mirror twin, which says nothing new but
-lets a network that knows whole faces look at half a one.
+with a mask of what was seen. Its unseen half can be filled from the mirrored side, which adds no information but lets a
+network that was trained on whole faces process half a face.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from facerec.frontalize.raster import rasterize
 from facerec.frontalize.types import Camera, FaceTexture, FittedFace
 from facerec.landmarks.types import Image
 
-Look = Literal["photo", "whole", "left", "right"]
+ViewKind = Literal["photo", "whole", "left", "right"]
 """What a network is shown: the photograph, the frontal view filled from both sides, or one side and its mirror."""
 
 
@@ -130,19 +130,19 @@ def seen_shares(seen: NDArray[np.bool_], frame: ViewFrame, texels: int = 256) ->
     return np.stack([left, right], axis=-1).astype(np.float32)
 
 
-def filled_view(pixels: Image, seen: NDArray[np.bool_], look: Look, frame: ViewFrame) -> Image:
+def filled_view(pixels: Image, seen: NDArray[np.bool_], kind: ViewKind, frame: ViewFrame) -> Image:
     """A frontal view without holes.
 
     Args:
         pixels, seen: of `frontal_pixels`.
-        look: "whole": what was seen, else its mirror twin; "left" or "right": that side of the view and its mirror.
+        kind: "whole": what was seen, else its mirror twin; "left" or "right": that side of the view and its mirror.
         frame: whose neutral colour stands where neither was seen.
     """
-    if look != "whole":
+    if kind != "whole":
         side = np.zeros(frame.size, dtype=bool)
         # An odd size has a middle column that belongs to both sides.
         side[: (frame.size + 1) // 2] = True
-        seen = seen & (side if look == "left" else side[::-1])
+        seen = seen & (side if kind == "left" else side[::-1])
     out = np.empty_like(pixels)
     out[:] = frame.neutral
     for shown, mask in ((pixels[:, ::-1], seen[:, ::-1]), (pixels, seen)):
@@ -162,7 +162,7 @@ def photo_view(image: Image, fitted: FittedFace, frame: ViewFrame) -> Image:
         (S, S, 3) uint8 RGB; beyond the picture's border its rim is repeated.
     """
     frontal = frontal_camera(frame, FaceModel.load())
-    ratio = fitted.camera.scale / frontal.scale  # picture px a view px
+    ratio = fitted.camera.scale / frontal.scale  # picture px per view px
     roll = np.deg2rad(fitted.camera.roll)
     turn = ratio * np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
     centre = np.mean([fitted.points[list(group)].mean(axis=0) for group in frame.groups], axis=0)

@@ -61,13 +61,17 @@ class Browser:
             answer = json.loads(part)
             if answer.get("id") == self._number:
                 return answer["result"]
-            told = answer.get("params", {})
+            params = answer.get("params", {})
             if answer.get("method") == "Runtime.exceptionThrown":
-                self.said.append(told["exceptionDetails"]["text"])
-            elif answer.get("method") == "Runtime.consoleAPICalled" and told["type"] in ("error", "warning", "assert"):
-                self.said.append(str(told["args"]))
-            elif answer.get("method") == "Log.entryAdded" and told["entry"]["level"] in ("error", "warning"):
-                self.said.append(told["entry"]["text"])
+                self.said.append(params["exceptionDetails"]["text"])
+            elif answer.get("method") == "Runtime.consoleAPICalled" and params["type"] in (
+                "error",
+                "warning",
+                "assert",
+            ):
+                self.said.append(str(params["args"]))
+            elif answer.get("method") == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
+                self.said.append(params["entry"]["text"])
 
     def evaluate(self, script: Any) -> Any:
         return self.send("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")

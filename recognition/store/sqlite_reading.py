@@ -1,4 +1,4 @@
-"""What can be asked of a gallery file: contract, people, entries, vectors, digest, and whether all of it is sound."""
+"""The reading half of a gallery file: contract, people, entries, vectors, digest, and its verification."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _VALUES_A_STATEMENT = 500
 
 
 def _whole_rows(read: Callable[Concatenate[GalleryReader, _P], _R]) -> Callable[Concatenate[GalleryReader, _P], _R]:
-    """Rows of a damaged file may hold values of any type: what then goes wrong is said to be the damage."""
+    """Rows of a damaged file may hold values of any type: errors from that are reported as the damage."""
 
     @functools.wraps(read)
     def checked(gallery: GalleryReader, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -92,7 +92,7 @@ class GalleryReader:
         return bytes(state).hex()
 
     def check_contract(self, contract: ModelContract) -> None:
-        """Raise `ContractError` unless `contract` is the gallery's: names both sides and the command that mends it."""
+        """Raise `ContractError` unless `contract` is the gallery's: with both sides and the command that helps."""
         if contract.digest != self.contract_digest:
             raise contract_mismatch(str(self.path), self.contract_digest, self.contract_json, contract)
 
@@ -295,20 +295,25 @@ class GalleryReader:
                 )
             ]
             remarks += [f"{a} and {b}: the same photograph under two names" for a, b in self.shared_photos()]
-            missing = [photo.absolute_path for photo in self.photos() if not photo.absolute_path.is_file()]
+            missing = [photo.absolute_path for photo in self.photos() if not photo.absolute_path.exists()]
             if missing:
-                remarks.append(f"{len(missing)} photographs are no longer where they were enrolled, e.g. {missing[0]}")
+                gone = "1 photograph is" if len(missing) == 1 else f"{len(missing)} photographs are"
+                remarks.append(f"{gone} no longer where they were enrolled, e.g. {missing[0]}")
         except (FacerecError, sqlite3.Error) as error:
             faults.append(str(error))
         return Verification(len(ids), tuple(faults), tuple(remarks))
 
     @_whole_rows
     def shared_photos(self) -> list[tuple[str, str]]:
-        """Pairs of people that share a photograph, as ("bob (bob/3.jpg)", "alice (alice/1.jpg)")."""
+        """Pairs of people that share a face of a photograph, as ("alice (alice/1.jpg)", "bob (bob/3.jpg)").
+
+        A group photograph that two people have, each with a face of their own, is none.
+        """
         rows = self._all(
             "SELECT p.name, a.relative_path, q.name, b.relative_path FROM photos a "
             "JOIN photos b ON a.sha256 = b.sha256 JOIN people p ON p.id = a.person JOIN people q ON q.id = b.person "
-            "WHERE p.name < q.name AND a.outcome = 'enrolled' AND b.outcome = 'enrolled' ORDER BY p.name, q.name"
+            "WHERE p.name < q.name AND EXISTS (SELECT 1 FROM entries e JOIN entries f ON e.face = f.face "
+            "WHERE e.photo = a.id AND f.photo = b.id) ORDER BY p.name, q.name"
         )
         return [(f"{p} ({stored_path(a)})", f"{q} ({stored_path(b)})") for p, a, q, b in rows]
 

@@ -69,7 +69,7 @@ def test_unknown_faces_become_people_with_a_sheet_and_a_page(facerec, photos, tm
     assert (out / "faces.npz").stat().st_mode & 0o077 == 0
 
 
-def test_names_written_in_survive_a_second_run_which_describes_only_what_is_new(facerec, photos, tmp_path, pretend):
+def test_written_names_survive_a_second_run_which_describes_only_new_photographs(facerec, photos, tmp_path, pretend):
     out = tmp_path / "people"
     facerec("cluster", photos, "-o", out, "--cut", 0.5)
     assert facerec.described == 11
@@ -103,7 +103,7 @@ def test_named_groups_are_enrolled_and_known_the_next_time(facerec, photos, tmp_
     ]
 
 
-def test_what_is_no_file_of_clusters_is_said(facerec, photos, tmp_path, capfd):
+def test_another_file_than_one_of_clusters_is_refused(facerec, photos, tmp_path, capfd):
     wrong = tmp_path / "clusters.json"
     wrong.write_text('{"clusters": [{"name": "A"}]}')
     facerec("enroll", "--from-clusters", wrong, "-g", tmp_path / "g", code=2)

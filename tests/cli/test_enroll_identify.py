@@ -82,7 +82,7 @@ def test_enrol_then_identify(people, pretend, capfd):
 
 
 @pytest.mark.parametrize("person", [3, 255])
-def test_every_form_says_by_how_much_the_photograph_was_turned(people, pretend, capfd, monkeypatch, person):
+def test_every_format_states_by_how_much_the_photograph_was_turned(people, pretend, capfd, monkeypatch, person):
     """A face that was described (3), and one that was found and not fitted (255)."""
     assert run(["enroll", "people", "-g", "staff", "-q"]) == 0
     probe = pretend.paint(Path("probe.png"), (person, 8, 50))
@@ -107,7 +107,7 @@ def test_every_form_says_by_how_much_the_photograph_was_turned(people, pretend, 
     assert next(csv.DictReader(io.StringIO(capfd.readouterr().out)))["turned"] == "90"
 
 
-def test_enrol_says_what_it_skipped_and_strict_makes_it_3(people, pretend, capfd):
+def test_enrol_reports_what_it_skipped_and_strict_exits_with_3(people, pretend, capfd):
     (people / "p2" / "0a.jpg").write_bytes(b"\xff\xd8\xff broken")
     (people / "p2" / "0b.jpg").write_bytes(b"")
     (people / "p2" / "0c.jpg").write_text("text")
@@ -203,7 +203,7 @@ def test_threshold_zero_is_honoured(gallery, pretend, capfd):
     assert decisions["0"][0] == ("match" if decisions["0"][1] >= 0 else "unknown")
 
 
-def test_a_small_gallery_says_what_its_pairs_support(gallery, capfd):
+def test_a_small_gallery_states_which_rate_its_pairs_support(gallery, capfd):
     assert run(["identify", "people/p1/0.png", "-g", "staff", "--json"]) == 0
     out, err = capfd.readouterr()
     threshold = lines(out)[0]["threshold"]
@@ -233,7 +233,7 @@ def test_an_empty_gallery_answers_unknown(pretend, capfd):
     assert run(["gallery", "export", "-g", "staff", "--format", "npz", "-o", "out.npz"]) == 0
 
 
-def test_a_photo_without_a_face_gives_a_line_and_strict_makes_it_3(gallery, pretend, capfd):
+def test_a_photo_without_a_face_gives_a_line_and_strict_exits_with_3(gallery, pretend, capfd):
     pretend.paint(Path("none.png"))
     Path("text.jpg").write_text("text")
     probes = ["identify", "none.png", "text.jpg", "people/p1/0.png", "-g", "staff"]
@@ -245,7 +245,7 @@ def test_a_photo_without_a_face_gives_a_line_and_strict_makes_it_3(gallery, pret
     assert "no_face" in capfd.readouterr().out
 
 
-def test_other_weights_are_refused_with_the_command_that_mends_it(gallery, pretend, monkeypatch, capfd):
+def test_other_weights_are_refused_with_the_command_that_resolves_it(gallery, pretend, monkeypatch, capfd):
     class Other(pretend.PretendRecognizer):
         @classmethod
         def load(cls, **_):
@@ -353,13 +353,13 @@ def test_an_enrolment_killed_in_the_middle_is_resumed(people, tmp_path, capfd):
     assert enrolled("staff") == enrolled("whole")
 
 
-def test_an_interrupted_enrolment_ends_with_130_and_says_how_to_go_on(people, pretend, monkeypatch, capfd):
+def test_an_interrupted_enrolment_ends_with_130_and_explains_how_to_continue(people, pretend, monkeypatch, capfd):
     def interrupt(self, image):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pretend.PretendRecognizer, "describe", interrupt)
     assert run(["enroll", "people", "-g", "staff"]) == 130
-    assert "run the same command to go on" in capfd.readouterr().err
+    assert "run the same command to continue" in capfd.readouterr().err
 
 
 def test_a_fault_of_the_models_ends_with_1_after_the_batch(people, pretend, monkeypatch, capfd):
@@ -393,7 +393,7 @@ def test_removal_asks_or_needs_yes(gallery, capfd):
     assert run(["gallery", "remove", "--entry", "5", "-g", "staff", "-y"]) == 0
 
 
-def test_info_and_export_tell_what_is_in_the_gallery(gallery, capfd):
+def test_info_and_export_show_the_content_of_the_gallery(gallery, capfd):
     assert run(["gallery", "info", "-g", "staff", "--json"]) == 0
     info = json.loads(capfd.readouterr().out)
     assert (info["people"], info["photos"], info["entries"]) == (4, 8, 8)
@@ -512,7 +512,7 @@ def test_people_are_renamed_and_merged(gallery, capfd):
     assert {(p["person"], p["entries"]) for p in lines(capfd.readouterr().out)} == {("Zoë", 2), ("p3", 6)}
 
 
-def test_a_known_stranger_is_said_in_every_form_and_is_no_name(gallery, pretend, capfd):
+def test_a_known_stranger_is_reported_in_every_format_and_is_no_match(gallery, pretend, capfd):
     probe = str(pretend.paint(Path("probe.png"), (2, 6, 9)))
     assert run(["gallery", "mark", "p9", "--nobody", "-g", "staff"]) == 2
     assert run(["gallery", "mark", "p2", "-g", "staff"]) == 2
@@ -560,7 +560,7 @@ def test_an_index_is_made_when_asked_and_used_when_asked(gallery, pretend, capfd
     assert (face["decision"], face["candidates"]) == (exact[0]["decision"], exact[0]["candidates"])
 
 
-def test_enrolment_says_what_is_gone_and_sync_removes_it(gallery, people, capfd):
+def test_enrolment_reports_missing_photographs_and_sync_removes_them(gallery, people, capfd):
     (people / "p1" / "0.png").unlink()
     arguments = ["enroll", str(people), "-g", str(gallery), "--device", "cpu"]
     assert run(arguments) == 0

@@ -85,7 +85,7 @@ def test_an_address_is_refused_with_the_reason(capfd, command):
     address = "http://127.0.0.1/a.jpg"
     rest = {"enroll": ["-g", "x"], "identify": ["-g", "x"], "frontalize": ["-o", "x"], "verify": [address]}
     assert run([command, address, *rest.get(command, [])]) == 2
-    assert f"{address} is an address; facerec downloads nothing" in capfd.readouterr().err
+    assert f"{address} is a web address; facerec downloads nothing" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["identify", "verify"])
@@ -97,7 +97,7 @@ def test_a_threshold_that_no_cosine_reaches_is_refused(staff, capfd, command, va
     assert "threshold" in capfd.readouterr().err
 
 
-def test_the_summary_says_where_names_come_from_and_counts_what_was_passed_over(pretend, capfd):
+def test_the_summary_shows_where_names_come_from_and_counts_ignored_files(pretend, capfd):
     pretend.paint(Path("new/QUENTIN/me.png"), (5, 6, 0))
     Path("new/QUENTIN/notes.txt").write_text("x")
     os.mkfifo("new/QUENTIN/pipe.jpg")
@@ -105,13 +105,22 @@ def test_the_summary_says_where_names_come_from_and_counts_what_was_passed_over(
     err = capfd.readouterr().err
     assert "Enrolled 1 of 1 photo, 1 person in the gallery" in err
     assert "QUENTIN <- new/QUENTIN/me.png" in err
-    assert "Passed over 2 items: " in err
+    assert "Ignored 2 items: " in err
     assert "1 not a picture (e.g. new/QUENTIN/notes.txt)" in err
 
 
-def test_one_is_not_many():
+def test_counted_nouns_agree_with_their_number():
     assert [count(1, "photo"), count(2, "photo"), count(0, "entry")] == ["1 photo", "2 photos", "0 entries"]
     assert [count(1, "person"), count(3, "person"), count(1, "entry")] == ["1 person", "3 people", "1 entry"]
+    assert [count(1, "unknown person"), count(0, "unknown person")] == ["1 unknown person", "0 unknown people"]
+
+
+def test_the_table_gives_reasons_only_for_what_its_other_columns_do_not_say(staff, pretend, capfd):
+    pretend.paint(Path("door/c.png"), (9, 6, 0))
+    assert run(["identify", "door/a.png", "door/c.png", "-g", "staff", "--threshold", "0.3", "--format", "table"]) == 0
+    known, stranger = capfd.readouterr().out.splitlines()[1:]
+    assert known.split()[-2:] == ["100", "%"]  # the overlap: the last column has nothing to add to a match
+    assert "below 0.30" in stranger
 
 
 @pytest.mark.parametrize(("size", "hinted"), [((92, 112), True), ((199, 400), True), ((640, 480), False)])
@@ -125,17 +134,17 @@ def test_a_small_picture_without_a_face_is_answered_with_the_way_that_works(staf
 def test_a_person_cannot_be_renamed_to_the_same_name(staff, capfd):
     assert run(["gallery", "rename", "p1", "p1", "-g", "staff"]) == 2
     err = capfd.readouterr().err
-    assert "expected another name than p1" in err
+    assert "expected a name other than p1" in err
     assert "merge" not in err
 
 
 def test_a_model_that_never_came_with_facerec_is_not_promised(capfd, monkeypatch):
     monkeypatch.undo()
-    with pytest.raises(InvalidInputError, match="comes without weights for it; make them with `facerec train dssd`"):
+    with pytest.raises(InvalidInputError, match="comes without weights for it; train them with `facerec train dssd`"):
         weight_record("landmarks", "dssd")
 
 
-def test_a_spinner_says_what_is_loading_at_a_terminal_only(capfd, monkeypatch):
+def test_a_spinner_shows_what_is_loading_on_a_terminal_only(capfd, monkeypatch):
     with spinner("Loading the models"):
         pass
     assert capfd.readouterr().err == ""

@@ -222,7 +222,7 @@ def test_the_json_has_the_promised_keys(tmp_path: Path, cfp_tree: Path, recogniz
     assert content["identification"]["profile"]["rank1"] == pytest.approx(10 / 12, abs=1e-6)
 
 
-def test_a_number_from_nowhere_is_seen() -> None:
+def test_a_number_without_a_source_is_detected() -> None:
     page = Keyed()
     page.feed(
         '<td>12</td><td class="name">13</td><svg><text>14</text><text data-key="/n" data-format="count">15</text></svg>'
@@ -270,7 +270,7 @@ def test_a_browser_shows_the_page_whole_at_any_width_without_a_complaint(
     assert browser.said == []
 
 
-def test_a_browsers_complaint_is_heard(tmp_path: Path, browser: Any) -> None:
+def test_a_browsers_complaint_is_reported(tmp_path: Path, browser: Any) -> None:
     (tmp_path / "bad.html").write_text("<img src='gone.png'><script>console.error('no'); throw Error('oops')</script>")
     browser.open((tmp_path / "bad.html").as_uri())
     # The page was loaded when the sentence of a later one comes, and with it all that it complained of.

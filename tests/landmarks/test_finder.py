@@ -46,24 +46,24 @@ def test_sure_landmarks_save_a_weak_candidate_and_unsure_ones_cost_a_strong_one(
     assert faces[0].box.score > 0.99
 
 
-def test_the_verifier_has_its_say() -> None:
+def test_the_verifier_affects_the_decision() -> None:
     rule = FinderRule(0.0, 0.0, 0.0, verifier=1.0)
     found = FaceFinder(Detector(), Landmarker(), rule, Verifier()).find(PICTURE)
     assert [face.box.width for face in found] == [60, 10]
 
 
-def test_a_detector_that_is_plugged_in_is_believed() -> None:
+def test_the_boxes_of_another_detector_are_accepted() -> None:
     found = FaceFinder(Detector(), Landmarker(), None).find(PICTURE)
     assert [face.box.score for face in found] == [0.6, 0.95, 0.9]
 
 
-def test_the_judge_decides_and_the_landmarker_locates_what_is_left() -> None:
+def test_the_rules_model_decides_and_the_landmarker_locates_what_is_left() -> None:
     class Other:
         def locate(self, image: Any, boxes: Any) -> Any:
             assert [box.width for box in boxes] == [60]
             return [Landmarks(np.full((68, 2), 7, np.float32), np.zeros(68, np.float32), np.ones(68, bool))]
 
-    (face,) = FaceFinder(Detector(), Other(), FinderRule(1.0, 20.0, -10.0), judge=Landmarker()).find(PICTURE)
+    (face,) = FaceFinder(Detector(), Other(), FinderRule(1.0, 20.0, -10.0), rule_model=Landmarker()).find(PICTURE)
     assert (face.landmarks.points == 7).all()
 
 

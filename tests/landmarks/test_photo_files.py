@@ -20,7 +20,7 @@ def picture() -> PilImage.Image:
     return PilImage.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "TGA"])
 @pytest.mark.parametrize("name", ["photo", "photo.dat", "photo.backup", "photo.jfif", "photo.jpe"])
 def test_content_decides_what_a_photograph_is(tmp_path: Path, picture: PilImage.Image, kind: str, name: str) -> None:
     picture.save(tmp_path / name, kind)
@@ -72,7 +72,7 @@ def test_pipes_sockets_devices_loops_and_names_of_any_bytes_stop_nothing(
         "pipe.jpg": device,
         "socket.jpg": device,
         "null.jpg": device,
-        "loop": "a folder that is listed already (a link leads to it)",
+        "loop": "a folder that is already listed (a link leads to it)",
     }
 
 

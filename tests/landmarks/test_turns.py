@@ -97,7 +97,7 @@ def test_a_turned_face_must_be_surer_than_an_upright_one() -> None:
     assert len(find({90: 0.75}, settings=FinderSettings(turned=0.7))[0]) == 1
 
 
-def test_a_detector_that_is_plugged_in_looks_at_the_photograph_as_it_is() -> None:
+def test_another_detector_gets_the_photograph_as_it_is() -> None:
     assert find({90: 0.99}, rule=None) == ([], 1)
 
 

@@ -41,7 +41,7 @@ def identifier(gallery, pretend, value=0.4, **settings):
     )
 
 
-def test_the_enrolled_are_named_and_strangers_are_not(gallery, tmp_path, pretend):
+def test_enrolled_people_match_and_strangers_do_not(gallery, tmp_path, pretend):
     photos = [
         pretend.paint(tmp_path / "probe" / "a.png", (3, 9, 77)),
         pretend.paint(tmp_path / "probe" / "b.png", (99, 6, 0)),
@@ -147,7 +147,7 @@ def test_an_empty_gallery_knows_nobody(tmp_path, pretend):
     assert (probe.decision, probe.reason) == ("unknown", "unknown: the gallery is empty")
 
 
-def test_four_workers_and_any_batch_say_what_one_says(gallery, tmp_path, pretend):
+def test_four_workers_and_any_batch_give_the_same_answers_as_one(gallery, tmp_path, pretend):
     rng = np.random.default_rng(2)
     photos = [
         pretend.paint(
@@ -194,10 +194,10 @@ def test_models_of_another_contract_are_refused(gallery, pretend):
         Identifier(pretend.PretendRecognizer("b"), MaskedSearch.of(gallery), given_threshold(0.4))
 
 
-def test_stages_are_written_one_set_a_face(gallery, tmp_path, pretend, monkeypatch):
+def test_one_set_of_stages_is_written_per_face(gallery, tmp_path, pretend, monkeypatch):
     picture = np.zeros((5, 4, 3), np.uint8)
     monkeypatch.setattr(stage_pictures, "draw_overlay", lambda image, fitted, landmarks, model: picture)
-    monkeypatch.setattr(stage_pictures, "frontal_view", lambda texture, fitted, model, size: picture)
+    monkeypatch.setattr(stage_pictures, "frontal_view", lambda *_: picture)
     group = pretend.paint(tmp_path / "Ä 김.png", (1, 6, 0), (2, 6, 0))
     empty = pretend.paint(tmp_path / "empty.png")
     written = [
@@ -212,17 +212,17 @@ def test_stages_are_written_one_set_a_face(gallery, tmp_path, pretend, monkeypat
     assert {path.name for path in written} == {f"Ä 김-{n}.{stage}.png" for n in (0, 1) for stage in stages}
 
 
-def test_what_had_to_be_made_up_for_to_read_a_photograph_stands_beside_its_faces(gallery, tmp_path, pretend):
+def test_notes_on_reading_a_photograph_are_reported_with_its_faces(gallery, tmp_path, pretend):
     plain = pretend.paint(tmp_path / "probe" / "plain.png", (3, 6, 77), (4, 6, 9))
     odd = tmp_path / "probe" / "odd.png"
     PilImage.open(plain).save(odd, icc_profile=b"no profile" * 20)
     first, second, *others = identifier(gallery, pretend).identify([odd, plain])
-    assert first.notes == second.notes == ("its colour profile cannot be applied; the colours are taken for sRGB",)
+    assert first.notes == second.notes == ("its colour profile cannot be applied; the colours are read as sRGB",)
     assert json.loads(json.dumps(first.as_json({})))["notes"] == list(first.notes)
     assert [face.notes for face in others] == [(), ()]
 
 
-def test_an_enrolment_says_which_photographs_had_to_be_made_up_for(tmp_path, pretend, run):
+def test_an_enrolment_reports_notes_on_reading_photographs(tmp_path, pretend, run):
     plain = pretend.paint(tmp_path / "new" / "p1" / "plain.png", (1, 6, 1))
     PilImage.open(pretend.paint(tmp_path / "x.png", (2, 6, 1))).save(
         plain.with_name("odd.png"), icc_profile=b"no profile" * 20

@@ -81,7 +81,7 @@ def test_textures_of_other_landmarks_are_no_substitute(people, run, tmp_path, pr
         migrate(gallery, new)
 
 
-def test_an_interrupted_migration_goes_on(people, run, tmp_path, pretend):
+def test_an_interrupted_migration_continues(people, run, tmp_path, pretend):
     class Interrupted(pretend.PretendRecognizer):
         def describe(self, image):
             if self.described == 5:

@@ -99,7 +99,7 @@ def test_pairs_below_the_least_overlap_do_not_score(people):
     assert 0 < strict.largest_overlap < 1
 
 
-def test_a_match_says_how_much_of_the_texture_both_saw_and_whether_it_is_a_known_stranger():
+def test_a_match_states_how_much_of_the_texture_both_saw_and_whether_it_is_a_known_stranger():
     probe, entry = random_signatures(np.random.default_rng(4), 2)
     left, top = np.zeros((16, 16), bool), np.zeros((16, 16), bool)
     left[:, :8], top[:8] = True, True

@@ -90,7 +90,7 @@ def test_a_shipped_rate_is_never_lower_than_its_pairs_support(shipped):
     path, _ = shipped
     chosen = choose_threshold(impostors([0.1]), "c", ThresholdSettings(far=1e-7), path)
     assert chosen.far == pytest.approx(10 / 50_000)
-    assert "was asked" in chosen.note
+    assert "was requested" in chosen.note
 
 
 def test_shipped_impostors_of_other_models_are_not_used(shipped):

@@ -61,7 +61,7 @@ function looks(item, face) {
   if (face.pictures.crop) {
     const picture = make("div", { class: "picture" }, make("img", { src: face.pictures.crop, alt: `Face ${face.face + 1}` }));
     if (face.landmarks) picture.append(points(item.answer.photo, face));
-    row.append(make("figure", {}, picture, make("figcaption", {}, face.landmarks ? "landmarks; rings are hidden from the camera" : "as it was found")));
+    row.append(make("figure", {}, picture, make("figcaption", {}, face.landmarks ? "landmarks; rings are hidden from the camera" : "as detected")));
   }
   if (face.pictures.frontal) row.append(make("figure", {},
     make("div", { class: "picture" }, make("img", { src: face.pictures.frontal, alt: "frontal view" })),

@@ -162,15 +162,15 @@ def test_faces_are_enrolled_and_people_renamed_merged_and_removed(page, tmp_path
     page.click(button.format("Rename", "p2"))
     page.fill("#ask-value", "Bo")
     page.click("#ask button", "Rename")
-    page.wait_status("p2 is called Bo now")
+    page.wait_status("p2 is now called Bo")
     page.click(button.format("Merge", "p3"))
     page.fill("#ask-value", "p4")
     page.click("#ask button", "Merge")
-    page.wait_status("p3 and p4 are one person now")
+    page.wait_status("p3 and p4 are now one person")
     page.click(button.format("Remove", "p4"))
-    page.click("#ask button", "Leave it")
+    page.click("#ask button", "Cancel")
     page.click(button.format("Remove", NAME))
-    page.click("#ask button", "Remove for good")
+    page.click("#ask button", "Remove permanently")
     page.wait_status("is removed")
     with Gallery.open(tmp_path / "staff") as gallery:
         assert [(p.name, p.entries) for p in gallery.people()] == [("Bo", 2), ("Ida <i>Nine</i>", 2), ("p4", 4)]
@@ -179,7 +179,7 @@ def test_faces_are_enrolled_and_people_renamed_merged_and_removed(page, tmp_path
 
 
 @pytest.mark.slow
-def test_a_lost_connection_is_said_and_the_photograph_can_be_sent_again(page, tmp_path, pretend):
+def test_a_lost_connection_is_reported_and_the_photograph_can_be_sent_again(page, tmp_path, pretend):
     page.choose(pretend.paint(tmp_path / "one.png", (1, 6, 3)))
     page.wait("document.querySelector('#status').innerText == 'All photographs are done'")
     page.stop()

@@ -70,7 +70,7 @@ def test_what_a_command_removes_under_a_running_service_leaves_no_byte(harness):
     operations.check(service.client)
 
 
-def test_a_broken_or_missing_gallery_is_the_services_fault_and_health_shows_it(harness):
+def test_a_broken_or_missing_gallery_is_a_server_error_and_health_shows_it(harness):
     operations, _, service = harness
     client, gallery = service.client, operations.gallery
     kept = gallery.with_name("kept")
@@ -135,7 +135,7 @@ def test_metrics_count_requests_by_route_and_stages(harness):
     assert "/made" not in text
 
 
-def test_a_used_port_says_who_has_it(harness):
+def test_the_error_for_a_used_port_names_the_process(harness):
     operations, commands, service = harness
     said = commands.run("serve", "-g", operations.gallery, "--port", urlsplit(service.address).port)
     assert said["code"] == 2

@@ -52,7 +52,7 @@ def edges(boxes: Any) -> list[tuple[float, ...]]:
     return [(b.x0, b.y0, b.x1, b.y1) for b in boxes]
 
 
-def test_the_own_detector_is_the_default_and_hands_out_candidates() -> None:
+def test_the_own_detector_is_the_default_and_returns_candidates() -> None:
     chosen = load_detector()
     assert DEFAULT_DETECTOR == "facerec"
     assert chosen.detector == "the own detector"
@@ -98,7 +98,7 @@ def test_a_table_that_is_none_is_refused_with_the_reason(tmp_path: Path) -> None
     photo(tmp_path / "a.png", 1)
     table = tmp_path / "boxes.csv"
     table.write_text("file,x0,y0,x1\na.png,1,2,11\n")
-    with pytest.raises(InvalidInputError, match="y1 not there"):
+    with pytest.raises(InvalidInputError, match="y1 missing"):
         TabledBoxes(table)
     table.write_text("file,x0,y0,x1,y1\na.png,1,2,11,12\na.png,5,2,1,12\n")
     with pytest.raises(InvalidInputError, match="line 3"):

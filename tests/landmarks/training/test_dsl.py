@@ -79,7 +79,7 @@ def test_the_loss_is_equation_7(points: str, distance_aware: bool, yaw_bins: int
     assert float(loss) == pytest.approx(by_hand(scores, targets, settings), rel=1e-4)
 
 
-def test_points_that_are_not_annotated_are_taught_nothing() -> None:
+def test_points_that_are_not_annotated_are_not_trained_on() -> None:
     scores, targets = some_scores(), some_targets()
     loss = distance_aware_softmax_loss(scores, targets, EVERY_PIXEL, generator())
     loss = loss + spatial_loss(scores, targets, SpatialSettings())

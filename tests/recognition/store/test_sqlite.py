@@ -228,7 +228,7 @@ def test_a_known_stranger_stays_one_through_rename_merge_and_more_photographs(pa
             gallery.mark(["nobody"], True)
 
 
-def test_a_second_writer_is_told_who_writes_and_since_when(path, contract):
+def test_the_error_for_a_second_writer_names_the_first_and_since_when(path, contract):
     with Gallery.create(path, contract):
         with pytest.raises(GalleryLockedError, match=rf"process {os.getpid()} of .* since 20"):
             Gallery.open(path, write=True)
@@ -626,7 +626,7 @@ def test_a_writer_that_was_interrupted_measures_nothing_and_a_damaged_gallery_is
         impostor_scores(gallery)
 
 
-def test_a_snapshot_is_told_of_the_state_that_others_see_now(path, contract, photo):
+def test_a_snapshot_knows_the_state_that_others_see_now(path, contract, photo):
     with Gallery.create(path, contract) as writer:
         writer.add([photo("ann", 1)])
         with Gallery.open(path) as reader:
