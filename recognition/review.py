@@ -23,7 +23,7 @@ FindingKind = Literal["same_photo", "looks_like_another", "near_duplicate", "one
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a person should look at.
+    """One finding that a person should check.
 
     Attributes:
         kind: "same_photo" (one photograph under two names), "looks_like_another" (an entry looks more like somebody
@@ -126,7 +126,7 @@ def review(gallery: GalleryStore, threshold: float | None, settings: ReviewSetti
 def stray_pictures(calibration: Calibration, threshold: float | None) -> list[LookAlike]:
     """The entries that look more like somebody else, at `threshold` or above; none without a threshold.
 
-    A stray picture makes the one it resembles look odd, too: only the worse of the two is named.
+    A misplaced picture makes the one it resembles look odd, too; only the worse of the two is reported.
     """
     odd: dict[int, LookAlike] = {}
     for suspect in calibration.look_alikes:

@@ -76,6 +76,7 @@ def test_the_command_reports_on_anybodys_scores(tmp_path: Path, capsys: pytest.C
     said = capsys.readouterr()
     assert "FNMR" in said.out
     content = json.loads((tmp_path / "out/report.json").read_text("utf-8"))
+    assert f"evaluate scores {tmp_path / 'ours.csv'} --" in (tmp_path / "out/report.html").read_text("utf-8")
     ours = content["scores"]["ours"]
     assert [point["target_fmr"] for point in ours["standard"]["fnmr_at_fmr"]] == [0.05]
     assert ours["standard"]["identification"]["gallery_sizes"][0]["gallery_size"] == 4
