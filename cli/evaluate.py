@@ -104,7 +104,7 @@ command.add_command(scores)
     "--worst", type=click.IntRange(min=0), default=12, show_default=True, help="Number of worst errors listed."
 )
 @click.option("--no-photos", is_flag=True, help="No thumbnails of photographs in the report.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed for drawing people and galleries.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the draws of smaller galleries.")
 @click.option(
     "--scores",
     "scores_folder",
