@@ -267,8 +267,15 @@ MUTATIONS = (
     Mutation(
         "FNMR after discarding over all comparisons",
         "evaluation/score_figures.py",
-        '"fnmr": [float(one.mean()) for one in kept],',
-        '"fnmr": [float(one.sum()) / len(missed) for one in kept],',
+        '"fnmr": [float(one.mean()) for one in kept]',
+        '"fnmr": [float(one.sum()) / len(missed) for one in kept]',
+        "tests/evaluation/test_score_files.py::test_quality_that_knows_the_errors_lowers_the_fnmr_at_once",
+    ),
+    Mutation(
+        "a bin of yaw discarded by the whole set's quality",
+        "evaluation/score_figures.py",
+        "_after_discarding(missed[label == name])",
+        "_after_discarding(missed)",
         "tests/evaluation/test_score_files.py::test_quality_that_knows_the_errors_lowers_the_fnmr_at_once",
     ),
     Mutation(

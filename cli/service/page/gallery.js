@@ -23,17 +23,19 @@ export function draw() {
   get("gallery-size").textContent = `${known.length} people` + (wanted ? `, ${found.length} found` : "")
     + (found.length > MOST ? `, the first ${MOST} shown` : "");
   get("people").replaceChildren(...found.slice(0, MOST).map(row));
-  if (!known.length) get("people").append(make("li", { class: "hint" }, "Nobody is enrolled yet."));
+  if (!known.length) get("people").append(make("li", { class: "hint" }, "Nobody is enrolled yet. Open a photograph and give a face a name."));
 }
 
 function row(person) {
   const one = person.photos === 1 ? "1 photograph" : `${person.photos} photographs`;
+  const [least, most] = person.yaw.map(angle => angle.toFixed(0) + "°");
+  const yaw = least === most ? least : `${least} to ${most}`;
   const button = (text, heard, kind = "quiet") => make("button", {
     type: "button", class: kind, "aria-label": `${text} ${person.person}`, on: { click: () => heard(person.person) },
   }, text);
   return make("li", { class: "card" }, map(person),
     make("div", {}, make("div", { class: "name" }, person.person),
-      make("div", { class: "soft" }, `${one}, yaw ${person.yaw[0].toFixed(0)}° to ${person.yaw[1].toFixed(0)}°`)),
+      make("div", { class: "soft" }, `${one}, yaw ${yaw}`)),
     make("div", { class: "row" }, button("Rename", renamed), button("Merge", merged), button("Remove", removed, "danger")));
 }
 
@@ -58,6 +60,7 @@ async function change(verb, done) {
     say(done + (said.bytes_gone ? "" : "; another process still reads the old state, whose bytes are erased afterwards"));
   } catch (error) { say(error.message, true); }
   await load();
+  get("find").focus();  // the button that asked is gone
 }
 
 async function renamed(person) {

@@ -81,9 +81,9 @@ function drawRow(item) {
       on: { click: () => { item.stop.abort(); if (item.state === "waiting") { item.state = "cancelled"; drawRow(item); next(); } } } }, "×")
     : item.state === "done" ? null
       : make("button", { type: "button", class: "quiet", "aria-label": `Try ${item.file.name} again`, on: { click: () => again(item) } }, "↻");
-  const focused = item.row.contains(document.activeElement) && document.activeElement.className === "open";
+  const focused = item.row.contains(document.activeElement) ? document.activeElement.className : "";
   item.row.replaceChildren(open, ...(end ? [end] : []));
-  if (focused) open.focus();
+  if (focused) (focused === "open" ? open : end ?? open).focus();
 }
 
 export function show(item) {

@@ -91,6 +91,15 @@ class Page:
     def fill(self, selector, value):
         self.browser.evaluate(f"document.querySelector({json.dumps(selector)}).value = {json.dumps(value)}")
 
+    def key(self, name):
+        code = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowRight": 39}[name]
+        text = {"text": "\r"} if name == "Enter" else {}
+        for kind in ("keyDown", "keyUp"):
+            self.browser.send(
+                "Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code, **text
+            )
+            text = {}
+
     def wait(self, script, seconds=120):
         return self.browser.wait_for(script, seconds)
 
@@ -180,3 +189,49 @@ def test_a_lost_connection_is_reported_and_the_photograph_can_be_sent_again(page
     assert page.browser.evaluate("Boolean(document.querySelector(\"[aria-label='Try late.png again']\"))")
     page.click("#queue .open", "one.png")  # what was answered is still there
     assert NAME in page.text(".face.card")
+
+
+@pytest.mark.slow
+def test_the_camera_takes_a_photograph_into_the_queue(page):
+    page.click("[role=tab]", "Camera")
+    page.click("#camera-start")
+    page.wait("!document.querySelector('#video').hidden && !document.querySelector('#camera-take').disabled")
+    page.click("#camera-take")
+    page.wait("document.querySelector('#queue').innerText.includes('camera 1.jpg')")
+    page.wait("document.querySelector('#status').innerText == 'All photographs are done'")
+    assert page.browser.evaluate("document.querySelector('#video').hidden")  # the camera is off again
+    assert page.browser.said == []
+
+
+@pytest.mark.slow
+def test_the_keyboard_alone_reaches_the_gallery_and_gives_up_a_question(page):
+    page.wait("document.querySelectorAll('#people li').length == 4")
+    focus = "document.activeElement.ariaLabel || document.activeElement.id"
+    page.key("Tab")
+    assert page.browser.evaluate(focus) == "tab-photos"
+    outline = "getComputedStyle(document.activeElement).outlineStyle"
+    assert page.browser.evaluate(outline) == "solid"  # the focus is seen
+    page.key("ArrowRight")
+    page.key("ArrowRight")
+    assert page.browser.evaluate("!document.querySelector('#gallery').hidden")
+    while not str(page.browser.evaluate(focus)).startswith("Remove"):
+        page.key("Tab")
+    name = page.browser.evaluate(focus)
+    page.key("Enter")
+    assert page.browser.evaluate("document.querySelector('#ask').open")
+    page.key("Escape")
+    assert not page.browser.evaluate("document.querySelector('#ask').open")
+    assert page.browser.evaluate(focus) == name  # back where the question was asked
+    assert page.browser.evaluate("document.querySelectorAll('#people li').length") == 4
+
+
+@pytest.mark.slow
+def test_a_table_of_candidates_fits_beside_the_photograph(page, tmp_path, pretend):
+    page.choose(pretend.paint(tmp_path / "one.png", (1, 6, 3)))
+    page.wait("document.querySelector('#status').innerText == 'All photographs are done'")
+    for width in (1400, 390):
+        page.wide(width)
+        inside = "document.querySelector('.face table').scrollWidth <= document.querySelector('.face.card').clientWidth"
+        assert page.browser.evaluate(inside)
+        assert page.browser.evaluate("document.querySelector('.face td').offsetWidth") > 60  # a name, not a letter
+        assert page.browser.evaluate("document.documentElement.scrollWidth") <= width
