@@ -16,7 +16,7 @@ import numpy as np
 
 from facerec.frontalize.types import Camera, FaceTexture, FittedFace
 from facerec.landmarks.image import write_image
-from facerec.landmarks.types import Box, Face, Landmarks
+from facerec.landmarks.types import Box, Face, Image, Landmarks
 from facerec.recognition.recognizer import DescribedFace, FaceFit, LiftedFace, UndescribedFace
 from facerec.recognition.signature import Signature
 
@@ -73,7 +73,7 @@ class PretendRecognizer:
     ) -> PretendRecognizer:
         return cls()
 
-    def describe(self, image, boxes=None):
+    def describe(self, image: Image, boxes: list[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
         self.described += 1
         time.sleep(self.delay)
         return [self._face(image, i) for i in range(int(image[0, 0, 0]))]
@@ -82,26 +82,26 @@ class PretendRecognizer:
     def stages(self) -> str:
         return self.contract.digest
 
-    def fit(self, image):
+    def fit(self, image: Image) -> list[FaceFit | UndescribedFace]:
         faces = self.describe(image)
         return [FaceFit(f.face, f.fitted) if isinstance(f, DescribedFace) else f for f in faces]
 
-    def lift(self, fit):
+    def lift(self, fit: FaceFit) -> LiftedFace:
         return LiftedFace(
             fit.face, fit.fitted, FaceTexture(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.float32))
         )
 
-    def sign(self, lifted):
+    def sign(self, lifted: LiftedFace) -> DescribedFace | UndescribedFace:
         faces = [self._face(lifted.face.image, i) for i in range(int(lifted.face.image[0, 0, 0]))]
         return next(
             one for one in faces if (one.face if isinstance(one, DescribedFace) else one).box.x0 == lifted.face.box.x0
         )
 
-    def describe_texture(self, texture):
+    def describe_texture(self, texture: FaceTexture) -> Signature:
         person, code, picture = (int(v) for v in texture.pixels[0, 0])
         return signature(person, 15.0 * (code - 6), picture, self.contract.tag)
 
-    def _face(self, image, i):
+    def _face(self, image: Image, i: int) -> DescribedFace | UndescribedFace:
         person, code, picture = (int(v) for v in image[1 + i, 0])
         box = Box(1 + i, 2, 20 - i, 22, 0.9)
         if person == UNFITTED:

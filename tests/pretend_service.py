@@ -11,8 +11,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import httpx
+
+People = dict[str, set[tuple[int, int]]]
+"""Names, and whose pictures each has: (person, picture)."""
+Request = tuple[str, str, dict[str, str], Path | None]
+"""Method, path, fields and photograph."""
 
 COMMAND = Path(__file__).with_name("pretend_command.py")
 
@@ -20,7 +27,9 @@ COMMAND = Path(__file__).with_name("pretend_command.py")
 class ServiceProcess:
     """`facerec serve` with the pretended models, in a process of its own."""
 
-    def __init__(self, gallery, *options, log=None, environment=None):
+    def __init__(
+        self, gallery: Path, *options: str, log: Path | None = None, environment: dict[str, str] | None = None
+    ) -> None:
         command = [sys.executable, str(COMMAND), "serve", "-g", str(gallery), "--port", "0", "--device", "cpu"]
         self.log = Path(log or f"{gallery}.log.txt")
         with self.log.open("a") as stream:
@@ -34,7 +43,7 @@ class ServiceProcess:
         self.address = self._address()
         self.client = httpx.Client(base_url=self.address, timeout=120)
 
-    def _address(self):
+    def _address(self) -> str:
         until = time.monotonic() + 240
         while time.monotonic() < until and self.process.poll() is None:
             found = re.search(r"Serving .* at (http://\S+)/$", self.said(), re.M)
@@ -43,19 +52,19 @@ class ServiceProcess:
             time.sleep(0.05)
         raise AssertionError(self.said())
 
-    def said(self):
+    def said(self) -> str:
         return self.log.read_text()[self.began :]
 
-    def resident(self):
+    def resident(self) -> int:
         """Memory, bytes."""
         return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-    def kill(self):
+    def kill(self) -> None:
         self.process.kill()
         self.process.wait()
         self.client.close()
 
-    def stop(self):
+    def stop(self) -> int:
         """Ask it to end; its exit code."""
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(60)
@@ -66,7 +75,7 @@ class ServiceProcess:
 class CommandProcess:
     """Commands one after the other in another process: what each says on stdout and stderr, and its exit code."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.process = subprocess.Popen(
             [sys.executable, str(COMMAND), "-"],
             stdin=subprocess.PIPE,
@@ -75,42 +84,45 @@ class CommandProcess:
             env={**os.environ, "FACEREC_DEBUG": ""},
         )
 
-    def start(self, *arguments):
+    def start(self, *arguments: object) -> None:
+        assert self.process.stdin
         self.process.stdin.write(json.dumps([str(argument) for argument in arguments]) + "\n")
         self.process.stdin.flush()
 
-    def run(self, *arguments):
+    def run(self, *arguments: object) -> dict[str, Any]:
         self.start(*arguments)
+        assert self.process.stdout
         line = self.process.stdout.readline()
         assert line, "the command's process has ended"
         return json.loads(line)
 
-    def kill(self):
+    def kill(self) -> None:
         self.process.kill()
         self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
+        for stream in (self.process.stdin, self.process.stdout):
+            assert stream
+            stream.close()
 
 
 class Operations:
     """Random changes of one gallery by commands and by the service, beside a list of what must be in it."""
 
-    def __init__(self, folder, pretend, seed=0):
+    def __init__(self, folder: Path, pretend: ModuleType, seed: int = 0) -> None:
         self.folder, self.pretend, self.rng = Path(folder), pretend, random.Random(seed)
         self.gallery = self.folder / "gallery"
-        self.people: dict[str, set[tuple[int, int]]] = {}  # name: whose pictures (person, picture)
+        self.people: People = {}
         self.numbers = 0
         self.names = 0
         self.counts: dict[str, int] = {}
 
-    def picture(self, person, picture):
+    def picture(self, person: int, picture: int) -> Path:
         return self.pretend.paint(self.folder / "pictures" / f"{person}-{picture}.png", (person, 6, picture))
 
-    def new_name(self):
+    def new_name(self) -> str:
         self.names += 1
         return self.rng.choice(["Zoë {}", "n/{}", "a b {}", "<i>{}</i>", "p{}"]).format(self.names)
 
-    def begin(self, commands):
+    def begin(self, commands: CommandProcess) -> None:
         rows = ["path,person"]
         for _ in range(6):
             self.numbers += 1
@@ -121,7 +133,7 @@ class Operations:
         said = commands.run("enroll", self.folder / "list.csv", "-g", self.gallery, "--device", "cpu", "-q")
         assert said["code"] == 0, said
 
-    def choose(self):
+    def choose(self) -> tuple[str, list[object], Request, People]:
         """One operation: its name, the arguments of the command, the request (method, path, fields), what follows."""
         names = sorted(self.people)
         kinds = ["enrol"] * 3 + (["rename", "merge", "remove"] if len(names) > 3 else [])
@@ -182,12 +194,12 @@ class Operations:
             after,
         )
 
-    def ask(self, client, request):
+    def ask(self, client: httpx.Client, request: Request) -> httpx.Response:
         method, path, fields, photo = request
         files = {"photo": (photo.name, photo.read_bytes())} if photo else None
         return client.request(method, path, data=fields, files=files)
 
-    def step(self, client, commands):
+    def step(self, client: httpx.Client, commands: CommandProcess) -> None:
         """One operation by a command or by the service, and what the service says afterwards."""
         kind, command, request, after = self.choose()
         by_command = self.rng.random() < 0.5
@@ -203,7 +215,7 @@ class Operations:
         self.people = after
         self.check(client)
 
-    def check(self, client):
+    def check(self, client: httpx.Client) -> None:
         """The service's people are those that must be there, and it names one of them rightly."""
         answer = client.get("/gallery/people")
         assert answer.status_code == 200, answer.text

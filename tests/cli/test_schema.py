@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -51,7 +53,9 @@ def holds(values: list[Any], name: str) -> list[Any]:
 
 
 @pytest.fixture
-def said(pretend, monkeypatch, tmp_path, capfd):
+def said(
+    pretend: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., list[Any]]:
     """What a command writes to stdout, as JSON values."""
     monkeypatch.setattr(recognizer_module, "Recognizer", pretend.PretendRecognizer)
     monkeypatch.chdir(tmp_path)
@@ -71,7 +75,7 @@ def said(pretend, monkeypatch, tmp_path, capfd):
     return command
 
 
-def test_the_commands_answer_as_the_schema_says(said):
+def test_the_commands_answer_as_the_schema_says(said: Callable[..., list[Any]]) -> None:
     holds(said("identify", "group.png", "nobody.png", "-g", "staff", "--json"), "identified_face")
     holds(said("verify", "group.png", "people/p1/0.png", "--json"), "pair")
     holds(said("verify", "group.png", "nobody.png", "--json"), "pair")
@@ -80,7 +84,7 @@ def test_the_commands_answer_as_the_schema_says(said):
     holds(said("gallery", "export", "-g", "staff"), "entry")
 
 
-def test_the_service_answers_what_the_commands_answer(said, pretend):
+def test_the_service_answers_what_the_commands_answer(said: Callable[..., list[Any]], pretend: ModuleType) -> None:
     pytest.importorskip("fastapi", reason="needs facerec[serve]")
     from facerec.cli.service.verbs import Service
 
@@ -98,7 +102,7 @@ def test_the_service_answers_what_the_commands_answer(said, pretend):
         service.close()
 
 
-def test_a_value_that_the_schema_does_not_know_is_noticed():
+def test_a_value_that_the_schema_does_not_know_is_noticed() -> None:
     person = {"person": "a", "photos": 1, "entries": 1, "yaw": [0, 1], "visible_fraction": 0.5, "nobody": False}
     assert faults(person, {"$ref": "#/$defs/person"}) == []
     assert faults(person | {"age": 3}, {"$ref": "#/$defs/person"}) == ["$.age is not in the schema"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ FRONTAL = 11
 
 
 @pytest.mark.parametrize("beside", ["itself", "its mirror image"])
-def test_a_portrait_beside_itself_is_named_once_and_never_after_somebody_else(tmp_path, beside):
+def test_a_portrait_beside_itself_is_named_once_and_never_after_somebody_else(tmp_path: Path, beside: str) -> None:
     recognizer = Recognizer.load(device="cpu")
     people = synthetic_people(3, 7)
     with Gallery.create(tmp_path / "g", recognizer.contract) as gallery:
