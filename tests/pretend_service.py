@@ -16,6 +16,8 @@ from typing import Any
 
 import httpx
 
+from tests import pretend_models
+
 People = dict[str, set[tuple[int, int]]]
 """Names, and whose pictures each has: (person, picture)."""
 Request = tuple[str, str, dict[str, str], Path | None]
@@ -94,7 +96,8 @@ class CommandProcess:
         assert self.process.stdout
         line = self.process.stdout.readline()
         assert line, "the command's process has ended"
-        return json.loads(line)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
     def kill(self) -> None:
         self.process.kill()
@@ -116,7 +119,7 @@ class Operations:
         self.counts: dict[str, int] = {}
 
     def picture(self, person: int, picture: int) -> Path:
-        return self.pretend.paint(self.folder / "pictures" / f"{person}-{picture}.png", (person, 6, picture))
+        return pretend_models.paint(self.folder / "pictures" / f"{person}-{picture}.png", (person, 6, picture))
 
     def new_name(self) -> str:
         self.names += 1

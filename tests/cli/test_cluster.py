@@ -57,7 +57,7 @@ def photos(tmp_path: Path, pretend: ModuleType) -> Path:
 
 
 def groups(folder: Path) -> list[dict[str, Any]]:
-    return json.loads((folder / "clusters.json").read_text())["clusters"]
+    return list(json.loads((folder / "clusters.json").read_text())["clusters"])
 
 
 def write_name(folder: Path, file: str, name: str) -> None:

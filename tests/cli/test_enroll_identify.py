@@ -29,6 +29,7 @@ from facerec.recognition.impostor_curve import ImpostorCurve
 from facerec.recognition.recognizer import DescribedFace, UndescribedFace
 from facerec.recognition.shipped_impostors import ShippedImpostors
 from facerec.recognition.store.sqlite import Gallery
+from tests.pretend_models import PretendRecognizer
 
 NAME = "Smith, Zoë\n\x1b[31m\u202e[bold]Jr."
 
@@ -95,12 +96,14 @@ def test_every_form_says_by_how_much_the_photograph_was_turned(
     identify = ["identify", str(probe), "-g", "staff", "--threshold", "0.4", "-q"]
     assert run(identify) == 0
     assert "turned" not in capfd.readouterr().out
-    whole = pretend.PretendRecognizer.describe
+    whole = PretendRecognizer.describe
 
-    def turned(self, image: Image) -> list[DescribedFace | UndescribedFace]:
+    def turned(self: PretendRecognizer, image: Image) -> list[DescribedFace | UndescribedFace]:
         faces = whole(self, image)
         return [
-            replace(one, face=replace(one.face, turned=90)) if hasattr(one, "face") else replace(one, turned=90)
+            replace(one, face=replace(one.face, turned=90))
+            if isinstance(one, DescribedFace)
+            else replace(one, turned=90)
             for one in faces
         ]
 
@@ -264,7 +267,7 @@ def test_a_photo_without_a_face_gives_a_line_and_strict_makes_it_3(
 def test_other_weights_are_refused_with_the_command_that_mends_it(
     gallery: Path, pretend: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    class Other(pretend.PretendRecognizer):
+    class Other(PretendRecognizer):
         @classmethod
         def load(cls, **_: object) -> Other:
             return cls("b")
@@ -344,7 +347,7 @@ def subprocess_enrolment(tmp_path: Path, delay: float) -> subprocess.Popen[bytes
 def wait_for_entries(process: subprocess.Popen[bytes], least: int) -> None:
     until = time.monotonic() + 120
     while time.monotonic() < until:
-        assert process.poll() is None, process.stderr.read()
+        assert process.poll() is None, process.stderr and process.stderr.read()
         if Path("staff").exists():
             with Gallery.open("staff") as gallery:
                 if len(gallery.entries()) >= least:
@@ -380,7 +383,7 @@ def test_an_enrolment_killed_in_the_middle_is_resumed(
 def test_an_interrupted_enrolment_ends_with_130_and_says_how_to_go_on(
     people: Path, pretend: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt(self, image: Image) -> None:
+    def interrupt(self: PretendRecognizer, image: Image) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pretend.PretendRecognizer, "describe", interrupt)
@@ -391,9 +394,9 @@ def test_an_interrupted_enrolment_ends_with_130_and_says_how_to_go_on(
 def test_a_fault_of_the_models_ends_with_1_after_the_batch(
     people: Path, pretend: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    real = pretend.PretendRecognizer.describe
+    real = PretendRecognizer.describe
 
-    def faulty(self, image: Image) -> list[DescribedFace | UndescribedFace]:
+    def faulty(self: PretendRecognizer, image: Image) -> list[DescribedFace | UndescribedFace]:
         if image[1, 0, 0] == 2:
             raise ZeroDivisionError("in the fit")
         return real(self, image)

@@ -81,7 +81,7 @@ def test_what_was_found_before_ctrl_c_is_written(
 ) -> None:
     whole = Film.frames
 
-    def interrupted(self, rate: float) -> Iterator[Frame]:
+    def interrupted(self: Film, rate: float) -> Iterator[Frame]:
         for frame in whole(self, rate):
             if frame.number == 3:
                 raise KeyboardInterrupt

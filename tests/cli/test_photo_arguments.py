@@ -149,14 +149,18 @@ def test_a_model_that_never_came_with_facerec_is_not_promised(
         weight_record("landmarks", "dssd")
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 def test_a_spinner_says_what_is_loading_at_a_terminal_only(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with spinner("Loading the models"):
         pass
     assert capfd.readouterr().err == ""
-    terminal = io.StringIO()
-    terminal.isatty = lambda: True
+    terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     with spinner("Loading the models", quiet=True):

@@ -97,7 +97,7 @@ def test_the_service_answers_what_the_commands_answer(said: Callable[..., list[A
         photos = [(name, Path(name).read_bytes()) for name in ("group.png", "people/p1/0.png")]
         assert holds([service.verify(*photos)], "pair") == said("verify", *(name for name, _ in photos), "--json")
         assert holds(service.people()["people"], "person") == said("gallery", "list", "-g", "staff", "--json")
-        holds(service.landmarks(*reversed(photos[0]))["faces"], "located_face")
+        holds(service.landmarks(photos[0][1], photos[0][0])["faces"], "located_face")
     finally:
         service.close()
 

@@ -10,7 +10,7 @@ from facerec.cli.table import cell_width, shortened, table_lines
 COLUMNS = ["file", "face", "yaw", "decision", "person", "score", "overlap", "why"]
 NUMBERS = ["face", "yaw", "score", "overlap"]
 WHY = "0.41 is less than the threshold 0.46; the best of 1,204 people is Bartholomew Featherstonehaugh"
-ROWS = [
+ROWS: list[list[object]] = [
     ["photographs/2024/07/door-camera-17/IMG_20240702_081215.jpg", 0, "+12", "unknown", None, "0.41", "100 %", WHY],
     ["b.jpg", 10, "-3", "match", "Bartholomew Featherstonehaugh-Cholmondeley", "0.71", "98 %", "0.71 and far ahead"],
     ["c.jpg", None, None, "none", "田中太郎", None, None, "no_face: no face was found"],

@@ -38,7 +38,10 @@ from facerec.evaluation.signatures import describe_systems
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.types import Box
 
-PIXEL = "data:image/png;base64," + base64.b64encode(cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1]).decode()
+PIXEL = (
+    "data:image/png;base64,"
+    + base64.b64encode(cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1].tobytes()).decode()
+)
 """A picture of one pixel."""
 
 FACTS = RunFacts(

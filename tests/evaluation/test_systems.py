@@ -168,7 +168,7 @@ def test_a_hundred_frames_weigh_as_much_as_one_photograph() -> None:
 
 def ijb_tree(root: Path, write_picture: Writer) -> Path:
     """Persons 1-3 with two templates of two pictures each; person 4 is not enrolled; person 3's gallery is lost."""
-    rows = {"gallery": [], "probes": []}
+    rows: dict[str, list[str]] = {"gallery": [], "probes": []}
     for person in (1, 2, 3, 4):
         for number, kind in ((1, "gallery"), (2, "probes")):
             if person == 4 and kind == "gallery":

@@ -14,8 +14,8 @@ from facerec.landmarks.cores import limit_threads, usable_cores
 @pytest.fixture
 def eight(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine of eight cores, all of which the process may run on."""
-    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.setattr(cores.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
 
 
 def group(root: Path, own: str, files: dict[str, str]) -> tuple[Path, Path]:
@@ -59,7 +59,7 @@ def test_where_there_are_no_groups_the_affinity_counts(
     eight: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert usable_cores(tmp_path / "none", tmp_path / "none") == 8
-    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: {1, 5}, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 5}, raising=False)
     assert usable_cores(tmp_path / "none", tmp_path / "none") == 2
 
 

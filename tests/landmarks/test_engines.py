@@ -94,7 +94,7 @@ def test_faces_are_found_alike_with_both(monkeypatch: pytest.MonkeyPatch) -> Non
 
     from facerec.landmarks.image import read_image
 
-    with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as stream:
+    with open(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False), "rb") as stream:
         portrait = read_image(stream.read())
     found = []
     for name in ("onnx", "torch"):

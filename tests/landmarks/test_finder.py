@@ -21,7 +21,7 @@ class Landmarker:
     """Sure about the largest box only."""
 
     def __init__(self) -> None:
-        self.located = []
+        self.located: list[Box] = []
 
     def locate(self, image: Any, boxes: Any) -> Any:
         self.located += boxes
@@ -123,7 +123,8 @@ class Deep(Detector):
     """Sees one more face where it is asked for smaller ones."""
 
     def __init__(self, usual: Any) -> None:
-        self.usual, self.asked = usual, []
+        self.usual = usual
+        self.asked: list[float] = []
 
     def detect(self, image: Any) -> Any:
         self.asked.append(None)

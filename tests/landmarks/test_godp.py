@@ -15,6 +15,8 @@ def a_network(settings: GodpSettings = SMALL) -> Godp:
         network = Godp(settings)
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):  # not the identity, so that fusing has something to do
+                assert module.running_mean is not None
+                assert module.running_var is not None
                 module.running_mean.normal_(0, 0.3)
                 module.running_var.uniform_(0.5, 2)
                 torch.nn.init.normal_(module.weight, 1, 0.2)
@@ -71,7 +73,7 @@ def test_fusing_the_normalisation_changes_no_answer() -> None:
 
 def test_every_weight_gets_a_gradient() -> None:
     network = a_network().train()
-    torch.stack([s.square().sum() for s in network(normalize_roi(some_rois()))]).sum().backward()
+    torch.autograd.backward(torch.stack([s.square().sum() for s in network(normalize_roi(some_rois()))]).sum())
     assert not [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
 
 

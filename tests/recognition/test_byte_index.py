@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ FLOATS = SearchSettings(byte_entries=10**9)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))
 
 
 def masked(rng: np.random.Generator, cells: np.ndarray) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -106,9 +107,14 @@ def test_few_entries_are_named() -> None:
 def test_the_bytes_are_made_once_when_enough_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(2)
     cells, visible = masked(rng, random_rows(rng, 60, 30))
-    made = []
+    made: list[ByteIndex | None] = []
     build = ByteIndex.build
-    monkeypatch.setattr(ByteIndex, "build", lambda *args: made.append(1) or build(*args))
+
+    def counted(*args: Any) -> ByteIndex | None:
+        made.append(build(*args))
+        return made[-1]
+
+    monkeypatch.setattr(ByteIndex, "build", counted)
     search = search_of(cells, visible, 30, SearchSettings(byte_entries=60, byte_probes=2))
     probe = Signature(cells[0], visible[0], "c")
     said = [answers(search.search([probe])) for _ in range(5)]

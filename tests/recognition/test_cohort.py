@@ -41,7 +41,7 @@ def cohort(monkeypatch: pytest.MonkeyPatch) -> Cohort:
     return made
 
 
-def rates(scores: np.ndarray, value: float) -> float:
+def rates(scores: np.ndarray, value: float | np.floating) -> float:
     return float((scores[np.triu_indices(len(scores), 1)] >= value).mean())
 
 

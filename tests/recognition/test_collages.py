@@ -42,4 +42,6 @@ def test_a_portrait_beside_itself_is_named_once_and_never_after_somebody_else(tm
     assert unnamed.decision == "unknown"
     assert unnamed.reason.startswith(f"unknown: {people[1].name} 0.")
     assert f"is already face {named.face} of this photograph" in unnamed.reason
-    assert 0.5 < named.candidates[0].overlap < 1.0
+    overlap = named.candidates[0].overlap
+    assert overlap is not None
+    assert 0.5 < overlap < 1.0

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from facerec.recognition.decision import FaceResult, Shared, decide, decide_pair, decide_together
@@ -15,7 +13,7 @@ def threshold(value: float, far: float = 0.001, pairs: int = 12340) -> Threshold
 
 
 def result(
-    *matches: tuple[str, float], people: Path = 9, comparable: int = 9, nobody: tuple[str, ...] = ()
+    *matches: tuple[str, float], people: int = 9, comparable: int = 9, nobody: tuple[str, ...] = ()
 ) -> SearchResult:
     found = tuple(Match(person, score, 0.5, i, person in nobody) for i, (person, score) in enumerate(matches))
     return SearchResult(found, people, comparable, 0.5)
@@ -116,6 +114,7 @@ def test_a_face_seen_in_part_abstains_unless_it_scores_well_above_the_threshold(
         assert (said.verdict, said.code, match) == ("abstain", "too_little_seen", None)
         assert said.reason.startswith(f"abstain: half is cut; best ann {score}"[:34])
     said, match = asked(0.481)
+    assert match is not None
     assert (said.verdict, said.code, match.person) == ("match", None, "ann")
     for score, verdict in ((0.3, "abstain"), (0.4, "abstain"), (0.481, "same")):
         assert decide_pair(score, Shared(1.0, 0.4, "half is cut"), threshold(0.38))[0] == verdict
@@ -125,4 +124,5 @@ def test_a_face_seen_in_part_does_not_take_a_name_from_a_whole_one() -> None:
     half = FaceResult(result(("ann", 0.45)), 0, "half is cut")
     whole = FaceResult(result(("ann", 0.42)), 1)
     (first, _), (second, match) = decide_together([half, whole], threshold(0.38))
+    assert match is not None
     assert (first.verdict, second.verdict, match.person) == ("abstain", "match", "ann")

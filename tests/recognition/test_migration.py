@@ -14,6 +14,7 @@ from facerec.recognition.description import EnrolmentSettings, stored_texture
 from facerec.recognition.migration import migrate
 from facerec.recognition.recognizer import DescribedFace, UndescribedFace
 from facerec.recognition.store.sqlite import Gallery
+from tests.pretend_models import PretendRecognizer
 
 if TYPE_CHECKING:
     from tests.recognition.conftest import Enrol
@@ -98,7 +99,7 @@ def test_textures_of_other_landmarks_are_no_substitute(
 
 
 def test_an_interrupted_migration_goes_on(people: Path, run: Enrol, tmp_path: Path, pretend: ModuleType) -> None:
-    class Interrupted(pretend.PretendRecognizer):
+    class Interrupted(PretendRecognizer):
         def describe(self, image: Image) -> list[DescribedFace | UndescribedFace]:
             if self.described == 5:
                 raise KeyboardInterrupt

@@ -66,6 +66,7 @@ def dlib_file(path: Path, net: FaceResNet) -> Path:
 
     out = b"\x01\x02" + label(b"loss_metric_2")
     for layer in (m for m in net.modules() if isinstance(m, torch.nn.Conv2d)):
+        assert layer.bias is not None
         weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
         out += label(b"con_4") + tensor(np.concatenate([weight.ravel() / 2, (bias - 0.5) / 2]))
         n = layer.out_channels

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import ArrayLike
 
 from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError
-from facerec.recognition.masked_score import Vectors, gpu_product, masked_scores, product_on
+from facerec.recognition.masked_score import Product, Vectors, gpu_product, masked_scores, product_on
 from facerec.recognition.search import MaskedSearch, SearchSettings
 from facerec.recognition.signature import Signature, pack_regions
 from facerec.recognition.store.records import EntryIndex
@@ -32,7 +32,7 @@ def stacked(signatures: Sequence[Signature]) -> Vectors:
 
 
 def search_of(
-    entries: Sequence[Signature], person: ArrayLike, names: Sequence[str], product: str = "faiss", **settings: Any
+    entries: Sequence[Signature], person: ArrayLike, names: Sequence[str], product: Product = "faiss", **settings: Any
 ) -> MaskedSearch:
     cells, visible = stacked(entries)
     index = EntryIndex(100 + np.arange(len(entries)), np.asarray(person), tuple(names), np.arange(len(entries)))
@@ -59,7 +59,7 @@ def plain_search(
     entries: Sequence[Signature], person: np.ndarray, names: list[str], probe: Signature, k: int, least: int
 ) -> list[tuple[str, float, int]]:
     """The slow exact twin: every pair by Signature.score."""
-    best = {}
+    best: dict[str, tuple[float, int]] = {}
     for i, entry in enumerate(entries):
         score, overlap = probe.score(entry)
         name = names[person[i]]
@@ -69,7 +69,7 @@ def plain_search(
 
 
 @pytest.mark.parametrize("product", ["faiss", "numpy"])
-def test_block_scores_are_those_of_signatures_one_by_one(product: str) -> None:
+def test_block_scores_are_those_of_signatures_one_by_one(product: Product) -> None:
     rng = np.random.default_rng(0)
     a, b = random_signatures(rng, 7), random_signatures(rng, 23)
     scores, overlap = masked_scores(stacked(a), stacked(b), product)
@@ -165,7 +165,8 @@ class FakeGpu:
     __version__ = "1.99"
 
     def __init__(self, gpus: int) -> None:
-        self.gpus, self.asked = gpus, []
+        self.gpus = gpus
+        self.asked: list[tuple[int, int]] = []
 
     def get_num_gpus(self) -> int:
         return self.gpus
@@ -186,7 +187,7 @@ class FakeGpu:
         assert (metric, device) == (self.METRIC_INNER_PRODUCT, 0)
         assert all(a.dtype == np.float32 and a.flags.c_contiguous for a in (xq, xb))
         self.asked.append((len(xq), len(xb)))
-        return xq @ xb.T
+        return np.asarray(xq @ xb.T)
 
 
 @pytest.fixture

@@ -110,7 +110,7 @@ def test_a_user_without_a_name_or_a_home_may_write_a_gallery(gallery: Path, monk
     def nobody() -> str:
         raise KeyError("getpwuid(): uid not found: 10001")
 
-    monkeypatch.setattr(writer_lock.getpass, "getuser", nobody)
+    monkeypatch.setattr("getpass.getuser", nobody)
     monkeypatch.delenv("HOME", raising=False)
     with Gallery.open(gallery, write=True) as opened:
         opened.rename("p1", "Ida")

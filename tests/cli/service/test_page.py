@@ -86,10 +86,10 @@ class Page:
         self.browser.send("DOM.setFileInputFiles", files=[str(path) for path in paths], nodeId=field)
 
     def text(self, selector: str) -> str:
-        return self.browser.evaluate(f"document.querySelector({json.dumps(selector)}).innerText")
+        return str(self.browser.evaluate(f"document.querySelector({json.dumps(selector)}).innerText"))
 
     def rows(self) -> list[str]:
-        return self.browser.evaluate("[...document.querySelectorAll('#queue .state')].map(s => s.innerText)")
+        return list(self.browser.evaluate("[...document.querySelectorAll('#queue .state')].map(s => s.innerText)"))
 
     def click(self, selector: str, text: str = "") -> None:
         all_of = f"[...document.querySelectorAll({json.dumps(selector)})]"

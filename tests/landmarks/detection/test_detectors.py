@@ -65,7 +65,7 @@ def test_the_whole_picture_is_one_face() -> None:
     assert edges([box]) == [(-0.5, -0.5, 29.5, 19.5)]
     chosen = load_detector("whole")
     assert not chosen.candidates
-    assert (chosen.name, dict(chosen.weights).keys()) == ("whole", {"landmarks/box"})
+    assert (chosen.name, set(dict(chosen.weights))) == ("whole", {"landmarks/box"})
     assert edges(chosen.detector.detect(np.zeros((20, 40, 3), np.uint8))) == [(9.5, 4.5, 29.5, 14.5)]
 
 
@@ -123,7 +123,7 @@ def test_a_table_shapes_caches_but_no_contract(tmp_path: Path) -> None:
     table = tmp_path / "boxes.csv"
     table.write_text("file,x0,y0,x1,y1\na.png,1,2,11,12\n")
     chosen = load_detector(f"boxes:{table}")
-    assert (chosen.name, dict(chosen.weights).keys()) == ("boxes", {"landmarks/box"})
+    assert (chosen.name, set(dict(chosen.weights))) == ("boxes", {"landmarks/box"})
     before = boxes_digest(f"boxes:{table}")
     table.write_text("file,x0,y0,x1,y1\na.png,1,2,11,13\n")
     assert boxes_digest(f"boxes:{table}") != before

@@ -10,7 +10,7 @@ from facerec.landmarks.detection.detector_graph import STRIDES
 from facerec.landmarks.detection.detector_network import cell_centers
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.training.detector import DetectorTraining, TrainingData, export_detector, train_detector
-from facerec.landmarks.training.detector_pictures import AnnotatedPicture, completed_frontal, halvings
+from facerec.landmarks.training.detector_pictures import AnnotatedPicture, Kind, completed_frontal, halvings
 from facerec.landmarks.training.detector_scenes import Decoy, SceneMaker, SceneSettings
 from facerec.landmarks.training.detector_targets import box_overlap, detection_loss, targets
 from facerec.landmarks.types import Box, Image
@@ -24,7 +24,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def picture_with_face(seed: int, kind: str = "frame") -> AnnotatedPicture:
+def picture_with_face(seed: int, kind: Kind = "frame") -> AnnotatedPicture:
     """Grey noise with a red, green, blue and white patch at the corners of the 'face', five points among them."""
     rng = np.random.default_rng(seed)
     image = rng.integers(90, 110, (160, 120, 3), dtype=np.uint8)

@@ -63,6 +63,7 @@ def test_a_process_alone_is_a_group_of_one(monkeypatch: pytest.MonkeyPatch) -> N
     assert (workers.count, workers.first, workers.agreed(0.25, device)) == (1, True, 0.25)
     layer = torch.nn.Linear(2, 1)
     layer(torch.ones(1, 2)).sum().backward()
+    assert layer.weight.grad is not None
     before = layer.weight.grad.clone()
     workers.average_gradients(layer)
     assert torch.equal(layer.weight.grad, before)

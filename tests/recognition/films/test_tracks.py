@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 import numpy as np
@@ -13,7 +14,7 @@ from facerec.recognition.films.tracks import FaceTracker, Sighting, Track, Track
 from facerec.recognition.recognizer import DescribedFace, UndescribedFace
 from facerec.recognition.signature import pooled
 
-Frames = list[dict[int, tuple[float, float]]]
+Frames = Sequence[Mapping[int, tuple[float, float]]]
 
 
 class MovingFaces:
@@ -23,10 +24,10 @@ class MovingFaces:
         self.frames, self.pretend = frames, pretend
         self.searches = 0
 
-    def describe(self, image: Image, boxes: list[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
+    def describe(self, image: Image, boxes: Sequence[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
         self.searches += boxes is None
         number = int(image[0, 0, 0])
-        faces = []
+        faces: list[DescribedFace | UndescribedFace] = []
         for person, (x, yaw) in self.frames[number].items():
             face = self.pretend.PretendRecognizer()._face(_painted(person, yaw, number), 0)
             points = face.face.landmarks.points.copy()
@@ -102,7 +103,7 @@ def test_a_template_completes_itself_and_near_duplicates_do_not_count(pretend: M
     )
 
     class Frozen(MovingFaces):
-        def describe(self, image: Image, boxes: list[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
+        def describe(self, image: Image, boxes: Sequence[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
             return super().describe(np.zeros_like(image), boxes)
 
     tracker = FaceTracker(Frozen(pretend, [{1: (20, 0)}]))

@@ -97,6 +97,7 @@ def test_people_are_removed_renamed_and_merged_as_in_a_file(enrolled: list[Path 
     with open_gallery(enrolled[0]) as file, open_gallery(enrolled[1]) as milvus:
         assert [(p.name, p.entries, p.nobody) for p in milvus.people()] == [("Bo", 2, True), ("p5", 9, False)]
         assert milvus.info().nobodies == 1
+        assert isinstance(milvus, MilvusGallery)
         (found,) = MilvusSearch(milvus).search([photo_of_bo], 1)
         assert (found.matches[0].person, found.matches[0].nobody) == ("Bo", True)
         assert milvus.digest() == file.digest()
@@ -109,6 +110,7 @@ def test_a_writer_killed_between_entries_and_record_doubles_nothing(
         whole = milvus.digest()
         photo = next(p for p in milvus.photos() if p.person == "p3")
         # What a kill leaves: the entry is there, the photograph's record is not.
+        assert isinstance(milvus, MilvusGallery)
         milvus._client.delete("staff_photos", filter=f'sha256 == "{photo.sha256}"')
         assert milvus.digest() != whole
         recognizer = pretend.PretendRecognizer()

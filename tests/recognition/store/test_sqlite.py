@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def contract(pretend: ModuleType) -> PretendContract:
-    return pretend.PretendContract()
+    return PretendContract()
 
 
 @pytest.fixture
@@ -304,7 +304,7 @@ def test_a_batch_is_stored_whole_or_not_at_all(
         gallery.add([photo("ann", 1)])
         before = gallery.digest()
 
-        def full(self, connection: sqlite3.Connection, new: NewPhoto) -> None:
+        def full(self: Gallery, connection: sqlite3.Connection, new: NewPhoto) -> None:
             if new.person == "cy":
                 raise sqlite3.OperationalError("disk I/O error")
             original(self, connection, new)
@@ -479,7 +479,7 @@ def test_where_a_snapshot_would_hinder_a_writer_or_not_be_one_the_gallery_is_cop
         assert connection.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
         connection.close()
     else:
-        monkeypatch.setattr(schema.os, "access", lambda place, mode: mode == os.R_OK)
+        monkeypatch.setattr(os, "access", lambda place, mode: mode == os.R_OK)
     with Gallery.open(path) as reader:
         monkeypatch.undo()
         assert elsewhere(path, "remove_people(['bob'])")
@@ -590,7 +590,7 @@ def test_a_gallery_on_a_read_only_medium_is_read(
     with Gallery.create(path, contract) as gallery:
         gallery.add([photo("ann", 1)])
     # The tests may run as root, whom file modes do not stop: what matters is which way of opening is chosen.
-    monkeypatch.setattr(schema.os, "access", lambda place, mode: mode == os.R_OK)
+    monkeypatch.setattr(os, "access", lambda place, mode: mode == os.R_OK)
     with Gallery.open(path) as gallery:
         assert len(gallery.people()) == 1
         assert os.listdir(path.parent) == [path.name]

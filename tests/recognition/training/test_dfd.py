@@ -32,7 +32,7 @@ def scatters(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
     def fields(count: int, sigma: float) -> np.ndarray:
         made = gaussian_filter(rng.normal(size=(count, n, n)), (0, sigma, sigma), mode="wrap")
-        return (made / made.std()).reshape(count, -1)
+        return np.asarray((made / made.std()).reshape(count, -1))
 
     between, within = fields(300, 1.2), fields(600, 0.6)
     return between.T @ between, within.T @ within
@@ -117,7 +117,8 @@ def test_fresh_pictures_of_a_person_score_above_those_of_others(trained: DFD, mo
             lambda texture, settings, f=field, m=mask: (f.astype(np.float32), m),
         )
         cells.append(trained.describe(None))  # type: ignore[arg-type]
-    same, different = [], []
+    same: list[float] = []
+    different: list[float] = []
     for i, (one, seen) in enumerate(cells):
         for j, (other, also) in enumerate(cells[:i]):
             score = float((one * other).sum() / (seen & also).sum())
