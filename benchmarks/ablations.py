@@ -4,7 +4,7 @@
 
 Every network is trained from the same packs with the same seed, as many faces and the same schedule; what differs is a
 setting of the trainer (`facerec train godp --architecture --losses --yaw-edges` takes the same). What DIR holds already
-is read, an interrupted training goes on, and DIR/table.md is written anew after every network. NME by the square root
+is read, an interrupted training goes on, and DIR/table.md is written again after every network. NME by the square root
 of the area of the annotated points' box, from annotated boxes. A rendered pack (`benchmarks/rendered_heads.py`) shows
 hidden points from seen ones; in real ones every annotated point counts as seen. Packs are read as AFLW's 19 points, the
 paper's markup, whose maps are cheaper than those of 68.

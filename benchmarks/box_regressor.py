@@ -1,4 +1,4 @@
-"""The box regressor on held-back people: overlap with the AFLW-style box, and what it does to the landmarks.
+"""The box regressor on held-out people: overlap with the AFLW-style box, and what it does to the landmarks.
 
     python benchmarks/box_regressor.py DATA [--every 2] [--rois 1]
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--every", type=int, default=2, help="take every so-manieth picture")
-    parser.add_argument("--rois", type=int, default=1, help="shifted boxes a face (16 in the paper)")
+    parser.add_argument("--rois", type=int, default=1, help="shifted boxes per face (16 in the paper)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

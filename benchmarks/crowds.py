@@ -1,12 +1,12 @@
-"""Built crowds: held-back faces at known places on held-back backgrounds; who is found, at which price in false faces.
+"""Built crowds: held-out faces at known places on held-out backgrounds; who is found, at which price in false faces.
 
     python benchmarks/crowds.py DATA [--pictures 60] [--sheet FILE.png]
 
-Each picture (640 x 480) holds 6 to 14 faces on one of the held-back backgrounds, half of them CFP profiles and half CFP
+Each picture (640 x 480) holds 6 to 14 faces on one of the held-out backgrounds, half of them CFP profiles and half CFP
 frontals of people 301-400, cut out as ovals, 24 to 110 px (the shorter side of the tight landmark box), tilted by at
 most 15 degrees, none covering another. A face is found when a box overlaps its own by IoU >= 0.4. Recall is stated
 at the threshold
-at which one false face comes in ten of the pictures without people: the held-back backgrounds, which crowd pictures are
+at which one false face comes in ten of the pictures without people: the held-out backgrounds, which crowd pictures are
 made from, as they are. A box in a crowd that overlaps no face counts as false, too, but other people in a face's
 cut-out picture may be in view, so that number is printed apart.
 
@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from facerec.landmarks.detection.detector import DetectorSettings, FaceDetector
-from facerec.landmarks.finder import FaceFinder, evidence, load_judge
+from facerec.landmarks.finder import FaceFinder, evidence, load_rule
 from facerec.landmarks.landmarker import Landmarker
 from facerec.landmarks.training.detector_pictures import AnnotatedPicture, background_files, cfp_pictures, read_rgb
 from facerec.landmarks.training.people import HELD_OUT_CFP
@@ -91,7 +91,7 @@ def main() -> None:
 
 def judged(detector: FaceDetector) -> Callable[[Image], list[Box]]:
     """The finder with a score for every candidate, also for those that it would drop."""
-    rule, verifier = load_judge()
+    rule, verifier = load_rule()
     finder = FaceFinder(detector, Landmarker.load(), rule, verifier)
 
     def boxes_of(image: Image) -> list[Box]:

@@ -43,7 +43,7 @@ def cut_pictures(picture: Image, points: np.ndarray, number: int) -> dict[str, I
 
 
 def outcome(faces: list[DescribedFace], person: str, enrolled: bool, search: Search, threshold: Threshold) -> str:
-    """What is said of a photograph's `faces`, which show `person`; without `enrolled`, as if they were not."""
+    """The decisions on a photograph's `faces`, which show `person`; without `enrolled`, as if they were not."""
     if not faces:
         return "no face"
     asked = []

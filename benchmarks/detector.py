@@ -1,10 +1,10 @@
-"""Figures of the face detector on held-back people and photographs without faces.
+"""Figures of the face detector on held-out people and photographs without faces.
 
     python benchmarks/detector.py DATA [--finder] [--json FILE] [--sheet FILE.png]
 
-DATA holds cfp-dataset/, ytf/ and backgrounds/. Held back: CFP people 301-400, every seventh name of YouTube Faces,
-every fifth background. A face is found when some box overlaps the box of its annotated points by IoU >= 0.4.
-With --finder, the same of what users meet: the detector's candidates judged by landmarks, verifier and rule.
+DATA holds cfp-dataset/, ytf/ and backgrounds/. Held out: CFP people 301-400, every seventh name of YouTube Faces, every
+fifth background. A face is found when some box overlaps the box of its annotated points by IoU >= 0.4. With --finder,
+the same for the finder, which verifies the detector's candidates by landmarks, verifier and rule.
 """
 
 from __future__ import annotations

@@ -1,19 +1,26 @@
-"""Clusters and films of held-back people: CFP people 301-400 and every seventh person of YouTube Faces.
+"""Clusters and films of held-out people: CFP people 301-400 and every seventh person of YouTube Faces.
 
     python benchmarks/films_clusters.py describe DATA OUT     # the largest faces: OUT/cfp.npz, OUT/ytf.npz
     python benchmarks/films_clusters.py clusters OUT
     python benchmarks/films_clusters.py films OUT
+    python benchmarks/films_clusters.py many FACES.npz...     # 10,000 faces: minutes and memory
 
 Clusters: pairwise F-score and B-cubed of `facerec.recognition.clusters` at its own cut, and of DBSCAN on the vectors of
 the photograph alone at the best cut of calibration people. A picture without a described face is a cluster of its own.
-Films: a film for each video of YouTube Faces against one frontal frame of another video of each person; a film of the
-four profiles of each person of CFP against one frontal picture. The score is that of the best single frame, of the mean
-vector of the photographs, and of the pooled template. Strangers are the probes against everybody else.
+`many` groups the faces of files with the arrays person, cells and visible (those of `describe` and of the cache of
+`fpir.py`), filled up to 10,000 with copies under noise.
+Films: a film for each video of YouTube Faces against one frontal frame of another video of each person; films of CFP's
+profiles, by how much of the head they show, against one frontal picture and against one profile. The score is that of
+the best single frame, of the mean vector of the photographs, and of the pooled template. Strangers are the probes
+against everybody else.
 """
 
 from __future__ import annotations
 
+import os
+import resource
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +31,7 @@ from facerec.landmarks.sets.ytf import person_of_frame, ytf_people
 from facerec.landmarks.training.people import HELD_OUT_CFP, HELD_OUT_EVERY_YTF
 from facerec.recognition.clusters import cluster, cluster_cut
 from facerec.recognition.cohort import normalised_score
+from facerec.recognition.recognizer import DescribedFace, Recognizer
 from facerec.recognition.signature import Signature, pooled
 
 DBSCAN_COSINE = 0.62
@@ -33,7 +41,6 @@ DBSCAN_COSINE = 0.62
 def describe(data: Path, out: Path) -> None:
     """Write OUT/cfp.npz and OUT/ytf.npz."""
     from facerec.landmarks.image import read_image
-    from facerec.recognition.recognizer import DescribedFace, Recognizer
 
     recognizer = Recognizer.load()
     held = set(ytf_people(data / "ytf")[::HELD_OUT_EVERY_YTF])
@@ -98,7 +105,7 @@ def clusters(out: Path) -> None:
         there = np.array([s is not None for s in rows["signature"]])
         lone = len(there) + np.arange(len(there))
         signatures = rows["signature"][there].tolist()
-        cut = cluster_cut(signatures[0].contract)
+        cut = cluster_cut(signatures[0].contract, len(signatures))
         ours, theirs = lone.copy(), lone.copy()
         ours[there] = cluster(signatures, range(len(signatures)), [None] * len(signatures), cut)
         photo = rows["cells"][there, 0]
@@ -111,36 +118,91 @@ def clusters(out: Path) -> None:
         print(f"  DBSCAN, photograph alone: {pairwise_and_b_cubed(rows['person'], theirs)}")
 
 
+def many(files: list[Path], number: int = 10_000) -> None:
+    """Print minutes and memory of grouping `number` faces."""
+    rows = []
+    for file in files:
+        with np.load(file, allow_pickle=False) as kept:
+            seen = kept["visible"].any(axis=1)
+            rows.append((kept["cells"][seen], kept["visible"][seen], kept["person"][seen]))
+    cells, visible, person = (np.concatenate(column)[:number] for column in zip(*rows, strict=True))
+    real = len(cells)
+    rng = np.random.default_rng(10)
+    copied = rng.integers(0, real, number - real)
+    noisy = cells[copied] + rng.normal(0, 0.5 / np.sqrt(cells.shape[2]), (len(copied), *cells.shape[1:]))
+    noisy /= np.linalg.norm(noisy, axis=2, keepdims=True)
+    cells = np.concatenate([cells, noisy * visible[copied][..., None]]).astype(np.float32)
+    visible = np.concatenate([visible, visible[copied]])
+    person = np.concatenate([person, person[copied]])
+    contract = Recognizer.load().contract.digest
+    signatures = [Signature(c, v, contract) for c, v in zip(cells, visible, strict=True)]
+    before, began, cpu = _peak(), time.perf_counter(), time.process_time()
+    labels = cluster(signatures, range(number), [None] * number, cluster_cut(contract, number))
+    took, cpu = time.perf_counter() - began, time.process_time() - cpu
+    print(
+        f"{number} faces ({real} as photographed) of {len(set(person.tolist()))} people: {took / 60:.1f} minutes, "
+        f"{cpu / 60:.1f} of the processor, at a load average of {os.getloadavg()[0]:.1f}; "
+        f"{_peak() - before:.0f} MB more than the signatures' {before:.0f} MB; {pairwise_and_b_cubed(person, labels)}"
+    )
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def films(out: Path) -> None:
     """Print the figures of films."""
-    for name in ("cfp", "ytf"):
-        rows = read(out / f"{name}.npz")
-        if name == "cfp":
-            film_of = [p if "profile/" in pic else "" for p, pic in zip(rows["person"], rows["picture"], strict=True)]
-            frontal = np.array(["frontal/" in pic for pic in rows["picture"]])
-        else:
-            film_of = [Path(str(picture)).stem[:-1] for picture in rows["picture"]]  # NAME_VF: a digit V, a digit F
-            frontal = np.ones(len(film_of), dtype=bool)
-        score(name, rows, np.array(film_of), frontal)
-
-
-def score(name: str, rows: dict[str, NDArray], film_of: NDArray, frontal: NDArray) -> None:
-    """Rank-1, and TPIR where 1 % of strangers are taken for somebody."""
+    rows = read(out / "cfp.npz")
     there = np.array([s is not None for s in rows["signature"]])
-    gallery, used = {}, set()
-    for person in np.unique(rows["person"]):
-        own = np.flatnonzero((rows["person"] == person) & there & frontal)
-        best = own[np.abs(rows["yaw"][own]).argmin()]
-        gallery[str(person)] = rows["signature"][best]
-        used.add(film_of[best])
-    people = list(gallery)
-    probes = [f for f in dict.fromkeys(film_of.tolist()) if f and f not in used]
+    profile = np.array(["profile/" in str(picture) for picture in rows["picture"]])
+    people = np.unique(rows["person"])
+    own = {p: np.flatnonzero(rows["person"] == p) for p in people}
+
+    def frontals(p: str) -> NDArray:
+        kept = own[p][there[own[p]] & ~profile[own[p]]]
+        return kept[np.argsort(np.abs(rows["yaw"][kept]))]
+
+    def side(p: str, sign: int) -> NDArray:
+        kept = own[p][profile[own[p]]]
+        return kept[~(rows["yaw"][kept] * sign < 0)]  # a picture without a face is on both sides: it fails on both
+
+    frontal = {p: int(frontals(p)[0]) for p in people}
+    shown = {
+        "profiles of one side": [side(p, sign) for p in people for sign in (-1, 1)],
+        "profiles of both sides": [own[p][profile[own[p]]] for p in people],
+        "profiles of both sides and a frontal": [np.append(own[p][profile[own[p]]], frontals(p)[1]) for p in people],
+    }
+    for what, made in shown.items():
+        score(f"CFP, {what}, against a frontal", rows, [one for one in made if len(one)], frontal)
+    first = {p: int(own[p][profile[own[p]] & there[own[p]]][0]) for p in people}
+    rest = {p: own[p][profile[own[p]] & (own[p] != first[p])] for p in people}
+    other = [rest[p][~(rows["yaw"][rest[p]] * rows["yaw"][first[p]] > 0)] for p in people]
+    score("CFP, profiles of the other side, against a profile", rows, [one for one in other if len(one)], first)
+    turning = [np.append(rest[p], frontals(p)[0]) for p in people]
+    score("CFP, the other profiles and a frontal, against a profile", rows, turning, first)
+
+    rows = read(out / "ytf.npz")
+    video = np.array([Path(str(picture)).stem[:-1] for picture in rows["picture"]])  # NAME_VF: a digit V, a digit F
+    there = np.array([s is not None for s in rows["signature"]])
+    best = {}
+    for p in np.unique(rows["person"]):
+        own_there = np.flatnonzero((rows["person"] == p) & there)
+        best[p] = int(own_there[np.abs(rows["yaw"][own_there]).argmin()])
+    used = {video[i] for i in best.values()}
+    rest_of = [np.flatnonzero(video == one) for one in dict.fromkeys(video.tolist()) if one not in used]
+    score("YouTube Faces, another video, against a frontal frame", rows, rest_of, best)
+
+
+def score(name: str, rows: dict[str, NDArray], probes: list[NDArray], chosen: dict[str, int]) -> None:
+    """Rank-1, and TPIR where 1 % of strangers are taken for somebody; `probes` are the pictures of each film."""
+    there = np.array([s is not None for s in rows["signature"]])
+    people = list(chosen)
+    gallery = {p: rows["signature"][i] for p, i in chosen.items()}
     ways: dict[str, list[NDArray]] = {"best frame": [], "mean vector": [], "template": []}
     owner, seen_frame, seen_film = [], [], []
     for film in probes:
-        own = np.flatnonzero(film_of == film)
-        owner.append(str(rows["person"][own[0]]))
-        own = own[there[own]]
+        owner.append(str(rows["person"][film[0]]))
+        own = film[there[film]]
         if not len(own):  # a film without a face is a miss
             for scores in ways.values():
                 scores.append(np.full(len(people), -9.0))
@@ -181,5 +243,7 @@ if __name__ == "__main__":
             clusters(Path(out))
         case ["films", out]:
             films(Path(out))
+        case ["many", *files] if files:
+            many([Path(file) for file in files])
         case _:
             sys.exit(__doc__)

@@ -3,7 +3,7 @@
     python benchmarks/finder_speed.py DATA [--rounds 15] [--soak 2000]
 
 Each round times every system once on the same picture, so other jobs on the machine hit all alike; the least and the
-median of the rounds are printed. Pictures are held-back CFP frontals, one face each, on a 640 x 480 canvas. dlib:
+median of the rounds are printed. Pictures are held-out CFP frontals, one face each, on a 640 x 480 canvas. dlib:
 `pip install dlib-bin`.
 """
 
@@ -69,7 +69,7 @@ def on_canvas(image: Image) -> Image:
 
 
 def soak(finder: FaceFinder, pictures: list[Image], count: int) -> None:
-    """Resident memory after every tenth of `count` pictures of 40 to 400 px a side."""
+    """Resident memory after every tenth of `count` pictures of 40 to 400 px per side."""
     rng = np.random.default_rng(0)
     for number in range(1, count + 1):
         height, width = rng.integers(40, 400, 2)

@@ -1,4 +1,4 @@
-"""Milliseconds a face for fit and lift together, in a batch of 32.
+"""Milliseconds per face for fit and lift together, in a batch of 32.
 
     python benchmarks/fit_speed.py
 

@@ -1,4 +1,4 @@
-"""Faces found in pictures, kept in a file: several measurements look at the same pictures of held-back people."""
+"""Faces found in pictures, kept in a file: several measurements look at the same pictures of held-out people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""10,000 spoilt inputs: photographs cut, flipped, mixed and renamed; galleries and indexes with flipped and cut bytes.
+"""10,000 damaged inputs: photographs cut, flipped, mixed and renamed; galleries and indexes with flipped and cut bytes.
 
     python benchmarks/fuzz.py [--pictures 8000] [--galleries 2000] [--seed 0]
 

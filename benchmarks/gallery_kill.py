@@ -56,7 +56,7 @@ def enrol(root: Path, gallery: Path, delay: float, wait_s: float = 0.0) -> str:
 
 
 def child(root: Path, gallery: Path, delay: float, wait_s: float = 0.0) -> tuple[multiprocessing.Process, Path]:
-    """A process that enrols, and the file in which it says the digest or why not. Forked: starting Python anew a
+    """A process that enrols, and the file in which it says the digest or why not. Forked: starting Python again a
     hundred times would take longer than what is tried."""
     said = gallery.with_name(f"{gallery.name}-said-{time.monotonic_ns()}")
     process = multiprocessing.get_context("fork").Process(

@@ -4,9 +4,9 @@
     facerec evaluate recognition lfw OUT/lfw --report out          # pairs of LFW
     facerec evaluate recognition csv OUT/ytf.csv --report out      # YouTube Faces, from one video to the others
 
-LFW's official pairs show people that were trained on. These pairs are of the people left out: the held-back people's
+LFW's official pairs show people that were trained on. These pairs are of the people left out: the held-out people's
 namesakes and the sixteenth that thresholds are calibrated on. In YouTube Faces the gallery is the middle frame of a
-held-back person's first video, the probes are frames of that person's other videos.
+held-out person's first video, the probes are frames of that person's other videos.
 """
 
 from __future__ import annotations

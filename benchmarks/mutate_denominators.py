@@ -76,7 +76,7 @@ MUTATIONS = (
         "evaluation/ranks.py",
         "allowed = int(target * len(alarms) + 1e-9)",
         "allowed = int(target * len(unknown_best) + 1e-9)",
-        "tests/evaluation/test_ranks.py::test_failed_unknown_probes_do_not_flatter_the_false_alarms",
+        "tests/evaluation/test_ranks.py::test_failed_unknown_probes_do_not_lower_the_false_alarm_rate",
     ),
     Mutation(
         "accuracy over scored pairs only",
@@ -113,7 +113,7 @@ MUTATIONS = (
         "evaluation/verification.py",
         "others = ~inside if len(names) > 1 else inside",
         "others = inside",
-        "tests/evaluation/test_verification.py::test_each_fold_is_judged_by_the_threshold_of_the_others",
+        "tests/evaluation/test_verification.py::test_each_fold_uses_the_threshold_of_the_others",
     ),
     Mutation(
         "calibration fitted on the fold itself",
@@ -176,7 +176,7 @@ MUTATIONS = (
         "evaluation/people_intervals.py",
         "alarms <= target * alarms[:, -1:] + 1e-9",
         "np.arange(1, len(best) + 1)[None] <= target * len(best) + 0 * alarms",
-        "tests/evaluation/test_standard_rates.py::test_resampled_fnir_sets_the_threshold_anew_on_each_draw",
+        "tests/evaluation/test_standard_rates.py::test_resampled_fnir_chooses_the_threshold_again_in_each_resample",
     ),
     Mutation(
         "FMR over failed comparisons too",
@@ -239,7 +239,7 @@ MUTATIONS = (
         "evaluation/score_figures.py",
         "(sides[0] == value) & (sides[1] == value)",
         "(sides[0] == value) | (sides[1] == value)",
-        "tests/evaluation/test_standard_rates.py::test_groups_are_judged_by_one_threshold_and_within_themselves",
+        "tests/evaluation/test_standard_rates.py::test_groups_use_one_threshold_and_are_compared_within_themselves",
     ),
     Mutation(
         "Gini without the correction for few groups",
@@ -282,7 +282,7 @@ MUTATIONS = (
         "evaluation/recognition_figures.py",
         "    scores = best.scores.ravel()\n",
         "    scores = best.scores.ravel()\n    same, scores = same[~np.isnan(scores)], scores[~np.isnan(scores)]\n",
-        "tests/evaluation/test_recognition_figures.py::test_every_probe_meets_every_person_failures_included",
+        "tests/evaluation/test_recognition_figures.py::test_every_probe_is_compared_with_every_person_failures_included",
     ),
     Mutation(
         "template lost when one picture failed",
@@ -336,7 +336,7 @@ def copy_source(to: Path) -> None:
 def passes(copy: Path, tests: list[str]) -> bool:
     """Whether the tests pass on the copy; an error in pytest itself ends the program.
 
-    In a child that is forked with the heavy packages loaded and facerec not, so that each run reads the copy anew.
+    In a child that is forked with the heavy packages loaded and facerec not, so that each run reads the copy again.
     """
     context = multiprocessing.get_context("fork")
     code = context.Value("i", -1)

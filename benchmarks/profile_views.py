@@ -1,8 +1,8 @@
-"""The frontal views of 32 held-back CFP profiles in one picture, for looking at one by one.
+"""The frontal views of 32 held-out CFP profiles in one picture, for looking at one by one.
 
     python benchmarks/profile_views.py DATA views.png
 
-Photograph's face and frontal view side by side, four pairs a row, in the order of the people: every third person of
+Photograph's face and frontal view side by side, four pairs per row, in the order of the people: every third person of
 301-394, profile/01 (the next profile where that face is not found or not fitted).
 """
 

@@ -1,4 +1,4 @@
-"""Held-back CFP profiles: where the fitted points fall against the 30 annotated ones, and how many fits are unstable.
+"""Held-out CFP profiles: where the fitted points fall against the 30 annotated ones, and how many fits are unstable.
 
     python benchmarks/profiles.py DATA [--bad unstable.png]
 

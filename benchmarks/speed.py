@@ -3,7 +3,7 @@
     python benchmarks/speed.py DATA [--peer PYTHON] [--pictures 200] [--side 0] [--soak 10000]
     python benchmarks/speed.py DATA --against REV [--pictures 200] [--side 0]
 
-Pictures are held-back CFP ones, as many frontals as profiles, people in turn; with --side they are enlarged to that
+Pictures are held-out CFP ones, as many frontals as profiles, people in turn; with --side they are enlarged to that
 longer side first, what a camera gives. PYTHON is the interpreter of an environment with face_recognition. Systems take
 turns, so that other jobs on the machine hit all alike; three rounds each.
 
@@ -220,7 +220,7 @@ def stages(paths: list[Path], gallery: Path) -> None:
 
     from facerec.frontalize.face_model import FaceModel
     from facerec.landmarks.detection.detectors import load_detector
-    from facerec.landmarks.finder import FaceFinder, load_judge
+    from facerec.landmarks.finder import FaceFinder, load_rule
     from facerec.landmarks.image import read_image
     from facerec.landmarks.landmarker import Landmarker
     from facerec.recognition.descriptors import load_descriptor
@@ -231,7 +231,7 @@ def stages(paths: list[Path], gallery: Path) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     spent: dict[str, float] = {}
-    rule, verifier = load_judge()
+    rule, verifier = load_rule()
     finder = FaceFinder(
         Timed(load_detector().detector, "detect", spent, "detect"),
         Timed(Landmarker.load(), "locate", spent, "landmarks"),
@@ -295,7 +295,7 @@ def rounds(paths: list[Path], gallery: Path, peer: Path | None) -> None:
         start = time.perf_counter()
         out = facerec("identify", *map(str, paths), "-g", str(gallery), "-q", "--json")
         seconds = time.perf_counter() - start
-        add("facerec, all of them, models loaded anew", 1000 * seconds / len(paths))
+        add("facerec, all of them, models loaded again", 1000 * seconds / len(paths))
         found = sum(json.loads(line)["decision"] != "none" for line in out.splitlines())
         start = time.perf_counter()
         facerec("identify", str(paths[0]), "-g", str(gallery), "-q", "--json")

@@ -2,7 +2,7 @@
 
     python benchmarks/textures.py DATA [--people 50] [--only "model fit, mask"]
 
-DATA holds cfp-dataset/. Of the held-back people 301-400, frontal/01 is compared with the other pictures looked at
+DATA holds cfp-dataset/. Of the held-out people 301-400, frontal/01 is compared with the other pictures looked at
 (frontal/02, /03 and the four profiles) by the masked correlation of grey textures; the figure is the area under the ROC
 curve of same person against others, by |yaw| of the second picture. Faces that are not found or not fitted are left out
 here: this compares ingredients on the same pictures, it is no recognition figure.
@@ -114,7 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--cache", type=Path, default=Path("work/found"), help="where found landmarks are kept")
-    parser.add_argument("--people", type=int, default=100, help="of the held-back ones; fewer for a quicker look")
+    parser.add_argument("--people", type=int, default=100, help="of the held-out ones; fewer for a quicker look")
     parser.add_argument("--only", action="append", choices=list(INGREDIENTS), help="ingredient; all when not given")
     arguments = parser.parse_args()
     pictures = arguments.data / "cfp-dataset" / "Data" / "Images"

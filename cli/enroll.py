@@ -1,4 +1,4 @@
-"""`facerec enroll`: photographs of known people into a gallery."""
+"""`facerec enroll`: enrol photographs of known people in a gallery."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from facerec.cli.options import (
     workers_option,
     write_json,
 )
-from facerec.cli.photos import STANDARD_INPUT, photos_argument, say_passed_over
+from facerec.cli.photos import STANDARD_INPUT, photos_argument, report_ignored
 from facerec.landmarks.device import resolve_device, share_cores
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _DESCRIPTOR = "the gallery's, resnet for a new one"
 
 _SHOWN = 5
-"""Conflicts spelt out in the summary; all are in --json."""
+"""Number of conflicts that the summary lists; --json lists all."""
 
 
 @click.command("enroll")
@@ -51,24 +51,26 @@ _SHOWN = 5
     type=click.Choice(["auto", "folders", "flat", "csv"]),
     default="auto",
     show_default=True,
-    help="Who is who: PERSON/photo.jpg, PERSON_1.jpg, or a table with the columns path,person.",
+    help="Where names come from: PERSON/photo.jpg, PERSON_1.jpg, or a table with the columns path,person.",
 )
 @click.option(
     "--faces",
     type=click.Choice(["one", "largest", "all"]),
     default="largest",
     show_default=True,
-    help="Which faces of a photograph are its person's; 'one' skips photographs with several.",
+    help="Which faces of a photograph are enrolled as its person; 'one' skips photographs with several faces.",
 )
-@click.option("--sync", is_flag=True, help="Remove what is no longer in the folders, or has changed there.")
+@click.option(
+    "--sync", is_flag=True, help="Remove entries whose photographs are no longer in the folders, or have changed there."
+)
 @click.option(
     "--keep-textures",
     is_flag=True,
-    help="Keep each face's texture (a picture of the person, some 100 KB) for a later migration.",
+    help="Keep each face's texture (a picture of the person, about 100 KB) for a later migration.",
 )
 @workers_option
 @ray_option
-@click.option("--dry-run", is_flag=True, help="Say what would be enrolled; describe and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Report what would be enrolled; describe and write nothing.")
 @click.option("--strict", is_flag=True, help="Exit with 3 when photographs were skipped.")
 @recognizer_options("the gallery's, godp for a new one", "the gallery's, facerec for a new one", _DESCRIPTOR)
 @json_option
@@ -90,11 +92,11 @@ def command(
 ) -> int:
     """Enrol PHOTOs (folders, files or a .csv table) in a gallery.
 
-    A photograph is of the person its folder is called by; the summary says so by an example. --layout flat goes by the
-    names of the files, a table says who is on which.
+    Each photograph shows the person whose name its folder has; the summary gives an example of this. With --layout flat
+    the names come from the files, and a table lists them by photograph.
 
-    Photographs are known by their content: running the same command again describes only what is new, also after an
-    interruption. Photographs that cannot be used are listed in GALLERY.skipped.jsonl with a reason.
+    Photographs are recognised by their content: running the same command again, for example after an interruption,
+    describes only new photographs. Photographs that cannot be used are listed in GALLERY.skipped.jsonl with a reason.
 
     \b
     Examples:
@@ -125,7 +127,7 @@ def command(
         workers = share_cores(workers, device, len(plan.items))
     workers = workers or 1
     settings = EnrolmentSettings(faces=faces, workers=workers, keep_textures=keep_textures, sync=sync)
-    if ray_address:  # a batch feeds every worker several times over
+    if ray_address:  # a batch holds several photographs per worker
         settings = dataclasses.replace(settings, batch=settings.batch * workers)
     load = functools.partial(load_recognizer, models, gallery_contract(gallery_path))
     with spinner("Loading the models", quiet):
@@ -144,7 +146,7 @@ def command(
                 plan, gallery_path, recognizer, settings=settings, progress=advance, describe_many=describe_many
             )
     except KeyboardInterrupt:
-        note(f"What was enrolled is kept in {printable(str(gallery_path))}; run the same command to go on.")
+        note(f"Photographs enrolled so far are in {printable(str(gallery_path))}; run the same command to continue.")
         raise
     if as_json:
         write_json(summary.as_json())
@@ -155,7 +157,7 @@ def command(
 
 
 def _preview(plan: EnrolmentPlan, gallery_path: Path | str, faces: FacesPolicy) -> EnrolmentPreview:
-    """What the plan would do to the gallery, or to an empty one when there is none yet."""
+    """Preview of what the plan would do to the gallery, or to an empty one when there is none yet."""
     from facerec.recognition.enrolment_plan import preview_enrolment
     from facerec.recognition.store.galleries import open_gallery
 
@@ -173,12 +175,12 @@ def _say_preview(preview: EnrolmentPreview, gallery: Path | str, quiet: bool) ->
     )
     _say_layout(preview.layout, preview.example, quiet)
     if preview.known:
-        note(f"Known already: {preview.known}", quiet)
+        note(f"Already enrolled: {preview.known}", quiet)
     if preview.unreadable:
         note(f"Cannot be opened: {preview.unreadable}", quiet)
     if preview.shared:
         note(f"Planned under more than one name: {count(preview.shared, 'photo')}", quiet)
-    say_passed_over((*preview.ignored, *preview.passed_over), quiet)
+    report_ignored((*preview.ignored, *preview.passed_over), quiet)
 
 
 def _say_summary(summary: EnrolmentSummary, gallery: Path | str, device: str, quiet: bool) -> None:
@@ -196,14 +198,14 @@ def _say_summary(summary: EnrolmentSummary, gallery: Path | str, device: str, qu
     _say_layout(summary.layout, summary.example, quiet)
     known = summary.enrolled - summary.new - summary.duplicates
     if known or summary.duplicates:
-        note(f"Known already: {known}   The same photograph twice: {summary.duplicates}", quiet)
+        note(f"Already enrolled: {known}   The same photograph twice: {summary.duplicates}", quiet)
     if summary.skipped:
         reasons = "  ".join(f"{reason} {n}" for reason, n in summary.reasons.items())
         details = "--json" if isinstance(gallery, str) else printable(str(derived_file(gallery, SKIPPED_SUFFIX)))
         note(f"Skipped {len(summary.skipped)}: {reasons}   (details: {details})", quiet)
     for failed in [photo for photo in summary.skipped if photo.reason == "internal_error"][:_SHOWN]:
-        note(f"Failed (a fault of facerec): {printable(str(failed.path))}: {printable(failed.detail)}")
-    say_passed_over((*summary.ignored, *summary.passed_over), quiet)
+        note(f"Failed (an error in facerec): {printable(str(failed.path))}: {printable(failed.detail)}")
+    report_ignored((*summary.ignored, *summary.passed_over), quiet)
     for remark in summary.notes[:_SHOWN]:
         note(f"Note: {printable(remark)}", quiet)
     if len(summary.notes) > _SHOWN:
@@ -218,7 +220,7 @@ def _say_summary(summary: EnrolmentSummary, gallery: Path | str, device: str, qu
         if without:
             named = ", ".join(printable(name) for name in without[:_SHOWN])
             more = f" and {len(without) - _SHOWN} more" if len(without) > _SHOWN else ""
-            note(f"No frontal view of: {named}{more} (--json tells what each person lacks)", quiet)
+            note(f"No frontal view of: {named}{more} (--json lists what each person lacks)", quiet)
     if summary.removed:
         note(f"Removed {count(summary.removed, 'photo')} no longer there, or changed", quiet)
     elif summary.gone:

@@ -28,7 +28,7 @@ def from_clusters_option(function: F) -> F:
     option = click.option(
         "--from-clusters",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="In place of photographs: the people named in this file of `facerec cluster`.",
+        help="Enrol the people named in this file of `facerec cluster`, instead of photographs.",
     )
     return cast(F, option(command))
 

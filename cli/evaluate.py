@@ -93,16 +93,18 @@ command.add_command(scores)
     "--cache",
     type=click.Path(file_okay=False, path_type=Path),
     default=None,
-    help="Keep fits and signatures here (biometric data) to resume or repeat a run.  [default: REPORT/signatures]",
+    help="Cache fits and signatures here (biometric data) to resume or repeat a run.  [default: REPORT/signatures]",
 )
-@click.option("--no-cache", is_flag=True, help="Keep no fits and no signatures.")
+@click.option("--no-cache", is_flag=True, help="Cache no fits and no signatures.")
 @click.option(
     "--landmarks", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark model."
 )
 @click.option("--descriptor", default=None, help="Descriptor.  [default: the product's own]")
-@click.option("--worst", type=click.IntRange(min=0), default=12, show_default=True, help="Worst errors listed.")
+@click.option(
+    "--worst", type=click.IntRange(min=0), default=12, show_default=True, help="Number of worst errors listed."
+)
 @click.option("--no-photos", is_flag=True, help="No thumbnails of photographs in the report.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the draws of people and galleries.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed for drawing people and galleries.")
 @click.option(
     "--scores",
     "scores_folder",
@@ -145,7 +147,7 @@ def recognition(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Rank-1 and verification on DATA by PROTOCOL.
+    """Measure identification and verification on DATA by PROTOCOL.
 
     \b
     cfp        CFP's official tree: FF and FP folds, and identification of the folds' people
@@ -157,7 +159,7 @@ def recognition(
     lfw        pairs.txt beside LFW's pictures
 
     \b
-    Several systems at once, found and fitted once where they differ in the descriptor alone:
+    Several systems in one run; those that differ only in the descriptor share detection and fit:
       facerec evaluate recognition uhdb31 UHDB31 --resolution R128 --systems godp+dfd,photo:dlib --report out/
     """
     settings = standard_settings(fmr, fpir, gallery_sizes)
@@ -200,7 +202,7 @@ def recognition(
 
 
 def _lone_system(landmarks: str, descriptor: str | None) -> str:
-    """One system alone is called as it would be in a list, so that `compare` finds it there."""
+    """Name of a single system, the same as it would have in a list, so that `compare` finds it in both reports."""
     from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
 
     alone = descriptor or DEFAULT_DESCRIPTOR
@@ -214,14 +216,14 @@ def _note_missing(protocol: RecognitionProtocol, quiet: bool) -> None:
 
 
 def _cache_of(folder: Path | None, device: str, detector: str) -> Path | None:
-    """Where fits and signatures are kept below `folder`; None: nowhere."""
+    """Folder below `folder` that caches fits and signatures; None for no cache."""
     from facerec.evaluation.store import cache_folder
     from facerec.landmarks.detection.detectors import boxes_digest
 
     if folder is None:
         return None
     kept = cache_folder(folder, device)
-    # A table of boxes is no part of the contract, so what was found with another one lies elsewhere.
+    # A table of boxes is no part of the contract, so the results of another table are cached in another folder.
     return kept / f"boxes-{table[:16]}" if (table := boxes_digest(detector)) else kept
 
 
@@ -234,7 +236,7 @@ def _describers(
     workers: int | None,
     count: int,
 ) -> Iterator[DescribeTasks]:
-    """Who describes `count` pictures: threads of this process, or the actors of a Ray cluster, which `load` models."""
+    """Workers that describe `count` pictures: threads of this process, or actors of Ray, which `load` the models."""
     from facerec.evaluation.signatures import describe_in_threads, describe_on, systems_contract
 
     if ray_address:
@@ -276,7 +278,7 @@ def _measure(
     seed: int,
     settings: StandardSettings,
 ) -> dict[str, SystemRun]:
-    """Figures of every system by its name, with what made its signatures."""
+    """Figures of every system by its name, with the contract of its signatures."""
     import numpy as np
 
     from facerec.evaluation.recognition_figures import recognition_figures
@@ -285,7 +287,7 @@ def _measure(
     measured = {}
     for one in systems:
         results, contract = runs[one.name].results, recognizers[one.name].contract
-        # Every system is resampled alike, so that its intervals are those of a run of its own.
+        # Every system uses the same random draws, so that its intervals equal those of a run of its own.
         figures = recognition_figures(protocol, results, np.random.default_rng(seed), one.name, settings)
         shaped_by = {
             "landmarks": one.landmarks,
@@ -321,11 +323,11 @@ def _with_cases(report: Report, protocol: RecognitionProtocol, recognizer: Recog
 @click.argument("second", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @json_option
 def compare(first: Path, second: Path, as_json: bool) -> None:
-    """What changed between two reports of the same protocol, and whether it is more than chance.
+    """Compare two reports of the same protocol, and test whether they differ by more than chance.
 
-    FIRST and SECOND are folders that `facerec evaluate recognition|landmarks --report` wrote. p is McNemar's exact
-    test on the trials on which the two differ; for errors, on which of the two is nearer. p (Holm) allows for the
-    number of rows: below 0.05 a difference is hard to put down to chance.
+    FIRST and SECOND are folders that `facerec evaluate recognition|landmarks --report` wrote. p is McNemar's exact test
+    on the trials on which the two differ; for landmark errors, on which of the two is smaller. p (Holm) is corrected
+    for the number of rows; below 0.05 a difference is unlikely to be chance.
     """
     from facerec.cli.output import write_table
     from facerec.evaluation.compare import compare_reports
@@ -367,7 +369,7 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
 def read_protocol(
     name: str, data: Path, folds: Sequence[str] | None, pictures: Path | None = None
 ) -> RecognitionProtocol:
-    """The protocol `name` on `data`; raises `InvalidInputError` for a wrong tree, saying what was expected."""
+    """The protocol `name` on `data`; raises `InvalidInputError`, which names what was expected, for a wrong tree."""
     if name == "cfp":
         from facerec.evaluation.protocols.cfp import read_cfp
 

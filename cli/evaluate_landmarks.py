@@ -42,26 +42,30 @@ _LANDMARK_SETS = ("points", "cfp", "synthetic", *_PUBLIC_SETS, *_TURNED_SETS, "u
     "annotation",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     default=None,
-    help="Of uhdb31: folder of its files of points.  [default: beside the pictures]",
+    help="For uhdb31: folder of the files with points.  [default: beside the pictures]",
 )
 @click.option(
     "--resolution",
     type=click.Choice(["R1024", "R256", "R128"]),
     default=None,
-    help="Of uhdb31: sample the pictures down by area.  [default: as they are]",
+    help="For uhdb31: sample the pictures down by area.  [default: as they are]",
 )
-@click.option("--rows", default=None, help="Of aflw-pifa: which of its 34 points, from 0, are AFLW's 1 to 21.")
+@click.option("--rows", default=None, help="For aflw-pifa: which of its 34 points, from 0, are AFLW's 1 to 21.")
 @click.option(
     "--boxes",
     type=click.Choice(["detected", "annotated"]),
     default="detected",
     show_default=True,
-    help="Find the faces, or feed the annotated boxes to the landmark model.",
+    help="Detect the faces, or give the annotated boxes to the landmark model.",
 )
-@click.option("--box-noise", is_flag=True, help="Also from annotated boxes whose size or place is off by 5 to 20 %.")
+@click.option(
+    "--box-noise", is_flag=True, help="Also measure from annotated boxes whose size or position is off by 5 to 20 %."
+)
 @click.option("--model", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark model.")
 @click.option("--report", "folder", type=click.Path(file_okay=False, path_type=Path), help="Write the report here.")
-@click.option("--worst", type=click.IntRange(min=0), default=12, show_default=True, help="Worst errors listed.")
+@click.option(
+    "--worst", type=click.IntRange(min=0), default=12, show_default=True, help="Number of worst errors listed."
+)
 @click.option("--no-photos", is_flag=True, help="No thumbnails of photographs in the report.")
 @detector_option
 @device_option
@@ -89,22 +93,20 @@ def landmarks(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Errors of located landmarks on DATASET's annotated pictures.
+    """Measure landmark errors on the annotated pictures of a data set.
 
     \b
-    points     a CSV with file,x0,y0,...,x67,y67 (and optionally pose,yaw,pitch); pictures lie relative to it
-    cfp        CFP's official tree with its 30 fiducials per picture
-    synthetic  a folder made by `facerec synth`: rendered people in 21 views, with exact points
-    300w       a folder with lfpw/, helen/, afw/ and ibug/, a .pts file beside each picture; in full its parts too
-    cofw       COFW_test.mat or COFW_test_color.mat: 27 of its 29 points, with what is hidden
-    helen      annotation/, testnames.txt and the pictures: five places of its 194 points
-    aflw       AFLWinfo_release.mat and AFLW's pictures: 19 points (AFLW-Full; --part frontal: AFLW-F)
-    aflw-pifa  BoundingBox.mat, Landmark.mat and TestImages/; --rows names AFLW's 21 of its 34 points
-    aflw2000   AFLW2000-3D's .mat files and pictures: 68 points by |yaw| 0-30-60-90, and errors of the pose
-    afw        anno.mat and the pictures of AFW: 6 points
-    uhdb31     {subject}d31{pose}.bmp with nine points in a .pts, .txt or .csv file beside each or in --landmarks
+    points     a CSV with file,x0,y0,...,x67,y67 (and optionally pose,yaw,pitch); pictures lie relative to it cfp
+    CFP's official tree with its 30 fiducials per picture synthetic  a folder made by `facerec synth`: rendered people
+    in 21 views, with exact points 300w       a folder with lfpw/, helen/, afw/ and ibug/, a .pts file beside each
+    picture; in full its parts too cofw       COFW_test.mat or COFW_test_color.mat: 27 of its 29 points, with what is
+    hidden helen      annotation/, testnames.txt and the pictures: five points made from its 194 aflw
+    AFLWinfo_release.mat and AFLW's pictures: 19 points (AFLW-Full; --part frontal: AFLW-F) aflw-pifa  BoundingBox.mat,
+    Landmark.mat and TestImages/; --rows names AFLW's 21 of its 34 points aflw2000   AFLW2000-3D's .mat files and
+    pictures: 68 points by |yaw| 0-30-60-90, and errors of the pose afw        anno.mat and the pictures of AFW: 6
+    points uhdb31     {subject}d31{pose}.bmp with nine points in a .pts, .txt or .csv file beside each or in --landmarks
 
-    A set of another markup than the 68 points is compared with what its points are among them.
+    The points of a set with another markup are compared with the corresponding ones of the 68.
     """
     _check_options(dataset, folds, view, part, rows, annotation, resolution)
     if dataset == "uhdb31":
@@ -159,7 +161,7 @@ def _check_options(
     annotation: Path | None,
     resolution: str | None,
 ) -> None:
-    """Refuse options of other sets than the one that is read."""
+    """Refuse options that belong to other sets than the one that is read."""
     if dataset != "cfp" and (folds is not None or view is not None):
         raise click.UsageError("--folds and --view are for cfp only")
     if dataset not in ("300w", "aflw") and part is not None:
@@ -184,7 +186,7 @@ def _read_uhdb31(
 def _read_set(
     name: str, data: Path, part: str | None, rows: str | None, folds: Sequence[str] | None, view: str | None
 ) -> tuple[list[AnnotatedPicture], dict[str, Any]]:
-    """Annotated pictures and what the report says of them."""
+    """Annotated pictures, and the facts about them that the report states."""
     if name in _PUBLIC_SETS:
         return _read_public_set(name, data, part or "full")
     if name in _TURNED_SETS:

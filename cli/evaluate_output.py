@@ -1,4 +1,4 @@
-"""What the commands of `facerec evaluate` share: options of the figures, tables for the terminal, writing a report."""
+"""Shared code of the commands of `facerec evaluate`: options of the figures, tables for the terminal, reports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 def standard_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--fmr`, `--fpir` and `--gallery-sizes` of commands that give error rates."""
     for option in (
-        click.option("--gallery-sizes", default=None, metavar="N,N", help="Also FNIR for galleries of so many people."),
+        click.option(
+            "--gallery-sizes", default=None, metavar="N,N", help="Also measure FNIR for galleries of this many people."
+        ),
         click.option("--fpir", default=None, metavar="R,R", help="Target FPIRs.  [default: 0.001,0.01,0.1]"),
         click.option("--fmr", default=None, metavar="R,R", help="Target FMRs.  [default: 0.001,0.01,0.1]"),
     ):
@@ -146,10 +148,10 @@ def standard_tables(blocks: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Tab
     words = "95 % interval"
     tables: list[Table] = []
     if matching:
-        heads = ("FTA %", "FTE %", "FMR asked %", "FMR %", "FNMR %", words, "FAR %", "FRR %")
+        heads = ("FTA %", "FTE %", "target FMR %", "FMR %", "FNMR %", words, "FAR %", "FRR %")
         tables.append((("ISO/IEC 19795-1, completed comparisons", *heads, ""), [(*row, "") for row in matching]))
     if searching:
-        columns = ("people", "FPIR asked %", "FPIR %", "FNIR rank 1 %", words)
+        columns = ("people", "target FPIR %", "FPIR %", "FNIR rank 1 %", words)
         tables.append((("ISO/IEC 19795-1, searches", *columns, ""), [(*row, "") for row in searching]))
     return tables
 
@@ -221,7 +223,7 @@ def write_with_heads(folder: Path, report: Report) -> list[Path]:
 
 
 def run_facts(ctx: click.Context, device: str) -> dict[str, Any]:
-    """What `RunFacts` says besides the settings."""
+    """The fields of `RunFacts` besides the settings."""
     from facerec.evaluation.environment import machine, versions, weight_digests
 
     return {
@@ -233,7 +235,7 @@ def run_facts(ctx: click.Context, device: str) -> dict[str, Any]:
 
 
 def command_line(ctx: click.Context) -> str:
-    """The command as it was given, in a form that a shell takes."""
+    """The command as it was given, quoted for a shell."""
     import shlex
 
     words = ctx.command_path.split(" ")

@@ -1,4 +1,4 @@
-"""`facerec evaluate scores`: the figures of anybody's scores, by the same code as our own."""
+"""`facerec evaluate scores`: figures of the scores of any system, computed by the same code as facerec's own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from facerec.cli.options import json_option, quiet_option
 @click.command("scores")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--report", "folder", type=click.Path(file_okay=False, path_type=Path), help="Write the report here.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the draws of people and galleries.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed for drawing people and galleries.")
 @standard_options
 @json_option
 @quiet_option
@@ -30,7 +30,7 @@ def scores(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Error rates of score FILES, whichever system wrote them: one block of figures a file.
+    """Compute error rates from score FILES of any system, one block of figures per file.
 
     \b
     .csv  columns probe_template_id, probe_subject_id, bio_ref_template_id, bio_ref_subject_id, score, as bob writes
@@ -38,7 +38,7 @@ def scores(
     .txt  four columns: claimed identity, real identity, name of the probe, score
     .npz  as `facerec evaluate recognition --scores` writes it
 
-    More means more alike. An empty score, or nan, is a comparison that was not completed.
+    A higher score means more similar. An empty score, or nan, is a comparison that was not completed.
     """
     import numpy as np
 
@@ -55,7 +55,7 @@ def scores(
     if len(set(names)) < len(names):
         raise InvalidInputError(f"expected files of different names; got {', '.join(sorted(names))}")
     sets = [read_scores(path) for path in files]
-    # Every file is drawn alike, so that its intervals are those of a run of its own.
+    # Every file uses the same random draws, so that its intervals equal those of a run of its own.
     figures = {
         name: score_set_figures(one, np.random.default_rng(seed), settings)
         for name, one in zip(names, sets, strict=True)

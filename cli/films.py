@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from facerec.cli.options import note, printable, write_json
+from facerec.cli.options import count, note, printable, write_json
 from facerec.landmarks.device import cores_shared, resolve_device
 
 if TYPE_CHECKING:
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_FILM = "The paths are films: the pictures of a folder are its frames, a GIF or WebP is played."
+_FILM = "Treat the paths as films: a folder of pictures is a film of these frames, and so is an animated GIF or WebP."
 _RATE = click.option(
     "--rate",
     type=click.FloatRange(0, 120, min_open=True),
     default=5.0,
     show_default=True,
-    help="Frames of a film looked at, a second.",
+    help="Frames of a film that are processed per second.",
 )
 
 
 def films_option(function: F) -> F:
-    """Add `--film`, `--rate`, `--camera` and `--per-frame`; films are answered here, photographs by the command.
+    """Add `--film`, `--rate`, `--camera` and `--per-frame`; films are processed here, photographs by the command.
 
     Must stand above `photos_argument`.
     """
@@ -43,14 +43,16 @@ def films_option(function: F) -> F:
         films = _films(others["probes"], film, camera)
         if not films:
             return function(*args, **others)
-        return _identify(films, rate, per_frame, duration, _as_given(others))
+        return _identify(films, rate, per_frame, duration, _collect_options(others))
 
     options = [
         click.option("--film", is_flag=True, help=_FILM),
         _RATE,
-        click.option("--camera", type=click.IntRange(0), metavar="N", help="Look through this camera; Ctrl-C ends it."),
-        click.option("--per-frame", is_flag=True, help="Of a film, write a line for each face of each frame as well."),
-        click.option("--duration", type=float, metavar="S", help="Look at a film for so many seconds only."),
+        click.option(
+            "--camera", type=click.IntRange(0), metavar="N", help="Read frames from this camera; Ctrl-C ends it."
+        ),
+        click.option("--per-frame", is_flag=True, help="For films, also write a line for each face of each frame."),
+        click.option("--duration", type=float, metavar="S", help="Process a film for this many seconds only."),
     ]
     return cast(F, _with_options(command, options))
 
@@ -65,12 +67,14 @@ def enroll_film_option(function: F) -> F:
             if person is not None:
                 raise click.UsageError("--person names the person of a film; photographs are named by their folder")
             return function(*args, **others)
-        return _enroll(films, rate, person, _as_given(others))
+        return _enroll(films, rate, person, _collect_options(others))
 
     options = [
         click.option("--film", is_flag=True, help=_FILM),
         _RATE,
-        click.option("--person", help="Whose the film is.  [default: the name of its file without the ending]"),
+        click.option(
+            "--person", help="The person that the film shows.  [default: the name of its file without the extension]"
+        ),
     ]
     return cast(F, _with_options(command, options))
 
@@ -81,7 +85,7 @@ def _with_options(command: F, options: Sequence[Callable[[F], F]]) -> F:
     return command
 
 
-def _as_given(others: dict[str, Any]) -> dict[str, Any]:
+def _collect_options(others: dict[str, Any]) -> dict[str, Any]:
     """The options as a command gets them from `recognizer_options` and `format_options`, which stand below."""
     from facerec.recognition.recognizer import RecognizerSettings
 
@@ -91,7 +95,7 @@ def _as_given(others: dict[str, Any]) -> dict[str, Any]:
 
 
 def _films(given: Sequence[str | Path], film: bool, camera: int | None) -> list[Film]:
-    """The films among what was given; none when these are photographs."""
+    """The films among the given paths; none when these are photographs."""
     from facerec.landmarks.video import STREAMS, Film, is_film
 
     texts = [str(one) for one in given]
@@ -108,7 +112,7 @@ def _films(given: Sequence[str | Path], film: bool, camera: int | None) -> list[
 def _follow(
     film: Film, describer: FilmDescriber, rate: float, quiet: bool, duration: float | None = None
 ) -> tuple[list[Track], bool]:
-    """The tracks of a film, and whether Ctrl-C ended it; what was found until then is kept."""
+    """The tracks of a film, and whether Ctrl-C ended it; results until then are kept."""
     from facerec.cli.output import photo_progress
     from facerec.recognition.films.tracks import FaceTracker
 
@@ -126,11 +130,11 @@ def _follow(
                 advance(1)
     except KeyboardInterrupt:
         interrupted = True
-        note("interrupted; what was found until then follows")
+        note("interrupted; the results until then follow")
     passed = time.monotonic() - began
     note(
-        f"{printable(film.name)}: {looked} frames looked at, {looked / max(passed, 1e-9):.1f} a second, "
-        f"{len(tracker.tracks)} tracks",
+        f"{printable(film.name)}: {count(looked, 'frame')} looked at, {looked / max(passed, 1e-9):.1f} a second, "
+        f"{count(len(tracker.tracks), 'track')}",
         quiet,
     )
     return tracker.tracks, interrupted
@@ -147,10 +151,10 @@ def _identify(
     from facerec.recognition.identification import Identifier
     from facerec.recognition.recognizer import load_recognizer
 
-    if given["threshold"] is not None and given["far"] is not None:
-        raise click.UsageError("expected --threshold or --far, not both")
+    if sum(given[name] is not None for name in ("threshold", "fpir", "far")) > 1:
+        raise click.UsageError("expected one of --threshold, --fpir and --far")
     if given["form"] == "csv":
-        raise click.UsageError("films are answered as a table or as --format jsonl")
+        raise click.UsageError("films are reported as a table or with --format jsonl")
     resolve_device(given["models"].device)
     recognizer = load_recognizer(given["models"], gallery_contract(given["gallery_path"]))
     names = photo_names([Path(str(i), Path(film.name).name.replace(":", "_")) for i, film in enumerate(films)])
@@ -158,7 +162,12 @@ def _identify(
     interrupted = False
     with (
         Identifier.open(
-            given["gallery_path"], recognizer, far=given["far"], threshold=given["threshold"], search=given["method"]
+            given["gallery_path"],
+            recognizer,
+            fpir=given["fpir"],
+            far=given["far"],
+            threshold=given["threshold"],
+            search=given["method"],
         ) as identifier,
         cores_shared(1),
     ):
@@ -170,7 +179,7 @@ def _identify(
                     write_line(answer.as_json(identifier))
                 for line in frame_lines(film.name, answers) if per_frame else []:
                     write_line(line)
-            rows += [_row(answer) for answer in answers]
+            rows += [_row(answer, identifier.threshold.note) for answer in answers]
             if given["save_debug"] is not None and not interrupted:
                 write_pictures(film, answers, given["save_debug"], name, rate)
             if interrupted:
@@ -180,12 +189,14 @@ def _identify(
 
         heads = ["film", "track", "start", "end", "frames", "yaw", "decision", "person", "score", "why"]
         write_table(heads, rows, right=["track", "start", "end", "frames", "score"])
+    shown = "none" if identifier.threshold.value is None else f"{identifier.threshold.value:.3f}"
+    note(f"Threshold {shown} ({printable(identifier.threshold.note)})", given["quiet"])
     if interrupted:
         raise KeyboardInterrupt
     return 0
 
 
-def _row(answer: TrackAnswer) -> list[object]:
+def _row(answer: TrackAnswer, threshold_note: str) -> list[object]:
     yaws = [one.pose[0] for one in answer.track.sightings]
     return [
         answer.film,
@@ -197,7 +208,8 @@ def _row(answer: TrackAnswer) -> list[object]:
         answer.decision.verdict,
         answer.person,
         None if answer.match is None else f"{answer.match.score:.2f}",
-        answer.decision.reason.removeprefix(f"{answer.decision.verdict}: "),
+        # The column before it already gives the verdict, and the line below the table the origin of the threshold.
+        answer.decision.reason.removeprefix(f"{answer.decision.verdict}: ").replace(f" ({threshold_note})", ""),
     ]
 
 
@@ -213,14 +225,14 @@ def _enroll(films: Sequence[Film], rate: float, person: str | None, given: dict[
     records = []
     for film in films:
         if not isinstance(film.source, Path):
-            raise click.UsageError("expected films in files to enrol; a stream leaves nothing to come back to")
+            raise click.UsageError("expected films in files to enrol; a stream cannot be read again later")
         name = person_name(person or (film.source.name if film.source.is_dir() else film.source.stem))
         record: dict[str, object] = {"film": film.name, "person": name, "reason": None, "detail": ""}
         try:
             with cores_shared(1):
                 tracks, interrupted = _follow(film, recognizer, rate, given["quiet"])
             if interrupted:
-                raise KeyboardInterrupt  # half a film is enrolled by nobody
+                raise KeyboardInterrupt  # a film that was interrupted is not enrolled
             track = longest_track(tracks)
             photo = film_photo(film.source, name, track)
             with open_gallery(given["gallery_path"], recognizer.contract, write=True, create=True) as gallery:
@@ -228,9 +240,10 @@ def _enroll(films: Sequence[Film], rate: float, person: str | None, given: dict[
         except UnusablePhotoError as error:
             record |= {"reason": error.reason, "detail": error.detail}
         records.append(record)
-        said = (
-            f"{record['reason']}: {record['detail']}" if record["reason"] else f"{record['frames']} frames in one entry"
-        )
+        if record["reason"]:
+            said = f"{record['reason']}: {record['detail']}"
+        else:
+            said = f"{record['frames']} frames in one entry" if record["new"] else "known already"
         note(f"{printable(film.name)} -> {printable(name)}: {said}", given["quiet"])
     if given["as_json"]:
         write_json({"films": records})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from facerec.cli.options import format_options, note, printable, quiet_option, recognizer_options
-from facerec.cli.photos import given_photos, photos_argument, say_passed_over
+from facerec.cli.photos import given_photos, photos_argument, report_ignored
 from facerec.landmarks.device import resolve_device, share_cores
 
 if TYPE_CHECKING:
@@ -27,8 +27,14 @@ _COLUMNS = ("name", "file", "face", "yaw", "pitch", "roll", "visible_fraction")
     "-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write."
 )
 @click.option("--mesh", default="ply", show_default=True, type=click.Choice(["ply", "obj", "glb", "none"]))
-@click.option("--size", default=224, show_default=True, type=click.IntRange(min=32, max=1024), help="Frontal view, px.")
-@click.option("--contact-sheet", is_flag=True, help="Also one picture with all of them, contact-sheet.png.")
+@click.option(
+    "--size",
+    default=224,
+    show_default=True,
+    type=click.IntRange(min=32, max=1024),
+    help="Side of the frontal view, px.",
+)
+@click.option("--contact-sheet", is_flag=True, help="Also write one picture with all frontal views, contact-sheet.png.")
 @click.option("--strict", is_flag=True, help="Exit with 3 when a photograph was skipped.")
 @format_options("table", "csv", "jsonl")
 @recognizer_options(descriptor=None)
@@ -44,11 +50,11 @@ def command(
     models: RecognizerSettings,
     quiet: bool,
 ) -> int:
-    """Turn the faces of PHOTOs (- is standard input) to the front.
+    """Render the faces of PHOTOs (- is standard input) as seen from the front.
 
-    For each face, NAME-N names its files, N counting the faces of a photograph from 0 (the largest):
-    NAME-N.texture.png (UV chart), .mask.png (what the camera saw), .overlay.png (landmarks and mesh), .frontal.png
-    and the mesh. Hidden parts of the frontal view are filled from the mirror twin; the mask tells which.
+    The files of each face are called NAME-N, where N counts the faces of a photograph from 0 (the largest):
+    NAME-N.texture.png (UV chart), .mask.png (what the camera saw), .overlay.png (landmarks and mesh), .frontal.png and
+    the mesh. Hidden parts of the frontal view are filled from the mirrored side; the mask shows which.
     """
     from facerec.cli.output import spinner, write_csv_row, write_line, write_table
     from facerec.frontalize.render import textured_mesh, write_mesh
@@ -60,7 +66,7 @@ def command(
     from facerec.recognition.stage_pictures import write_stages
 
     given = given_photos(photos)
-    say_passed_over(given.passed_over, quiet)
+    report_ignored(given.passed_over, quiet)
     files = given.files
     share_cores(1, resolve_device(models.device), len(files))
     with spinner("Loading the models", quiet):

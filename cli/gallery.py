@@ -1,4 +1,4 @@
-"""`facerec gallery`: inspect, check, list, change, index, migrate and export a gallery."""
+"""`facerec gallery`: inspect, check, review, list, change, index, migrate and export a gallery."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from facerec.cli.gallery_review import review
 from facerec.cli.options import (
     count,
     format_options,
@@ -34,14 +35,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @click.group("gallery")
 def command() -> None:
-    """Inspect, check, list, change, index, migrate or export a gallery."""
+    """Inspect, check, review, list, change, index, migrate or export a gallery."""
+
+
+command.add_command(review)
 
 
 @command.command("info")
 @gallery_option
 @json_option
 def info(gallery_path: Path | str, as_json: bool) -> None:
-    """Show what a gallery holds, which models made it and at which threshold it decides."""
+    """Show a gallery's content, models and threshold."""
     import json
 
     from facerec.recognition.impostors import impostor_scores
@@ -92,19 +96,21 @@ def info(gallery_path: Path | str, as_json: bool) -> None:
     click.echo(f"Threshold: {shown} ({threshold.note})")
     if strangers is not None and len(scores.strangers):
         click.echo(
-            f"Strangers: {100 * strangers:.1f} % of {len(scores.strangers)} entries would be taken for someone else "
+            f"Strangers: {100 * strangers:.1f} % of {len(scores.strangers)} entries would match someone else "
             f"if their own person were not enrolled"
         )
     if mates:
         shown = ", ".join(f"{100 * share:.0f} % at {yaw} degrees of yaw" for yaw, share in mates.items())
-        click.echo(f"Found:     {shown}, of enrolled people with one frontal picture each, as measured on others")
+        click.echo(
+            f"Found:     {shown} (enrolled people with one frontal picture each; measured on the calibration people)"
+        )
 
 
 @command.command("verify")
 @gallery_option
 @json_option
 def verify(gallery_path: Path | str, as_json: bool) -> int:
-    """Check every byte that matters: structure, references, checksums, unit length. Exit code 2 when it is damaged."""
+    """Check structure, references, checksums and unit length. Exit code 2 when the gallery is damaged."""
     from facerec.recognition.store.galleries import open_gallery
 
     with open_gallery(gallery_path) as gallery:
@@ -126,7 +132,7 @@ def verify(gallery_path: Path | str, as_json: bool) -> int:
 @click.option("--entries", is_flag=True, help="List the entries instead of the people.")
 @format_options("table", "csv", "jsonl")
 def list_people(gallery_path: Path | str, entries: bool, form: str) -> None:
-    """List the people, with the poses they were seen in, or the entries."""
+    """List people with their poses, or entries."""
     from facerec.cli.gallery_entries import write_entries
     from facerec.cli.output import write_csv_row, write_line, write_table
     from facerec.recognition.answers import person_json
@@ -191,9 +197,10 @@ def list_people(gallery_path: Path | str, entries: bool, form: str) -> None:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @quiet_option
 def remove(people: tuple[str, ...], gallery_path: Path | str, entries: tuple[int, ...], yes: bool, quiet: bool) -> None:
-    """Remove people, or single entries, for good.
+    """Remove people, or single entries, permanently.
 
-    Names, signatures and poses leave the file, its journal and everything derived from it. Photographs are not touched.
+    Names, signatures and poses are erased from the file, its journal and everything derived from it. Photographs are
+    not touched.
     """
     from facerec.recognition.store.galleries import open_gallery
     from facerec.recognition.store.records import person_name
@@ -204,9 +211,9 @@ def remove(people: tuple[str, ...], gallery_path: Path | str, entries: tuple[int
     with open_gallery(gallery_path, write=True) as gallery:
         if not yes:
             if not sys.stdin.isatty():
-                raise click.UsageError("expected --yes: there is no terminal to ask at")
+                raise click.UsageError("expected --yes, because there is no terminal for a confirmation")
             what = ", ".join(map(printable, names)) or count(len(set(entries)), "entry")
-            click.confirm(f"Remove {what} from {printable(str(gallery_path))} for good?", abort=True, err=True)
+            click.confirm(f"Remove {what} from {printable(str(gallery_path))} permanently?", abort=True, err=True)
         removed = gallery.remove_people(names) if names else gallery.remove_entries(entries)
         left = len(gallery.people())
     _warn_of_readers(gallery, gallery_path)
@@ -220,15 +227,15 @@ def remove(people: tuple[str, ...], gallery_path: Path | str, entries: tuple[int
 @gallery_option
 @quiet_option
 def rename(old: str, new: str, gallery_path: Path | str, quiet: bool) -> None:
-    """Call the person OLD by the name NEW; the old name leaves the file. NEW must be nobody's (see merge).
+    """Rename the person OLD to NEW. The old name is erased from the file, and NEW must not be in use (see merge).
 
-    Photographs keep their folders: enrolling the folder called OLD again makes a second person of that name.
+    Photographs stay in their folders, so enrolling the folder called OLD again adds a second person of that name.
     """
     from facerec.recognition.store.galleries import open_gallery
     from facerec.recognition.store.records import person_name
 
     if person_name(old) == person_name(new):
-        raise click.UsageError(f"expected another name than {printable(old)}")
+        raise click.UsageError(f"expected a name other than {printable(old)}")
     with open_gallery(gallery_path, write=True) as gallery:
         gallery.rename(person_name(old), person_name(new))
     _warn_of_readers(gallery, gallery_path)
@@ -237,11 +244,14 @@ def rename(old: str, new: str, gallery_path: Path | str, quiet: bool) -> None:
 
 @command.command("merge")
 @click.argument("people", nargs=-1, required=True, metavar="PERSON...")
-@click.option("--into", required=True, metavar="NAME", help="The person they are.")
+@click.option("--into", required=True, metavar="NAME", help="Name of the merged person.")
 @gallery_option
 @quiet_option
 def merge(people: tuple[str, ...], into: str, gallery_path: Path | str, quiet: bool) -> None:
-    """Make several people one, who is called NAME: one person who was enrolled under several names."""
+    """Merge people who are the same person.
+
+    Use this when one person was enrolled under several names; the merged person is called NAME.
+    """
     from facerec.recognition.store.galleries import open_gallery
     from facerec.recognition.store.records import person_name
 
@@ -252,29 +262,31 @@ def merge(people: tuple[str, ...], into: str, gallery_path: Path | str, quiet: b
 
 
 def _warn_of_readers(gallery: GalleryStore, path: Path | str) -> None:
-    """Say when bytes of what was removed are still on the disk; it is done all the same."""
+    """Report when bytes of removed entries are still on the disk; the removal itself is done."""
     if gallery.erased:
         return
     if isinstance(path, str):
-        why = "Milvus erases the bytes of what was removed when it compacts its files"
+        why = "Milvus erases the bytes of removed entries when it compacts its files"
     else:
         why = (
-            f"another process still reads the state before of {printable(str(path))}; the bytes of what was removed "
-            f"leave the disk when it ends or moves on"
+            f"another process still reads the previous state of {printable(str(path))}; the bytes of removed entries "
+            f"are erased from the disk when that process ends or reads the new state"
         )
     note(f"warning: {why}")
 
 
 @command.command("mark")
 @click.argument("people", nargs=-1, required=True, metavar="PERSON...")
-@click.option("--nobody/--person", "nobody", required=True, help="A known stranger, or a person like the others.")
+@click.option(
+    "--nobody/--person", "nobody", required=True, help="Mark as known strangers, or as ordinary people again."
+)
 @gallery_option
 @quiet_option
 def mark(people: tuple[str, ...], nobody: bool, gallery_path: Path | str, quiet: bool) -> None:
-    """Say of enrolled people that they are nobody: known strangers, such as a poster or who passes by every day.
+    """Mark people as known strangers.
 
-    A face that looks most like a known stranger is answered "unknown", with "known stranger: NAME", and gets nobody
-    else's name. Enrol them like people first.
+    A known stranger is, for example, a face on a poster or a passer-by. A face whose best candidate is a known stranger
+    is reported as "unknown", with "known stranger: NAME", and matches nobody else. Enrol them like people first.
 
     \b
     Example:
@@ -303,15 +315,16 @@ def _file(gallery: Path | str) -> Path:
     type=click.Choice(["exact", "ivf", "hnsw", "pq"]),
     default="exact",
     show_default=True,
-    help="exact: only map the vectors, for galleries larger than memory; otherwise also an approximate index.",
+    help="exact only maps the vectors, for galleries larger than memory; the others also build an approximate index.",
 )
 @json_option
 @quiet_option
 def index(gallery_path: Path | str, method: SearchMethod, as_json: bool, quiet: bool) -> None:
-    """Write files beside a large gallery that make searching it faster: GALLERY.vectors, GALLERY.ivf|hnsw|pq.
+    """Write index files for a large gallery.
 
-    They hold what the gallery holds (keep them as safe), are tested whenever they are read, and are of no use once
-    people are enrolled or removed: run this again then. Below some 100,000 entries the exact search needs none of it.
+    The files GALLERY.vectors and GALLERY.ivf|hnsw|pq make its search faster. They hold the same data as the gallery
+    (protect them equally), are verified whenever they are read, and become invalid once people are enrolled or removed:
+    then run this command again. Below about 100,000 entries the exact search does not need them.
     """
     from facerec.recognition.shortlist import ShortlistIndex, ShortlistSettings
     from facerec.recognition.store.sqlite import Gallery
@@ -340,9 +353,9 @@ def index(gallery_path: Path | str, method: SearchMethod, as_json: bool, quiet: 
     "roots",
     multiple=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Also look for the photographs in this folder, by the path they had below the enrolled one.",
+    help="Also look for the photographs in this folder, by their path relative to the enrolled folder.",
 )
-@click.option("--drop-missing", is_flag=True, help="Give up entries whose photograph is not found.")
+@click.option("--drop-missing", is_flag=True, help="Drop entries whose photograph is not found.")
 @workers_option
 @recognizer_options("the gallery's", "the gallery's", "resnet")
 @json_option
@@ -356,12 +369,12 @@ def migrate_gallery(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Describe the photographs of a gallery again, with the models of this installation.
+    """Describe all photographs again with other models.
 
-    A texture that was kept (enroll --keep-textures) stands in for a photograph that is gone, when only the descriptor
-    is another.
+    The models are those of this installation. If only the descriptor changes, a texture that was kept (enroll
+    --keep-textures) replaces a photograph that no longer exists.
 
-    The gallery keeps its old state until all is done; an interrupted migration goes on when it is run again.
+    The gallery keeps its old state until all is done; an interrupted migration continues when it is run again.
     """
     from facerec.cli.output import photo_progress
     from facerec.recognition.description import EnrolmentSettings
@@ -378,7 +391,10 @@ def migrate_gallery(
         before = gallery.contract_digest
         if before == recognizer.contract.digest:
             done = MigrationSummary(0, 0, (), ())
-            note(f"{printable(str(gallery_path))} has the contract of these models already; nothing to do", quiet)
+            note(
+                f"{printable(str(gallery_path))} already has the contract of these models; there is nothing to do",
+                quiet,
+            )
         else:
             photos = len(gallery.photos())
             settings = EnrolmentSettings(workers=share_cores(workers, device, photos))
@@ -409,11 +425,13 @@ def migrate_gallery(
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write (for npz).")
 @quiet_option
 def export(gallery_path: Path | str, form: str, output: Path | None, quiet: bool) -> None:
-    """Write the entries: person, photograph, face, pose, quality; as npz with the signatures.
+    """Write the entries as jsonl, csv or npz.
+
+    An entry has a person, a photograph, a face, a pose and a quality; the npz also holds the signatures.
 
     jsonl and csv go to stdout. The arrays of the npz: entry, person, sha256, path, face, pose, quality, visible_share,
     cells (N, C, D), visible (N, C), regions (N, 16, 16: which parts of the chart the camera saw; all False where that
-    is not known), nobody (N: of a known stranger), contract.
+    is not known), nobody (N: whether the entry belongs to a known stranger), contract.
     """
     from facerec.cli.gallery_entries import write_arrays, write_entries
     from facerec.recognition.store.galleries import open_gallery
@@ -426,7 +444,6 @@ def export(gallery_path: Path | str, form: str, output: Path | None, quiet: bool
             return
         written = write_arrays(gallery, output)
     note(
-        f"Wrote {count(written, 'entry')} to {printable(str(output))}: biometric data, keep them as safe as the "
-        "gallery",
+        f"Wrote {count(written, 'entry')} to {printable(str(output))}: biometric data, protect them like the gallery",
         quiet,
     )

@@ -93,7 +93,7 @@ def write_arrays(gallery: GalleryStore, output: Path) -> int:
 
     records = gallery.entries()
     cells, visible = gallery.vectors([record.entry for record in records])
-    with output.open("wb") as stream:  # by stream: by name, numpy would append an ending of its own
+    with output.open("wb") as stream:  # by stream, because numpy would append its own extension to a name
         np.savez(
             stream,
             entry=np.array([r.entry for r in records], dtype=np.int64),

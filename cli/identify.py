@@ -1,4 +1,4 @@
-"""`facerec identify`: who is on photographs, or that they are unknown."""
+"""`facerec identify`: identify the people in photographs, or report them as unknown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from facerec.cli.options import (
     threshold_option,
     workers_option,
 )
-from facerec.cli.photos import given_photos, photos_argument, say_passed_over
+from facerec.cli.photos import given_photos, photos_argument, report_ignored
 from facerec.landmarks.device import resolve_device, share_cores
 
 if TYPE_CHECKING:
@@ -69,14 +69,16 @@ _CSV_COLUMNS = (
 @films_option
 @photos_argument("probes", "[PROBE]...")
 @gallery_option
-@click.option("-k", "candidates", type=click.IntRange(min=1), default=5, show_default=True, help="Candidates listed.")
+@click.option(
+    "-k", "candidates", type=click.IntRange(min=1), default=5, show_default=True, help="Number of candidates listed."
+)
 @threshold_option("a match")
 @fpir_option
 @click.option(
     "--far",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=None,
-    help="Take the threshold at this false accept rate of single pairs instead, whatever the gallery's size.",
+    help="Use the threshold for this false accept rate of single pairs instead, whatever the gallery's size.",
 )
 @click.option(
     "--search",
@@ -84,7 +86,7 @@ _CSV_COLUMNS = (
     type=click.Choice(["exact", "ivf", "hnsw", "pq"]),
     default="exact",
     show_default=True,
-    help="How a very large gallery is searched; ivf, hnsw and pq need `facerec gallery index`.",
+    help="Search method for a very large gallery; ivf, hnsw and pq need `facerec gallery index`.",
 )
 @format_options("table", "csv", "jsonl")
 @click.option(
@@ -112,21 +114,21 @@ def command(
     models: RecognizerSettings,
     quiet: bool,
 ) -> int:
-    """Name the people on PROBEs (photographs, folders or - for standard input) by a gallery, in the order given.
+    """Identify the people in PROBEs (photographs, folders or - for standard input), in the given order.
 
-    Each face is a match, unknown (a normal result), or abstained from (reason code too_little_seen) when too little of
-    it was seen in both pictures, or it is cut off or covered and does not score well above the threshold.
-    An unknown face comes with its best candidate and how far that is below the threshold ("margin", the score less the
-    threshold). A person is named once in a photograph: a second face that looks most like them stays unknown.
-    The threshold is chosen so that one stranger in a hundred (--fpir) is named at most in a gallery of this size. The
-    score is the cosine of two faces less what strangers score against them. The models are those that made the gallery.
-    --device cuda searches on the GPU, too (with facerec[gpu] in place of faiss-cpu).
+    The decision for each face is match, unknown (a normal result) or abstain (reason code too_little_seen). It is
+    abstain when too little of the face was seen in both pictures, or when the face is cut off or covered and its score
+    is not well above the threshold. An unknown face comes with its best candidate and with its margin, the score minus
+    the threshold. A person is matched at most once in a photograph: a second face with the same best candidate stays
+    unknown. The threshold is chosen so that at most one stranger in a hundred (--fpir) matches somebody in a gallery of
+    this size. The score is the cosine of two faces minus the score that strangers reach against them. The models are
+    those that made the gallery. --device cuda also searches on the GPU (with facerec[gpu] in place of faiss-cpu).
 
-    A photograph that shows no sure face is tried at 90, 180 and 270 degrees, too; "turned" says by how much it was
-    turned clockwise, while box and pose stay those of the photograph.
+    If no face is found with certainty, the photograph is also searched at 90, 180 and 270 degrees; "turned" gives the
+    clockwise rotation, while box and pose refer to the original photograph.
 
-    Films (mp4, mov, mkv, avi, webm, with facerec[video]; rtsp:// and --camera; folders of frames and animations with
-    --film) are followed: one decision a track, made of all its frames (docs/films.md).
+    In films (mp4, mov, mkv, avi, webm, with facerec[video]; rtsp:// and --camera; folders of frames and animations with
+    --film) faces are tracked, with one decision per track, made from all its frames (docs/films.md).
 
     \b
     Examples:
@@ -144,7 +146,7 @@ def command(
     from facerec.recognition.stage_pictures import write_stages
 
     given = given_photos(probes)
-    say_passed_over(given.passed_over, quiet)
+    report_ignored(given.passed_over, quiet)
     photos = given.files
     workers = share_cores(workers, resolve_device(models.device), len(photos))
     with spinner("Loading the models and the gallery", quiet):
@@ -175,7 +177,7 @@ def command(
 
 
 class _Results:
-    """Writes faces as they come, a table at the end, and counts what became of them."""
+    """Writes each face as soon as it is identified, or a table at the end, and counts the decisions."""
 
     def __init__(self, form: str, versions: Mapping[str, str]) -> None:
         from facerec.cli.output import write_csv_row
@@ -207,7 +209,7 @@ class _Results:
             self._rows.append(_table_row(probe))
 
     def finish(self) -> None:
-        """Write the table, when that is the form."""
+        """Write the table, when that is the format."""
         from facerec.cli.output import write_table
 
         if self.form == "table":
@@ -227,7 +229,7 @@ def _say_summary(photos: int, counts: Counter[str], unusable: int, threshold: Th
 
 def _table_row(probe: ProbeFace) -> list[object]:
     best = next(iter(probe.candidates), None)
-    # The column before it says the verdict already, and the line below the table what the threshold stands on.
+    # The column before it already gives the verdict, and the line below the table the origin of the threshold.
     why = f"{probe.reason}: {probe.detail}" if probe.detail else probe.reason.removeprefix(f"{probe.decision}: ")
     why = why.replace(f" ({probe.threshold.note})", "")
     if probe.turned:

@@ -18,7 +18,7 @@ from facerec.cli.options import (
     note,
     quiet_option,
 )
-from facerec.cli.photos import given_photos, photos_argument, say_passed_over
+from facerec.cli.photos import given_photos, photos_argument, report_ignored
 from facerec.landmarks.device import resolve_device
 from facerec.landmarks.models import LANDMARK_MODELS
 
@@ -30,22 +30,22 @@ EXIT_SKIPPED = 3
 
 @click.command("landmarks")
 @photos_argument()
-@click.option(
-    "--model", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark network."
-)
+@click.option("--model", type=click.Choice(LANDMARK_MODELS), default="godp", show_default=True, help="Landmark model.")
 @format_options("jsonl", "pts")
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for pts files.")
 @click.option(
-    "--overlay", type=click.Path(file_okay=False, path_type=Path), help="Folder for photographs with points drawn in."
+    "--overlay",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for photographs with the points drawn on them.",
 )
 @click.option(
     "--boxes",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Shifted boxes a face, for a steadier answer.",
+    help="Number of shifted boxes per face whose results are combined, for more stable points.",
 )
-@click.option("--mirrored", is_flag=True, help="Look at each face's mirror image too.")
+@click.option("--mirrored", is_flag=True, help="Also use the mirror image of each face.")
 @click.option("--strict", is_flag=True, help="Exit with code 3 when a photograph was skipped.")
 @detector_option
 @min_face_option
@@ -65,12 +65,13 @@ def command(
     device: str,
     quiet: bool,
 ) -> int:
-    """Locate the 68 landmarks of every face of PHOTOs (- is standard input), and which of them the camera sees.
+    """Locate the 68 landmarks of every face in PHOTOs (- is standard input), and their visibility.
 
     jsonl (also: --json) writes one line for each face to stdout; pts writes NAME-N.pts, the 300-W format, for face N of
     each photograph (from 0, the largest) to the folder of --output; --overlay writes NAME.overlay.png. Coordinates are
     pixels of the upright photograph, the centre of the top-left pixel being (0, 0); pts files count from 1, as 300-W
-    does. A photograph that cannot be used gets a line with its reason code and never stops the others.
+    does. For a photograph that cannot be used, a line with its reason code is written, and the others are still
+    processed.
     """
     if form == "pts" and output is None:
         raise click.UsageError("--format pts needs -o/--output DIR")
@@ -84,7 +85,7 @@ def command(
 
     where = resolve_device(device)
     given = given_photos(photos)
-    say_passed_over(given.passed_over, quiet)
+    report_ignored(given.passed_over, quiet)
     files = given.files
     settings = LandmarkerSettings(mirrored=mirrored, boxes=boxes)
     with spinner("Loading the models", quiet):
@@ -152,6 +153,6 @@ def overlaid(faces: list[Face]) -> Any:
 
 
 def _write_line(value: dict[str, Any]) -> None:
-    # ASCII escapes survive every terminal and every file name, names that are not UTF-8 included.
+    # ASCII escapes work on every terminal and for every file name, names that are not UTF-8 included.
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()

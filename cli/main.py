@@ -1,4 +1,5 @@
-"""The `facerec` command: lists its sub-commands without importing them, and turns errors into messages and exit codes.
+"""The `facerec` command. It lists its sub-commands without importing them and turns errors into messages and exit
+codes.
 
 Exit codes: 0 done, 1 internal error, 2 bad input or things that do not match, 3 finished with skipped items (where a
 command has `--strict`), 130 interrupted.
@@ -25,22 +26,22 @@ EXIT_BAD_INPUT = 2
 EXIT_SKIPPED = 3
 EXIT_INTERRUPTED = 130
 
-# The help texts stand here, so that `facerec --help` imports no command and with it neither torch nor faiss.
-# In the order of use, not of the alphabet. Each is served by `command` in the module cli/<name>.py.
+# The help texts are written here, so that `facerec --help` imports no command and with it neither torch nor faiss. In
+# the order of use, not of the alphabet. Each is served by `command` in the module cli/<name>.py.
 COMMANDS: dict[str, str] = {
     "enroll": "Enrol photographs of known people in a gallery.",
-    "identify": "Name the people in photographs, or say that they are unknown.",
+    "identify": "Identify the people in photographs, or report them as unknown.",
     "cluster": "Group unknown faces in photographs into people.",
-    "verify": "Say whether two photographs show the same person.",
-    "gallery": "Inspect, check, list, change, index, migrate or export a gallery.",
-    "serve": "Answer over HTTP with the same verbs and JSON, and one web page (facerec[serve]).",
-    "landmarks": "Locate the 68 landmarks of faces, and which of them are visible.",
+    "verify": "Decide whether two photographs show the same person.",
+    "gallery": "Inspect, check, review, list, change, index, migrate or export a gallery.",
+    "serve": "Serve the same functions over HTTP, with a web page (facerec[serve]).",
+    "landmarks": "Locate the 68 landmarks of faces, and their visibility.",
     "frontalize": "Write texture, visibility mask, frontal view and mesh of faces.",
     "synth": "Render synthetic people in many poses.",
     "evaluate": "Measure recognition or landmarks on a data set, by pose.",
     "train": "Train the models from data.",
     "models": "List, describe or verify the weights and their licences.",
-    "doctor": "Check this installation and say what is used.",
+    "doctor": "Check this installation and report what it uses.",
     "demo": "Run the whole path on rendered people and write a report.",
 }
 
@@ -65,14 +66,14 @@ def _show_version(ctx: click.Context, _parameter: click.Parameter, value: bool) 
     cls=CommandList,
     table=COMMANDS,
     modules="facerec.cli.{}",
-    # Examples lead: they are what most readers came for.
+    # Examples come first, because most readers look for them.
     help=f"Recognise faces across pose.\n\n{EXAMPLES}",
     epilog="Data go to stdout, messages to stderr. The weights that come with facerec are for research use.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option("--debug", is_flag=True, help="Show the traceback of an error (also: FACEREC_DEBUG=1).")
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show version."
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
 )
 @click.pass_context
 def facerec(ctx: click.Context, debug: bool) -> None:
@@ -99,7 +100,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _say(f"error: {error}", traceback_of=error if debug else None)
         return EXIT_BAD_INPUT
     except OSError as error:
-        # A path that cannot be read or written is the caller's to mend; any other system error is not.
+        # The caller can correct a path that cannot be read or written; any other system error is internal.
         if error.filename is None:
             return _internal(error, debug)
         _say(f"error: {error.strerror}: {error.filename}", traceback_of=error if debug else None)
@@ -136,7 +137,7 @@ def _internal(error: Exception, debug: bool) -> int:
     _say(f"internal error: {type(error).__name__}: {error}", traceback_of=error if debug else None)
     if not debug:
         click.echo(
-            "This is a fault of facerec. `facerec --debug ...` or FACEREC_DEBUG=1 shows the traceback.", err=True
+            "This is an error in facerec. `facerec --debug ...` or FACEREC_DEBUG=1 shows the traceback.", err=True
         )
     return EXIT_INTERNAL
 
@@ -144,7 +145,7 @@ def _internal(error: Exception, debug: bool) -> int:
 def _say(message: str, traceback_of: BaseException | None = None) -> None:
     if traceback_of is not None:
         click.echo("".join(traceback.format_exception(traceback_of)), err=True, nl=False)
-    # Line breaks of our own messages stay; everything else that could steer the terminal is made visible.
+    # Line breaks of our own messages stay; all other control characters are made visible.
     click.echo("facerec: " + "\n".join(printable(line) for line in message.split("\n")), err=True)
 
 

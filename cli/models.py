@@ -1,4 +1,4 @@
-"""`facerec models`: which weights there are, what they were learnt from, their licences, and whether they are whole."""
+"""`facerec models`: the weights, their training data and licences, and whether their files are intact."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def command() -> None:
     """Group of `list`, `info` and `verify`."""
 
 
-@command.command("list", help="One line per weight file: name, size, what it was learnt from, licence.")
+@command.command("list", help="List the weight files with size, training data and licence.")
 @json_option
 def list_models(as_json: bool) -> None:
     """Write the records as a table or as JSON."""
@@ -24,14 +24,14 @@ def list_models(as_json: bool) -> None:
         write_json({"weights": [record.as_json() for record in records]})
         return
     if not records:
-        note("This installation holds no weights. Install facerec again, or make them with `facerec train`.")
+        note("This installation holds no weights. Install facerec again, or train them with `facerec train`.")
         return
     rows = [(_label(r), f"{r.bytes / 2**20:.1f} MB", ", ".join(r.training_sets) or "-", r.licence) for r in records]
-    write_table(("MODEL", "SIZE", "LEARNT FROM", "LICENCE"), rows, right=("SIZE",))
-    note("`facerec models info MODEL` tells more; facerec's own code is under Apache-2.0.")
+    write_table(("MODEL", "SIZE", "TRAINED ON", "LICENCE"), rows, right=("SIZE",))
+    note("`facerec models info MODEL` shows more; facerec's own code is under Apache-2.0.")
 
 
-@command.command("info", help="Everything recorded about one model. MODEL is as `facerec models list` shows it.")
+@command.command("info", help="Show the full record of one model. MODEL is a name that `facerec models list` shows.")
 @click.argument("model")
 @json_option
 def info(model: str, as_json: bool) -> None:
@@ -44,7 +44,7 @@ def info(model: str, as_json: bool) -> None:
         "model": _label(record),
         "what": record.what,
         "licence": record.licence,
-        "learnt from": ", ".join(record.training_sets) or "-",
+        "trained on": ", ".join(record.training_sets) or "-",
         "split": record.split,
         **{f"metric {key}": str(value) for key, value in record.metric.items()},
         "made by": record.command,
@@ -56,12 +56,12 @@ def info(model: str, as_json: bool) -> None:
     click.echo("\n".join(f"{key:<{width}}  {printable(value)}" for key, value in lines.items()))
 
 
-@command.command("verify", help="Read every weight file (or the named ones) and compare it with its recorded SHA-256.")
+@command.command("verify", help="Compare weight files with their recorded SHA-256.")
 @click.argument("models", nargs=-1)
 @json_option
 @click.pass_context
 def verify(ctx: click.Context, models: tuple[str, ...], as_json: bool) -> None:
-    """Write one line a file; exit code 2 when a file is missing, changed or not recorded, or when there is none."""
+    """Write one line per file; exit code 2 when a file is missing, changed or not recorded, or when there is none."""
     records = [_find(model) for model in models] if models else weight_records()
     findings = [{"model": _label(record), "status": weight_status(record)} for record in records]
     if not models:
@@ -71,13 +71,13 @@ def verify(ctx: click.Context, models: tuple[str, ...], as_json: bool) -> None:
     elif findings:
         write_table(("MODEL", "STATUS"), [(item["model"], item["status"]) for item in findings])
     if not findings:
-        note("This installation holds no weights. Install facerec again, or make them with `facerec train`.")
+        note("This installation holds no weights. Install facerec again, or train them with `facerec train`.")
     if not findings or any(item["status"] != "ok" for item in findings):
         ctx.exit(2)
 
 
 def weight_status(record: WeightRecord) -> str:
-    """ "ok", "changed" or "missing", after the file was read anew."""
+    """ "ok", "changed" or "missing", after reading the file again."""
     try:
         verify_weights(record)
     except ContractError:

@@ -1,4 +1,4 @@
-"""What the commands share: options, and text that is safe to print."""
+"""Shared code of the commands: options, and text that is safe to print."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _DETECTORS = (
 )
 
 RAW_CSV = "facerec.raw_csv"
-"""Where a command's context keeps whether `--raw-csv` was given (`facerec.cli.output.write_csv_row` reads it)."""
+"""Key of a command's context that holds whether `--raw-csv` was given (`facerec.cli.output.write_csv_row` reads it)."""
 
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 # Cc control, Cf format (direction overrides), Cs lone surrogate (a name that is not UTF-8), Zl and Zp line separators.
 _STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-# Joiners shape letters in several scripts and in emoji; they steer nothing.
+# Joiners shape letters in several scripts and in emoji; they do not control the terminal.
 _HARMLESS = frozenset({"\u200c", "\u200d"})
 
 
@@ -38,7 +38,7 @@ def device_option(function: F) -> F:
         type=click.Choice(["auto", "cpu", "cuda"]),
         default="auto",
         show_default=True,
-        help="Where the networks run. 'auto' takes the GPU when there is one; 'cuda' fails without one.",
+        help="Where the networks run. 'auto' uses the GPU when there is one; 'cuda' fails without one.",
     )(function)
 
 
@@ -56,12 +56,12 @@ def recognizer_options(
 ) -> Callable[[F], F]:
     """Add `--landmarks`, `--descriptor`, `--detector`, `--min-face` and `--device` (argument `models`).
 
-    The command gets them as one `facerec.recognition.recognizer.RecognizerSettings`, in which what was not given is
-    None.
+    The command gets them as one `facerec.recognition.recognizer.RecognizerSettings`, in which options that were not
+    given are None.
 
     Args:
-        landmarks, detector, descriptor: what the help says is taken when the option is not given; None for the
-            descriptor: the command makes no signature and has no such option.
+        landmarks, detector, descriptor: the default that the help states; descriptor None for a command that makes no
+            signature and has no such option.
     """
 
     def add(function: F) -> F:
@@ -133,7 +133,7 @@ def raw_csv_option(function: F) -> F:
         is_flag=True,
         expose_value=False,
         callback=keep,
-        help="Leave CSV cells that begin with = + - @ as they are; by default ' before them keeps spreadsheets from "
+        help="Leave CSV cells that begin with = + - @ as they are; by default a leading ' keeps spreadsheets from "
         "running them.",
     )(function)
 
@@ -165,17 +165,17 @@ def fpir_option(function: F) -> F:
         "--fpir",
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
         default=None,
-        help="Share of strangers for whom anybody may be named, in a gallery of this size.  [default: 0.01]",
+        help="Target false positive identification rate: share of strangers who may match somebody.  [default: 0.01]",
     )(function)
 
 
 def threshold_option(of: str) -> Callable[[F], F]:
-    """Add `--threshold` (argument `threshold`, None when not given): the least score of `of`."""
+    """Add `--threshold` (argument `threshold`, None when not given): the lowest score of `of`."""
     return click.option(
         "--threshold",
         type=click.FloatRange(-1, 1),
         default=None,
-        help=f"Least score of {of}, on the scale of the answers (in [-1, 1]; inclusive).",
+        help=f"Lowest score of {of}, on the scale of `score` in the answers (in [-1, 1]; inclusive).",
     )
 
 
@@ -209,7 +209,7 @@ def workers_option(function: F) -> F:
         "--workers",
         type=click.IntRange(min=1),
         show_default="one per core, on a GPU one",
-        help="Photographs at a time.",
+        help="Number of photographs that are processed at a time.",
     )(function)
 
 
@@ -219,13 +219,13 @@ def ray_option(function: F) -> F:
         "--ray",
         "ray_address",
         metavar="ADDRESS",
-        help="Describe by --workers actors of this Ray cluster: HOST:PORT, auto or local (with facerec[ray]).",
+        help="Describe with --workers actors of this Ray cluster: HOST:PORT, auto or local (with facerec[ray]).",
     )(function)
 
 
 def quiet_option(function: F) -> F:
     """Add `-q/--quiet` (argument `quiet`): no progress and no summary on stderr."""
-    return click.option("-q", "--quiet", is_flag=True, help="No progress, no summary; errors only.")(function)
+    return click.option("-q", "--quiet", is_flag=True, help="Show no progress and no summary, only errors.")(function)
 
 
 def json_option(function: F) -> F:
@@ -234,9 +234,9 @@ def json_option(function: F) -> F:
 
 
 def printable(text: str) -> str:
-    """`text` on one line, with every character that could steer a terminal or break a line made visible.
+    """`text` on one line, with every control character and line break made visible.
 
-    For people's names and file names on their way to a terminal; data files keep the text as it is.
+    Use it for people's names and file names that are printed on a terminal; data files keep the text as it is.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -254,7 +254,7 @@ def count(number: int, noun: str) -> str:
 
 
 def note(text: str, quiet: bool = False) -> None:
-    """A message for a person: to stderr, not at all when `quiet`."""
+    """Write a message to stderr, unless `quiet`."""
     if not quiet:
         click.echo(text, err=True)
 

@@ -1,4 +1,4 @@
-"""How commands write data and show progress: JSON lines, CSV, tables; all of it safe for any name."""
+"""Writing of data and progress: JSON lines, CSV and tables, all of them safe for any name."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from facerec.cli.table import table_lines
 
 
 def write_line(record: Mapping[str, Any]) -> None:
-    """One JSON object a line, UTF-8, to stdout, at once."""
+    """Write one JSON object per line, UTF-8, to stdout, and flush it."""
     from facerec.recognition.enrolment import json_line
 
     click.echo(json_line(record).encode(), nl=False)
 
 
 def write_csv_row(values: Sequence[object]) -> None:
-    """One row of CSV, UTF-8, to stdout, at once. Names with commas, quotes or line breaks are quoted.
+    """Write one row of CSV, UTF-8, to stdout, and flush it. Names with commas, quotes or line breaks are quoted.
 
     A text that a spreadsheet would run as a formula gets an apostrophe before it (not with `--raw-csv`).
     """
@@ -49,7 +49,7 @@ def harmless_cell(value: object) -> object:
 
 
 def write_table(columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()) -> None:
-    """A table to stdout, as wide as the terminal; into a pipe or a file plain, a line a row, every value whole.
+    """Write a table to stdout, as wide as the terminal; in a pipe or a file, one plain line per row with whole values.
 
     Args:
         columns: headings.
@@ -64,7 +64,7 @@ def write_table(columns: Sequence[str], rows: Sequence[Sequence[object]], right:
 
 @contextmanager
 def spinner(label: str, quiet: bool = False) -> Iterator[None]:
-    """Says on stderr what takes a moment, for a person at a terminal; elsewhere nothing is written."""
+    """Show on stderr, on a terminal only, what takes a moment."""
     if quiet or not sys.stderr.isatty():
         yield
         return
@@ -76,7 +76,7 @@ def spinner(label: str, quiet: bool = False) -> Iterator[None]:
 
 @contextmanager
 def photo_progress(total: int | None, label: str, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr, for a person at a terminal; elsewhere nothing moves. Yields `advance(photos)`."""
+    """Show a progress bar on stderr, on a terminal only. Yields `advance(photos)`."""
     if quiet or not sys.stderr.isatty():
         yield lambda photos: None
         return

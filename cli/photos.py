@@ -20,7 +20,7 @@ from facerec.cli.options import count, note, printable
 F = TypeVar("F", bound=Callable[..., Any])
 
 STANDARD_INPUT = Path("-")
-"""What stands for standard input among photographs."""
+"""The path that means standard input."""
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -30,9 +30,10 @@ class GivenPhotos:
     """The photographs of a command.
 
     Attributes:
-        files: as they are called in answers: `STANDARD_INPUT` for the one that came that way.
-        passed_over: what was passed over, each with the reason (see `facerec.landmarks.photo_files.list_photos`).
-        standard_input: the bytes that came that way.
+        files: their names in answers; `STANDARD_INPUT` for the photograph from standard input.
+        passed_over: the files that were ignored, each with the reason (see
+            `facerec.landmarks.photo_files.list_photos`).
+        standard_input: the bytes read from standard input.
     """
 
     files: tuple[Path, ...]
@@ -47,8 +48,8 @@ class GivenPhotos:
 def photos_argument(name: str = "photos", metavar: str = "[PHOTO]...") -> Callable[[F], F]:
     """Add paths of photographs (argument `name`, a tuple of Path) and `--files-from FILE`.
 
-    Patterns that the shell left as they are (a quoted glob; Windows' shell expands none) become the files they match,
-    in order; at least one path is there.
+    Patterns that the shell did not expand (a quoted glob, or any pattern in Windows' shell) become the files they
+    match, in order. At least one path is required.
     """
 
     def add(function: F) -> F:
@@ -57,7 +58,9 @@ def photos_argument(name: str = "photos", metavar: str = "[PHOTO]...") -> Callab
             listed = [] if files_from is None else read_file_list(files_from)
             given = (*others.pop(name), *listed)
             if not given:
-                raise click.UsageError("expected at least one photograph or folder, or --files-from with some")
+                raise click.UsageError(
+                    "expected at least one photograph or folder, or --files-from with a list of them"
+                )
             paths = [path for text in given for path in photo_paths(text)]
             if files_from == "-" and STANDARD_INPUT in paths:
                 raise click.UsageError("expected a photograph or a list of files on standard input, not both")
@@ -65,7 +68,7 @@ def photos_argument(name: str = "photos", metavar: str = "[PHOTO]...") -> Callab
 
         argument = click.argument(name, nargs=-1, metavar=metavar)
         option = click.option(
-            "--files-from", metavar="FILE", help="Read paths from this file, one a line; - reads standard input."
+            "--files-from", metavar="FILE", help="Read paths from this file, one per line; - reads standard input."
         )
         return cast(F, argument(option(command)))
 
@@ -101,7 +104,7 @@ def photo_paths(text: str) -> list[Path]:
         return [STANDARD_INPUT]
     if _URL.match(text):
         raise click.BadParameter(
-            f"{printable(text)} is an address; facerec downloads nothing. Save the picture and give its path"
+            f"{printable(text)} is a web address; facerec downloads nothing. Save the picture and give its path"
         )
     from facerec.landmarks.tables import slashed
 
@@ -116,7 +119,7 @@ def photo_paths(text: str) -> list[Path]:
 
 
 def read_file_list(source: str) -> list[str]:
-    """The paths in a file, or on standard input ("-"): one a line, or separated by NUL (find -print0).
+    """The paths in a file, or on standard input ("-"): one per line, or separated by NUL (find -print0).
 
     Raises click.BadParameter when it cannot be read or names nothing.
     """
@@ -150,19 +153,19 @@ def given_photos(paths: Iterable[Path]) -> GivenPhotos:
         for file in listing.photos:
             files.setdefault(os.path.abspath(file), file)
     if not files:
-        why = f"; passed over: {said_by_reason(passed_over.items())}" if passed_over else ""
+        why = f"; ignored: {count_by_reason(passed_over.items())}" if passed_over else ""
         raise InvalidInputError(f"expected photographs; found none in {', '.join(map(str, wanted))}{why}")
     data = sys.stdin.buffer.read() if "-" in files else b""
     return GivenPhotos(tuple(files.values()), tuple(passed_over.items()), data)
 
 
-def say_passed_over(passed_over: Sequence[tuple[Path, str]], quiet: bool) -> None:
-    """A message on what was passed over, counted by reason, with an example; nothing when nothing was."""
+def report_ignored(passed_over: Sequence[tuple[Path, str]], quiet: bool) -> None:
+    """Write a message on the ignored files, counted by reason, with an example; nothing when there are none."""
     if passed_over:
-        note(f"Passed over {count(len(passed_over), 'item')}: {said_by_reason(passed_over)}", quiet)
+        note(f"Ignored {count(len(passed_over), 'item')}: {count_by_reason(passed_over)}", quiet)
 
 
-def said_by_reason(passed_over: Iterable[tuple[Path, str]]) -> str:
+def count_by_reason(passed_over: Iterable[tuple[Path, str]]) -> str:
     """ "3 a film (e.g. people/ANNA/a.mp4), 1 not a picture (e.g. people/notes.txt)", most frequent first."""
     example: dict[str, Path] = {}
     numbers: Counter[str] = Counter()

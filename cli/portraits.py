@@ -1,4 +1,4 @@
-"""The real portraits that installed packages carry, both in the public domain: used for the self test and the demo."""
+"""The two public-domain portraits that installed packages contain, for the self test and the demo."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ EILEEN_COLLINS = "Eileen Collins"
 
 
 def installed_portraits() -> dict[str, Image]:
-    """The portraits that are there, by the person's name; a package that is not installed adds none."""
+    """The installed portraits, by the person's name; a package that is not installed adds none."""
     found: dict[str, Image] = {}
     for person, path in ((GRACE_HOPPER, _grace_hopper()), (EILEEN_COLLINS, _eileen_collins())):
         if path is not None and path.is_file():
             try:
                 found[person] = read_image(path)
-            except UnusablePhotoError:  # a packager replaced the sample; then it is not there
+            except UnusablePhotoError:  # a packager replaced the sample; then the portrait is missing
                 continue
     return found
 
@@ -43,7 +43,7 @@ def _grace_hopper() -> Path | None:
 
 
 def _eileen_collins() -> Path | None:
-    # Looked up, not called: `skimage.data.astronaut()` would look on the network for a file that is not there.
+    # The file is read directly, because `skimage.data.astronaut()` would download a missing file.
     from importlib.util import find_spec
 
     package = find_spec("skimage")
@@ -53,7 +53,7 @@ def _eileen_collins() -> Path | None:
 
 
 def altered_copies(image: Image) -> dict[str, Image]:
-    """Copies of a portrait, (H, W, 3) uint8 RGB each, by what was done to it: what happens to photographs in use."""
+    """Altered copies of a portrait, (H, W, 3) uint8 RGB each, by the alteration, as they occur in practice."""
     picture = PilImage.fromarray(image)
     width, height = picture.size
 
@@ -64,7 +64,7 @@ def altered_copies(image: Image) -> dict[str, Image]:
 
     copies = {
         "mirrored": picture.transpose(PilImage.Transpose.FLIP_LEFT_RIGHT),
-        # Positive angles of Pillow turn against the clock.
+        # Positive angles of Pillow are counter-clockwise.
         "rotated 15 degrees": picture.rotate(-15, PilImage.Resampling.BICUBIC, fillcolor=(128, 128, 128)),
         "rotated -25 degrees": picture.rotate(25, PilImage.Resampling.BICUBIC, fillcolor=(128, 128, 128)),
         "cropped": picture.crop((width // 8, 0, width - width // 8, round(0.7 * height))),
@@ -80,7 +80,7 @@ def altered_copies(image: Image) -> dict[str, Image]:
 def turned(face: DescribedFace, model: FaceModel, yaw: float, side: int = 320) -> Image:
     """The fitted head rendered again at `yaw` degrees on grey, (side, side, 3): texture of the photograph, new pose.
 
-    What the photograph did not show is filled from the face's mirror twin.
+    Parts that the photograph did not show are filled from the mirrored side of the face.
     """
     from facerec.frontalize.render import blended_texture, render_head
     from facerec.frontalize.types import Camera

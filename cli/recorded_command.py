@@ -1,4 +1,4 @@
-"""The command that a weight record keeps, complete enough to be given again."""
+"""The command that a weight record keeps, complete enough to be run again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 UNRECORDED = frozenset(
     {"run", "work", "test", "metric_json", "export", "weights_root", "device", "threads", "loaders", "quiet", "help"}
 )
-"""Options that say where and how a training runs or how its result is measured, not what it makes."""
+"""Options that affect where and how a training runs or how its result is measured, not the result itself."""
 
 
 def recorded_command(resolved: Mapping[str, Any] | None = None) -> str:

@@ -1,4 +1,4 @@
-"""`facerec serve`: the verbs of the command line over HTTP."""
+"""`facerec serve`: the functions of the command line over HTTP."""
 
 from __future__ import annotations
 
@@ -28,27 +28,33 @@ if TYPE_CHECKING:
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TOKEN_VARIABLE = "FACEREC_TOKEN"
-_STOP_SECONDS = 30  # how long requests that are being answered may take once the service was asked to stop
+_STOP_SECONDS = 30  # how long requests in progress may take after the service was asked to stop
 
 
 @click.command("serve")
 @gallery_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind to.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0 takes a free one."
+    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0 chooses a free one."
 )
 @workers_option
-@click.option("--queue", type=click.IntRange(min=0), default=16, show_default=True, help="Requests that may wait.")
-@click.option("--per-minute", type=click.IntRange(min=1), default=600, show_default=True, help="Requests of a client.")
-@click.option("--max-megabytes", type=click.IntRange(min=1), default=20, show_default=True, help="Of a request.")
+@click.option(
+    "--queue", type=click.IntRange(min=0), default=16, show_default=True, help="Number of requests that may wait."
+)
+@click.option(
+    "--per-minute", type=click.IntRange(min=1), default=600, show_default=True, help="Requests per client and minute."
+)
+@click.option(
+    "--max-megabytes", type=click.IntRange(min=1), default=20, show_default=True, help="Largest size of a request, MB."
+)
 @click.option(
     "--access-log",
     type=click.Choice(["off", "requests", "names"]),
     show_default="requests, with -q off",
-    help="A line of JSON on stderr for each request; names: with the names of files and people in it.",
+    help="Write a line of JSON to stderr for each request; with 'names' it includes names of files and people.",
 )
 @fpir_option
-@click.option("--root-path", default="", metavar="PATH", help="Path under which a proxy shows the service.")
+@click.option("--root-path", default="", metavar="PATH", help="Path under which a proxy serves the service.")
 @recognizer_options("the gallery's", "the gallery's", "the gallery's")
 @quiet_option
 def command(
@@ -65,14 +71,15 @@ def command(
     models: RecognizerSettings,
     quiet: bool,
 ) -> None:
-    """Answer over HTTP: identify, verify, landmarks, frontalize, enroll, and the gallery's people.
+    """Serve identify, verify, landmarks, frontalize, enroll and the gallery's people over HTTP.
 
-    / is a page to drop photographs on, /docs lists the paths, /openapi.json describes them; /health says whether the
-    service lives, /ready whether it can answer, /metrics what it counts (Prometheus). SIGTERM ends it once the
-    requests that are being answered are done.
+    / is a page to drop photographs on, /docs lists the paths, and /openapi.json describes them. /health reports whether
+    the service runs, /ready whether it can answer, and /metrics has counters for Prometheus. SIGTERM ends the service
+    after the requests in progress are answered.
 
-    On another address than this machine's own the environment variable FACEREC_TOKEN must hold a token, which clients
-    send as "Authorization: Bearer TOKEN". There is no TLS: put a proxy before it that has (docs/deploy.md).
+    To listen on an address other than the loopback address, set the environment variable FACEREC_TOKEN to a token,
+    which clients send as "Authorization: Bearer TOKEN". The service has no TLS: put a proxy with TLS in front of it
+    (docs/deploy.md).
     """
     token = os.environ.get(TOKEN_VARIABLE, "")
     if host not in LOOPBACK and len(token) < 16:
@@ -94,7 +101,7 @@ def command(
         raise InvalidInputError(f"expected FastAPI for facerec serve; install facerec[serve] ({error})") from error
     from facerec.recognition.recognizer import load_recognizer
 
-    with bound_socket(host, port) as socket:  # a wrong path and a used port are answered before the models are loaded
+    with bound_socket(host, port) as socket:  # a wrong path and a used port are reported before the models are loaded
         with open_gallery(gallery_path) as gallery:
             recognizer = load_recognizer(models, gallery.contract_json)
         where = resolve_device(models.device)

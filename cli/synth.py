@@ -19,19 +19,24 @@ from facerec.cli.options import note, quiet_option
 )
 @click.option("--subjects", default=77, show_default=True, type=click.IntRange(min=1), help="People (UHDB31 has 77).")
 @click.option("--poses", default="uhdb31", show_default=True, type=click.Choice(["uhdb31"]), help="The set of poses.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Other seeds give other people.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed; other seeds give other people."
+)
 @click.option(
     "--width", default=256, show_default=True, type=click.IntRange(min=32, max=1024), help="Width, px (R256)."
 )
 @click.option(
-    "--lights", default="I03", show_default=True, help="Lights, e.g. I01,I02,I03: left, right, even; a set for each."
+    "--lights",
+    default="I03",
+    show_default=True,
+    help="Lights, e.g. I01,I02,I03 (left, right, even); each gives a set of its own.",
 )
 @quiet_option
 def command(output: Path, subjects: int, poses: str, seed: int, width: int, lights: str, quiet: bool) -> None:
-    """Render people who do not exist, each in the 21 poses of UHDB31 (7 yaws x 3 pitches), by a perspective camera.
+    """Render people who do not exist, each in the 21 poses of UHDB31 (7 yaws x 3 pitches), with a perspective camera.
 
     Writes `{subject}d31{pose}.png`, `protocol.csv` (path, person, role, pose, yaw, pitch), `landmarks.csv` (the exact
-    68 points) and a note that the pictures are rendered, and by which model.
+    68 points) and a note that states that the pictures are rendered, and by which model.
     """
     from rich.console import Console
     from rich.progress import track

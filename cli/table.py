@@ -1,4 +1,4 @@
-"""Tables that fit the terminal: numbers stay whole, paths are shortened in the middle, sentences wrap between words."""
+"""Tables that fit the terminal: numbers stay whole, paths are shorten in the middle, sentences wrap between words."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from facerec.cli.options import printable
 GAP = "  "
 
 _NAME = 10
-"""Columns of the terminal that a name or a path keeps at least: its beginning and its end."""
+"""Least width of a name or a path, in columns of the terminal: its beginning and its end."""
 
 _SENTENCE = 24
-"""Columns that a sentence needs at least to be read in a column of its own; with less it goes below its row."""
+"""Least width of a sentence in a column of its own; with less it is written below its row."""
 
 _WIDEST = 40
-"""Columns that a name or a path takes at most while others want more, so that one long name widens no row."""
+"""Largest width of a name or a path while others need more, so that one long name widens no row."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class _Column:
 
     @property
     def least(self) -> int:
-        """What it cannot do with less."""
+        """Least width of this column."""
         if self.number:
             return self.width
         return min(self.width, max(cell_width(self.head), _SENTENCE if self.sentence else _NAME))
@@ -40,16 +40,18 @@ class _Column:
 def table_lines(
     columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = (), width: int | None = None
 ) -> list[str]:
-    """A table as lines, the first one the headings, on a terminal the second a rule.
+    """Format a table as lines: first the headings, then, on a terminal, a rule, then the rows.
 
-    Where it is too wide for the terminal, sentences wrap, names and paths lose their middle, then the sentences go
-    below their rows, then every row becomes a block of lines "heading  value".
+    If the table is too wide for the terminal, sentences are wrapped and names and paths are shorten in the middle. If
+    that does not suffice, sentences are written below their rows, and finally every row becomes a block of lines
+    "heading  value".
 
     Args:
         columns: headings.
-        rows: cells; None leaves one empty. What could steer the terminal is made visible.
+        rows: cells; None leaves one empty. Control characters are made visible.
         right: headings of the columns of numbers, which are set flush right.
-        width: columns of the terminal; None: no terminal, every value stays whole and every row one line.
+        width: columns of the terminal; None when there is no
+        terminal: every value stays whole and every row is one line.
     """
     cells = [["" if cell is None else printable(str(cell)) for cell in row] for row in rows]
     described = [_column(head, head in right, [row[i] for row in cells]) for i, head in enumerate(columns)]
@@ -68,14 +70,14 @@ def table_lines(
 
 
 def cell_width(text: str) -> int:
-    """How many columns of a terminal a text takes; wide characters take two."""
+    """Width of a text in columns of a terminal; wide characters take two."""
     from rich.cells import cell_len
 
     return len(text) if text.isascii() else cell_len(text)
 
 
-def shortened(text: str, width: int) -> str:
-    """`text` in at most `width` columns: what is too much goes from its middle, more of its end stays."""
+def shorten(text: str, width: int) -> str:
+    """Shorten `text` in the middle to at most `width` columns; more of its end than of its beginning stays."""
     if cell_width(text) <= width:
         return text
     head, tail = "", ""
@@ -97,14 +99,14 @@ def _column(head: str, number: bool, cells: Sequence[str]) -> _Column:
 
 
 def _widths(columns: Sequence[_Column], width: int) -> list[int] | None:
-    """A width for each column, together at most `width` with the gaps; None where that cannot be."""
+    """A width for each column, together at most `width` with the gaps; None where that is impossible."""
     room = width - len(GAP) * (len(columns) - 1)
     widths = [column.least for column in columns]
     if sum(widths) > room:
         return None
     if sum(column.width for column in columns) <= room:
         return [column.width for column in columns]
-    # Names and paths first, up to what most of them need; a sentence takes what is left, as it can wrap.
+    # Names and paths come first, up to what most of them need; a sentence gets the rest, because it can wrap.
     for most in (_WIDEST, width):
         for wanted in (False, True):
             growing = True
@@ -129,7 +131,7 @@ def _set(
     lines.append(GAP.join("-" * w for w in widths))
     for number, row in enumerate(rows):
         parts = [
-            textwrap.wrap(cell, w, break_on_hyphens=False) or [""] if column.sentence else [shortened(cell, w)]
+            textwrap.wrap(cell, w, break_on_hyphens=False) or [""] if column.sentence else [shorten(cell, w)]
             for column, cell, w in zip(columns, row, widths, strict=True)
         ]
         for k in range(max(map(len, parts), default=1)):
@@ -149,7 +151,7 @@ def _line(columns: Sequence[_Column], cells: Sequence[str], widths: Sequence[int
 
 
 def _plain(columns: Sequence[_Column], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Every row one line, every value whole; a value wider than others pushes only its own row."""
+    """Format every row as one line with whole values; an exceptionally wide value shifts only its own row."""
     widths = [column.width if column.number else min(column.width, _WIDEST) for column in columns]
     heads = [column.head for column in columns]
     return [_line(columns, heads, widths), *(_line(columns, row, widths) for row in rows)]
@@ -164,9 +166,7 @@ def _blocks(columns: Sequence[_Column], rows: Sequence[Sequence[str]], width: in
             if cell:
                 start = column.head + " " * (heads - cell_width(column.head)) + GAP
                 room = max(width - len(indent), _NAME)
-                parts = (
-                    textwrap.wrap(cell, room, break_on_hyphens=False) if column.sentence else [shortened(cell, room)]
-                )
+                parts = textwrap.wrap(cell, room, break_on_hyphens=False) if column.sentence else [shorten(cell, room)]
                 lines += [start + parts[0], *(indent + part for part in parts[1:])]
         lines.append("")
     return lines[:-1]

@@ -1,4 +1,4 @@
-"""`facerec train`: learn the models from data. One file per model: `train_<model>.py`."""
+"""`facerec train`: train the models from data. One file per model: `train_<model>.py`."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import click
 
 from facerec.cli.command_list import CommandList
 
-# In the order in which a model needs those before it. A model whose trainer is not installed is not listed.
+# Each model may need those before it. A model whose trainer is not installed is not listed.
 TRAINERS: dict[str, str] = {
-    "face-model": "Learn the 3-D face model from samples of a head model.",
-    "shape-2fcsl": "Learn 2FCSL, the other way from landmarks to shape, from samples of the face model.",
-    "landmark-packs": "Pack annotated pictures of faces: the real training set of the landmark network.",
-    "public-packs": "Pack 300-W, COFW or HELEN: faces for the landmark networks and their tables.",
-    "pose-set": "Turn annotated pictures to other poses: a training set on disk.",
-    "rendered-set": "Render made-up people at all poses: a training set on disk.",
-    "texture-set": "Lift the textures of annotated pictures: the training set of the descriptor.",
-    "texture-model": "Learn mean and modes of lifted textures, for rendering people.",
-    "detector": "Learn the face detector.",
-    "godp": "Learn the landmark network GoDP.",
-    "box": "Learn to move any detector's box onto the face.",
-    "dssd": "Learn the landmark network DSSD.",
-    "rdssd": "Learn the landmark cascade R-DSSD.",
-    "finder": "Learn when a detector's candidate is a face.",
-    "landmark-places": "Learn where annotators and the landmark network put the 68 points on the face model.",
-    "fit-verdict": "Learn when a fit of the face model cannot be trusted.",
-    "dfd": "Learn the descriptor of the lifted texture.",
-    "face-set": "Cut and fit the faces of annotated and extra sets: the training set of the learnt descriptor.",
-    "resnet": "Learn the residual network that describes faces from every side.",
-    "strangers": "Measure strangers with the residual network: what normalises its scores, and its thresholds.",
-    "impostors": "Measure impostor scores of another descriptor: what its thresholds are calibrated on.",
+    "face-model": "Train the 3-D face model on samples of a head model.",
+    "shape-2fcsl": "Train 2FCSL, the second method from landmarks to shape.",
+    "landmark-packs": "Pack annotated photographs to train the landmark networks.",
+    "public-packs": "Pack 300-W, COFW or HELEN for the landmark networks.",
+    "pose-set": "Make a training set of annotated pictures turned to other poses.",
+    "rendered-set": "Make a training set of rendered people in all poses.",
+    "texture-set": "Make the texture set that DFD is trained on.",
+    "texture-model": "Train mean and modes of textures, for rendering people.",
+    "detector": "Train the face detector.",
+    "godp": "Train the landmark network GoDP.",
+    "box": "Train the box regressor for boxes of any detector.",
+    "dssd": "Train the landmark network DSSD.",
+    "rdssd": "Train the landmark cascade R-DSSD.",
+    "finder": "Train the rule that verifies the detector's candidates.",
+    "landmark-places": "Measure the offsets of annotated and located landmarks.",
+    "fit-verdict": "Train the rule that rejects wrong fits of the face model.",
+    "dfd": "Train the texture descriptor DFD.",
+    "face-set": "Make the face set (crops and fits) that resnet is trained on.",
+    "resnet": "Train the residual network that describes faces in all poses.",
+    "strangers": "Compute resnet's normalisation cohort and thresholds.",
+    "impostors": "Measure impostor scores, for thresholds of other descriptors.",
 }
 
 
@@ -38,7 +38,7 @@ TRAINERS: dict[str, str] = {
     table=TRAINERS,
     modules="facerec.cli.train_{}",
     help="Train the models from data.\n\n"
-    "Each writes its weights into the package together with a record: data, split, metric, licence.\n\n"
+    "Each trainer writes its weights into the package with a record of data, split, metric and licence.\n\n"
     "\b\nExamples:\n  facerec train face-model ict_facekit.npz\n  facerec train detector DATA --max-minutes 60",
 )
 def command() -> None:

@@ -1,4 +1,4 @@
-"""`facerec train box`: learn the box regressor."""
+"""`facerec train box`: train the box regressor."""
 
 from __future__ import annotations
 
@@ -13,18 +13,26 @@ from facerec.landmarks.device import resolve_device
 
 @click.command("box")
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--faces", type=click.IntRange(min=10), default=3000, show_default=True, help="Annotated faces, about.")
-@click.option("--steps", type=click.IntRange(min=1), default=None, help="Steps in all.  [default: the trainer's]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the first weights and of every crop.")
+@click.option(
+    "--faces",
+    type=click.IntRange(min=10),
+    default=3000,
+    show_default=True,
+    help="Approximate number of annotated faces.",
+)
+@click.option(
+    "--steps", type=click.IntRange(min=1), default=None, help="Total number of steps.  [default: the trainer's]"
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the initial weights and of every crop.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of the network.")
 @weights_root_option("landmarks")
 @device_option
 def command(
     data: Path, faces: int, steps: int | None, seed: int, threads: int, weights_root: Path | None, device: str
 ) -> None:
-    """Learn to move any detector's box onto the face, from DATA, a folder that holds cfp-dataset/ and ytf/.
+    """Train the network that moves the box of any detector onto the face.
 
-    The held-back people are not touched. A few minutes on one core.
+    DATA is a folder with cfp-dataset/ and ytf/. The held-out people are not used. Takes a few minutes on one core.
     """
     from dataclasses import replace
 
@@ -54,9 +62,9 @@ def command(
         regressor_arrays(network, np.asarray(mean_face)),
         what="Moves any detector's box onto the face: the AFLW-style box and the tight box of the 68 landmarks.",
         training_sets=["Celebrities in Frontal-Profile", "YouTube Faces", "ICT-FaceKit (mean face)"],
-        split="CFP people 1-300 and YouTube Faces except every seventh name, none who is held back in the other set",
+        split="CFP people 1-300 and YouTube Faces except every seventh name, none who is held out in the other set",
         metric={"faces": len(known), "steps": settings.steps},
-        licence="research use: learnt from CFP and YouTube Faces",
+        licence="research use: trained on CFP and YouTube Faces",
         command=recorded_command({"steps": settings.steps}),
         root=weights_root,
     )

@@ -1,4 +1,4 @@
-"""`facerec train detector`: learn the face detector."""
+"""`facerec train detector`: train the face detector."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ from facerec.cli.recorded_command import recorded_command
     "--skip",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     default=None,
-    help="Text file naming, one per line, backgrounds that show a face after all.",
+    help="Text file with the names of backgrounds that do show a face, one per line.",
 )
-@click.option("--steps", type=click.IntRange(min=1), default=None, help="Steps in all.  [default: the trainer's]")
+@click.option(
+    "--steps", type=click.IntRange(min=1), default=None, help="Total number of steps.  [default: the trainer's]"
+)
 @click.option("--batch", type=click.IntRange(min=1), default=None, help="Scenes per step.  [default: the trainer's]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the first weights and of every scene.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the initial weights and of every scene.")
 @click.option(
     "--max-minutes",
     type=click.FloatRange(min=0, min_open=True),
     default=None,
-    help="Stop with a checkpoint after so many minutes; the same command goes on.",
+    help="Stop with a checkpoint after this many minutes; the same command continues.",
 )
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of the network.")
 @click.option(
@@ -61,7 +63,7 @@ def command(
     export: bool,
     weights_root: Path | None,
 ) -> None:
-    """Learn the face detector from DATA, a folder that holds cfp-dataset/, ytf/ and backgrounds/."""
+    """Train the face detector on DATA, a folder with cfp-dataset/, ytf/ and backgrounds/."""
     import math
     from dataclasses import replace
 
@@ -76,7 +78,7 @@ def command(
     )
 
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise DeviceError(f"the device {device} was asked for, but torch sees no CUDA device")
+        raise DeviceError(f"the device {device} was requested, but torch finds no CUDA device")
     settings = DetectorTraining(seed=seed)
     settings = replace(settings, steps=steps or settings.steps, batch=batch or settings.batch)
     torch.set_num_threads(threads)
@@ -100,7 +102,7 @@ def command(
         report=report,
     )
     if result.network is None or result.threshold is None:
-        report(f"stopped at step {result.step}; run the same command to go on")
+        report(f"stopped at step {result.step}; run the same command to continue")
     elif export:
         given = recorded_command({"steps": settings.steps, "batch": settings.batch})
         record = export_detector(result.network, result.threshold, settings, given, root=weights_root)

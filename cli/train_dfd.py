@@ -1,4 +1,4 @@
-"""`facerec train dfd`: learn the descriptor from lifted textures."""
+"""`facerec train dfd`: train the descriptor DFD on textures."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def _figures(path: Path) -> dict[str, float | int | str]:
 
 @click.command("dfd")
 @click.argument("textures", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the dominant patterns.")
-@click.option("--words", type=click.IntRange(min=2), help="Dominant patterns a cell.  [default: the descriptor's]")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of the dominant patterns.")
+@click.option("--words", type=click.IntRange(min=2), help="Dominant patterns per cell.  [default: the descriptor's]")
 @click.option(
     "--metric-json",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -37,7 +37,7 @@ def _figures(path: Path) -> dict[str, float | int | str]:
 def command(
     textures: Path, seed: int, words: int | None, metric_json: Path | None, weights_root: Path | None, quiet: bool
 ) -> None:
-    """Learn filters, dominant patterns and compaction of DFD from the set TEXTURES (npz, see `train texture-set`).
+    """Train filters, dominant patterns and projections of DFD on TEXTURES (npz, see `train texture-set`).
 
     A sixteenth of the people, chosen by a hash of their names, is left out for calibrating thresholds.
     """

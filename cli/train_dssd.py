@@ -1,4 +1,4 @@
-"""`facerec train dssd`: learn the landmark network DSSD; and what `facerec train rdssd` shares with it."""
+"""`facerec train dssd`: train the landmark network DSSD; also the code shared with `facerec train rdssd`."""
 
 from __future__ import annotations
 
@@ -42,28 +42,38 @@ def cascade_options(function: F) -> F:
         click.option(
             "--start",
             type=click.Path(exists=True, file_okay=False, path_type=Path),
-            help="Go on from a finished run of the same model: a second cycle of the learning rate.",
+            help="Continue from a finished run of the same model, with a second cycle of the learning rate.",
         ),
-        click.option("--samples", type=click.IntRange(min=16), help="Faces to see.  [default: the trainer's]"),
         click.option(
-            "--coarse-faces", type=click.IntRange(min=30), help="Faces of the coarse stages.  [default: the trainer's]"
+            "--samples", type=click.IntRange(min=16), help="Number of training faces.  [default: the trainer's]"
+        ),
+        click.option(
+            "--coarse-faces",
+            type=click.IntRange(min=30),
+            help="Number of faces for the coarse stages.  [default: the trainer's]",
         ),
         click.option(
             "--solver-faces",
             type=click.IntRange(min=1),
-            help="Faces that P and C are solved on in each round.  [default: the trainer's]",
+            help="Number of faces on which P and C are solved in each round.  [default: the trainer's]",
         ),
         click.option(
-            "--filters", type=click.IntRange(min=1), help="Of each convolution; 128 as published.  [default: 16]"
+            "--filters",
+            type=click.IntRange(min=1),
+            help="Filters of each convolution; 128 in the paper.  [default: 16]",
         ),
-        click.option("--neighbours", type=click.IntRange(min=1), help="K, itself included.  [default: 5]"),
-        click.option("--latent", type=click.IntRange(min=1), help="G, latent detectors.  [default: 20]"),
+        click.option(
+            "--neighbours",
+            type=click.IntRange(min=1),
+            help="K, the number of neighbours, the landmark itself included.  [default: 5]",
+        ),
+        click.option("--latent", type=click.IntRange(min=1), help="G, the number of latent detectors.  [default: 20]"),
         click.option(
             "--detectors",
             type=click.Choice(["sharable", "plain"]),
             default="sharable",
             show_default=True,
-            help="plain: one linear regression on the features side by side, for comparison.",
+            help="'plain' is one linear regression on all features together, for comparison.",
         ),
         click.option("--beta", type=click.FloatRange(min=0), help="l1 weight of P.  [default: the solver's]"),
         click.option("--gamma", type=click.FloatRange(min=0), help="l1 weight of C.  [default: the solver's]"),
@@ -71,7 +81,7 @@ def cascade_options(function: F) -> F:
         click.option(
             "--max-minutes",
             type=click.FloatRange(min=0, min_open=True),
-            help="Finish within so many minutes: the learning rate follows the clock where it is ahead of the samples.",
+            help="Finish within this many minutes; the learning rate follows the time if it is ahead of the samples.",
         ),
         click.option(
             "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of the network."
@@ -91,16 +101,16 @@ def cascade_options(function: F) -> F:
 @click.command("dssd")
 @cascade_options
 def command(**chosen: Any) -> None:
-    """Learn DSSD (one refinement of an initial shape) from landmark packs (npz) and write its weights.
+    """Train DSSD (one refinement of an initial shape) on landmark packs (npz) and write its weights.
 
-    An interrupted training goes on where its last checkpoint was when the same command is given again.
+    An interrupted training continues from its last checkpoint when the same command is run again.
     """
     train_variant("dssd", "dssd", CascadeChoice(**chosen))
 
 
 @dataclass(frozen=True)
 class CascadeChoice:
-    """What `cascade_options` add, and `--learning` of R-DSSD."""
+    """The values of `cascade_options`, and `--learning` of R-DSSD."""
 
     packs: tuple[tuple[Path, float], ...]
     test: Path | None
@@ -134,16 +144,16 @@ class CascadeChoice:
             cascade.network,
             landmarks=landmarks,
             detectors=self.detectors,
-            **self._given("filters", "neighbours", "latent"),
+            **self._drop_unset("filters", "neighbours", "latent"),
         )
         plain = DssdTrainSettings(cascade=replace(cascade, network=network, learning=self.learning), seed=self.seed)
         return replace(
             plain,
-            sharable=replace(plain.sharable, **self._given("beta", "gamma")),
-            **self._given("samples", "coarse_faces", "solver_faces"),
+            sharable=replace(plain.sharable, **self._drop_unset("beta", "gamma")),
+            **self._drop_unset("samples", "coarse_faces", "solver_faces"),
         )
 
-    def _given(self, *names: str) -> dict[str, Any]:
+    def _drop_unset(self, *names: str) -> dict[str, Any]:
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
@@ -159,7 +169,7 @@ def train_variant(model: str, variant: str, chosen: CascadeChoice) -> None:
     from facerec.landmarks.training.rdssd_errors import pack_errors
     from facerec.landmarks.training.resume import TrainingRun
 
-    # The process is this command's own, so its thread counts may be set here and nowhere deeper.
+    # This command owns its process, so thread counts are set here and nowhere deeper.
     torch.set_num_threads(chosen.threads)
     cv2.setNumThreads(1)
     loaded = [(LandmarkPack.load(path), weight) for path, weight in chosen.packs]

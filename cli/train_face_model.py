@@ -1,4 +1,4 @@
-"""`facerec train face-model`: learn the geometry image from ICT-FaceKit samples."""
+"""`facerec train face-model`: train the face model on ICT-FaceKit samples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from facerec.cli.recorded_command import recorded_command
 @click.option("--grid", default=97, show_default=True, help="Nodes along each side of the chart.")
 @weights_root_option("frontalize")
 def command(head_model: Path, seed: int, grid: int, weights_root: Path | None) -> None:
-    """Learn the face model from the packed ICT-FaceKit light model HEAD_MODEL (npz).
+    """Train the face model on the packed ICT-FaceKit light model HEAD_MODEL (npz).
 
     Unwraps the face onto the UV chart, resamples mean and modes there, measures the error on fresh samples and writes
     the weights with their record.

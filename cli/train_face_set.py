@@ -1,4 +1,4 @@
-"""`facerec train face-set`: crops and fits of the training people, what the learnt descriptor is trained on."""
+"""`facerec train face-set`: crops and fits of the training people, on which resnet is trained."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ from facerec.cli.options import device_option
     type=click.Choice(["annotated", "celeba", "lfw-colour", "all-age-faces", "utkface"]),
     help="'annotated' is CFP and YouTube Faces under DATA, the others are in EXTRA.",
 )
-@click.option("--per-person", default=14, show_default=True, help="Pictures of a person and annotated set at most.")
+@click.option(
+    "--per-person", default=14, show_default=True, help="Largest number of pictures per person and annotated set."
+)
 @click.option("--part", default="1/1", show_default=True, help="K/N: every N-th person, from the K-th on.")
 @click.option("--size", default=160, show_default=True, help="Side of the crops, px.")
-@click.option("--processes", default=1, show_default=True, help="Processes that locate and fit.")
+@click.option("--processes", default=1, show_default=True, help="Number of processes that locate and fit.")
 @device_option
 def command(
     data: Path,
@@ -41,10 +43,10 @@ def command(
     processes: int,
     device: str,
 ) -> None:
-    """Cut the faces of the people who are not held back, locate and fit them.
+    """Crop the faces of the people who are not held out, and locate and fit them.
 
-    Writes the encoded crops to OUTPUT and their fits beside it. DATA holds cfp-dataset/ and ytf/, which say who is held
-    back. A set of 12,000 crops takes about 35 MB.
+    Writes the encoded crops to OUTPUT and their fits beside it. DATA holds cfp-dataset/ and ytf/, which define who is
+    held out. A set of 12,000 crops takes about 35 MB.
     """
     from facerec.cli.options import note
     from facerec.landmarks.device import resolve_device
@@ -60,4 +62,4 @@ def command(
     note(f"{output}: {len(crops)} crops of {len(set(crops.person.tolist()))} people")
     fits = fit_in_processes(output, processes, resolve_device(device))
     fits.save(fits_path(output))
-    click.echo(f"{fits_path(output)}: {fits.usable().mean():.1%} of the fits can be learnt from")
+    click.echo(f"{fits_path(output)}: {fits.usable().mean():.1%} of the fits can be used for training")

@@ -1,4 +1,4 @@
-"""`facerec train finder`: learn when a candidate is a face."""
+"""`facerec train finder`: train the rule that decides when a candidate is a face."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from facerec.cli.recorded_command import recorded_command
     "--false-share",
     type=click.FloatRange(0, 1),
     default=None,
-    help="Looks at pictures without a face that may keep one.  [default: the trainer's]",
+    help="Share of searches of pictures without a face that may report one.  [default: the trainer's]",
 )
 @click.option("--faces", type=click.IntRange(min=20), default=None, help="Pictures of people to run the detector on.")
 @click.option("--backgrounds", type=click.IntRange(min=20), default=None, help="Backgrounds.  [default: all]")
 @click.option("--steps", type=click.IntRange(min=1), default=None, help="Steps of each of the verifier's networks.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the verifier's first weights and patches.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of the verifier's initial weights and patches."
+)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of the networks.")
 @click.option(
     "--skip",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Names of backgrounds in which there is a face after all, one per line.",
+    help="Text file with the names of backgrounds that do show a face, one per line.",
 )
 @weights_root_option("landmarks")
 def command(
@@ -40,10 +42,10 @@ def command(
     skip: Path | None,
     weights_root: Path | None,
 ) -> None:
-    """Learn to tell faces from what the detector takes for them, with the installed detector and landmark network.
+    """Train the rule that tells faces from false detections, with the installed detector and landmark network.
 
-    DATA holds cfp-dataset/, ytf/ and backgrounds/; the held-back people and backgrounds are not touched. Run it again
-    whenever the detector or the landmark network was replaced. A few minutes on one core.
+    DATA holds cfp-dataset/, ytf/ and backgrounds/; the held-out people and backgrounds are not used. Run it again
+    whenever the detector or the landmark network was replaced. Takes a few minutes on one core.
     """
     from dataclasses import replace
 
@@ -75,11 +77,11 @@ def command(
         "landmarks",
         "finder",
         {"rule": numbers} | {f"verifier.{name}": value for name, value in verifier_arrays(networks).items()},
-        what="When a candidate is a face: the verifier's networks, and how much detector, landmarks and they count.",
+        what="Decides when a candidate is a face: the verifier's networks, and the weights of detector and landmarks.",
         training_sets=["Celebrities in Frontal-Profile", "YouTube Faces", "background photographs without faces"],
-        split="people and backgrounds that are not held back; the line from backgrounds the detector never saw",
+        split="people and backgrounds that are not held out; the line from backgrounds the detector never saw",
         metric=figures,
-        licence="research use: learnt from CFP and YouTube Faces",
+        licence="research use: trained on CFP and YouTube Faces",
         command=recorded_command(
             {name: getattr(settings, name) for name in ("false_share", "faces", "backgrounds")}
             | {"steps": settings.verifier.steps}

@@ -1,4 +1,4 @@
-"""`facerec train godp`: learn the landmark network from landmark packs."""
+"""`facerec train godp`: train the landmark network on landmark packs."""
 
 from __future__ import annotations
 
@@ -66,22 +66,22 @@ class PackChoice(click.ParamType[tuple[Path, float]]):
 @click.option(
     "--start",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Begin with the network of this checkpoint (of the same width) instead of random weights.",
+    help="Start from the network of this checkpoint (of the same width) instead of random weights.",
 )
-@click.option("--samples", type=click.IntRange(min=16), help="Faces to see.  [default: the trainer's]")
+@click.option("--samples", type=click.IntRange(min=16), help="Number of training faces.  [default: the trainer's]")
 @click.option("--batch", type=click.IntRange(min=2), help="Faces per step.  [default: the trainer's]")
 @click.option(
-    "--rate", type=click.FloatRange(min=0, min_open=True), help="Top learning rate.  [default: the trainer's]"
+    "--rate", type=click.FloatRange(min=0, min_open=True), help="Highest learning rate.  [default: the trainer's]"
 )
 @click.option(
-    "--width", type=click.FloatRange(min=0, min_open=True), help="Of VGG's channels.  [default: the network's]"
+    "--width", type=click.FloatRange(min=0, min_open=True), help="Share of VGG's channels.  [default: the network's]"
 )
 @click.option(
     "--schedule",
     type=click.Choice(["fast", "published", "last"]),
     default="fast",
     show_default=True,
-    help='Loss stages; "last" has the last alone, for going on with a trained network.',
+    help='Loss stages; "last" uses only the last one, to continue with a trained network.',
 )
 @click.option(
     "--losses",
@@ -100,14 +100,14 @@ class PackChoice(click.ParamType[tuple[Path, float]]):
 @click.option(
     "--yaw-edges",
     default="",
-    help="Angles that part the yaw ranges, e.g. -30,30 for K = 3.  [default: none, K = 1]",
+    help="Angles that separate the yaw ranges, e.g. -30,30 for K = 3.  [default: none, K = 1]",
 )
 @click.option("--spatial", type=click.FloatRange(min=0), help="Weight of the spatial loss.  [default: the loss's]")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
     "--max-minutes",
     type=click.FloatRange(min=0, min_open=True),
-    help="Finish within so many minutes: learning rate and stages follow the clock where it is ahead of the samples.",
+    help="Finish within this many minutes; learning rate and stages follow the time if it is ahead of the samples.",
 )
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of the network.")
 @click.option(
@@ -140,7 +140,7 @@ def command(
 ) -> None:
     """Train GoDP on landmark packs (npz) and write its weights.
 
-    An interrupted training goes on where its last checkpoint was when the same command is given again. On several GPUs:
+    An interrupted training continues from its last checkpoint when the same command is run again. On several GPUs run
     torchrun --nproc-per-node N -m facerec.cli.main train godp ...
     """
     import cv2
@@ -156,7 +156,7 @@ def command(
     from facerec.landmarks.training.resume import TrainingRun
     from facerec.landmarks.training.workers import Workers, started_workers
 
-    # The process is this command's own, so its thread counts may be set here and nowhere deeper.
+    # This command owns its process, so thread counts are set here and nowhere deeper.
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
     network_settings = _network_settings(width, architecture, yaw_edges)
@@ -204,7 +204,7 @@ def _network_settings(width: float | None, architecture: Architecture, yaw_edges
     try:
         edges = tuple(float(edge) for edge in yaw_edges.split(",") if edge.strip())
     except ValueError:
-        raise click.UsageError(f"expected --yaw-edges as angles with commas between; got {yaw_edges!r}") from None
+        raise click.UsageError(f"expected --yaw-edges as angles separated by commas; got {yaw_edges!r}") from None
     settings = GodpSettings(architecture=architecture, yaw_bins=len(edges) + 1, yaw_edges=edges)
     return settings if width is None else replace(settings, width=width)
 

@@ -16,17 +16,17 @@ from facerec.landmarks.device import resolve_device
 @click.option(
     "--extra",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder that holds all-age-faces/ and utkface/train/: strangers of one group and sex, as many of each.",
+    help="Folder with all-age-faces/ and utkface/train/, for pairs of strangers of one group and sex.",
 )
 @click.option("--descriptor", default=None, help="Descriptor.  [default: the recognizer's]")
-@click.option("--per-person", default=6, show_default=True, help="Pictures of a person and set at most.")
+@click.option("--per-person", default=6, show_default=True, help="Largest number of pictures per person and set.")
 @device_option
 def command(data: Path, extra: Path | None, descriptor: str | None, per_person: int, device: str) -> None:
-    """Describe pictures of the calibration people and keep their impostor scores.
+    """Describe pictures of the calibration people and store their impostor scores.
 
-    These people are in no descriptor's training set, nor among the held-back people that figures are reported on. With
-    EXTRA the pairs are of adults of one group and one sex, who are hardest to tell apart, and each of the groups counts
-    alike; without it they are all pairs of CFP's, LFW's and YouTube Faces' people under DATA.
+    These people are in no descriptor's training set, nor among the held-out people that figures are reported on. With
+    EXTRA, the pairs are adults of one group and one sex, who are hardest to tell apart, and all groups have equal
+    weight. Without it, they are all pairs of CFP's, LFW's and YouTube Faces' people under DATA.
     """
     from facerec.landmarks.image import read_image
     from facerec.landmarks.training.people import is_calibration_person

@@ -25,7 +25,11 @@ from facerec.cli.options import note, quiet_option
 @click.option(
     "-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the packs."
 )
-@click.option("--sets", is_flag=True, help="A training pack for each set as well (train_SET.npz), to weigh them by.")
+@click.option(
+    "--sets",
+    is_flag=True,
+    help="Also write a training pack for each set (train_SET.npz), so that sets can be weighted.",
+)
 @quiet_option
 def command(ytf: Path, cfp: Path, output: Path, sets: bool, quiet: bool) -> None:
     """Write real_train.npz and real_test.npz.

@@ -1,4 +1,4 @@
-"""`facerec train landmark-places`: learn where annotators and the landmark network put the 68 points."""
+"""`facerec train landmark-places`: measure where annotators and the landmark network place the 68 points."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from facerec.cli.recorded_command import recorded_command
 
 @click.command("landmark-places")
 @click.argument("pack", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--faces", default=2400, show_default=True, type=click.IntRange(min=100), help="Annotated faces.")
-@click.option("--heads", default=400, show_default=True, type=click.IntRange(min=30), help="Rendered heads.")
+@click.option(
+    "--faces", default=2400, show_default=True, type=click.IntRange(min=100), help="Number of annotated faces."
+)
+@click.option("--heads", default=400, show_default=True, type=click.IntRange(min=30), help="Number of rendered heads.")
 @click.option("--landmarks", default="godp", show_default=True, help="Landmark model.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @weights_root_option("frontalize")
@@ -21,10 +23,10 @@ from facerec.cli.recorded_command import recorded_command
 def command(
     pack: Path, faces: int, heads: int, landmarks: str, seed: int, weights_root: Path | None, quiet: bool
 ) -> None:
-    """Compare annotated points (PACK: real_train.npz of `facerec train landmark-packs`) and points located in rendered
-    heads with the face model's own landmarks.
+    """Measure how annotated and located points differ from the face model's landmarks.
 
-    Run it again whenever the landmark model changes, and the fit verdict after it.
+    PACK is real_train.npz of `facerec train landmark-packs`; the located points are those of rendered heads. Run this
+    again whenever the landmark model changes, and then the fit verdict.
     """
     import numpy as np
 
@@ -42,7 +44,7 @@ def command(
     rng, training = np.random.default_rng(seed), PlacesTraining()
     real = LandmarkPack.load(pack)
     enough = np.flatnonzero((real.state != 0).sum(axis=1) >= 20)
-    # Every set alike: profiles are a fifth of the pictures and say the most about the contour.
+    # All sets have equal weight: profiles are only a fifth of the pictures but most informative about the contour.
     sets = [enough[real.source[enough] == name] for name in np.unique(real.source)]
     chosen = np.concatenate([rng.permutation(rows)[: -(-faces // len(sets))] for rows in sets])
     annotated = learn_annotated(real.points[chosen].astype(np.float64), FaceModel.load(), training)
@@ -53,7 +55,7 @@ def command(
             note(f"located: {done} of {heads} heads", quiet)
 
     rendered = locate_heads(heads, Landmarker.load(landmarks), rng, training, on_head)
-    # Every fourth head is held back, to tell how much of the error is systematic; then all are learnt from.
+    # Every fourth head is held out to measure how much of the error is systematic; then all are used for training.
     held = np.arange(heads) % 4 == 0
     judged = rendered.rows(held)
     left = judged.off - learn_located(rendered.rows(~held), training).upright(judged.yaw, judged.pitch)
@@ -69,14 +71,14 @@ def command(
         },
         what="where annotators and the landmark network put the 68 points, against the face model's landmarks, by pose",
         training_sets=["CFP", "YouTube Faces", "rendered heads of the face model"],
-        split="faces of PACK: training people only; every fourth rendered head held back for the figures",
+        split="faces of PACK: training people only; every fourth rendered head held out for the figures",
         metric={
             "faces": len(chosen),
             "heads": heads,
             "located_mm": round(float(np.sqrt((judged.off**2).sum(axis=2).mean())), 3),
             "left_mm": round(float(np.sqrt((left**2).sum(axis=2).mean())), 3),
         },
-        licence="research use only: learnt from CFP and YouTube Faces",
+        licence="research use only: trained on CFP and YouTube Faces",
         command=recorded_command(),
         form="npz",
         root=weights_root,

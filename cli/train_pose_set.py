@@ -10,14 +10,14 @@ import click
 @click.command("pose-set")
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The pack (npz).")
-@click.option("--per-face", default=2, show_default=True, help="Poses a picture.")
+@click.option("--per-face", default=2, show_default=True, help="Poses per picture.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--part", default="1/1", show_default=True, help="K/N: every N-th picture, from the K-th on.")
-@click.option("--held-out", is_flag=True, help="Use the held-back people instead: a set to measure on.")
+@click.option("--held-out", is_flag=True, help="Use the held-out people instead, to make a test set.")
 def command(data: Path, output: Path, per_face: int, seed: int, part: str, held_out: bool) -> None:
     """Turn the training people's annotated pictures under DATA to yaw -90..+90 and pitch -30..+30.
 
-    DATA holds ytf/, cfp-dataset/ and backgrounds/. Nobody of the held-back people is used.
+    DATA holds ytf/, cfp-dataset/ and backgrounds/. The held-out people are not used.
     """
     import numpy as np
     from rich.console import Console

@@ -1,4 +1,4 @@
-"""`facerec train rdssd`: learn the landmark cascade R-DSSD."""
+"""`facerec train rdssd`: train the landmark cascade R-DSSD."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from facerec.cli.train_dssd import CascadeChoice, cascade_options, train_variant
     type=click.Choice(["recurrent", "joint", "sequential"]),
     default="recurrent",
     show_default=True,
-    help="Refinements with one shared network, with one each trained together, or one after the other.",
+    help="Refine with one shared network, with one network per stage trained jointly, or one after the other.",
 )
 @click.option("--star", is_flag=True, help="R-DSSD*: one fern stage and two refinements.")
 @cascade_options
 def command(star: bool, **chosen: Any) -> None:
-    """Learn R-DSSD (two fern stages, three refinements) from landmark packs (npz) and write its weights.
+    """Train R-DSSD (two fern stages, three refinements) on landmark packs (npz) and write its weights.
 
-    An interrupted training goes on where its last checkpoint was when the same command is given again.
+    An interrupted training continues from its last checkpoint when the same command is run again.
     """
     train_variant("rdssd", "rdssd-star" if star else "rdssd", CascadeChoice(**chosen))

@@ -1,4 +1,4 @@
-"""`facerec train rendered-set`: made-up people at all poses, with exact landmarks."""
+"""`facerec train rendered-set`: rendered people in all poses, with exact landmarks."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ import click
 
 @click.command("rendered-set")
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The pack (npz).")
-@click.option("--faces", default=3000, show_default=True, type=click.IntRange(min=1), help="Faces, each of one person.")
+@click.option(
+    "--faces", default=3000, show_default=True, type=click.IntRange(min=1), help="Number of faces, one per person."
+)
 @click.option(
     "--backgrounds",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of photographs (jpg) without faces to stand half of them before; every fifth is left for measuring.",
+    help="Folder of photographs (jpg) without faces, as background of half of them; every fifth is kept for testing.",
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 def command(output: Path, faces: int, backgrounds: Path | None, seed: int) -> None:
     """Render people of the face model and the texture model at yaw -94..+94 and pitch -34..+34.
 
-    Every point is exact, the hidden ones where they lie. Needs no data but the package's own models.
+    All points are exact, also the hidden ones. Needs no data except the package's own models.
     """
     from rich.console import Console
     from rich.progress import track

@@ -1,4 +1,4 @@
-"""`facerec train resnet`: train the face network on faces from every side, beginning with dlib's."""
+"""`facerec train resnet`: train the face network on faces in all poses, starting from dlib's weights."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from facerec.recognition.training.faces import Faces
 
 START = (
-    "start: dlib's face network (dlib-models, CC0), learnt from three million pictures, FaceScrub and VGG Face among "
+    "start: dlib's face network (dlib-models, CC0), trained on three million pictures, FaceScrub and VGG Face among "
     "them"
 )
 SPLIT = (
-    "by person: CFP folds 7-8 and every seventh YouTube Faces person held back by name in all sets, and whoever looks "
+    "by person: CFP folds 7-8 and every seventh YouTube Faces person held out by name in all sets, and whoever looks "
     "like them or like people of other test sets; dlib's own training pictures are not listed by their authors"
 )
 
@@ -42,15 +42,25 @@ SPLIT = (
     help="Checkpoint's folder; an unfinished training there is continued.",
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Batches.  [default: the trainer's]")
-@click.option("--batch", type=click.IntRange(min=2), help="Looks per batch.  [default: the trainer's]")
+@click.option("--batch", type=click.IntRange(min=2), help="Views per batch.  [default: the trainer's]")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Learning rate.  [default: the trainer's]")
-@click.option("--reuse", type=click.IntRange(min=1), help="Batches a look is shown in.  [default: 3; 8 on a CPU]")
+@click.option(
+    "--reuse",
+    type=click.IntRange(min=1),
+    help="Number of batches in which each view is used.  [default: 3; 8 on a CPU]",
+)
 @click.option("--start-share", default=0.0, show_default=True, help="Share of the starting weights in the result.")
 @click.option(
-    "--hold-out", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Names to leave out, too."
+    "--hold-out",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with names of further people to leave out.",
 )
-@click.option("--people", type=click.IntRange(min=1), help="Learn from this many people only (a learning curve).")
-@click.option("--max-minutes", type=float, help="Follow the clock where it runs out before the steps do.")
+@click.option("--people", type=click.IntRange(min=1), help="Train on this many people only (for a learning curve).")
+@click.option(
+    "--max-minutes",
+    type=float,
+    help="Finish within this many minutes; the learning rate then follows the time if it is ahead of the steps.",
+)
 @click.option("--threads", default=1, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @weights_root_option("recognition")
@@ -74,8 +84,8 @@ def command(
 ) -> None:
     """Train on the faces in SETS (made by `facerec train face-set`) and write the weights.
 
-    A sixteenth of the people, chosen by a hash of their names, is left out: thresholds and all choices are made on
-    them, and the figures shown before and after training are theirs.
+    A sixteenth of the people, chosen by a hash of their names, is left out. Thresholds and all settings are chosen on
+    them, and the figures before and after training are measured on them.
     """
     import cv2
     import torch
@@ -106,21 +116,21 @@ def command(
     faces = load_faces(sets, where, threads=max(threads, 8))
     network, views = starting_network(start).to(where), views_on(where)
     faces, judged = _split(faces, network, views, training.frontal, hold_out)
-    faces = _of_people(faces, people, seed)
+    faces = _draw_people(faces, people, seed)
     note(f"{len(faces)} faces of {len(set(faces.person.tolist()))} people")
 
-    note(f"before  {_listed(network_figures(network, views, judged))}")
+    note(f"before  {_read_names(network_figures(network, views, judged))}")
     trained = train_resnet(
         faces,
         network,
         training,
         run / "checkpoint.pt",
         max_minutes,
-        report=lambda step, losses, _: note(f"step {step}  {_listed(losses)}"),
+        report=lambda step, losses, _: note(f"step {step}  {_read_names(losses)}"),
     )
     trained = mixed(trained, network.cpu(), start_share)
     measured = network_figures(trained, views, judged)
-    note(f"after  {_listed(measured)}")
+    note(f"after  {_read_names(measured)}")
     record = save_weights(
         "recognition",
         "resnet",
@@ -129,7 +139,7 @@ def command(
         training_sets=[*set_names(faces.source), START],
         split=SPLIT,
         metric={name: round(value, 4) for name, value in measured.items()},
-        licence="research use only: learnt from collections gathered for non-commercial research",
+        licence="research use only: trained on collections gathered for non-commercial research",
         command=recorded_command({name: getattr(training, name) for name in ("steps", "batch", "rate", "reuse")}),
         root=weights_root,
     )
@@ -139,7 +149,7 @@ def command(
 def _split(
     faces: Faces, network: FaceResNet, views: BatchedViews, frontal: float, hold_out: Path | None
 ) -> tuple[Faces, Faces]:
-    """Faces to learn from and faces to judge by, under one name a person; centres `network` on near-frontal ones."""
+    """Training and calibration faces, with one name per person; centres `network` on near-frontal ones."""
     import numpy as np
 
     from facerec.landmarks.training.people import is_calibration_person
@@ -158,7 +168,7 @@ def _split(
     return faces.rows(keep & ~left_out), faces.rows(judged)
 
 
-def _of_people(faces: Faces, count: int | None, seed: int) -> Faces:
+def _draw_people(faces: Faces, count: int | None, seed: int) -> Faces:
     """The faces of `count` people drawn at random; of all when None."""
     import numpy as np
 
@@ -168,5 +178,5 @@ def _of_people(faces: Faces, count: int | None, seed: int) -> Faces:
     return faces.rows(np.isin(faces.person, drawn))
 
 
-def _listed(values: dict[str, float]) -> str:
+def _read_names(values: dict[str, float]) -> str:
     return "  ".join(f"{name} {value:.3f}" for name, value in values.items())

@@ -1,4 +1,4 @@
-"""`facerec train shape-2fcsl`: learn 2FCSL's couplings from samples of the face model."""
+"""`facerec train shape-2fcsl`: train 2FCSL's couplings on samples of the face model."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from facerec.cli.recorded_command import recorded_command
 
 @click.command("shape-2fcsl")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
-@click.option("--samples", type=click.IntRange(min=100), help="Faces a pose.  [default: the method's]")
+@click.option("--samples", type=click.IntRange(min=100), help="Faces per pose.  [default: the method's]")
 @weights_root_option("frontalize")
 @quiet_option
 def command(seed: int, samples: int | None, weights_root: Path | None, quiet: bool) -> None:
-    """Learn pose-matched regressions and coupled dictionaries; needs the face model and no data. Takes minutes."""
+    """Train pose-matched regressions and coupled dictionaries; needs the face model and no data. Takes minutes."""
     from dataclasses import replace
 
     from facerec.frontalize.face_model import FaceModel

@@ -1,4 +1,4 @@
-"""`facerec train strangers`: the cohort that normalises scores, and how strangers and mates then score."""
+"""`facerec train strangers`: compute the cohort that normalises scores, and the scores of strangers and mates."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 @weights_root_option("recognition")
 @device_option
 def command(sets: tuple[Path, ...], weights_root: Path | None, device: str) -> None:
-    """Measure strangers with the package's face network on the faces in SETS (made by `facerec train face-set`).
+    """Compute the cohort and the thresholds of the package's face network.
 
-    Only people for calibration are used, a sixteenth of everybody by a hash of their names, whom the network was not
-    trained on: half of them make the cohort, the other half are scored. Pictures of one side of a face are too few
-    among them: those of the cohort come from the people that the network was trained on, too.
+    SETS are made by `facerec train face-set`. Only the calibration people are used, a sixteenth of all people by a hash
+    of their names, on whom the network was not trained: half of them make the cohort, the other half are scored. They
+    have too few pictures of one side of a face, so the cohort also uses such pictures of training people.
     """
     import numpy as np
 
@@ -62,12 +62,12 @@ def command(sets: tuple[Path, ...], weights_root: Path | None, device: str) -> N
         "recognition",
         "cohort-resnet",
         cohort.arrays(),
-        what="strangers that normalise the scores of resnet: means of three look-alikes each, nobody's own numbers",
+        what="cohort that normalises the scores of resnet: each member is the mean of three people who look alike",
         training_sets=set_names(source),
         split="half of the people for calibration, by a hash of their names, and pictures of one side of the face of "
-        "people that resnet was trained on; nobody of the held-back people",
+        "people that resnet was trained on; nobody of the held-out people",
         metric={"members": len(cohort.cells), "patterns": len(cohort.patterns)},
-        licence="research use only: learnt from collections gathered for non-commercial research",
+        licence="research use only: trained on collections gathered for non-commercial research",
         command=recorded_command(),
         root=weights_root,
     )

@@ -1,4 +1,4 @@
-"""`facerec train texture-model`: learn mean and modes of lifted textures."""
+"""`facerec train texture-model`: train mean and modes of textures."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from facerec.cli.recorded_command import recorded_command
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Texture set of held-out people whose error is recorded.  [default: the training textures']",
 )
-@click.option("--modes", type=click.IntRange(min=1), help="Modes to keep.  [default: the model's]")
-@click.option("--limit", default=1200, show_default=True, type=click.IntRange(min=2), help="Textures at most.")
+@click.option("--modes", type=click.IntRange(min=1), help="Number of modes.  [default: the model's]")
+@click.option(
+    "--limit", default=1200, show_default=True, type=click.IntRange(min=2), help="Largest number of textures."
+)
 @click.option(
     "--max-yaw", default=25.0, show_default=True, type=click.FloatRange(min=0, min_open=True), help="Degrees."
 )
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the choice of people.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed for choosing people.")
 @weights_root_option("frontalize")
 @quiet_option
 def command(
@@ -35,9 +37,9 @@ def command(
     weights_root: Path | None,
     quiet: bool,
 ) -> None:
-    """Learn the texture model from the near-frontal textures of the set TEXTURES (npz, see `train texture-set`).
+    """Train the texture model on the near-frontal textures in TEXTURES (npz, see `train texture-set`).
 
-    The light is taken out of each texture first; what was not seen comes from the mirror twin, then from the mean.
+    Lighting is removed from each texture first. Unseen parts are filled from the mirrored side, then from the mean.
     """
     from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""`facerec train texture-set`: lift the UV textures that descriptors and the texture model learn from."""
+"""`facerec train texture-set`: lift the UV textures on which descriptors and the texture model are trained."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import click
 @click.command("texture-set")
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The set (npz).")
-@click.option("--located", is_flag=True, help="Use the located landmarks instead of the annotated ones, and LFW too.")
-@click.option("--held-out", is_flag=True, help="Use the held-back people instead: a set to measure on.")
-@click.option("--per-person", default=40, show_default=True, help="Pictures of a person at most.")
+@click.option("--located", is_flag=True, help="Use located landmarks instead of annotated ones, and also LFW.")
+@click.option("--held-out", is_flag=True, help="Use the held-out people instead, to make a test set.")
+@click.option("--per-person", default=40, show_default=True, help="Largest number of pictures per person.")
 def command(data: Path, output: Path, located: bool, held_out: bool, per_person: int) -> None:
     """Lift the textures of the training people's pictures under DATA (ytf/, cfp-dataset/, lfw/)."""
     from rich.console import Console

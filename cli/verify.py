@@ -1,4 +1,4 @@
-"""`facerec verify`: whether two photographs show one person."""
+"""`facerec verify`: decide whether two photographs show the same person."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     "--far",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=None,
-    help="Take the threshold at this false accept rate.  [default: 0.001]",
+    help="Use the threshold for this false accept rate.  [default: 0.001]",
 )
 @recognizer_options()
 @json_option
@@ -44,10 +44,10 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Say whether the largest faces of two photographs (- is standard input) are one person's.
+    """Decide whether the largest faces of two photographs (- is standard input) show the same person.
 
-    The threshold is the one measured on impostors that comes with the models. A photograph without a usable face is
-    answered with its reason code and exit code 2.
+    The threshold comes with the models and was measured on impostors. For a photograph without a usable face, the
+    answer is its reason code, with exit code 2.
     """
     if threshold is not None and far is not None:
         raise click.UsageError("expected --threshold or --far, not both")

@@ -1,1 +1,1 @@
-"""Measuring: protocols, recognition and landmark figures with intervals, reports. Failures count as misses."""
+"""Evaluation: protocols, recognition and landmark figures with intervals, reports. Failures count as misses."""

@@ -12,7 +12,7 @@ YAW_BINS = tuple(f"{low}-{high}" for low, high in pairwise(YAW_EDGES))
 """Names of the bins of |yaw|; a bin holds its lower edge."""
 
 UNKNOWN_YAW = "unknown"
-"""The bin of pictures whose yaw nobody states and no fit estimates."""
+"""The bin of pictures whose yaw is neither given by the data nor estimated by a fit."""
 
 
 def yaw_bin(yaw: float | None) -> str:

@@ -1,8 +1,8 @@
-"""Scores as odds: how much a score says about two pictures showing one person, and whether it says it rightly.
+"""Scores as odds: how much evidence a score is that two pictures show one person, and how well it is calibrated.
 
 A logistic map from score to log-likelihood ratio is fitted on other pairs than those it is judged on. Both kinds of
-pairs weigh the same, whatever their numbers, so probabilities are those at even odds. A failed pair says nothing: its
-log-likelihood ratio is 0, its probability one half, and it stays in every denominator.
+pairs have equal weight, whatever their numbers, so probabilities are those at even odds. A failed pair is
+uninformative: its log-likelihood ratio is 0, its probability one half, and it stays in every denominator.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def fit_logistic(scores: Scores, same: Flags) -> tuple[float, float]:
 def cross_fitted(scores: Scores, same: Flags, folds: Sequence[str]) -> Scores:
     """Log-likelihood ratio of each pair, (N,), by a map fitted on the pairs of all other folds; 0 for failed pairs.
 
-    With a single fold the map is fitted on the same pairs, which flatters; callers must say so. Where the other folds
+    With a single fold the map is fitted on the same pairs; callers must state this. Where the other folds
     lack scored pairs of a kind there is nothing to fit, and the ratio is 0.
     """
     if len(folds) != len(scores) or same.shape != scores.shape:
@@ -87,7 +87,8 @@ def cross_fitted(scores: Scores, same: Flags, folds: Sequence[str]) -> Scores:
 
 
 def cllr(ratios: Scores, same: Flags) -> float:
-    """Cost of log-likelihood ratios in bits (Brummer & du Preez 2006): 0 is perfect, 1 says nothing, more misleads.
+    """Cost of log-likelihood ratios in bits (Brummer & du Preez 2006): 0 is perfect, 1 is uninformative, and more is
+    misleading.
 
     Mean over genuine pairs of log2(1 + 1/LR) and over impostor pairs of log2(1 + LR), halved. NaN when a kind lacks.
     """
@@ -99,8 +100,8 @@ def cllr(ratios: Scores, same: Flags) -> float:
 
 
 def least_cllr(scores: Scores, same: Flags) -> float:
-    """Cllr under the best rising map from score to odds (pool adjacent violators): the part that no calibration can
-    take away, so Cllr minus this is the cost of calibration.
+    """Cllr under the best increasing map from score to odds (pool adjacent violators): the part that no calibration can
+    remove, so Cllr minus this is the cost of calibration.
 
     A failed pair (NaN) says nothing and costs one bit, as in `cllr`. NaN when a kind lacks.
     """

@@ -1,4 +1,4 @@
-"""Thumbnails of a report's worst errors: what the stages made of the photographs.
+"""Thumbnails of a report's worst errors, with the output of the stages.
 
 They show people. They are made only into reports that a user asks for, never kept elsewhere.
 """

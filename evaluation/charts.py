@@ -76,7 +76,7 @@ class Axis:
         return _ticks(self.low, self.high, self.whole)
 
     def text(self, value: float) -> str:
-        """What a tick says."""
+        """The label of a tick."""
         return f"{round(100 * value, 6) if self.percent else value:g}"
 
 
@@ -203,7 +203,7 @@ def pose_grid(
     ends: tuple[str, str],
     heads: Mapping[tuple[float, float], str] | None = None,
 ) -> str:
-    """An SVG heat map with one column a yaw and one row a pitch (upward poses on top).
+    """An SVG heat map with one column per yaw and one row per pitch (upward poses on top).
 
     Args:
         cells: at most one for each yaw and pitch.

@@ -1,4 +1,4 @@
-"""Two reports of the same protocol: what changed, and is it more than chance?"""
+"""Comparison of two reports of the same protocol, with a test whether they differ by more than chance."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _recognition(first: Path, second: Path) -> list[Comparison]:
 
 
 def _without_default(system: str) -> str:
-    """A system's name without the landmark model that goes without saying: godp+resnet is resnet."""
+    """A system's name without the default landmark model: godp+resnet is resnet."""
     return system.removeprefix(f"{LANDMARK_MODELS[0]}+")
 
 

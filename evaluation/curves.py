@@ -1,4 +1,4 @@
-"""What a report draws of scored comparisons, thinned out to what a screen shows, and the strict figures beside it."""
+"""Curves of scored comparisons for a report, thinned out to a screen's resolution, and the strict figures."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def add_intervals(
 ) -> dict[str, Any]:
     """`figures` of the strict rule with intervals by people for AUC, EER and every TAR.
 
-    Each draw of people sets its thresholds anew.
+    Each draw of people sets its thresholds again.
 
     Args:
         figures: with `auc`, `eer` and `tar_at_far`.

@@ -1,4 +1,4 @@
-"""What a figure depends on besides the pictures: versions, weights, machine."""
+"""Everything that a figure depends on besides the pictures: versions, weights, machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first half of loop 1: where a picture's face is and how the face model fits it, the same for every descriptor.
+"""The first half of loop 1: detect and fit the face of a picture, the same for every descriptor.
 
 Kept by what was in the photograph and by everything that shapes a fit (the recognizer's `stages` digest), so that a run
 with another descriptor finds, locates and fits nothing again.
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.evaluation.protocols.recognition import Picture
-from facerec.evaluation.protocols.resolution import sampled_down
+from facerec.evaluation.protocols.resolution import sample_down
 from facerec.evaluation.store import UNREADABLE, ResultStore
 from facerec.frontalize.types import FittedFace
 from facerec.landmarks.errors import REASON_CODES, ReasonCode, UnusablePhotoError
@@ -38,7 +38,7 @@ Value = TypeVar("Value")
 
 
 class Fitter(Protocol):
-    """What is needed of `facerec.recognition.recognizer.Recognizer`."""
+    """The part of `facerec.recognition.recognizer.Recognizer` that is needed here."""
 
     @property
     def stages(self) -> str:
@@ -46,13 +46,13 @@ class Fitter(Protocol):
         ...
 
     def fit(self, image: Image) -> Sequence[FaceFit | UndescribedFace]:
-        """One item a face found in the picture, the largest first; none when no face was found."""
+        """One item per face found in the picture, the largest first; none when no face was found."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class FitOutcome:
-    """What became of a picture up to the fit of the face that counts.
+    """The result for a picture up to the fit of the face that counts.
 
     Attributes:
         faces: how many faces were found; 0 when the face that is meant is not among them.
@@ -75,7 +75,7 @@ class FitOutcome:
     timings_ms: dict[str, float]
 
     def resume(self, image: Image) -> FaceFit:
-        """The face with its picture, to go on with."""
+        """The face with its picture, to continue from."""
         assert self.box is not None
         assert self.landmarks is not None
         assert self.fitted is not None
@@ -181,7 +181,7 @@ def open_picture(picture: Picture, photo: bytes | None = None) -> Image:
     Raises:
         UnusablePhotoError: it cannot be read, or it is smaller than the size asked for.
     """
-    return sampled_down(read_image(picture.path if photo is None else photo), picture.size)
+    return sample_down(read_image(picture.path if photo is None else photo), picture.size)
 
 
 def _box(face: FaceFit | UndescribedFace) -> Box:

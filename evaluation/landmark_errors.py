@@ -1,8 +1,8 @@
-"""How far located landmarks are from annotated ones, and how often there are none.
+"""Distances of located landmarks from annotated ones, and how often there are none.
 
 A face that is not found has an infinite error. It stays in `n`, lowers `found`, the cumulative error distribution (CED)
-and its area, and raises the failure rate; only the mean error, which infinity would swallow, is over found faces and
-says so.
+and its area, and raises the failure rate; only the mean error, which would otherwise be infinite, is over found faces
+and is labelled so.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _EYES = tuple(tuple(IBUG68_REGIONS[name]) for name in ("left_eye", "right_eye"))
 
 
 class Detector(Protocol):
-    """What is needed of `facerec.landmarks.detection.detector.FaceDetector`."""
+    """The part of `facerec.landmarks.detection.detector.FaceDetector` that is needed here."""
 
     def detect(self, image: Image) -> Sequence[Box]:
         """Face boxes, best first."""
@@ -42,7 +42,7 @@ class Detector(Protocol):
 
 
 class Locator(Protocol):
-    """What is needed of `facerec.landmarks.landmarker.Landmarker`."""
+    """The part of `facerec.landmarks.landmarker.Landmarker` that is needed here."""
 
     def locate(self, image: Image, boxes: Sequence[Box]) -> Sequence[Landmarks]:
         """68 points for each box."""
@@ -51,7 +51,7 @@ class Locator(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class LandmarkResult:
-    """What became of one annotated face.
+    """The result for one annotated face.
 
     Attributes:
         points: (68, 2) located points, px; None when the face was not found.
@@ -263,7 +263,7 @@ def rotation_of_points(annotated: Points, mean_face: Points) -> Points | None:
     # A profile started from the front can settle in a mirror-like pose, so the fit starts from several.
     rotation = np.stack([Camera.from_angles(yaw, 0, 0).rotation for yaw in (-75.0, -40.0, 0.0, 40.0, 75.0)])
     scale = np.full(len(rotation), np.sqrt((target**2).sum() / (model**2).sum()))
-    # Thirty turns tell the starts apart; only the best goes on, until it hardly moves (a thousandth of a degree).
+    # Thirty turns tell the starts apart; only the best is continued, until it hardly moves (a thousandth of a degree).
     rotation, scale = _pose_in_turns(model, target, rotation, scale, turns=30)
     turned = scale[:, None, None] * (model @ rotation.transpose(0, 2, 1))[:, :, :2]
     best = ((turned - target) ** 2).sum(axis=(1, 2)).argmin(keepdims=True)

@@ -154,7 +154,8 @@ def sideways(annotated: Sequence[AnnotatedPicture], results: Sequence[LandmarkRe
 
     Returns:
         "offset": mean over the annotated points of found faces, share of the box; "nme_box", "nme_interocular": errors
-        of the found faces with that taken off all annotations. None where nothing was found or the length is undefined.
+        of the found faces with that subtracted from all annotations. None where nothing was found or the length is
+        undefined.
     """
     found = [(one, result.points) for one, result in zip(annotated, results, strict=True) if result.points is not None]
     if not found:
@@ -249,7 +250,7 @@ def _summary(faces: Sequence[_Face]) -> dict[str, Any]:
 
 
 def _view_mean(views: Sequence[dict[str, Any]]) -> dict[str, float | None]:
-    """Mean errors over the views, each of which counts the same however many faces it has; None where one has none."""
+    """Mean errors over the views, with equal weight however many faces each has; None where one has none."""
     names = [f"nme_{kind}" for kind in NORMALISERS]
     stated = {name: [view[name] for view in views if view[name] is not None] for name in names}
     return {name: float(np.mean(found)) if len(found) == len(views) else None for name, found in stated.items()}

@@ -1,4 +1,4 @@
-"""Whether what a landmark model says of its own points can be trusted: confidence and visibility."""
+"""Whether a landmark model's confidence and visibility can be trusted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Flags = NDArray[np.bool_]
 
 
 def reliability(predicted: Floats, right: Flags) -> dict[str, Any]:
-    """How often what was predicted with some probability came true.
+    """How often the prediction was right, by its probability.
 
     Args:
         predicted: (M,) probabilities.

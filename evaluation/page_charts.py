@@ -91,8 +91,9 @@ def page_charts(content: Mapping[str, Any], heads: Heads) -> dict[str, str]:
 
 
 def _standard_charts(content: Mapping[str, Any]) -> dict[str, str]:
-    """For each set, a line or mark a system: DET of completed comparisons, Tippett plot of the first, error against
-    discarded share, and the spread of FMR and FNMR over groups ("groups GROUPING RATE")."""
+    """For each set, a line or mark per system: DET of completed comparisons, Tippett plot of the first, error against
+    discarded share, and the spread of FMR and FNMR over groups ("groups GROUPING RATE").
+    """
     charts: dict[str, str] = {}
     for of, members in side_by_side(content).items():
         end = f" {of}" if of else ""
@@ -142,7 +143,7 @@ def _discard(blocks: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _group_charts(content: Mapping[str, Any], members: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """ "groups GROUPING fmr" and "groups GROUPING fnmr": a row a group, a mark a system, at one threshold of each.
+    """ "groups GROUPING fmr" and "groups GROUPING fnmr": one row per group, one mark per system, at one threshold each.
 
     "groups": the first of them.
     """
@@ -265,8 +266,8 @@ def _open_chart(lines: Sequence[Line]) -> str:
     return line_chart(
         lines[: len(LINE_COLOURS)],
         title="Open set",
-        x=Axis("unknown probes for whom somebody is named, %", 0.001, 1.0, log=True),
-        y=Axis("known probes not rightly named, %", 0.001, 1.0, log=True),
+        x=Axis("unknown probes that match somebody, % (FPIR)", 0.001, 1.0, log=True),
+        y=Axis("known probes not identified, % (FNIR)", 0.001, 1.0, log=True),
     )
 
 
@@ -286,7 +287,7 @@ def _landmark_charts(content: Mapping[str, Any], heads: Heads) -> dict[str, str]
             [Line("points", [one["predicted"] for one in bins], [one["observed"] for one in bins])],
             title="Reliability of the points' confidence",
             x=Axis("confidence, %", 0.0, 1.0),
-            y=Axis("points that lie where they should, %", 0.0, 1.0),
+            y=Axis("points within the distance, %", 0.0, 1.0),
             marks=True,
             even=True,
         )

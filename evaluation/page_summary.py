@@ -1,4 +1,4 @@
-"""What a report's first screen says: what was measured, the headline, where it fails, and one picture."""
+"""The first screen of a report: what was measured, the headline, the weakest conditions, and one picture."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from facerec.evaluation.pointers import escape_key, identification_places, resolve, shown_target, side_by_side
 
 _LEAST_TRIALS = 10
-"""Bins of fewer trials say too little to be called the weakest."""
+"""Bins with fewer trials are too small to be reported as the weakest."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Summary:
         measured: (pointer, what it counts) of the sizes of the test.
         headlines: at most four.
         table: where systems stand beside each other, in place of headlines: the names of their sets and what is
-            stated of each, and a row a system with a (figure, interval) of each set, None where there is none.
+            stated of each, and one row per system with a (figure, interval) of each set, None where there is none.
         weakest: at most three, worst first; of several systems the worst of each.
         picture: names of the charts of which the first that exists is shown.
     """
@@ -104,7 +104,7 @@ def _recognition(content: Mapping[str, Any]) -> Summary:
     for name in content.get("verification", {}):
         base = f"/verification/{escape_key(name)}"
         measured.append((f"{base}/n", f"pairs ({name})"))
-        trials = (f"{base}/n", "pairs, failed ones are wrong")
+        trials = (f"{base}/n", "pairs, failures count as wrong")
         accuracy = (f"{base}/accuracy", "percent")
         headlines.append(Headline(f"accuracy, {name}", accuracy, f"{base}/accuracy_people_interval", trials))
     found = []

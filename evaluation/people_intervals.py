@@ -1,10 +1,10 @@
-"""Intervals of figures whose trials share people: how far would a figure move with other people?
+"""Intervals of figures whose trials share people: how much would a figure change with other people?
 
-Pictures of one person succeed and fail together, and an impostor comparison has two people. So people are drawn, not
-trials; a threshold that was set on strangers is set anew on each draw. What the draws say about the figure's spread
-gives the number of independent trials that would spread as much, and the interval is Wilson's for that many. Where
-the draws show no spread at all (ten people, all right), what is known is that many people did alike: the interval is
-Wilson's over people. A plain percentile bootstrap would say [1, 1] there, and is too narrow for few people.
+Pictures of one person succeed and fail together, and an impostor comparison has two people. So people are resampled,
+not trials, and a threshold that was chosen on strangers is chosen again in each resample. The variance over the
+resamples gives the effective number of independent trials, and the interval is Wilson's for that number. Where the
+figure does not vary at all (ten people, all right), the interval is Wilson's over people. A plain percentile bootstrap
+would give [1, 1] there, and is too narrow for few people.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class ResampledRates:
     """Figures of verification on each of B draws of people; NaN where a draw has no comparison of a kind.
 
     Attributes:
-        fnmr: (B, T) at T target FMRs, the threshold set anew on each draw's impostors.
+        fnmr: (B, T) at T target FMRs, the threshold set again on each draw's impostors.
         auc, eer: (B,).
     """
 
@@ -212,7 +212,7 @@ def resample_fnir(
     rng: np.random.Generator,
     resamples: int = RESAMPLES,
 ) -> Floats:
-    """FNIR on draws of people, (B, R, T): for each of `ranks` and each target FPIR, whose threshold is set anew.
+    """FNIR on draws of people, (B, R, T): for each of `ranks` and each target FPIR, whose threshold is set again.
 
     Draws without searches of either kind are left out.
 

@@ -1,4 +1,4 @@
-"""Places in a report's JSON, and how what stands there is written on the page and in the terminal."""
+"""Pointers into a report's JSON, and the formatting of its values on the page and in the terminal."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def escape_key(key: str) -> str:
 
 
 def resolve(content: Any, pointer: str) -> Any:
-    """What a JSON pointer (RFC 6901) points to.
+    """The value at a JSON pointer (RFC 6901).
 
     Raises:
         InvalidInputError: when there is nothing there.
@@ -71,7 +71,7 @@ def resolve(content: Any, pointer: str) -> Any:
 
 
 def format_value(value: Any, form: str) -> str:
-    """A value as it stands on the page and in the terminal: no value is a dash.
+    """Format a value for the page and the terminal; a missing value is a dash.
 
     Args:
         value: from the JSON.

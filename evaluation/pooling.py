@@ -1,4 +1,4 @@
-"""One signature for several pictures: what a template of IJB is compared by."""
+"""One signature for several pictures, by which a template of IJB is compared."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def pool(signatures: Sequence[Signature], media: Sequence[str]) -> Signature:
 
 
 def pooled_result(template: Template, results: Sequence[PictureResult]) -> PictureResult:
-    """What became of a template: found when any of its pictures was, described when any of them was.
+    """The result for a template: found when any of its pictures was, described when any of them was.
 
     Yaw and pitch are those of its most frontal described picture.
 

@@ -158,7 +158,7 @@ def open_set(
     unknown_best: NDArray[np.float64],
     targets: Sequence[float] = (0.001, 0.01, 0.1),
 ) -> list[OpenSetPoint]:
-    """TPIR at FPIR, unknown probes apart from known ones.
+    """TPIR at FPIR, with unknown probes separate from known ones.
 
     Targets that the unknown probes are too few to support (fewer than one false alarm allowed) are left out. Unknown
     probes that failed (NaN) raise no alarm and would flatter the FPIR, so its denominator is the described ones.

@@ -1,7 +1,7 @@
 """Loop 2 of a recognition evaluation: from signatures to the figures of a report.
 
-Every figure's denominator is the number of probes or pairs in the protocol. What failed stays in it, as a miss or a
-wrong decision, and is counted again by reason.
+Every figure's denominator is the number of probes or pairs in the protocol. Failures stay in it, as misses or wrong
+decisions, and are also counted by reason.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def recognition_figures(
         sets.append(pair_scores(compared, pair_set, outcomes, scores))
         verification[pair_set.name] = figures | {"standard": standard_figures(sets[-1], rng, settings)}
     return RecognitionFigures(
-        identification, verification, _fate(list(results)), tuple(probes), tuple(pairs), tuple(sets)
+        identification, verification, _outcome_of(list(results)), tuple(probes), tuple(pairs), tuple(sets)
     )
 
 
@@ -144,7 +144,7 @@ def identification_figures(
             inside = [row for row in known if pose_cell(row.yaw, row.pitch) == (yaw, pitch)]
             angles = {"yaw": yaw, "pitch": pitch}
             figures["by_yaw_pitch"][f"{yaw:+.0f} {pitch:+.0f}"] = closed_set(inside) | angles
-    figures["gallery"] = {"people": people} | _fate([results[i] for i in one.gallery])
+    figures["gallery"] = {"people": people} | _outcome_of([results[i] for i in one.gallery])
     if one.unknown:
         figures["open_set"] = open_set_figures(rows, rng, settings.fpir)
     return figures
@@ -168,14 +168,14 @@ def closed_set(rows: Sequence[ProbeRow]) -> dict[str, Any]:
         "rank1_people_interval": list(share_interval(ranks == 1, people)) if n else None,
         "rank5": rank_k(ranks, 5) if n else None,
         "rank5_people_interval": list(share_interval(ranks <= 5, people)) if n else None,
-        # Of those that could have succeeded: what tools that drop failures would print. Never the headline.
+        # Over those that could have succeeded, which is the figure of tools that drop failures. Never the headline.
         "rank1_described": _share(right, described),
         "failures": dict(sorted(Counter(row.reason for row in rows if row.reason).items())),
     }
 
 
 def open_set_figures(rows: Sequence[ProbeRow], rng: np.random.Generator, targets: Sequence[float]) -> dict[str, Any]:
-    """Unknown probes apart from known ones: TPIR at FPIR, by the house's strict rule."""
+    """TPIR at FPIR, with unknown probes separate from known ones, by the strict rule."""
     known = [row for row in rows if row.known]
     unknown = [row for row in rows if not row.known]
     mates = np.array([np.nan if row.mate_score is None else row.mate_score for row in known])
@@ -201,7 +201,7 @@ def open_set_figures(rows: Sequence[ProbeRow], rng: np.random.Generator, targets
                 "threshold": point.threshold,
                 "tpir": point.tpir,
                 "tpir_interval": list(wilson(int(named.sum()), len(known))),
-                # The threshold is set anew on each draw of strangers.
+                # The threshold is set again on each draw of strangers.
                 "tpir_people_interval": list(effective_wilson(point.tpir, spread, len(set(who.tolist())), len(known))),
             }
         )
@@ -249,7 +249,11 @@ def comparison_figures(
     if not same.any() or same.all():
         return figures
     folds = np.repeat(half, len(best.names)).tolist()
-    apart = "the other half of the people" if len(order) > 1 else "the same person (one only: flatters)"
+    apart = (
+        "the other half of the people"
+        if len(order) > 1
+        else "the same person (there is only one, so the figure is too good)"
+    )
     number = numbered([*people, *best.names])
     first = np.repeat(number[: len(people)], len(best.names))
     second = np.tile(number[len(people) :], len(people))
@@ -286,12 +290,12 @@ def verification_figures(
             score=None if np.isnan(scores[i]) else float(scores[i]),
             overlap=None if np.isnan(overlaps[i]) else float(overlaps[i]),
             threshold=threshold[fold],
-            right=_decided_rightly(scores[i], threshold[fold], bool(same[i])),
+            right=_is_right(scores[i], threshold[fold], bool(same[i])),
         )
         for i, (a, b, fold) in enumerate(zip(pair_set.first, pair_set.second, pair_set.fold, strict=True))
     ]
     right = sum(row.right for row in rows)
-    # A threshold that only has to shut out strangers, or to let everybody in, makes no accuracy.
+    # With pairs of one kind only, accuracy has no meaning.
     both = bool(same.any() and not same.all())
     shares = [fold.accuracy for fold in folds]
     number = numbered([pictures[i].person for i in (*pair_set.first, *pair_set.second)])
@@ -310,7 +314,9 @@ def verification_figures(
         "accuracy_interval": list(wilson(right, n)) if both else None,
         "accuracy_people_interval": list(pair_share_interval(decided, first, second)) if both else None,
         "eer": None,
-        "threshold_from": "other folds" if len(folds) > 1 else "the same fold (one fold only: flatters)",
+        "threshold_from": "other folds"
+        if len(folds) > 1
+        else "the same fold (there is only one, so the figure is too good)",
         "failures": _pair_failures(pair_set, results, scores),
         "folds": {
             fold.fold: {
@@ -351,8 +357,8 @@ def _pair_scores(
     return scores, overlaps
 
 
-def _decided_rightly(score: float, threshold: float, same: bool) -> bool:
-    """Whether the threshold says what is true; a pair without score or threshold is wrong."""
+def _is_right(score: float, threshold: float, same: bool) -> bool:
+    """Whether the decision at the threshold is right; a pair without score or threshold is wrong."""
     return not np.isnan(score) and not np.isnan(threshold) and bool((score >= threshold) == same)
 
 
@@ -364,7 +370,7 @@ def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _fate(results: Sequence[PictureResult]) -> dict[str, Any]:
+def _outcome_of(results: Sequence[PictureResult]) -> dict[str, Any]:
     n = len(results)
     return {
         "n": n,

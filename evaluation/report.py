@@ -43,36 +43,36 @@ FORMAT = "facerec-report-1"
 RECOGNITION_RULES = (
     "Every probe and every pair of the protocol stays in every denominator.",
     "A probe that failed (unreadable, no face, no fit, no description) is a miss at every rank.",
-    "A gallery picture that failed makes a miss of every probe of that person who has no other gallery picture.",
+    "If a person's only gallery picture failed, every probe of that person is a miss.",
     "Of several faces in a picture the largest counts, or the one in the protocol's box; a person's score is the best "
     "over their gallery pictures.",
-    "Ties count against us: the right person ranks behind everybody who scores as much.",
-    "A pair with a failed picture is a wrong decision in the accuracy; in ROC, DET, AUC and EER it has the worst "
-    "score: below all others for one person, above all others for two people.",
+    "Ties count as errors: the right person ranks behind everybody with the same score.",
+    "A pair with a failed picture is a wrong decision in the accuracy; in ROC, DET, AUC and EER it has the "
+    "worst possible score: below all others for one person, above all others for two people.",
     "Pictures that share less than an eighth of the signature's cells are not compared; that counts as a failure.",
     "rank1_interval is Wilson's 95 % interval over probes; rank1_people_interval is a bootstrap that draws people.",
-    "Probes of people who are not in the gallery are reported apart (open_set) and are in no rank; the rate of false "
-    "alarms is over the described ones, since a failed one raises no alarm.",
-    "Calibration is judged on other pairs than it was fitted on; a failed pair says nothing and costs one bit.",
+    "Probes of people who are not in the gallery are reported separately (open_set) and are in no rank; the rate of "
+    "false alarms is over the described ones, because a failed one raises no alarm.",
+    "Calibration is measured on other pairs than it was fitted on; a failed pair is uninformative and costs one bit.",
 )
 
 LANDMARK_RULES = (
     "Every annotated face stays in n, found, the CED, its area (auc8, auc10) and the failure rates (failure8, "
     "failure10): a face that was not found has an infinite error.",
-    "The mean errors nme_box, nme_interocular and nme_pupil are over found faces (infinity would swallow them); "
+    "The mean errors nme_box, nme_interocular and nme_pupil are over found faces, because they would be infinite; "
     "..._median_with_misses is over all faces.",
     "A face is found when a detected box overlaps its annotated box with IoU >= 0.4; the best of them counts.",
     "nme_box divides by sqrt(width * height) of the annotated points' box, nme_interocular by the distance of the "
     "outer eye corners, nme_pupil by that of the means of the eyes' points; the latter two need both eyes annotated.",
     "nme_vis and nme_all are over the visible and over all annotated points, divided by the side of the AFLW-style "
-    "box; where the data do not say what is hidden, every annotated point counts as visible.",
+    "box; where the data do not state which points are hidden, every annotated point counts as visible.",
     "All annotated points count, those on the far side of the face included.",
 )
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a report says about the run itself.
+    """Facts about the run that a report states.
 
     Attributes:
         command: the command line.
@@ -91,7 +91,7 @@ class RunFacts:
 
 @dataclass(frozen=True, eq=False)
 class SystemRun:
-    """What one system made of a protocol.
+    """The results of one system on a protocol.
 
     Attributes:
         figures: its figures and rows.
@@ -162,7 +162,7 @@ def recognition_report(
         "probes.csv": [row for run in systems.values() for row in run.figures.probes],
         "pairs.csv": [row for run in systems.values() for row in run.figures.pairs],
     }
-    return Report(_plain(content), {file: rows for file, rows in tables.items() if rows})
+    return Report(_to_plain(content), {file: rows for file, rows in tables.items() if rows})
 
 
 def _failed_pictures(
@@ -194,7 +194,7 @@ def _system_block(run: SystemRun) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class LandmarkSet:
-    """What landmarks were located on.
+    """The set on which landmarks were located.
 
     Attributes:
         name: of the data set.
@@ -224,7 +224,7 @@ def landmark_report(
     content |= _tail(facts, LANDMARK_RULES)
     content["digests"]["protocol"] = data.digest
     content["settings"] = {"protocol": dict(data.settings)} | content["settings"]
-    return Report(_plain(content), {"faces.csv": rows})
+    return Report(_to_plain(content), {"faces.csv": rows})
 
 
 def plain_report(
@@ -238,7 +238,7 @@ def plain_report(
     """A report of `content` with what every report says of its run, without rows and pictures."""
     whole = _head(kind, name, False) | dict(content) | _tail(facts, rules)
     whole["digests"] |= dict(digests)
-    return Report(_plain(whole), {})
+    return Report(_to_plain(whole), {})
 
 
 def write_report(folder: Path, report: Report, heads: Mapping[tuple[float, float], str] | None = None) -> list[Path]:
@@ -256,7 +256,7 @@ def write_report(folder: Path, report: Report, heads: Mapping[tuple[float, float
     _replace(written[2], render_html(report, heads))
     for name, rows in report.rows.items():
         columns = [column.name for column in fields(rows[0])]
-        _write_csv(folder / name, columns, [_plain(asdict(row)) for row in rows])
+        _write_csv(folder / name, columns, [_to_plain(asdict(row)) for row in rows])
         written.append(folder / name)
     return written
 
@@ -299,12 +299,12 @@ COLUMNS = (
 def table_rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The tables of a report as flat rows with the keys of `COLUMNS`, in the order of the page."""
     if content["kind"] == "landmarks":
-        rows = [_flat("", "landmarks", "all", content)]
+        rows = [_flatten("", "landmarks", "all", content)]
         for key in ("by_yaw", "by_view", "by_part"):
-            rows += [_flat("", f"landmarks {key}", row, inside) for row, inside in content.get(key, {}).items()]
+            rows += [_flatten("", f"landmarks {key}", row, inside) for row, inside in content.get(key, {}).items()]
         return rows
     if content["kind"] == "scores":
-        return [_flat(name, "scores", "all", figures) for name, figures in content["scores"].items()]
+        return [_flatten(name, "scores", "all", figures) for name, figures in content["scores"].items()]
     systems = content.get("systems") or {content["system"]: content}
     return [row for name, block in systems.items() for row in _system_rows(name, block)]
 
@@ -314,17 +314,17 @@ def _system_rows(system: str, block: Mapping[str, Any]) -> list[dict[str, Any]]:
     for base, name in identification_places(block):
         figures = resolve(block, base)
         table = f"identification {name}".strip()
-        rows.append(_flat(system, table, "all", figures))
+        rows.append(_flatten(system, table, "all", figures))
         for key in ("by_group", "by_pose", "by_yaw"):
-            rows += [_flat(system, f"{table} {key}", row, inside) for row, inside in figures.get(key, {}).items()]
+            rows += [_flatten(system, f"{table} {key}", row, inside) for row, inside in figures.get(key, {}).items()]
     for name, figures in block.get("verification", {}).items():
-        rows.append(_flat(system, f"verification {name}", "all", figures))
+        rows.append(_flatten(system, f"verification {name}", "all", figures))
         folds = figures["folds"].items()
-        rows += [_flat(system, f"verification {name} folds", fold, inside) for fold, inside in folds]
+        rows += [_flatten(system, f"verification {name} folds", fold, inside) for fold, inside in folds]
     return rows
 
 
-def _flat(system: str, table: str, row: str, figures: Mapping[str, Any]) -> dict[str, Any]:
+def _flatten(system: str, table: str, row: str, figures: Mapping[str, Any]) -> dict[str, Any]:
     flat = {name: figures[name] for name in COLUMNS[3:] if name in figures and name != "failures"}
     for name in ("rank1", "accuracy"):
         if figures.get(name) is not None and figures.get(f"{name}_interval") is not None:
@@ -404,12 +404,12 @@ def _tail(facts: RunFacts, rules: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     """JSON-ready: floats rounded to six decimals, NaN and infinity as null, tuples as lists."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_to_plain(item) for item in value]
     if isinstance(value, (float, np.floating)):
         return round(float(value), 6) if math.isfinite(value) else None
     if isinstance(value, np.integer):

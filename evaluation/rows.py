@@ -1,4 +1,4 @@
-"""Rows of a recognition report: what became of each probe and of each pair."""
+"""Rows of a recognition report: the result of each probe and of each pair."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def probe_rows(
 
 
 def worst_probes(rows: Sequence[ProbeRow], most: int) -> list[ProbeRow]:
-    """The known probes that went most wrong: half of them failures, half wrong names by how far the rival led.
+    """The known probes with the worst errors: half of them failures, half wrong names by the rival's lead.
 
     Either half leaves its unused places to the other.
     """

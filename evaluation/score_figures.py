@@ -1,7 +1,7 @@
-"""The standard's figures of a set of scores, whoever made them: rates with their counts, intervals, poses and groups.
+"""The standard's figures of a set of scores of any system: rates with counts, intervals, poses and groups.
 
 All are over completed comparisons with failures apart (`facerec.evaluation.standard_rates`), at one global threshold
-for each target rate: bins of pose and groups are judged by the threshold of the whole set.
+for each target rate: bins of pose and groups use the threshold of the whole set.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ DISCARDED = tuple(round(0.05 * i, 2) for i in range(11))
 
 @dataclass(frozen=True)
 class StandardSettings:
-    """What the standard's figures are given for.
+    """Settings of the standard's figures.
 
     Attributes:
         fmr: target FMRs of verification.
@@ -182,7 +182,7 @@ def _discard(one: ScoreSet, completed: Completed, points: Sequence[dict[str, Any
     A comparison is as good as its worse side. [] where no quality is known. A good quality lets the FNMR fall at once.
     """
     scores, same, _, _ = completed
-    done = _done(one)
+    done = _keep_completed(one)
     sides = [
         np.array([np.inf if sample.quality is None else sample.quality for sample in samples])[index[done]]
         for samples, index in ((one.references, one.reference), (one.probes, one.probe))
@@ -225,7 +225,7 @@ def _at_threshold(completed: Completed, threshold: float, chosen: NDArray[np.boo
     return figures
 
 
-def _done(one: ScoreSet) -> NDArray[np.int64]:
+def _keep_completed(one: ScoreSet) -> NDArray[np.int64]:
     return np.flatnonzero(~np.isnan(one.scores))
 
 
@@ -239,7 +239,7 @@ def _by_pose(one: ScoreSet, completed: Completed, points: Sequence[dict[str, Any
     names = [find(getattr(sample, angle)) for sample in one.probes]
     if set(names) <= {UNKNOWN_YAW}:
         return {}
-    label = _labels(names, one.probe[_done(one)])
+    label = _labels(names, one.probe[_keep_completed(one)])
     order = (*(YAW_BINS if angle == "yaw" else PITCH_BINS), UNKNOWN_YAW)
     return {
         name: [
@@ -256,7 +256,7 @@ def _by_group(one: ScoreSet, completed: Completed, points: Sequence[dict[str, An
 
     A group's comparisons have both sides in it: comparisons across groups are easier to tell apart and would flatter.
     """
-    done = _done(one)
+    done = _keep_completed(one)
     found: dict[str, Any] = {}
     for grouping in sorted({name for sample in (*one.references, *one.probes) for name, _ in sample.groups}):
         sides = [

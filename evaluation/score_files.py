@@ -1,4 +1,4 @@
-"""Files of scores: ours for other tools, anybody's for our figures.
+"""Score files: written for other tools, and read from any system.
 
 Three forms. `.csv` has one row per comparison, with the columns probe_template_id, probe_subject_id,
 bio_ref_template_id, bio_ref_subject_id, score, as bob writes them, and what else is known as probe_yaw,
@@ -114,7 +114,7 @@ def read_scores(path: Path) -> ScoreSet:
                 absent = [name for name in _REQUIRED if name not in (rows.fieldnames or ())]
                 if absent:
                     raise InvalidInputError(f"{path}: {EXPECTED}; missing: {', '.join(absent)}")
-                return _collected(path, [(rows.line_num, row) for row in rows])
+                return _score_set_of(path, [(rows.line_num, row) for row in rows])
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InvalidInputError(f"{EXPECTED}; cannot read {path}: {error}") from None
@@ -128,7 +128,7 @@ def read_scores(path: Path) -> ScoreSet:
         claimed, label, (real, probe, score) = words[0], words[-4] if len(words) == 5 else words[0], words[-3:]
         row = {"bio_ref_subject_id": claimed, "bio_ref_template_id": label, "probe_subject_id": real}
         listed.append((number, row | {"probe_template_id": probe, "score": score}))
-    return _collected(path, listed)
+    return _score_set_of(path, listed)
 
 
 def _number(text: str | None, where: str) -> float | None:
@@ -140,7 +140,7 @@ def _number(text: str | None, where: str) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _collected(path: Path, rows: Sequence[tuple[int, Mapping[str, str]]]) -> ScoreSet:
+def _score_set_of(path: Path, rows: Sequence[tuple[int, Mapping[str, str]]]) -> ScoreSet:
     """Rows of a file as a set of scores; a sample keeps what its first row says of it."""
     if not rows:
         raise InvalidInputError(f"{path}: expected at least one comparison; got none")

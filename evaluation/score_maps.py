@@ -1,4 +1,4 @@
-"""What score maps hold at key-points and elsewhere: MPK and MPB of the GoDP paper (Table 7)."""
+"""Mean probabilities of score maps at key-points and elsewhere: MPK and MPB of the GoDP paper (Table 7)."""
 
 from __future__ import annotations
 

@@ -18,13 +18,13 @@ from facerec.evaluation.score_set import ScoreSet
 from facerec.evaluation.verification import auc, eer
 
 SCORE_RULES = (
-    "Strict figures: a failed comparison has the worst score there is, below all others for one person and above all "
+    "Strict figures: a failed comparison has the worst possible score, below all others for one person and above all "
     "others for two; a failed probe is a miss at every rank.",
     "The standard's figures: FMR and FNMR are over completed comparisons; FTA, FTE and comparisons that failed "
-    "although both sides were there stand apart; FAR = FMR (1 - FTA), FRR = FTA + FNMR (1 - FTA).",
-    "Rates that rest on fewer than 30 errors are marked; without errors the bound is 3 / trials.",
-    "Intervals are 95 % ones by people; those at a target rate set the threshold anew on each draw of people.",
-    "Calibration is fitted on one half of the probes' people and judged on the other, both ways round.",
+    "although both sides had a signature are reported separately; FAR = FMR (1 - FTA), FRR = FTA + FNMR (1 - FTA).",
+    "Rates based on fewer than 30 errors are marked; without errors the bound is 3 / trials.",
+    "Intervals are 95 % intervals by people; at a target rate they choose the threshold again in each resample.",
+    "Calibration is fitted on one half of the probes' people and measured on the other, in both directions.",
 )
 
 
@@ -51,7 +51,11 @@ def score_set_figures(one: ScoreSet, rng: np.random.Generator, settings: Standar
     if same.any() and not same.all():
         order = np.unique(second, return_inverse=True)[1]
         folds = [str(place % 2) for place in order]
-        apart = "the other half of the people" if order.max() else "the same person (one only: flatters)"
+        apart = (
+            "the other half of the people"
+            if order.max()
+            else "the same person (there is only one, so the figure is too good)"
+        )
         figures |= {"auc": auc(one.scores, same), "eer": eer(one.scores, same)}
         figures |= curves(one.scores, same, folds, apart, settings.fmr)
         add_intervals(figures, one.scores, same, first, second, rng)

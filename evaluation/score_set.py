@@ -1,4 +1,4 @@
-"""Scores of comparisons as a value: who was compared with whom, what came of it, and what is known of both sides."""
+"""Scores of comparisons as a value: both sides of each comparison with their known properties, and the scores."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class ScoreSet:
-    """N comparisons of probes with references; more means more alike.
+    """N comparisons of probes with references; a higher score means more similar.
 
     Attributes:
         name: of the set.

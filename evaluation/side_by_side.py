@@ -1,4 +1,4 @@
-"""Two systems on the same trials: which of them is right more often, and is it more than chance?"""
+"""Two systems on the same trials: which is right more often, and whether by more than chance."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def compare_answers(
 
 
 def measure_of(set_name: str) -> str:
-    """What a set's share of right answers is called."""
+    """The name of a set's share of right answers."""
     return "rank-1" if set_name.startswith("identification") else "accuracy"
 
 

@@ -1,9 +1,9 @@
 """Loop 1 of an evaluation: every picture's signature, or the reason why it has none. Scores come after (loop 2).
 
 Signatures are cached by what was in the photograph (SHA-256 of its bytes) and by everything that shaped the numbers
-(the contract's digest). A changed setting or weight file has another contract and never reads an old entry; an
-interrupted run goes on where it stopped. What comes before the descriptor is shared: systems that differ only in their
-descriptor find and fit each picture once (see `facerec.evaluation.fits`).
+(the contract's digest). A changed setting or weight file changes the contract, so old entries are never read for it; an
+interrupted run continues where it stopped. The stages before the descriptor are shared: systems that differ only in
+their descriptor detect and fit each picture once (see `facerec.evaluation.fits`).
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from facerec.recognition.ray_workers import RayWorkers
 
 # Part of the cache's key: raise it when what is stored, or how a picture's face is chosen, changes.
-_KIND = "signatures:2"
+_KIND = "signatures:4"
 
 
 class StagedDescriber(Describer, Protocol):
-    """A `Describer` whose path from a photograph can be walked in parts."""
+    """A `Describer` whose stages can be called separately."""
 
     @property
     def stages(self) -> str:
@@ -61,7 +61,7 @@ class StagedDescriber(Describer, Protocol):
 
 @dataclass(frozen=True, eq=False)
 class PictureResult:
-    """What became of one picture. Of several faces the largest counts (or the one in the protocol's box).
+    """The result for one picture. Of several faces the largest counts (or the one in the protocol's box).
 
     Attributes:
         signature: the face's signature, None when there is none.
@@ -197,7 +197,7 @@ class PictureAnswer:
 
 
 DescribeTasks = Callable[[Iterable[PictureTask]], Iterable[PictureAnswer]]
-"""Answers tasks in their order, somewhere: here, or on other machines (see `describe_on`)."""
+"""Answers tasks in their order, in this process or on other machines (see `describe_on`)."""
 
 
 def describe_systems(
@@ -210,7 +210,7 @@ def describe_systems(
     """Describe every picture with every system, from the cache where it has been done before.
 
     A picture is read once, and found and fitted once for all systems with equal `stages`. A picture that cannot be used
-    becomes a result with a reason code; the run goes on.
+    becomes a result with a reason code; the run continues.
 
     Args:
         pictures: what to describe.
@@ -277,7 +277,7 @@ def describe_picture(systems: Mapping[str, StagedDescriber], task: PictureTask) 
         try:
             results[name] = shared.describe(systems[name])
         except Exception as error:
-            # A fault of the program, not of the photograph: stop, but say where.
+            # An error of the program, not of the photograph: stop, and name the picture.
             error.add_note(f"while describing {task.picture.path}")
             raise
     return PictureAnswer(results, shared.new_fits)
@@ -292,7 +292,7 @@ def describe_in_threads(systems: Mapping[str, StagedDescriber], workers: int) ->
             waiting: deque[Future[PictureAnswer]] = deque()
             for task in tasks:
                 waiting.append(pool.submit(describe_picture, systems, task))
-                if len(waiting) > 2 * workers:  # enough that nobody waits for the next picture
+                if len(waiting) > 2 * workers:  # enough that no thread waits for the next picture
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -1,4 +1,4 @@
-"""The spread of an error rate over groups: a row a group, a mark a system with its interval, and the rate aimed at."""
+"""Chart of an error rate by group: one row per group, one mark with its interval per system, and the target rate."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def spread_chart(
     x: Axis,
     aimed: float | None,
 ) -> str:
-    """An SVG of groups below each other and their rates across; a long way between the marks is a large differential.
+    """An SVG of groups below each other and their rates across; a large distance between the marks is a large
+    differential.
 
     Args:
         rows: groups, each with one mark for each system, None where it has no rate.

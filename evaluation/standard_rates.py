@@ -1,10 +1,10 @@
-"""Error rates as ISO/IEC 19795-1 defines them: failures to acquire and to enrol stand apart from errors of matching.
+"""Error rates as ISO/IEC 19795-1 defines them: failures to acquire and to enrol are separate from matching errors.
 
 FMR and FNMR are over completed comparisons. FTE is the share of people who cannot be enrolled, FTA the share of
 attempts of which no signature comes. For one attempt FAR = FMR (1 - FTA) and FRR = FTA + FNMR (1 - FTA): a failed
-impostor attempt is rejected. In identification a failed search names nobody: it is a false negative of an enrolled
-person and no false positive of a stranger. The house's strict figures, in which a failed pair is wrong whichever way,
-are others (`facerec.evaluation.verification`, `facerec.evaluation.ranks`).
+impostor attempt is rejected. In identification a failed search returns nobody: it is a false negative for an enrolled
+person and not a false positive for a stranger. The strict figures, in which every failed pair is wrong, are different
+(`facerec.evaluation.verification`, `facerec.evaluation.ranks`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FEW_ERRORS = 30
 
 FMR_TARGETS = (0.001, 0.01, 0.1)
 FPIR_TARGETS = (0.001, 0.01, 0.1)
-"""Rates for which figures are given unless others are asked for; with fewer trials than 1 / rate there is none."""
+"""Default target rates; with fewer trials than 1 / rate there is no figure for a rate."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Results on disk, one small file each: arrays and a JSON header, believed only when they say whose they are."""
+"""Results on disk, one small file each: arrays and a JSON header, used only when key and contract match."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a system is called on the command line: its landmark model and its descriptor."""
+"""Names of systems on the command line: the landmark model and the descriptor."""
 
 from __future__ import annotations
 

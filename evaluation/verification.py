@@ -1,9 +1,9 @@
 """Verification: are two photographs of one person? ROC, AUC, EER, accuracy with thresholds from other folds.
 
 The rule for pairs in which a face failed (either picture has no signature): the pair stays in every denominator and
-counts against us. In the accuracy it is a wrong decision. In the ROC, AUC and EER it has the worst score there is:
-minus infinity when the two are one person, plus infinity when they are not. So losing hard faces can never raise a
-figure.
+counts as an error. In the accuracy it is a wrong decision. In the ROC, AUC and EER it has the worst possible score:
+minus infinity when the two are one person, plus infinity when they are not. So failing on hard faces can never improve
+a figure.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ class FoldResult:
 def by_folds(scores: Scores, same: Flags, folds: Sequence[str]) -> list[FoldResult]:
     """Each fold's accuracy with the threshold chosen on the other folds, in the folds' order of first appearance.
 
-    A single fold has no others: its threshold is chosen on itself, which flatters; callers must say so.
+    A single fold has no others: its threshold is chosen on itself, which makes it look too good; callers must say so.
     When every pair of the other folds failed there is nothing to choose a threshold from and the accuracy is 0.
     """
     scores, same = _check(scores, same)

@@ -1,1 +1,1 @@
-"""Frontalization: the face model, its fit, what the camera saw, and the texture lifted into the UV chart."""
+"""Frontalization: the face model, its fit, visibility, and the texture lifted into the UV chart."""

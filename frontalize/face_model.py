@@ -25,8 +25,8 @@ class FaceModel:
 
     Attributes:
         mean: (G, G, 3) float64, mm.
-        identity: (K, G, G, 3) float32, mm a standard deviation.
-        expression: (E, G, G, 3) float32, mm a standard deviation.
+        identity: (K, G, G, 3) float32, mm per standard deviation.
+        expression: (E, G, G, 3) float32, mm per standard deviation.
         landmark_uv: (68, 2) float64, chart positions (u, v) in [0, 1] of the 68-point markup.
         skull: (S, 3) float64, mm, the rest of the head (for rendering only), which follows the identity.
         skull_identity: (K, S, 3) float32.

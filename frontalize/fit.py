@@ -35,8 +35,8 @@ class FitSettings:
     """Settings of the fit."""
 
     method: FitMethod = "model"
-    places: LandmarkSource = "model"  # whose systematic part is taken off the points, see `landmark_places`
-    identity_modes: int = 40  # 68 points cannot tell the later ones from noise
+    places: LandmarkSource = "model"  # whose systematic offsets are subtracted from the points, see `landmark_places`
+    identity_modes: int = 40  # 68 points cannot distinguish the later ones from noise
     expression_modes: int = 20
     iterations: int = 12  # the residual moves by less than 0.1 % after the tenth
     sigma_mm: float = 2.0  # landmark noise on eyes, nose, mouth: about 1.5 % of a face's height
@@ -62,9 +62,10 @@ class FitSettings:
 
 
 LOCATED = FitSettings(places="located")
-"""Subtracts what the package's landmark network systematically does to points: the angles and shapes of turned and
-nodding heads come out truer. The recognizer fits with it; the verdict on fits, the descriptors and the thresholds are
-learnt with it."""
+"""Subtracts the systematic offsets of the package's landmark network, which makes the angles and shapes of turned and
+nodding heads more accurate. The recognizer fits with it; the fit verdict, the descriptors and the thresholds were
+trained with it.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +111,7 @@ class BatchFit:
 
 
 def landmark_modes(model: FaceModel, identity_modes: int, expression_modes: int) -> Floats:
-    """(3, 68, k + e) identity and expression modes at the landmarks, mm a standard deviation."""
+    """(3, 68, k + e) identity and expression modes at the landmarks, mm per standard deviation."""
     both = np.concatenate([model.landmark_identity[:identity_modes], model.landmark_expression[:expression_modes]])
     return np.ascontiguousarray(both.transpose(2, 1, 0))
 
@@ -186,7 +187,7 @@ def fit_faces(
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FittedSurface(FittedFace):
-    """A stable fit with its surface and what the camera sees of it: what lifting goes on with.
+    """A stable fit with its surface and the visibility of it, from which lifting continues.
 
     Attributes:
         geometry: (G, G, 3) mm.
@@ -219,11 +220,11 @@ def fit_surfaces(
         points = np.stack([landmarks[k].points for k in tried]).astype(np.float64)
         weights = np.stack([landmark_weights(landmarks[k], settings) for k in tried])
         fit = fit_batch(points, weights, model, settings)
-        judged |= {index: _judged(fit, row, landmarks[index], model, settings) for row, index in enumerate(tried)}
+        judged |= {index: _check_fits(fit, row, landmarks[index], model, settings) for row, index in enumerate(tried)}
     return [judged[index] for index in range(len(landmarks))]
 
 
-def _judged(
+def _check_fits(
     fit: BatchFit, row: int, landmarks: Landmarks, model: FaceModel, settings: FitSettings
 ) -> FittedSurface | UnusablePhotoError:
     camera = fit.camera(row)

@@ -1,4 +1,4 @@
-"""When a fit cannot be trusted: before it is made, by its figures, and by a rule learnt on known good and bad fits."""
+"""Whether a fit can be trusted: checks before and after the fit, and a rule trained on known good and bad fits."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ FLATTEST = 0.2
 """Least ratio of the second to the first spread of the landmarks: CFP's profiles have 0.47 and more, a line has 0."""
 
 FARTHEST_TURN = -0.25
-"""Least cosine between the face's direction and the camera's: below, one looks at the face from behind (yaw beyond 105
-degrees). That is where a fit ends when the landmarks' left and right are swapped; true profiles keep above -0.1."""
+"""Least cosine between the face's direction and the camera's: below it, the face would be seen from behind (yaw beyond
+105 degrees). That is where a fit ends when the landmarks' left and right are swapped; true profiles keep above -0.1.
+"""
 
 
 def check_landmarks(landmarks: Landmarks, min_points: int) -> None:
@@ -48,7 +49,7 @@ def check_landmarks(landmarks: Landmarks, min_points: int) -> None:
 
 @dataclass(frozen=True)
 class FitEvidence:
-    """What tells a good fit from a bad one.
+    """The features that distinguish a good fit from a bad one.
 
     Attributes:
         residual: root mean square distance of the fitted from the given landmarks, a share of the face's size.
@@ -78,7 +79,7 @@ class FitEvidence:
         )
 
     def check(self, max_residual: float, max_shape: float) -> None:
-        """Refuse what is no face, whatever the landmark network says about it.
+        """Refuse fits that cannot be a face, whatever the landmarks' confidence.
 
         Raises:
             UnusablePhotoError: `fit_unstable`: seen from behind, a residual above `max_residual`, or coefficients above
@@ -95,7 +96,9 @@ class FitEvidence:
                 f"{100 * max_residual:.1f} %",
             )
         if self.shape > max_shape:
-            raise UnusablePhotoError("fit_unstable", f"the fitted shape lies {self.shape:.1f} standard deviations out")
+            raise UnusablePhotoError(
+                "fit_unstable", f"the fitted shape is {self.shape:.1f} standard deviations from the mean"
+            )
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ class FitRule:
             raise UnusablePhotoError(
                 "fit_unstable",
                 f"the model misses the landmarks by {100 * evidence.residual:.1f} % of the face and their mean "
-                f"confidence is {evidence.confidence:.2f}: fits like this are mostly wrong",
+                f"confidence is {evidence.confidence:.2f}: such fits are mostly wrong",
             )
 
 
@@ -179,5 +182,6 @@ def learn_rule(good: list[FitEvidence], bad: list[FitEvidence], good_lost: float
 
 
 SIGNS = np.array([1.0, 1.0, -1.0, -1.0])
-"""Which way each feature may count. Of features that go together (residual and confidence) one can otherwise end up
-counting the wrong way, and then a worse fit would be called better."""
+"""The sign that each weight may have. Of correlated features (residual and confidence), one could otherwise get a
+weight of the wrong sign, so that a worse fit would be rated better.
+"""

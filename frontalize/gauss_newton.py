@@ -114,7 +114,7 @@ def normal_equations(
     Args:
         now: where to linearise.
         points: (B, 68, 2) px; weights: (B, 68).
-        mean: (B or 1, 68, 3) mm; modes: (3, 68, n) mm a standard deviation.
+        mean: (B or 1, 68, 3) mm; modes: (3, 68, n) mm per standard deviation.
         noise: of the landmarks.
         robust: weigh by Huber's function.
     """
@@ -176,10 +176,10 @@ def solve(
 
     Args:
         points: (B, 68, 2) px; weights: (B, 68) >= 0, at least six of a face positive.
-        mean: (B or 1, 68, 3) mm; modes: (3, 68, n) mm a standard deviation.
+        mean: (B or 1, 68, 3) mm; modes: (3, 68, n) mm per standard deviation.
         noise: of the landmarks.
         rounds: of Gauss-Newton.
-        shift: taken off the points before each round but the first, whose camera is only a guess. It moves by a
+        shift: subtracted from the points before each round but the first, whose camera is only a guess. It moves by a
             fraction of what the camera moves, so leaving its derivative out costs two rounds and no more.
     """
     now = initial_estimate(points, weights, mean.mean(axis=0), modes.shape[2])

@@ -1,9 +1,9 @@
-"""Where landmarks lie: what annotators and the landmark network mean by the 68 points, against the face model's own.
+"""Systematic offsets of the 68 landmarks: annotators and the landmark network against the face model's own points.
 
-The head model's 68 landmarks are vertices somebody picked. Annotators put jaw and brows elsewhere, and their jaw
-follows the contour as the head turns; the landmark network half follows them, and besides pulls every pose towards a
-level half profile. Both are systematic, so a table over pose holds them and the fit takes them off before it looks at
-what is left (`facerec.frontalize.gauss_newton.solve`).
+The head model's 68 landmarks are vertices that were picked by hand. Annotators place jaw and brows differently, and
+their jaw points follow the contour as the head turns. The landmark network partly follows them, and also pulls every
+pose towards a level half profile. Both offsets are systematic, so a table over pose holds them and the fit subtracts
+them before it computes residuals (`facerec.frontalize.gauss_newton.solve`).
 """
 
 from __future__ import annotations

@@ -54,5 +54,5 @@ def estimate_light(
 
 
 def shading(normals: NDArray[np.floating], light: Floats) -> Floats:
-    """(..., 3) shading of unit normals (..., 3) under `light` (9, 3), at least 0.05 (ambient light is never nil)."""
+    """(..., 3) shading of unit normals (..., 3) under `light` (9, 3), at least 0.05 (ambient light is never zero)."""
     return np.asarray(np.maximum(harmonics(normals) @ light, 0.05))

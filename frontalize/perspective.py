@@ -1,4 +1,4 @@
-"""A perspective camera for rendering: what a photograph's own camera is, and what the fit's camera leaves out."""
+"""A perspective camera for rendering, as real cameras are; the fit uses a scaled-orthographic one."""
 
 from __future__ import annotations
 

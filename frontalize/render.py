@@ -97,7 +97,7 @@ def render_head(
         height, width: size of the picture, px.
         light: (9, 3) spherical-harmonics light (see `facerec.frontalize.light`) that multiplies the texture; None: as
             it is.
-        supersample: samples a pixel and axis, against jagged edges.
+        supersample: samples per pixel and axis, against jagged edges.
         skull: draw the rest of the head too; it takes its colours from the chart's border.
     """
     geometry = model.geometry(shape, expression)
@@ -167,7 +167,7 @@ def _vertex_normals(points: Floats, triangles: NDArray[np.int64]) -> Floats:
 
 
 def frontal_view(texture: FaceTexture, fitted: FittedFace, model: FaceModel, size: int = 224) -> Image:
-    """The face turned to the front, expression neutralised, hidden parts filled from the mirror twin.
+    """The face turned to the front, expression neutralised, hidden parts filled from the mirrored side.
 
     The half of the face that was seen better keeps its light in the seam: the filled half is faded into it.
 
@@ -216,7 +216,7 @@ def blended_texture(texture: FaceTexture) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class SilhouetteSettings:
-    """What of a profile's rim is background or hair rather than face. Lengths are shares of the chart's side."""
+    """Which part of a profile's rim is background or hair. Lengths are shares of the chart's side."""
 
     middle: float = 0.06  # half width of the strip about the middle column in which it is looked for; eyes lie outside
     rim: float = 1 / 128  # always cut there: a fit is off by a pixel or two

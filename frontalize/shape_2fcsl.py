@@ -1,12 +1,12 @@
 """Two-fold coupled structure learning (Dou et al., BMVC 2014; METHODS: 2FCSL): a face's shape from its landmarks.
 
 1. The camera of the current sparse shape, at first the mean's (Gauss-Newton on the camera alone).
-2. First coupling: what the landmarks leave over, turned upright and in millimetres, goes through a regression learnt
+2. First coupling: the landmarks' residual, turned upright and in millimetres, goes through a regression learnt
    for that pose (principal components on both sides and partial least squares between them) to a sparse 3-D shape.
 3. Second coupling: the sparse shape is written with few atoms of a dictionary (orthogonal matching pursuit), and the
    same weights of the coupled dictionary's atoms give the dense shape, here as coefficients of the face model.
 
-Both couplings are learnt from samples of the face model (`facerec train shape-2fcsl`).
+Both couplings are trained on samples of the face model (`facerec train shape-2fcsl`).
 """
 
 from __future__ import annotations
@@ -105,9 +105,9 @@ class Shape2FCSL:
 
         Args:
             points: (B, 68, 2) px; weights: (B, 68) >= 0: points of weight 0 count as the mean face's.
-            mean: (68, 3) mm; modes: (3, 68, k + e) mm a standard deviation, of the face model.
+            mean: (68, 3) mm; modes: (3, 68, k + e) mm per standard deviation, of the face model.
             noise: of the landmarks, for the camera.
-            shift: taken off the points, see `facerec.frontalize.gauss_newton.solve`.
+            shift: subtracted from the points, see `facerec.frontalize.gauss_newton.solve`.
         """
         rigid = modes[..., :0]
         surface = mean[None]

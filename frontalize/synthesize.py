@@ -28,7 +28,7 @@ from facerec.landmarks.types import Image
 Floats = NDArray[np.float64]
 
 RENDERED_BY = (
-    "rendered by facerec from its face model (learnt from ICT-FaceKit samples) and texture model; no real person"
+    "rendered by facerec from its face model (trained on ICT-FaceKit samples) and texture model; no real person"
 )
 
 UHDB31_POSES: tuple[tuple[int, int, int], ...] = tuple(
@@ -122,7 +122,7 @@ def photograph(
     settings: SynthesisSettings | None = None,
     light: str = DEFAULT_LIGHT,
 ) -> SyntheticPhoto:
-    """Render one person in a UHDB31 pose (1-21) and a named light, with a small expression and a backdrop of its own.
+    """Render one person in a UHDB31 pose (1-21) and a named light, with a small random expression and backdrop.
 
     The camera is a perspective one, so no fit with a scaled-orthographic camera is exact.
     """

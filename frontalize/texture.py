@@ -1,4 +1,4 @@
-"""Lifting: from the photograph to the UV texture, with a mask that says what the camera saw."""
+"""Lifting: from the photograph to the UV texture, with a mask of what the camera saw."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def resample_grid(values: NDArray[np.floating], size: int) -> NDArray[np.float32
     return np.asarray(cv2.remap(values.astype(np.float32), column, row, cv2.INTER_LINEAR), dtype=np.float32)
 
 
-def _shrunk(image: Image, texels_per_pixel: float) -> tuple[Image, float, float]:
+def _shrink(image: Image, texels_per_pixel: float) -> tuple[Image, float, float]:
     """The picture area-averaged so that a pixel is no smaller than a texel, and its scale along x and y."""
     if texels_per_pixel >= 1.0:
         return image, 1.0, 1.0
@@ -68,11 +68,11 @@ def lift_geometry(
         geometry: (G, G, 3) surface, mm.
         camera: where it stands in the picture.
         visibility: (G, G) in [0, 1].
-        size: T, texels a side.
+        size: T, texels per side.
     """
     check_image(image)
     if size < 16:
-        raise InvalidInputError(f"expected a texture of at least 16 texels a side; got {size}")
+        raise InvalidInputError(f"expected a texture of at least 16 texels per side; got {size}")
     # One resampling for all: place in the picture, visibility, and how much of the texel's surroundings is seen.
     grid = np.empty((*geometry.shape[:2], 4), dtype=np.float32)
     grid[..., :2] = camera.project(geometry)[..., :2]
@@ -86,7 +86,7 @@ def lift_geometry(
     if x1 - x0 < 2 or y1 - y0 < 2:
         return FaceTexture(np.zeros((size, size, 3), np.uint8), np.zeros((size, size), np.float32), cut=1.0)
     texel_mm = 320.0 / size  # side of the unrolled face, mm
-    crop, zoom_x, zoom_y = _shrunk(image[y0:y1, x0:x1], 1.0 / (camera.scale * texel_mm))
+    crop, zoom_x, zoom_y = _shrink(image[y0:y1, x0:x1], 1.0 / (camera.scale * texel_mm))
     # A texel is seen when all nodes around it are: interpolation must not creep over the silhouette.
     facing = (whole > 0.999) & (weight > 0)
     seen = facing & (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
@@ -166,7 +166,7 @@ def lift_texture(
         image: (H, W, 3) uint8 RGB, the photograph.
         fitted: the fitted face.
         model: the face model.
-        size: T, texels a side.
+        size: T, texels per side.
         visibility: see `VisibilitySettings`.
         albedo: (T', T', 3) 0-255, how a face looks under white light (`TextureModel.load().mean`): when given, the
             light is taken out of the texture (see `delight`). Off by default: `benchmarks/textures.py` has the effect.
@@ -188,10 +188,10 @@ LEAST_SEEN = 20
 
 
 def delight(texture: FaceTexture, albedo: NDArray[np.float32], normals: Floats) -> NDArray[np.float32]:
-    """Take the light out of a texture: order-two harmonics fitted against the expected `albedo`, divided away.
+    """Remove the lighting from a texture: fit order-two harmonics against the expected `albedo` and divide by them.
 
     Args:
-        texture: lifted texture, T texels a side.
+        texture: lifted texture, T texels per side.
         albedo: (T, T, 3) expected colours, 0-255.
         normals: (T, T, 3) unit normals in the camera's frame.
 
@@ -212,7 +212,7 @@ def delight(texture: FaceTexture, albedo: NDArray[np.float32], normals: Floats) 
 
 
 def mirror_fill(texture: FaceTexture) -> tuple[FaceTexture, NDArray[np.bool_]]:
-    """Fill texels that were not seen from their mirror twin, where that was seen.
+    """Fill unseen texels from the mirrored side, where that was seen.
 
     For showing and for rendering only: matching must use what was seen.
 

@@ -1,1 +1,1 @@
-"""Finding faces and their landmarks: photograph -> box -> 68 landmarks with visibility."""
+"""Detection of faces and their landmarks: photograph -> box -> 68 landmarks with visibility."""

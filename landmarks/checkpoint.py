@@ -1,4 +1,4 @@
-"""Weight files and their records: what was learnt, from which data, under which licence; and are the bytes the same.
+"""Weight files and their records: training data, licence and SHA-256, which is verified on reading.
 
 Each stage keeps its weights in `<folder>/weights/NAME.safetensors` (or `.npz`) and one record per file in
 `<folder>/weights/weights.json`. A file is read only when its SHA-256 is the recorded one. No pickle anywhere.
@@ -95,14 +95,14 @@ def weight_record(folder: str, name: str, root: Path | None = None) -> WeightRec
             return record
     if records:  # the records are whole, so the package never had these
         known = ", ".join(record.name for record in records)
-        cure = f"facerec comes without weights for it; make them with `facerec train {name}`"
+        cure = f"facerec comes without weights for it; train them with `facerec train {name}`"
     else:
-        known, cure = "none", "install facerec again to get the weights it ships, or make them with `facerec train`"
+        known, cure = "none", "install facerec again to get the weights it ships, or train them with `facerec train`"
     raise InvalidInputError(f"no weights named {name!r} in {weights_folder(folder, root)} (there: {known}); {cure}")
 
 
 def verify_weights(record: WeightRecord, root: Path | None = None) -> None:
-    """Read the weight file anew and compare it with its record.
+    """Read the weight file again and compare it with its record.
 
     Raises `InvalidInputError` when the file is missing and `ContractError` when its SHA-256 differs.
     """
@@ -222,7 +222,7 @@ def _read_checked(record: WeightRecord, root: Path | None, *, trust_cache: bool)
         data = path.read_bytes()
     except FileNotFoundError:
         raise InvalidInputError(
-            f"the weight file {path} is missing; install facerec again to get it, or make it with `{record.command}`"
+            f"the weight file {path} is missing; install facerec again to get it, or train it with `{record.command}`"
         ) from None
     key = (str(path), state.st_mtime_ns, state.st_size)
     with _verified_lock:
@@ -234,7 +234,7 @@ def _read_checked(record: WeightRecord, root: Path | None, *, trust_cache: bool)
     if digest != record.sha256:
         raise ContractError(
             f"the weight file {path} is not the recorded one: expected SHA-256 {record.sha256}, got {digest}; "
-            f"install facerec again, or make it with `{record.command}`"
+            f"install facerec again, or train it with `{record.command}`"
         )
     return data
 

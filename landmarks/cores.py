@@ -1,4 +1,4 @@
-"""How many cores this process may use: its affinity and its cgroup's quota, not what the machine has."""
+"""How many cores this process may use, by its affinity and its cgroup's quota, not by the machine's number of cores."""
 
 from __future__ import annotations
 

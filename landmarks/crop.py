@@ -83,7 +83,7 @@ def cut(image: NDArray[np.uint8], roi: Roi, size: int) -> NDArray[np.uint8]:
         raise InvalidInputError(
             f"expected a grey (H, W) or RGB (H, W, 3) uint8 image; got {image.shape}, {image.dtype}"
         )
-    # 16 samples a pixel and axis are beyond what the eye or the network can tell from exact areas; it bounds the
+    # 16 samples per pixel and axis are beyond what the eye or the network can tell from exact areas; it bounds the
     # memory.
     fine = size * min(max(1, ceil(roi.side / size)), 16)
     step = roi.side / fine

@@ -1,4 +1,4 @@
-"""From the bytes of a file to an upright picture in sRGB, with notes on what had to be made up for.
+"""From the bytes of a file to an upright picture in sRGB, with notes on defects that were compensated.
 
 Reading a file is `facerec.landmarks.image`; this is the one place where the bytes of a photograph become pixels. What
 each kind of file gives is listed in docs/inputs.md, and tested line by line.
@@ -27,7 +27,7 @@ from facerec.landmarks.types import Image, check_image
 MAX_PIXELS = 100_000_000
 """Largest picture that is decoded, pixels: past every medium-format back of note, and 300 MB once it is RGB."""
 
-# Named one by one: Pillow would otherwise also start Ghostscript for EPS and read formats nobody keeps portraits in.
+# An explicit list: Pillow would otherwise also start Ghostscript for EPS and read formats not used for portraits.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"})
@@ -89,14 +89,14 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> DecodedPhoto:
     try:
         with _open(data, max_pixels) as picture:
             _check_size(picture.size, max_pixels)
-            plain = _decoded_plain_jpeg(picture, data)
-            return DecodedPhoto(plain) if plain is not None else _decoded(picture, data)
+            plain = _decode_plain_jpeg(picture, data)
+            return DecodedPhoto(plain) if plain is not None else _decode_pixels(picture, data)
     except UnusablePhotoError:
         raise
     except PilImage.DecompressionBombError:
         raise UnusablePhotoError("too_large", f"far more than {max_pixels} pixels") from None
     except UnidentifiedImageError:
-        raise UnusablePhotoError("unreadable", _what_it_is_not(data)) from None
+        raise UnusablePhotoError("unreadable", _explain_unknown(data)) from None
     except MemoryError:
         raise UnusablePhotoError("too_large", "not enough memory to decode it") from None
     except (
@@ -168,9 +168,9 @@ def _library(module: str, kind: str, extra: str) -> Any:
         ) from None
 
 
-def _decoded(picture: PilImage.Image, data: bytes) -> DecodedPhoto:
+def _decode_pixels(picture: PilImage.Image, data: bytes) -> DecodedPhoto:
     notes: list[str] = []
-    picture = _loaded(picture, data, notes)
+    picture = _load_pixels(picture, data, notes)
     orientation = _orientation(picture)
     rgb = _as_rgb(picture, notes)
     pixels = np.array(rgb, dtype=np.uint8)
@@ -178,14 +178,14 @@ def _decoded(picture: PilImage.Image, data: bytes) -> DecodedPhoto:
         # Of 16-bit colours Pillow keeps the upper half, and nothing of 12-bit values is in it.
         deep = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
         if deep is not None and deep.dtype == np.uint16 and deep.shape == pixels.shape:
-            pixels = _stretched(np.asarray(deep[..., ::-1], dtype=np.uint16), notes)
+            pixels = _stretch(np.asarray(deep[..., ::-1], dtype=np.uint16), notes)
     rgb = _as_srgb(PilImage.fromarray(pixels), picture, notes)
     if orientation in _UPRIGHT:
         rgb = rgb.transpose(_UPRIGHT[orientation])
     return DecodedPhoto(check_image(np.array(rgb, dtype=np.uint8)), tuple(notes))
 
 
-def _loaded(picture: PilImage.Image, data: bytes, notes: list[str]) -> PilImage.Image:
+def _load_pixels(picture: PilImage.Image, data: bytes, notes: list[str]) -> PilImage.Image:
     """`picture` with its pixels; a JPEG that lacks its end as far as it goes, with a note."""
     try:
         picture.load()
@@ -195,26 +195,26 @@ def _loaded(picture: PilImage.Image, data: bytes, notes: list[str]) -> PilImage.
             raise
         damaged = PilImage.open(io.BytesIO(data + _END_OF_JPEG), formats=["JPEG"])
         damaged.load()  # the decoder repeats the last colour where data are missing
-        there = _rows_there(np.asarray(damaged))
+        there = _count_rows(np.asarray(damaged))
         if there <= _FIRST_BLOCKS:
             raise
         share = 100 * there / damaged.height
         notes.append(
-            f"the file lacks its end: the upper {share:.0f} % of the picture are there"
+            f"the file is truncated: only the upper {share:.0f} % of the picture were read"
             if there < damaged.height
-            else "the file lacks its end: the picture is there, perhaps with less detail"
+            else "the file is truncated: the picture was read, perhaps with less detail"
         )
         return damaged
 
 
-def _rows_there(pixels: NDArray[np.uint8]) -> int:
+def _count_rows(pixels: NDArray[np.uint8]) -> int:
     """Rows of (H, W, ...) above those that are of one colour to the bottom edge; 0 when all are."""
     rows = pixels.reshape(len(pixels), -1, 1 if pixels.ndim == 2 else pixels.shape[2])
     differ = (rows != rows[-1, -1]).any(axis=(1, 2))
     return int(np.flatnonzero(differ)[-1]) + 1 if differ.any() else 0
 
 
-def _decoded_plain_jpeg(picture: PilImage.Image, data: bytes) -> Image | None:
+def _decode_plain_jpeg(picture: PilImage.Image, data: bytes) -> Image | None:
     """The same pixels as Pillow gives, of a JPEG without peculiarities; OpenCV hands them over without copies.
 
     None for everything else: other colours than RGB and grey, a colour profile, a turn, and files that may be damaged.
@@ -256,7 +256,7 @@ def _as_srgb(rgb: PilImage.Image, picture: PilImage.Image, notes: list[str]) -> 
             source, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), outputMode="RGB"
         )
     except (ImageCms.PyCMSError, OSError, ValueError):
-        notes.append("its colour profile cannot be applied; the colours are taken for sRGB")
+        notes.append("its colour profile cannot be applied; the colours are read as sRGB")
         return rgb
     return rgb if converted is None else converted
 
@@ -266,7 +266,7 @@ def _as_rgb(picture: PilImage.Image, notes: list[str]) -> PilImage.Image:
         raise UnusablePhotoError("unreadable", "floating-point pixels have no agreed white; save it with 8 or 16 bits")
     if picture.mode == "I" or picture.mode.startswith("I;16"):
         grey = np.clip(np.asarray(picture).astype(np.int64), 0, 65535).astype(np.uint16)
-        return PilImage.fromarray(_stretched(grey, notes)).convert("RGB")
+        return PilImage.fromarray(_stretch(grey, notes)).convert("RGB")
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
         ground = PilImage.new("RGBA", layer.size, "white")
@@ -275,7 +275,7 @@ def _as_rgb(picture: PilImage.Image, notes: list[str]) -> PilImage.Image:
     return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
-def _stretched(deep: NDArray[np.uint16], notes: list[str]) -> NDArray[np.uint8]:
+def _stretch(deep: NDArray[np.uint16], notes: list[str]) -> NDArray[np.uint8]:
     """Values of 16 bits as 8; where they are 12 bits or fewer in a 16-bit file, with a note, by these."""
     highest = int(deep.max(initial=0))
     bits = 16
@@ -285,7 +285,7 @@ def _stretched(deep: NDArray[np.uint16], notes: list[str]) -> NDArray[np.uint8]:
     return (deep >> (bits - 8)).astype(np.uint8)
 
 
-def _what_it_is_not(data: bytes) -> str:
+def _explain_unknown(data: bytes) -> str:
     head = data[:512]
     try:
         # Not final: a character cut in two at the end of the head does not count against it.

@@ -51,7 +51,7 @@ def check_device(device: str) -> str:
         import torch
 
         if not torch.cuda.is_available():
-            raise DeviceError(f"the device {device} was asked for, but torch sees no CUDA device")
+            raise DeviceError(f"the device {device} was requested, but torch finds no CUDA device")
     return device
 
 

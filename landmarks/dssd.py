@@ -5,11 +5,11 @@
     u_l   = (P c_l)' phi_l                             sharable detectors, W = PC (Eqs. 4, 5)
     dS    = Q[u]                                       two-layer nonlinear regression over the whole shape (Eq. 6)
 
-What the paper leaves open, and how it is read here: a landmark has two detectors, one for x and one for y, so C has 2L
-columns. N_K counts the landmark itself as its nearest neighbour, so K = 1 is a network without structure; phi has as
-many numbers as the K features it re-weights (100), which is what lets G go up to 68. Q sees the displacements and the
-landmarks they predict, and adds its correction to the displacements, so that leaving Q out of the solver for P and C
-(Eq. 8) is right at the start. Displacements are in half patches, so one network serves every scale.
+Where the paper leaves details open, this implementation chooses as follows: a landmark has two detectors, one for x and
+one for y, so C has 2L columns. N_K counts the landmark itself as its nearest neighbour, so K = 1 is a network without
+structure; phi has as many numbers as the K features it re-weights (100), which is what lets G go up to 68. Q sees the
+displacements and the landmarks they predict, and adds its correction to the displacements, so that leaving Q out of the
+solver for P and C (Eq. 8) is right at the start. Displacements are in half patches, so one network serves every scale.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class DssdSettings:
 
     Attributes:
         landmarks: L.
-        filters: of both convolutions. The paper's 128 take 2.4 billion multiplications a face and stage; 16 take a
+        filters: of both convolutions. The paper's 128 take 2.4 billion multiplications per face and stage; 16 take a
             fiftieth, which two CPU cores can train within two hours.
         features: numbers a patch is described by (the paper's 20).
         neighbours: K.
@@ -65,7 +65,7 @@ class DssdSettings:
 
     @property
     def width(self) -> int:
-        """D, structural features a landmark."""
+        """D, structural features per landmark."""
         return self.features * (self.neighbours if self.detectors == "sharable" else 1)
 
 

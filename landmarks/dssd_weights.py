@@ -19,7 +19,7 @@ from facerec.landmarks.rdssd import Cascade, CascadeSettings
 
 _LEVEL = ("landmark", "offset", "first", "second", "threshold", "leaves", "directions")
 _STEP = ".step"  # what one means in an array of whole numbers
-_PACKED = {"leaves": (0, 1), "directions": (1,)}  # kept in a byte a number, and along which axes they share a step
+_PACKED = {"leaves": (0, 1), "directions": (1,)}  # kept in one byte per number, and along which axes they share a step
 _INITIAL = ("centres", "mean", "regression", "modes")
 
 
@@ -60,7 +60,7 @@ def coarse_from_arrays(
 
 def cascade_arrays(cascade: Cascade) -> dict[str, NDArray[Any]]:
     """What a weight file holds: floats as float16, indices as int16, settings as JSON bytes; leaves, which are most of
-    it, and directions in a byte a number, with a step for each direction.
+    it, and directions in one byte per number, with a step for each direction.
     """
     arrays = coarse_arrays(cascade.initial, cascade.coarse)
     for number, network in enumerate(cascade.networks):

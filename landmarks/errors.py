@@ -1,4 +1,4 @@
-"""The errors of facerec. Each says what was expected and what came."""
+"""The errors of facerec. Each states what was expected and what was given."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class FacerecError(Exception):
 
 
 class InvalidInputError(FacerecError, ValueError):
-    """A value or a file does not have the form that was asked for."""
+    """A value or a file does not have the expected form."""
 
 
 class ContractError(FacerecError):
@@ -23,11 +23,11 @@ class ContractError(FacerecError):
 
 
 class DeviceError(FacerecError):
-    """The device that was asked for is not there. Never answered by a silent fall-back."""
+    """The requested device is not available. There is no silent fall-back."""
 
 
 class UnusablePhotoError(FacerecError):
-    """A photograph, or a face of it, that cannot be used, with a stable reason code. A batch goes on past it.
+    """A photograph, or a face of it, that cannot be used, with a stable reason code. A batch continues after it.
 
     Attributes:
         reason: the code.
@@ -49,6 +49,8 @@ _SMALL = 200
 def no_face(height: int, width: int) -> UnusablePhotoError:
     """The error for a picture of this size, px, in which no face was found."""
     hint = (
-        "" if min(height, width) >= _SMALL else f"; if all of it is one face ({width} x {height} px): --detector whole"
+        ""
+        if min(height, width) >= _SMALL
+        else f"; if the whole picture ({width} x {height} px) is one face, use --detector whole"
     )
     return UnusablePhotoError("no_face", f"no face was found{hint}")

@@ -31,11 +31,11 @@ class FernSettings:
     """Size of one coarse stage.
 
     Attributes:
-        levels: levels a stage; pixels are drawn anew in each. Two stages of twelve, learnt from 24,000 faces, leave
+        levels: levels per stage; pixels are drawn again in each. Two stages of twelve, trained on 24,000 faces, leave
             6.8 % by pupils on YouTube Faces, of eight from 12,000 7.2 %, of four 8.1 %.
         ferns: a level. ESR has 500; 100, with errors regressed in `rank` directions, keep the weight file below 3 MB.
         features: pixel differences a fern, so 2^features leaves (ESR's 5).
-        pixels: candidates a level (ESR's 400).
+        pixels: candidates per level (ESR's 400).
         radius: largest distance of a pixel from its landmark, share of the crop's side.
         shrinkage: faces added to a leaf's count before dividing. ESR's 1000 belong to five times as many ferns; here
             each must go further.
@@ -186,7 +186,7 @@ def _train_level(
             for i in range(0, len(images), _PORTION)
         ]
     )
-    # One row a pixel: each fern reads whole pixels.
+    # One row per pixel: each fern reads whole pixels.
     pixels = np.ascontiguousarray(pixels.T)
     centred = pixels - pixels.mean(axis=1, keepdims=True)
     spread = centred @ centred.T / len(rest)

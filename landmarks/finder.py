@@ -1,16 +1,17 @@
-"""Finding faces: the detector's candidates, judged again by what two other networks make of them.
+"""Finding faces: the detector's candidates are verified with the output of two other networks.
 
-A patch that only looks like a face from afar gets scattered, unsure landmarks, and the verifier's larger look tells
-dogs and ornaments apart. So the detector may be generous, and all of them decide together:
+A patch that resembles a face only at low resolution gets scattered landmarks with a low confidence, and the verifier,
+which sees a larger crop, rejects dogs and ornaments. So the detector may propose many candidates, and all of them
+decide together:
 
     a log(score / (1 - score)) + b median(confidence) + c verifier + d agreement + e >= 0.
 
-The numbers are learnt on training pictures and come, with the verifier's networks, as the weights `finder`.
-Detectors that are plugged in (`facerec.landmarks.detection.detectors`) decide for themselves: what the rule knows of
-scores is the own detector's.
+The numbers are fitted on training pictures and come, with the verifier's networks, as the weights `finder`. Other
+detectors (`facerec.landmarks.detection.detectors`) decide for themselves, because the rule is fitted to the scores of
+facerec's own detector.
 
-Where no face is sure, the photograph may lie on its side: it is looked at again by quarter turns. Where there is none
-either, its faces may be too small for the size it was looked at: it is searched for them tile by tile.
+If no face is found with certainty, the photograph may lie on its side, so it is searched again at quarter turns. If
+there is still none, its faces may be too small for the working size, so it is searched tile by tile.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ Evidence = NDArray[np.float64]
 
 
 def evidence(box: Box, landmarks: Landmarks, verified: float = 0.0) -> Evidence:
-    """What the rule weighs.
+    """The inputs of the rule.
 
     Args:
         box: of the detector.
@@ -94,7 +95,7 @@ class FinderRule:
         return FinderRule(*(float(v) for v in numbers))
 
 
-JUDGE: Final = "godp"
+RULE_MODEL: Final = "godp"
 """The landmark model whose confidence the package's rule weighs."""
 
 
@@ -121,7 +122,7 @@ class FinderSettings:
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.tiny) and self.tiny > 0):
-            raise InvalidInputError(f"expected tiny faces of more than 0 px; got {self.tiny}")
+            raise InvalidInputError(f"expected a size of tiny faces above 0 px; got {self.tiny}")
         if not (0 <= self.sure <= 1 and 0 <= self.turned <= 1):
             raise InvalidInputError(f"expected probabilities between 0 and 1; got {self.sure}, {self.turned}")
         if not (np.isfinite(self.smallest) and self.smallest >= 0):
@@ -134,10 +135,10 @@ class FaceFinder:
     Args:
         detector: its boxes are the tight boxes of the 68 landmarks.
         landmarker: locates the landmarks that faces get.
-        rule: which candidates are faces; None: the detector hands out faces.
+        rule: which candidates are faces; None: the detector returns faces.
         verifier: None: the rule gets 0 in its place.
         settings: which faces are wanted.
-        judge: the model whose confidence the rule was learnt on, where `landmarker` is another one.
+        rule_model: the model whose confidence the rule was trained on, where `landmarker` is another one.
     """
 
     def __init__(
@@ -147,18 +148,18 @@ class FaceFinder:
         rule: FinderRule | None,
         verifier: Verifier | None = None,
         settings: FinderSettings | None = None,
-        judge: Landmarker | None = None,
+        rule_model: Landmarker | None = None,
     ) -> None:
         self._detector = detector
         self._landmarker = landmarker
-        self._judge = judge
+        self._rule_model = rule_model
         self._rule = rule
         self._verifier = verifier
         self.settings = settings or FinderSettings()
 
     @staticmethod
     def load(
-        landmarks: str = JUDGE,
+        landmarks: str = RULE_MODEL,
         device: str = "cpu",
         settings: LandmarkerSettings | None = None,
         detector: str | ChosenDetector = DEFAULT_DETECTOR,
@@ -178,9 +179,9 @@ class FaceFinder:
         landmarker = Landmarker.load(landmarks, device, settings)
         if not chosen.candidates:
             return FaceFinder(chosen.detector, landmarker, None, settings=wanted)
-        rule, verifier = load_judge(device)
-        judge = None if landmarks == JUDGE else Landmarker.load(JUDGE, device)
-        return FaceFinder(chosen.detector, landmarker, rule, verifier, wanted, judge)
+        rule, verifier = load_rule(device)
+        rule_model = None if landmarks == RULE_MODEL else Landmarker.load(RULE_MODEL, device)
+        return FaceFinder(chosen.detector, landmarker, rule, verifier, wanted, rule_model)
 
     def candidates(self, image: Image) -> list[Face]:
         """All of the detector's boxes with their landmarks, the largest first; of candidates some are no faces."""
@@ -214,16 +215,16 @@ class FaceFinder:
         return self.find_at(image, self._boxes(image, down_to))
 
     def find_at(self, image: Image, boxes: Sequence[Box]) -> list[Face]:
-        """The faces at boxes that are known, e.g. where they were in the frame before: judged, but not searched for."""
+        """The faces at known boxes, e.g. where they were in the frame before: verified, but not searched for."""
         rule = self._rule
         if rule is None:
             located = self._landmarker.locate(image, boxes) if boxes else []
             return [Face(image, box, landmarks) for box, landmarks in zip(boxes, located, strict=True)]
         verified = self.verified(image, boxes)
-        # Locating is the slow part, and no landmarks can save these.
+        # Locating is the slow part, and these are rejected whatever their landmarks.
         hopeful = [i for i, box in enumerate(boxes) if rule.best_odds(box.score, float(verified[i])) >= 0]
-        judge = self._judge or self._landmarker
-        evident = judge.locate(image, [boxes[i] for i in hopeful]) if hopeful else []
+        rule_model = self._rule_model or self._landmarker
+        evident = rule_model.locate(image, [boxes[i] for i in hopeful]) if hopeful else []
         accepted: list[tuple[Box, Landmarks]] = []
         for i, landmarks in zip(hopeful, evident, strict=True):
             odds = rule.odds(evidence(boxes[i], landmarks, float(verified[i])))
@@ -232,7 +233,7 @@ class FaceFinder:
                 score = float(1 / (1 + np.exp(-np.clip(odds, -30, 30))))
                 accepted.append((Box(b.x0, b.y0, b.x1, b.y1, score), landmarks))
         located = [landmarks for _, landmarks in accepted]
-        if self._judge is not None and accepted:
+        if self._rule_model is not None and accepted:
             located = self._landmarker.locate(image, [box for box, _ in accepted])
         return [Face(image, box, landmarks) for (box, _), landmarks in zip(accepted, located, strict=True)]
 
@@ -259,7 +260,7 @@ def _best(faces: Sequence[Face]) -> float:
     return max((face.box.score for face in faces), default=0.0)
 
 
-def load_judge(device: str = "cpu") -> tuple[FinderRule, Verifier]:
+def load_rule(device: str = "cpu") -> tuple[FinderRule, Verifier]:
     """The rule and the verifier that come with the package.
 
     Raises:

@@ -28,7 +28,7 @@ class GodpSettings:
 
     Attributes:
         landmarks: L, points of the markup.
-        yaw_bins: K, score maps a landmark has, one a yaw range; 1 by default, since with the data at hand three maps
+        yaw_bins: K, score maps per landmark, one per yaw range; 1 by default, since with the data at hand three maps
             a point share too few turned faces each (the paper's own gain from K = 3 is 0.09 points of NME).
         yaw_edges: K - 1 rising angles, degrees, that part the yaw ranges.
         width: channels over those of VGG-16. 0.25 trains on two CPU cores within an hour and locates a face in about

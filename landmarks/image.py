@@ -1,7 +1,7 @@
-"""From a file to pixels: the one place where photographs are read and written (`decode` makes pixels of the bytes).
+"""Reading and writing of photographs; the only module that does (`decode` decodes the bytes).
 
-Every way in goes through `read_image`, so a phone picture is upright, a transparent one stands on white and a file that
-is no picture gets a reason code, wherever it enters.
+Every way in goes through `read_image`, so a phone picture is upright, a transparent one is blended with white, and a
+file that is no picture gets a reason code, whatever reads it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def read_image(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> Imag
 
 
 def read_photo(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> DecodedPhoto:
-    """Decode a photograph to upright sRGB pixels, with a note on each thing that had to be made up for.
+    """Decode a photograph to upright sRGB pixels, with a note on each defect that was compensated.
 
     EXIF orientation is applied, a colour profile is converted to sRGB, transparency is laid on white, 16-bit values
     are scaled to 8 bits (12-bit values in a 16-bit file by their own white, with a note), of an animation, a

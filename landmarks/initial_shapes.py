@@ -1,4 +1,4 @@
-"""Where a shape cascade begins: robust shape initialisation from clustered training shapes.
+"""Initial shapes of a cascade: robust shape initialisation from clustered training shapes.
 
 Shapes are normalised to [0, 1] of the crop: (u + 1/2) / side for pixel u, so they are the same at every scale.
 """
@@ -32,7 +32,7 @@ def in_pixels(shapes: NDArray[np.floating], side: float) -> Shapes:
 def complete_shapes(points: Shapes, known: NDArray[np.bool_], rounds: int = 15) -> Shapes:
     """Fill the points a data set does not annotate with what the others make most likely.
 
-    One Gaussian over whole shapes is learnt from all faces by expectation-maximisation; a missing point becomes its
+    One Gaussian over whole shapes is trained on all faces by expectation-maximisation; a missing point becomes its
     conditional mean given the face's annotated ones.
 
     Args:
@@ -86,7 +86,7 @@ class InitialShapeSettings:
         spread: while training, the starts are drawn from so many nearest centres, so that the stages meet the rough
             shape's errors on faces it has not seen.
         side: px of the picture the rough shape is guessed from.
-        cells: histograms of gradients a side of it; directions: bins each.
+        cells: histograms of gradients per side of it; directions: bins each.
         ridge: of the regression from histograms to shapes, as a share of their mean power.
     """
 

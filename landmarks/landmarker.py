@@ -43,7 +43,7 @@ class LandmarkerSettings:
 
     Attributes:
         mirrored: average with what is found in the mirrored ROI (GoDP: score maps, DSSD: points); twice the time.
-        boxes: ROIs a face, the first from its box as it is, the others shifted and scaled at random; every coordinate
+        boxes: ROIs per face, the first from its box as it is, the others shifted and scaled at random; every coordinate
             is the median over them. The paper reports 16 for its figures; 1 is what a user waits for.
         box_shift, box_scale: extent of these changes, shares of the ROI's side; about what a detector errs by.
         seed: of these changes, so that the same photograph always gives the same points.
@@ -66,7 +66,7 @@ class LandmarkerSettings:
             )
 
 
-class Looked(NamedTuple):
+class RoiLandmarks(NamedTuple):
     """What a model says of M ROIs: places (M, 68, 2) px of the ROI; probabilities (M, 68) that a place is right, that
     the camera sees the point."""
 
@@ -107,7 +107,7 @@ class Landmarker(ABC):
             raise InvalidInputError(f"expected a landmark model of {', '.join(LANDMARK_MODELS)}; got {model!r}")
         if model not in [record.name for record in weight_records() if record.folder == "landmarks"]:
             raise InvalidInputError(
-                f"the package has no weights of the landmark model {model!r} yet; learn them with "
+                f"the package has no weights of the landmark model {model!r} yet; train them with "
                 f"`facerec train {model} --pack PACK.npz` (`facerec train landmark-packs` makes packs)"
             )
         arrays = load_weights("landmarks", model)
@@ -132,7 +132,7 @@ class Landmarker(ABC):
         return self._locate([image] * len(boxes), boxes)
 
     def locate_each(self, planes: Sequence[NDArray[np.uint8]], boxes: Sequence[Box]) -> list[Landmarks]:
-        """Landmarks of one face in each of many pictures, looked at together.
+        """Landmarks of one face in each of many pictures, in batches.
 
         Args:
             planes: grey pictures (H, W) uint8; boxes: the tight landmark box in each, px.
@@ -149,7 +149,7 @@ class Landmarker(ABC):
         pairs = [(picture, roi) for picture, box in zip(pictures, boxes, strict=True) for roi in self._rois(box)]
         crops = np.stack([cut_grey(picture, roi, size) for picture, roi in pairs])
         looks = in_batches(self._look, crops, self.settings.batch)
-        found = Looked(*(np.concatenate(parts) for parts in zip(*looks, strict=True)))
+        found = RoiLandmarks(*(np.concatenate(parts) for parts in zip(*looks, strict=True)))
         points = np.stack([roi.to_picture(own, size) for (_, roi), own in zip(pairs, found.places, strict=True)])
         points = np.median(points.reshape(len(boxes), count, -1, 2), axis=1).astype(np.float32)
         confidence = _median(found.confidence, count).clip(0, 1)
@@ -167,7 +167,7 @@ class Landmarker(ABC):
         return rois
 
     @abstractmethod
-    def _look(self, rois: NDArray[np.uint8]) -> Looked:
+    def _look(self, rois: NDArray[np.uint8]) -> RoiLandmarks:
         """Landmarks of ROIs (M, `roi_size`, `roi_size`)."""
 
 
@@ -213,7 +213,7 @@ class GodpLandmarker(Landmarker):
 
         return cls(runner(godp_from_arrays(arrays)[0], device), decoding, calibration, settings)
 
-    def _look(self, rois: NDArray[np.uint8]) -> Looked:
+    def _look(self, rois: NDArray[np.uint8]) -> RoiLandmarks:
         x = normalized(rois)
         scores = self._network(x)
         mirrored = self._network(np.ascontiguousarray(x[..., ::-1])) if self.settings.mirrored else None
@@ -222,7 +222,7 @@ class GodpLandmarker(Landmarker):
             self._read([maps[i] for maps in scores], None if mirrored is None else [maps[i] for maps in mirrored])
             for i in range(len(x))
         ]
-        return Looked(*(np.stack(parts) for parts in zip(*read, strict=True)))
+        return RoiLandmarks(*(np.stack(parts) for parts in zip(*read, strict=True)))
 
     def _read(self, scores: Sequence[Maps], mirrored: Sequence[Maps] | None) -> tuple[Maps, Maps, Maps]:
         """Places, confidence and visibility off the maps of one ROI, averaged with those of its mirror image."""
@@ -271,7 +271,7 @@ class CascadeLandmarker(Landmarker):
 
         return cls(cascade_from_arrays(arrays), settings, device)
 
-    def _look(self, rois: NDArray[np.uint8]) -> Looked:
+    def _look(self, rois: NDArray[np.uint8]) -> RoiLandmarks:
         located = self._cascade.locate(rois, self._device)
         points, sure, seen = located.points, located.confidence, located.visibility
         if self.settings.mirrored:
@@ -280,7 +280,7 @@ class CascadeLandmarker(Landmarker):
             sure = np.float32(0.5) * (sure + other.confidence[:, IBUG68_MIRROR])
             seen = np.float32(0.5) * (seen + other.visibility[:, IBUG68_MIRROR])
         plain = Logistic()
-        return Looked(points, plain(sure), plain(seen))
+        return RoiLandmarks(points, plain(sure), plain(seen))
 
 
 def _median(values: NDArray[np.float32], count: int) -> NDArray[np.float32]:

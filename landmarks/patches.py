@@ -71,7 +71,7 @@ def pixel_differences(images: Tensor, points: Tensor, first: Tensor, second: Ten
 
 
 def image_gradient(images: Tensor) -> Tensor:
-    """Sobel gradient of pictures (N, S, S) -> (N, 2, S, S): d/dx, d/dy in grey levels a pixel; the border repeats."""
+    """Sobel gradient of pictures (N, S, S) -> (N, 2, S, S): d/dx, d/dy in grey levels per pixel; the border repeats."""
     across = images.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
     kernels = torch.stack([across, across.T]).unsqueeze(1)
     return functional.conv2d(functional.pad(images.unsqueeze(1), (1, 1, 1, 1), mode="replicate"), kernels)

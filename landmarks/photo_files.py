@@ -1,4 +1,4 @@
-"""From the paths a person names to the photographs they mean: folders are walked, what is passed over is counted."""
+"""From given paths to the photographs under them; ignored files are listed with the reason."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ FILM_EXTENSIONS: frozenset[str] = frozenset(
 NOT_A_PICTURE = "not a picture"
 FILM = "a film"
 NOT_A_FILE = "not a regular file (a pipe, a socket or a device)"
-LINKED_BACK = "a folder that is listed already (a link leads to it)"
+LINKED_BACK = "a folder that is already listed (a link leads to it)"
 NO_PHOTOS = "a folder without photographs"
 
 _HEAD = 64
-"""Bytes from which a file's kind is told."""
+"""Bytes from which a file's kind is recognised."""
 
 _PICTURE_STARTS = (
     b"\xff\xd8\xff",  # JPEG
@@ -141,10 +141,10 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, str]
         if entry.is_dir():
             yield from _walk(entry, seen)
         else:
-            yield entry, _why_not(entry)
+            yield entry, _reason_to_ignore(entry)
 
 
-def _why_not(file: Path) -> str:
+def _reason_to_ignore(file: Path) -> str:
     """Why a file of a folder is passed over; "" for a photograph."""
     ending = file.suffix.lower()
     try:

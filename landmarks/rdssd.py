@@ -108,7 +108,7 @@ def pyramid(crops: NDArray[np.uint8], settings: CascadeSettings) -> Pyramid:
     }
 
 
-class Located(NamedTuple):
+class CascadeShapes(NamedTuple):
     """What a cascade says of N crops.
 
     Attributes:
@@ -178,7 +178,7 @@ class Cascade:
         return found
 
     @torch.inference_mode()
-    def locate(self, crops: NDArray[np.uint8], device: torch.device | str = "cpu") -> Located:
+    def locate(self, crops: NDArray[np.uint8], device: torch.device | str = "cpu") -> CascadeShapes:
         """Landmarks of crops (N, 200, 200) uint8 grey, with the shapes of all stages."""
         scales = pyramid(crops, self.settings)
         shapes = self.begin(scales)
@@ -191,4 +191,4 @@ class Cascade:
             assert isinstance(last, Dssd)
             right, seen = last.evidence(steps[-1].features)
             confidence, visibility = right.cpu().numpy(), seen.cpu().numpy()
-        return Located(in_pixels(np.stack(shapes), CROP_SIZE), confidence, visibility)
+        return CascadeShapes(in_pixels(np.stack(shapes), CROP_SIZE), confidence, visibility)

@@ -1,6 +1,7 @@
 """From score maps to points: log-odds maps, arg-max and sub-pixel places, confidence, visibility.
 
-One picture at a time, whose maps a core's cache holds. `heatmaps` reads maps the same way in torch, for training.
+One picture at a time, so that its maps fit into a core's cache. `heatmaps` reads maps the same way in torch, for
+training.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class DecodeSettings:
         radius: half side of the window of "local", map px. Where the network is unsure (jaws, hidden points) its peaks
             are wide, and the mean over 8 px lies closer to the truth than the tip does: on held-out profiles 4.7 %
             against 4.9 % by arg-max and 4.8 % with a radius of 3. Less than the way to any like-looking part.
-        temperature: the log-odds are divided by it before "local" weighs places; 1 takes them as taught.
+        temperature: the log-odds are divided by it before "local" weighs places; 1 takes them as trained.
     """
 
     method: Decoding = "local"
@@ -46,7 +47,7 @@ class DecodeSettings:
 
 @dataclass(frozen=True, slots=True)
 class Logistic:
-    """p = 1 / (1 + exp(-(slope * x + offset))), fitted on held-back training people and saved with the weights."""
+    """p = 1 / (1 + exp(-(slope * x + offset))), fitted on held-out training people and saved with the weights."""
 
     slope: float = 1.0
     offset: float = 0.0

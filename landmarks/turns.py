@@ -1,4 +1,4 @@
-"""Quarter turns of a photograph, and the way back: what is found in the turned picture, said of the photograph.
+"""Quarter turns of a photograph, and the conversion of faces found in a turned picture to the original one.
 
 A turn by a quarter moves whole pixels, so nothing is resampled and the way back is exact.
 """

@@ -22,7 +22,7 @@ from facerec.landmarks.image import read_image
 from facerec.landmarks.types import Image
 
 FILM_EXTENSIONS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".3gp", ".ts"})
-"""Lower-case endings that mean a film; animations (GIF, WebP) and folders are films where it is said so."""
+"""Lower-case extensions of films; animations (GIF, WebP) and folders are films only on request."""
 
 STREAMS = ("rtsp://", "rtsps://", "rtmp://")
 
@@ -74,7 +74,7 @@ class Film:
         """Length in seconds; None where it is not known before the end (streams, cameras, animations)."""
         if not self._by_av or not isinstance(self.source, Path):
             return None
-        with _opened(self.source) as container:
+        with _open_film(self.source) as container:
             return None if container.duration is None else container.duration / 1e6
 
     def frames(self, rate: float = 5.0) -> Iterator[Frame]:
@@ -85,7 +85,7 @@ class Film:
             damaged further on ends there.
         """
         if not rate > 0:
-            raise InvalidInputError(f"expected a rate of more than 0 frames a second; got {rate}")
+            raise InvalidInputError(f"expected a rate of more than 0 frames per second; got {rate}")
         if isinstance(self.source, Path) and self.source.is_dir():
             yield from _folder_frames(self.source, rate)
             return
@@ -110,7 +110,7 @@ def _folder_frames(folder: Path, rate: float) -> Iterator[Frame]:
     files = [file for file in folder.iterdir() if file.suffix.lower() in PHOTO_EXTENSIONS and file.name[0] != "."]
     if not files:
         raise InvalidInputError(f"expected a folder of frames; {folder} holds no picture")
-    for number, file in enumerate(sorted(files, key=_counted)):
+    for number, file in enumerate(sorted(files, key=_natural_key)):
         try:
             image = read_image(file)
         except UnusablePhotoError:
@@ -118,7 +118,7 @@ def _folder_frames(folder: Path, rate: float) -> Iterator[Frame]:
         yield Frame(number, number / rate, image)
 
 
-def _counted(file: Path) -> list[tuple[int, str]]:
+def _natural_key(file: Path) -> list[tuple[int, str]]:
     """frame-2 before frame-10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in _NUMBER.split(file.name) if part]
 
@@ -138,7 +138,7 @@ def _animation_frames(path: Path) -> Iterator[Frame]:
         raise InvalidInputError(f"expected an animation; {path} cannot be read: {error}") from error
 
 
-def _opened(source: Path | str) -> Any:
+def _open_film(source: Path | str) -> Any:
     try:
         av = importlib.import_module("av")
     except ImportError:
@@ -160,12 +160,12 @@ def _opened(source: Path | str) -> Any:
 
 
 def _av_frames(source: Path | str) -> Iterator[Frame]:
-    with _opened(source) as container:
+    with _open_film(source) as container:
         av = importlib.import_module("av")
         if not container.streams.video:
             raise InvalidInputError(f"expected a film; {Film(source).name} holds no picture")
         stream = container.streams.video[0]
-        stream.thread_type = "NONE"  # the networks have the cores
+        stream.thread_type = "NONE"  # the cores are used by the networks
         first: float | None = None
         number, last = 0, 0.0
         try:
@@ -173,14 +173,14 @@ def _av_frames(source: Path | str) -> Iterator[Frame]:
                 time = frame.time if frame.time is not None else last
                 first = time if first is None else first
                 last = time
-                yield Frame(number, time - first, _upright(frame))
+                yield Frame(number, time - first, _turn_upright(frame))
                 number += 1
         except av.FFmpegError as error:
             if not number:
                 raise InvalidInputError(f"expected a film; {Film(source).name} cannot be decoded: {error}") from error
 
 
-def _upright(frame: Any) -> Image:
+def _turn_upright(frame: Any) -> Image:
     pixels = frame.to_ndarray(format="rgb24")
     turns = round(frame.rotation / 90) % 4  # counter-clockwise, as the display matrix has it
     return np.ascontiguousarray(np.rot90(pixels, turns), dtype=np.uint8)

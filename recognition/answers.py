@@ -1,4 +1,4 @@
-"""The parts that answers in JSON are made of: one name and one rounding for a thing, wherever it is said.
+"""The parts of answers in JSON, so that each value has one name and one rounding everywhere.
 
 The commands' `--json`, the HTTP service and exports are put together from these; docs/schema.json describes them.
 """

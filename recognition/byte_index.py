@@ -1,4 +1,4 @@
-"""Exact search in a quarter of the bytes: which entries of a large gallery may be among a probe's best.
+"""Exact search with 8-bit vectors: find the entries of a large gallery that may be among a probe's best.
 
 Entries are grouped by which cells they show. Within a group the masked score is an inner product over a number that
 depends on the probe alone, so a group is a matrix. Its vectors x and the probe q are rounded to whole numbers x', q'
@@ -6,8 +6,8 @@ of 8 bits, whose products are exact and fast, and what rounding hides is bounded
 
     |<q, x> - <q', x'>| <= |q| |x - x'| + |q - q'| |x'|.
 
-Whoever may reach the k-th best by this bound is named and scored anew in float32, so the answer is that of a search
-that scores everybody.
+Entries that may reach the k-th best by this bound are returned and scored again in float32, so the answer equals that
+of a search that scores all entries.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class _Group:
     Attributes:
         pattern: (C,) bool, the cells.
         places: (M,) int64, ascending.
-        index: FAISS's index of their rounded vectors, one byte a number.
+        index: FAISS's index of their rounded vectors, one byte per number.
         scale: whole numbers over vectors.
         residual, length: the largest |x - x'| and the largest |x'|.
     """
@@ -92,7 +92,7 @@ class _Group:
 
 @dataclass(frozen=True, eq=False)
 class ByteIndex:
-    """Names the entries that may be among the k best people of a probe. Threads may share it.
+    """Finds the entries that may be among the k best people of a probe. Threads may share it.
 
     Attributes:
         groups: the entries by the cells they show.
@@ -162,9 +162,9 @@ class ByteIndex:
             probes: cells (P, C, D) and visibility (P, C).
             k: people wanted.
             least: cells that a probe and an entry must both show.
-            margin: entries whose bound is this close below are named, too.
+            margin: entries whose bound is this close below are returned, too.
         """
-        asked = [_Asked.of(group, *probes, least) for group in self.groups]
+        asked = [_Query.of(group, *probes, least) for group in self.groups]
         if len(probes[0]) > _FEW:
             return self._together(asked, np.arange(len(probes[0])), k, margin)
         return [self._alone(asked, i, k, margin) for i in range(len(probes[0]))]
@@ -183,11 +183,11 @@ class ByteIndex:
         """The most cells that a probe (C,) and an entry both show."""
         return max((int((group.pattern & visible).sum()) for group in self.groups), default=0)
 
-    def _alone(self, asked: list[_Asked], i: int, k: int, margin: float) -> NDArray[np.int64]:
-        """The entries of the i-th probe, from the top of each group's list down to where nobody can reach the k-th."""
+    def _alone(self, asked: list[_Query], i: int, k: int, margin: float) -> NDArray[np.int64]:
+        """The entries of the i-th probe, from the top of each group's list to where none can reach the k-th."""
         ready: list[_Candidates] = []
         open_groups = [(one, max(_FIRST, 2 * k)) for one in asked if one.allowed[i]]
-        cut: list[tuple[_Asked, int, _Candidates, float]] = []
+        cut: list[tuple[_Query, int, _Candidates, float]] = []
         while open_groups:
             for one, wanted in open_groups:
                 wanted = min(wanted, len(one.group.places))
@@ -197,7 +197,7 @@ class ByteIndex:
                 some = _Candidates(np.zeros(wanted, np.int64), one.group.places[rows[0]], score, bound)
                 rest = -np.inf if wanted == len(one.group.places) else float(score[-1] + bound[-1])
                 cut.append((one, wanted, some, rest))
-            line = _hopeful(_Candidates.joined([*ready, *(c[2] for c in cut)]), self.person, k, 1, margin)[1][0]
+            line = _keep_possible(_Candidates.joined([*ready, *(c[2] for c in cut)]), self.person, k, 1, margin)[1][0]
             open_groups = []
             for one, wanted, some, rest in cut:
                 if np.isneginf(rest) or rest < line - margin:
@@ -209,11 +209,11 @@ class ByteIndex:
             cut = []
         if not ready:
             return np.zeros(0, dtype=np.int64)
-        named = _hopeful(_Candidates.joined(ready), self.person, k, 1, margin)[0]
+        named = _keep_possible(_Candidates.joined(ready), self.person, k, 1, margin)[0]
         return np.sort(named.place)
 
     def _together(
-        self, asked: list[_Asked], which: NDArray[np.int64], k: int, margin: float
+        self, asked: list[_Query], which: NDArray[np.int64], k: int, margin: float
     ) -> list[NDArray[np.int64]]:
         """The entries of several probes: all products, block by block, and what can still reach the k-th is kept."""
         kept, line = _Candidates.none(), np.full(len(which), -np.inf)
@@ -224,13 +224,13 @@ class ByteIndex:
             while start < len(codes):
                 # As long as there is no line everything is kept: a few entries give one.
                 stop = min(len(codes), start + (_ROWS if np.isfinite(line).all() else _ROWS // 32))
-                products = _multiplied(codes[start:stop], many)
+                products = _multiply(codes[start:stop], many)
                 least = np.where(one.allowed[which], (line - margin - bound) / unit, np.inf)
                 row, probe = np.nonzero(products >= np.clip(np.floor(least), _LEAST, -_LEAST).astype(np.int32))
                 score = products[row, probe] * unit[probe]
                 more = _Candidates(probe, one.group.places[start + row], score, bound[probe])
                 if len(row):
-                    kept, line = _hopeful(_Candidates.joined([kept, more]), self.person, k, len(which), margin)
+                    kept, line = _keep_possible(_Candidates.joined([kept, more]), self.person, k, len(which), margin)
                 start = stop
         order = np.lexsort((kept.place, kept.probe))
         ends = np.searchsorted(kept.probe[order], np.arange(len(which) + 1))
@@ -238,7 +238,7 @@ class ByteIndex:
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked:
+class _Query:
     """What probes ask of a group: (P,) whether they share enough cells, and (P, W) rounded probes, what one of their
     products is worth as a score (P,) and how far that may be from the score (P,), for a single one and for many."""
 
@@ -252,11 +252,11 @@ class _Asked:
     bound_many: NDArray[np.float64]
 
     @staticmethod
-    def of(group: _Group, cells: NDArray[np.float32], visible: NDArray[np.bool_], least: int) -> _Asked:
+    def of(group: _Group, cells: NDArray[np.float32], visible: NDArray[np.bool_], least: int) -> _Query:
         shared = (visible & group.pattern).sum(axis=1)
         allowed = shared >= max(1, least)
         q = cells.astype(np.float64) / np.maximum(shared, 1)[:, None, None]
-        return _Asked(group, allowed, *group.rounded(q, _FULL), *group.rounded(q, _HALF))
+        return _Query(group, allowed, *group.rounded(q, _FULL), *group.rounded(q, _HALF))
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,7 +282,7 @@ class _Candidates:
         return _Candidates(self.probe[at], self.place[at], self.score[at], self.bound[at])
 
 
-def _hopeful(
+def _keep_possible(
     found: _Candidates, person: NDArray[np.int64], k: int, probes: int, margin: float
 ) -> tuple[_Candidates, NDArray[np.float64]]:
     """The candidates that may be the best of a person among the k best of their probe.
@@ -328,6 +328,6 @@ def _product_session() -> Any:
     return session_of(graph)
 
 
-def _multiplied(codes: NDArray[np.uint8], probes: NDArray[np.int8]) -> NDArray[np.int32]:
+def _multiply(codes: NDArray[np.uint8], probes: NDArray[np.int8]) -> NDArray[np.int32]:
     """(N, P) products of entries' bytes (N, W), 128 more than their numbers, with probes (W, P) within 63."""
     return np.asarray(_product_session().run(None, {"entries": codes, "probes": probes})[0])

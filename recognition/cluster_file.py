@@ -1,4 +1,4 @@
-"""Groups of faces in a file that a person completes: names are written in, kept by a second run, and enrolled."""
+"""Groups of faces in a file in which a person writes names, which a second run keeps and `enroll` uses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FaceKey = tuple[str, int]
 
 @dataclass(frozen=True)
 class FaceGroup:
-    """Faces taken for one person.
+    """Faces that are grouped as one person.
 
     Attributes:
         name: whose they are, as a person or a gallery says; "": unknown.
@@ -55,7 +55,7 @@ class FoundContract:
     text: str
 
     def as_json(self) -> str:
-        """As it was spelt out."""
+        """The contract as JSON."""
         return self.text
 
 
@@ -100,7 +100,7 @@ class ClusterFile:
         """Read a file that `write` made and a person edited.
 
         Raises:
-            InvalidInputError: it is no such file; the message says what is wrong in it.
+            InvalidInputError: it is no such file; the message states what is wrong in it.
         """
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
@@ -129,7 +129,7 @@ def group_faces(
     by_hand: Mapping[FaceKey, str] | None = None,
     settings: ClusterSettings | None = None,
 ) -> tuple[FaceGroup, ...]:
-    """Group faces into people: those a person or the gallery names first, the others by likeness.
+    """Group faces into people: first those that a person or the gallery names, then the others by similarity.
 
     Args:
         faces: of any number of photographs.
@@ -140,7 +140,7 @@ def group_faces(
     """
     number = {sha256: i for i, sha256 in enumerate(dict.fromkeys(face.sha256 for face in faces))}
     photos = [number[face.sha256] for face in faces]
-    known = _known(faces, photos, identifier) if identifier is not None else [None] * len(faces)
+    known = _identify_known(faces, photos, identifier) if identifier is not None else [None] * len(faces)
     hand = [(by_hand or {}).get(face.key) for face in faces]
     taken = {(photo, name) for photo, name in zip(photos, hand, strict=True) if name}
     known = [None if (photo, name) in taken else name for photo, name in zip(photos, known, strict=True)]
@@ -158,8 +158,8 @@ def group_faces(
     return tuple(sorted(made, key=lambda group: (not group.name, -len(group.faces))))
 
 
-def _known(faces: Sequence[FoundFace], photos: Sequence[int], identifier: Identifier) -> list[str | None]:
-    """The name by which the gallery knows each face; a person once a photograph."""
+def _identify_known(faces: Sequence[FoundFace], photos: Sequence[int], identifier: Identifier) -> list[str | None]:
+    """The name that the gallery has for each face; a person at most once per photograph."""
     of_photo: dict[int, list[int]] = {}
     for i, photo in enumerate(photos):
         of_photo.setdefault(photo, []).append(i)
@@ -174,8 +174,8 @@ def _known(faces: Sequence[FoundFace], photos: Sequence[int], identifier: Identi
 def enroll_clusters(path: Path, file: ClusterFile, gallery: GalleryStore) -> dict[str, int]:
     """Enrol the faces of the groups that were named by hand; needs the faces kept beside the file.
 
-    A face that the gallery has under this name already is left as it is. What the gallery named itself is not
-    enrolled: nobody looked at it.
+    A face that the gallery already has under this name is left as it is. Faces that the gallery itself named are not
+    enrolled, because nobody has checked them.
 
     Args:
         path: the file of clusters.

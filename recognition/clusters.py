@@ -1,16 +1,17 @@
-"""Unknown faces grouped into people: agglomerative clustering by the masked score, across pose.
+"""Grouping of unknown faces into people: agglomerative clustering by the masked score, across pose.
 
-Two groups are as alike as the mean cosine over all pairs of their faces and all cells that both faces of a pair saw:
+The similarity of two groups is the mean cosine over all pairs of their faces and all cells that both faces of a pair
+saw:
 
     S(A, B) = sum_c <sum_{a in A} E_a,c , sum_{b in B} E_b,c> / sum_c n_A,c n_B,c,
 
 n the number of a group's faces that saw cell c. It is the mean of the masked scores of all pairs, weighted by their
 overlap, and costs one inner product, whatever the size of the groups, because a group keeps its sums. Where a cohort
-normalises scores (`facerec.recognition.cohort`), the mean over all pairs of what strangers score is taken off, by sums
-as well. The pair of groups that are most alike is joined until none reaches the cut. A group completes itself on the
-way: one that holds a left and a right profile meets what shows either.
+normalises scores (`facerec.recognition.cohort`), the mean over all pairs of the score that strangers reach is
+subtracted, also by sums. The two most similar groups are joined until no pair reaches the cut. Groups become more
+complete in the process: one that holds a left and a right profile can be compared with faces that show either.
 
-Who appears on one photograph twice is two people, and two names are two people: such groups are never joined.
+Two faces on one photograph are two people, and so are two names: such groups are never joined.
 """
 
 from __future__ import annotations
@@ -38,32 +39,37 @@ class ClusterSettings:
     """How faces are grouped.
 
     Attributes:
-        far: the cut is the score that this share of impostor pairs reaches (`cluster_cut`); chosen by measurement,
-            see benchmarks/results/clusters.md.
+        strangers: the cut is the score that so many strangers of each face reach (`cluster_cut`): among many faces
+            more of them look alike, and each pair joined wrongly pulls two people together. Chosen by measurement, see
+            benchmarks/results/films.md.
+        far: share of impostor pairs that reach the cut at most, for few faces.
         reach: pairs of single faces this far below the cut are looked at as well: the mean of a group may lie above it.
         neighbours: of each face, the most alike ones are where groups start to look; bounds memory at any number of
             faces. A person's faces beyond these are reached through the group.
         block: faces scored at a time against all others.
     """
 
+    strangers: float = 5.0
     far: float = 0.03
     reach: float = 0.15
     neighbours: int = 60
     block: int = 512
 
     def __post_init__(self) -> None:
-        if not 0 < self.far < 1 or self.reach < 0 or min(self.neighbours, self.block) < 1:
-            raise InvalidInputError(f"expected a rate in (0, 1), a reach >= 0, neighbours and a block; got {self}")
+        if not 0 < self.far < 1 or self.reach < 0 or min(self.strangers, self.neighbours, self.block) <= 0:
+            raise InvalidInputError(
+                f"expected a rate in (0, 1), a reach >= 0, strangers, neighbours and a block; got {self}"
+            )
 
 
-def cluster_cut(contract: str, settings: ClusterSettings | None = None) -> float:
-    """The score from which on groups are joined, for signatures of `contract`.
+def cluster_cut(contract: str, faces: int, settings: ClusterSettings | None = None) -> float:
+    """The score from which on groups are joined, for `faces` signatures of `contract`.
 
     Raises:
         ThresholdUnavailableError: no impostor scores were measured for these models; a cut must be given.
     """
     settings = settings or ClusterSettings()
-    return ShippedImpostors.load(contract).alike.score_at(settings.far)
+    return ShippedImpostors.load(contract).alike.score_at(min(settings.far, settings.strangers / max(faces, 1)))
 
 
 def cluster(

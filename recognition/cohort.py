@@ -1,13 +1,14 @@
-"""Score normalisation by a cohort of strangers: how high people who are not shown score against a face.
+"""Score normalisation by a cohort of strangers: it measures how high other people score against a face.
 
 A cosine does not mean the same for every pair: two profiles that show one half of the face, two blurred pictures or two
-people of a group that the network knows less well score higher by themselves. Symmetric score normalisation (S-norm,
-in its adaptive form) takes off what strangers score,
+people of a group that the network separates less well score higher among themselves. Symmetric score normalisation
+(S-norm, in its adaptive form) subtracts the score of strangers,
 
     S'(a, b) = S(a, b) - (l(a, b) + l(b, a)) / 2,
 
-where the level l(a, b) is the mean of the highest scores of `a` against those of the cohort who show what `b` shows.
-One threshold on S' then keeps its rate for frontal pictures and profiles and for one group and another.
+where the level l(a, b) is the mean of the highest scores of `a` against those of the cohort that show the same part of
+the face as `b`. One threshold on S' then keeps its rate for frontal pictures and profiles and for one group and
+another.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ TOP_SHARE = 1 / 35
 """Share of a pattern's cohort whose mean is the level: those who resemble the face most, about its own group."""
 
 LEAST_TOP = 5
-"""Members of the cohort that a level is the mean of at least."""
+"""Least number of cohort members in the mean of a level."""
 
 
 @dataclass(frozen=True, eq=False)
 class Levels:
-    """What strangers score against N faces.
+    """The scores of strangers against N faces.
 
     Attributes:
         values: (N, K) float32, for each pattern of cells that the other picture may show.
@@ -52,14 +53,14 @@ class Levels:
         return Levels(self.values[at], self.pattern[at])
 
     def against(self, other: Levels) -> NDArray[np.float32]:
-        """(N, M) what is taken off the scores of these faces and the M of `other`."""
+        """(N, M) levels to subtract from the scores of these faces and the M of `other`."""
         ours, theirs = self.values[:, other.pattern], other.values[:, self.pattern]
         return np.asarray((ours + theirs.T) / 2, dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class Cohort:
-    """Strangers to compare with; each the mean of several people who look alike, so that nobody is among them.
+    """Strangers to compare with. Each is the mean of several people who look alike, so that none is a real person.
 
     Attributes:
         cells: (M, C, D) float32, seen cells of unit length.
@@ -93,7 +94,7 @@ class Cohort:
         return [np.flatnonzero((self.visible == pattern).all(axis=1)) for pattern in self.patterns]
 
     def levels(self, cells: NDArray[np.float32], visible: NDArray[np.bool_]) -> Levels:
-        """What the cohort scores against faces.
+        """The scores of the cohort against faces.
 
         Args:
             cells: (N, C, D).
@@ -160,7 +161,7 @@ def normalised_score(first: Signature, second: Signature) -> Match:
 def normalised_scores(
     first: Vectors, second: Vectors, contract: str, product: Product = "faiss"
 ) -> tuple[NDArray[np.float32], Overlap]:
-    """Masked scores with the strangers' level taken off, and overlaps, of all pairs.
+    """Masked scores minus the strangers' level, and overlaps, of all pairs.
 
     Args:
         first: cells (P, C, D) and visibility (P, C).

@@ -1,4 +1,4 @@
-"""What is said about a face, or about two: the decision at a threshold, and the sentence with the numbers behind it."""
+"""The decision about a face, or about a pair, at a threshold, with a sentence that gives the numbers."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SeenSettings:
-    """When a face counts as seen in part, and what it takes to name it all the same.
+    """When a face counts as partly seen, and the margin that its match then needs.
 
-    Chosen on people for calibration (`benchmarks/cut_faces.py`): half faces and faces under bars get scores that say
-    less, of the person and of strangers.
+    Chosen on people for calibration (`benchmarks/cut_faces.py`): the scores of half faces and of faces under bars are
+    less reliable, for the person and for strangers.
 
     Attributes:
         least_cut: share of the inner face that is cut off or under a bar (`FaceTexture.cut`) from which on a face
@@ -27,7 +27,8 @@ class SeenSettings:
         sure: mean confidence of the landmarks from which on they count as found. Where half a face is fitted as the
             profile of a whole one, nothing is cut, but its landmarks have 0.59 to 0.79; those of true half profiles
             0.82 to 0.90.
-        turned: |yaw|, degrees, from which on unsure landmarks say nothing: of a profile half of them are hidden.
+        turned: |yaw|, degrees, from which on a low confidence is ignored, because half the landmarks of a profile are
+            hidden.
         margin: by how much the score of such a face must exceed the threshold.
     """
 
@@ -38,7 +39,7 @@ class SeenSettings:
 
 
 def little_seen(face: DescribedFace, settings: SeenSettings | None = None) -> str:
-    """Why `face` counts as seen in part, in a few words with the number; empty when it does not."""
+    """Why `face` counts as partly seen, in a few words with the number; empty when it does not."""
     settings = settings or SeenSettings()
     if face.texture.cut >= settings.least_cut:
         return f"{percent(face.texture.cut)} of the inner face lie outside the photograph or under a bar"
@@ -50,7 +51,7 @@ def little_seen(face: DescribedFace, settings: SeenSettings | None = None) -> st
 
 @dataclass(frozen=True, eq=False)
 class FaceResult:
-    """One face of a photograph and what the gallery says about it.
+    """One face of a photograph and the result of its search.
 
     Attributes:
         result: the answer of the search.
@@ -65,7 +66,7 @@ class FaceResult:
 
 @dataclass(frozen=True)
 class Shared:
-    """What two pictures that are compared show of one face.
+    """The parts of a face that two compared pictures share.
 
     Attributes:
         cells: share of the signature's cells that both saw, in [0, 1].
@@ -79,14 +80,14 @@ class Shared:
 
 
 def decide(result: SearchResult, threshold: Threshold, settings: SearchSettings | None = None) -> Decision:
-    """What is said about one face by itself; see `decide_together` for the faces of one photograph."""
+    """Decide on one face alone; see `decide_together` for the faces of one photograph."""
     return decide_together([FaceResult(result)], threshold, settings)[0][0]
 
 
 def decide_pair(
     score: float, shared: Shared, threshold: Threshold, settings: SearchSettings | None = None
 ) -> tuple[Literal["same", "different", "abstain"], str]:
-    """Whether two pictures show one person: the verdict, and a sentence that gives the numbers behind it.
+    """Decide whether two pictures show the same person; give the verdict and a sentence with the numbers.
 
     Args:
         score: masked score of the two.
@@ -95,7 +96,7 @@ def decide_pair(
         settings: gives the least overlap.
     """
     least = (settings or SearchSettings()).min_overlap
-    # Shares of cells are multiples of 1 / C: what misses the bound by rounding alone does not miss it.
+    # Shares of cells are multiples of 1 / C; a share that is below the bound only by rounding counts as reaching it.
     if shared.cells <= 0 or shared.cells < least - 1e-9:
         return "abstain", (
             f"abstain: {percent(shared.cells)} of the signature's cells seen in both pictures, {percent(least)} needed "
@@ -119,9 +120,10 @@ def decide_together(
 ) -> list[tuple[Decision, Match | None]]:
     """Decide on the faces of one photograph, in which a person appears at most once.
 
-    A face gets the name of its best person or none. Where several faces have one best person, the face that scores
-    highest is named and the others are unknown: in a collage, beside a mirror or a twin, the second best person of a
-    face is somebody else. Known strangers may appear any number of times: a poster hangs twice.
+    A face is matched to its best candidate or to nobody. When several faces have the same best candidate, the face with
+    the highest score is the match and the others are unknown, because in a collage, beside a mirror or a twin, the
+    second-best candidate of a face is a different person. Known strangers may appear any number of times, for example a
+    poster that hangs twice.
 
     Returns:
         For each face the decision, and the match it names (None unless "match").
@@ -130,7 +132,7 @@ def decide_together(
     holders: dict[str, FaceResult] = {}
     if threshold.value is not None:
         for one in faces:
-            best = _reached(one, threshold.value)
+            best = _reaching_match(one, threshold.value)
             if best is not None and not best.nobody:
                 holder = holders.setdefault(best.person, one)
                 if best.score > holder.result.matches[0].score:
@@ -143,7 +145,7 @@ def _raise_threshold(one: FaceResult, value: float) -> float:
     return value + SeenSettings().margin if one.little_seen else value
 
 
-def _reached(one: FaceResult, value: float) -> Match | None:
+def _reaching_match(one: FaceResult, value: float) -> Match | None:
     """The best match, when it reaches what `one` needs at the threshold `value`."""
     best = one.result.matches[0] if one.result.matches else None
     return best if best is not None and best.score >= _raise_threshold(one, value) else None
@@ -154,7 +156,7 @@ def _explain(
 ) -> tuple[Decision, Match | None]:
     result = one.result
     if threshold.value is None or not result.matches:
-        return _undecided(result, threshold, settings), None
+        return _explain_undecided(result, threshold, settings), None
     best = result.matches[0]
     needed = _raise_threshold(one, threshold.value)
     if one.little_seen and best.score < needed:
@@ -179,13 +181,13 @@ def _explain(
     return Decision("unknown", reason), None
 
 
-def _undecided(result: SearchResult, threshold: Threshold, settings: SearchSettings) -> Decision:
+def _explain_undecided(result: SearchResult, threshold: Threshold, settings: SearchSettings) -> Decision:
     if not result.people:
         return Decision("unknown", "unknown: the gallery is empty")
     if not result.matches:
         return Decision(
             "abstain",
-            f"abstain: no enrolled picture shows enough of what this one shows "
+            f"abstain: no enrolled picture shows enough of the same parts of the face "
             f"({percent(result.largest_overlap)} of the cells seen in both, {percent(settings.min_overlap)} needed)",
             code="too_little_seen",
         )
@@ -197,7 +199,7 @@ def _undecided(result: SearchResult, threshold: Threshold, settings: SearchSetti
 
 def _format_overlap(overlap: float | None) -> str:
     if overlap is None:
-        return "how much of the face both pictures show is not known, an older facerec enrolled one"
+        return "the overlap is not known because an older version of facerec enrolled one of the pictures"
     return f"{percent(overlap)} of the face seen in both pictures"
 
 

@@ -1,4 +1,4 @@
-"""From one photograph to entries of a gallery: its faces described, and which of them count."""
+"""From one photograph to entries of a gallery: describe its faces and select those that are enrolled."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from facerec.recognition.store.records import FacesPolicy, NewEntry
 
 
 class Describer(Protocol):
-    """What enrolment and identification need of a recognizer (see `facerec.recognition.recognizer.Recognizer`).
+    """The part of a recognizer that enrolment and identification need (`facerec.recognition.recognizer.Recognizer`).
 
     `describe` is called from several threads at once and must give each picture the same answer as alone.
     """
@@ -57,8 +57,8 @@ class EnrolmentSettings:
         faces: which faces of a photograph belong to its person: "largest" (default: a portrait may have people in the
             background), "one" (photographs with several faces are skipped as multiple_faces) or "all".
         workers: photographs described at a time. The commands take one per core (`facerec.cli.options.share_cores`).
-        batch: photographs a transaction; what a killed process loses at most. 16 take seconds, a commit milliseconds.
-        keep_textures: keep each face's UV texture in the gallery, some 100 KB a face, so that it can be described
+        batch: photographs per transaction; what a killed process loses at most. 16 take seconds, a commit milliseconds.
+        keep_textures: keep each face's UV texture in the gallery, some 100 KB per face, so that it can be described
             again by another descriptor when the photograph is gone. Off: a texture is a picture of the person.
         sync: remove from the gallery what is no longer in the folders that are enrolled, or has changed.
         frontal_yaw: a person seen only within this |yaw|, degrees, counts as "frontal only".
@@ -80,7 +80,7 @@ class EnrolmentSettings:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of the bytes of one photograph, whoever is on it; `notes` are those of `image.read_photo`."""
+    """The result of describing one photograph's bytes; `notes` are those of `image.read_photo`."""
 
     reason: ReasonCode | Literal["internal_error"] | None
     detail: str = ""
@@ -89,10 +89,10 @@ class Outcome:
 
 
 class DescribeMany(Protocol):
-    """Describes many photographs, somewhere: in threads here, or on other machines (see `ray_workers`)."""
+    """Describes many photographs, in threads of this process or on other machines (see `ray_workers`)."""
 
     def __call__(self, photos: Sequence[Path], settings: EnrolmentSettings) -> Iterable[Outcome]:
-        """What became of each of `photos`, in their order."""
+        """The result for each of `photos`, in their order."""
         ...
 
 
@@ -165,5 +165,5 @@ def describe_photo(source: Path | bytes, describer: Describer, settings: Enrolme
         return Outcome(error.reason, error.detail, notes=notes)
     except (ContractError, DeviceError):
         raise  # these would hit every photograph
-    except Exception as error:  # one photograph must not end hours of work; the summary names it
+    except Exception as error:  # one photograph must not end hours of work; the summary lists it
         return Outcome("internal_error", f"{type(error).__name__}: {error}")

@@ -1,8 +1,8 @@
 """The descriptors by name: from a lifted face to the cells of a signature.
 
 `resnet` is the learnt one, `dfd` and `dfd-65536` are the published one. Face networks of other makers plug in: `dlib`
-(extra) and `onnx:PATH`. What a network is shown goes before its name: `photo:` the photograph alone, `frontal:`
-the frontal views of the texture, nothing: both.
+(extra) and `onnx:PATH`. A prefix of the name selects what the network sees: `photo:` for the photograph alone,
+`frontal:` for the frontal views of the texture, no prefix for both.
 """
 
 from __future__ import annotations
@@ -124,20 +124,20 @@ HALF_LOOKS: dict[str, tuple[Look, ...]] = {
     "photo": ("photo",),
     "frontal": ("left", "right"),
 }
-"""What a network is shown that has learnt what a half and its mirror are, one cell each."""
+"""Views for a network that was trained on halves with their mirror image, one cell each."""
 
 WHOLE_LOOKS: dict[str, tuple[Look, ...]] = {"both": ("photo", "whole"), "photo": ("photo",), "frontal": ("whole",)}
-"""What a network is shown that knows whole faces only."""
+"""Views for a network that was trained on whole faces only."""
 
 MIN_SEEN = 0.35
-"""Share of a face's half from which that half is a look of its own: less of it says little about the person."""
+"""Share of a face's half that must be seen for that half to be a view of its own; less is not informative."""
 
 
 class ViewDescriptor:
     """A face network's vectors of one or several looks at a face.
 
     The photograph is always seen, and so is the frontal view as a whole; the left and the right half, each with its
-    mirror, where enough of them was seen. So a profile meets the half of a frontal picture that it shows.
+    mirror, where enough of them was seen. So a profile is compared with the half of a frontal picture that it shows.
 
     Args:
         name, weights: see `Descriptor`.
@@ -257,7 +257,7 @@ def onnx_network(path: Path, device: str = "cpu") -> ViewNetwork:
     try:
         session: Any = onnxruntime.InferenceSession(str(path), sess_options=options, providers=providers)
     except Exception as error:
-        # onnxruntime has one exception class a fault and no common one.
+        # onnxruntime has one exception class per kind of error and no common one.
         raise InvalidInputError(f"expected an ONNX network in {path.name}; {error}") from error
     (entry,) = session.get_inputs()[:1]
     size = ARCFACE_FRAME.size

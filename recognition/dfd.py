@@ -39,7 +39,7 @@ class DFDSettings:
     radius: int = 3  # R
     filters: int = 5  # a
     samplings: int = 5  # b
-    words: int = 1024  # dominant patterns a cell: 64 x 1,024 = the published 65,536 numbers
+    words: int = 1024  # dominant patterns per cell: 64 x 1,024 = the published 65,536 numbers
     min_visible: float = 0.5  # share of visible texels from which a cell counts as seen
     local_sigma: float = 6.0  # texels; light varies more slowly than this, features do not
 
@@ -118,7 +118,7 @@ def prepare_texture(texture: FaceTexture, settings: DFDSettings | None = None) -
     settings = settings or DFDSettings()
     t = texture.visible.shape[0]
     if t != 256:
-        raise InvalidInputError(f"expected a texture of 256 texels a side; got {t}")
+        raise InvalidInputError(f"expected a texture of 256 texels per side; got {t}")
     margin = (t - CROP) // 2 - settings.support // 2
     cut = slice(margin, t - margin)
     grey = cv2.cvtColor(texture.pixels, cv2.COLOR_RGB2GRAY)[cut, cut].astype(np.float32) / 255.0

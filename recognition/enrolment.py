@@ -1,8 +1,8 @@
 """Enrolment: from folders of photographs to entries of a gallery.
 
-Photographs are known by the digest of their bytes, so what was moved, copied or touched is not described again, and an
-enrolment that was interrupted is resumed by running it again. Each photograph is tried by itself; one that cannot be
-used gets a stable reason code and the batch goes on. One batch is one transaction.
+Photographs are identified by the digest of their bytes, so moved, copied or touched files are not described again, and
+an interrupted enrolment is resumed by running it again. Each photograph is processed by itself; one that cannot be used
+gets a stable reason code and the batch continues. One batch is one transaction.
 """
 
 from __future__ import annotations
@@ -32,11 +32,10 @@ from facerec.recognition.description import (
 from facerec.recognition.enrolment_plan import EnrolmentItem, EnrolmentPlan, Layout, read_digest, reasons_json
 from facerec.recognition.impostors import recalibrate
 from facerec.recognition.recognizer import UndescribedFace
-from facerec.recognition.review import review, stray_pictures
+from facerec.recognition.review import gallery_findings
 from facerec.recognition.store.derived_files import SKIPPED_SUFFIX, derived_file
 from facerec.recognition.store.protocol import GalleryStore
 from facerec.recognition.store.records import NewPhoto, PhotoRecord
-from facerec.recognition.threshold import gallery_threshold, threshold_of
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class SkippedPhoto:
     """A photograph that was not enrolled.
 
     Attributes:
-        person: whose it is said to be.
+        person: the person it is supposed to show.
         path: the file.
         reason: reason code, or "internal_error" when this program failed on it.
         detail: one sentence.
@@ -79,7 +78,7 @@ class EnrolmentSummary:
         duplicates: photographs whose very bytes the same person has under another name of file.
         skipped: photographs without an entry, also those a former run skipped for the same reason.
         ignored, passed_over: see `EnrolmentPlan`.
-        notes: on photographs described in this run, what had to be made up for to read them (see `image.read_photo`).
+        notes: on photographs described in this run, defects that were compensated in reading (`image.read_photo`).
         gone: photographs of the gallery that are no longer in the folders, or have changed there.
         removed: of these, how many were removed from the gallery (`EnrolmentSettings.sync`).
         conflicts: sentences, with scores, on photographs that speak for two people, near-duplicates, people who may be
@@ -195,7 +194,9 @@ def enroll(
     """
     settings = settings or EnrolmentSettings()
     if settings.sync and not plan.folders:
-        raise InvalidInputError("expected folders to synchronise with; only these tell what is no longer there")
+        raise InvalidInputError(
+            "expected folders for --sync; only a folder shows which photographs were removed from it"
+        )
     gallery.check_contract(describer.contract)
     began = time.monotonic()
     summary = EnrolmentSummary(len(plan.items), plan.layout, gallery.contract_digest, ignored=plan.ignored)
@@ -208,22 +209,12 @@ def enroll(
                 items, gallery, describe_many or describe_in_threads(pool, describer), settings, pool, summary, seen
             )
             progress(len(items))
-    gone = _gone(plan, gallery, seen)
+    gone = _find_gone(plan, gallery, seen)
     summary.gone = len(gone)
     if gone and settings.sync:
         gallery.remove_photos(gone)
         summary.removed = len(gone)
-    summary.conflicts += [f"{a} and {b} are the same photograph" for a, b in gallery.shared_photos()]
-    calibration = recalibrate(gallery)
-    own = gallery_threshold(calibration.scores)
-    if strays := stray_pictures(calibration, own.value if own else None):
-        place = {record.entry: record.relative_path for record in gallery.entries()}
-        summary.conflicts += [
-            f"{place[a.entry]} of {a.person} looks like {a.other}, {a.score:.2f} (other photographs of {a.person}: "
-            f"{a.own:.2f})"
-            for a in strays
-        ]
-    summary.conflicts += review(gallery, threshold_of(gallery).value)
+    summary.conflicts = [finding.sentence for finding in gallery_findings(gallery, recalibrate(gallery))]
     people = gallery.people()
     summary.yaw = {person.name: person.yaw for person in people}
     summary.lacks = lacking_views(gallery, settings)
@@ -246,8 +237,8 @@ def enroll_upload(
 ) -> Outcome:
     """Enrol one photograph that came as bytes, as `enroll` would from a file, but without its review of the gallery.
 
-    It is described before the gallery is opened, so that other writers wait for a commit and not for the models. One
-    that cannot be used is kept nowhere.
+    It is described before the gallery is opened, so that other writers wait for a commit and not for the models. A
+    photograph that cannot be used is not stored.
 
     Args:
         photo: the bytes of the file.
@@ -333,19 +324,23 @@ def describe_in_threads(pool: ThreadPoolExecutor, describer: Describer) -> Descr
     return lambda photos, settings: pool.map(lambda path: describe_photo(path, describer, settings), photos)
 
 
-def _gone(plan: EnrolmentPlan, gallery: GalleryStore, seen: set[tuple[str, str]]) -> list[tuple[str, str]]:
+def _find_gone(plan: EnrolmentPlan, gallery: GalleryStore, seen: set[tuple[str, str]]) -> list[tuple[str, str]]:
     """Photographs (person, sha256) that lay in the plan's folders and are not there with this person and content."""
     folders = [Path(os.path.abspath(folder)) for folder in plan.folders]
     if not folders:
         return []
     known = [record for record in gallery.photos() if (record.person, record.sha256) not in seen]
     inside = [record for record in known if any(record.absolute_path.is_relative_to(folder) for folder in folders)]
-    # A file that is there and cannot be read now may still be the same.
-    return [
-        (r.person, r.sha256)
-        for r in inside
-        if isinstance(read_digest(r.absolute_path), str) or not r.absolute_path.exists()
-    ]
+    return [(record.person, record.sha256) for record in inside if _has_left(record)]
+
+
+def _has_left(record: PhotoRecord) -> bool:
+    """Whether a photograph that no plan named has left its folder, or changed there."""
+    digest = read_digest(record.absolute_path)
+    if not isinstance(digest, str):  # what is there and cannot be read now may still be the same
+        return not record.absolute_path.exists()
+    # A film, or a face that somebody chose, was not named by its folder: it stays as long as its file does.
+    return record.faces != "chosen" or digest != record.sha256
 
 
 def enroll_batch(
@@ -375,7 +370,7 @@ def enroll_batch(
     summary.notes += [f"{new[digest]}: {note}" for digest, outcome in outcomes.items() for note in outcome.notes]
     lacking = {digest for item, digest in read if item.person not in known.get(digest, {})}
     for digest, records in known.items():
-        outcomes[digest] = _remembered(gallery, records, entries=digest in lacking)
+        outcomes[digest] = _find_remembered(gallery, records, entries=digest in lacking)
 
     photos: list[NewPhoto] = []
     moved: list[tuple[str, str, Path, Path]] = []
@@ -415,8 +410,8 @@ def enroll_batch(
         gallery.relocate(moved)
 
 
-def _remembered(gallery: GalleryStore, records: Mapping[str, PhotoRecord], entries: bool) -> Outcome:
-    """What the gallery already knows of a photograph's bytes, under whatever name; `entries` are read when wanted."""
+def _find_remembered(gallery: GalleryStore, records: Mapping[str, PhotoRecord], entries: bool) -> Outcome:
+    """The gallery's records of a photograph's bytes under any name; `entries` are read when needed."""
     record = records[min(records)]
     if record.outcome != "enrolled":
         return Outcome(record.outcome, record.detail)
@@ -424,7 +419,7 @@ def _remembered(gallery: GalleryStore, records: Mapping[str, PhotoRecord], entri
 
 
 def write_skipped(gallery: Path, skipped: Sequence[SkippedPhoto]) -> Path | None:
-    """List what was skipped, a JSON object a line, in a file beside the gallery; returns it.
+    """List what was skipped, one JSON object per line, in a file beside the gallery; returns it.
 
     Nothing is skipped: the list of the run before is removed, and None is returned.
     """

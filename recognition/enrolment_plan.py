@@ -1,4 +1,4 @@
-"""Who is on which photograph: from folders, files and tables to the plan of an enrolment, and what it would do."""
+"""The plan of an enrolment: who is on which photograph, from folders, files and tables; and its preview."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CAMERA = re.compile(
     r"SCREENSHOT|WHATSAPP[ _]IMAGE|SIGNAL|IMG[-_]?E)?[-_ ]*\(?\d[\d_.()\- ]*(?:[-_ ]?WA\d+|_HDR|~\d+)?$",
     re.IGNORECASE,
 )
-"""How cameras, telephones and scanners call their files: a word of theirs at most, and numbers."""
+"""File names that cameras, telephones and scanners give: at most one known word, and numbers."""
 
 
 @dataclass(frozen=True)
@@ -161,8 +161,8 @@ def _from_folders(paths: Sequence[Path]) -> tuple[_Named, _Ignored, _Ignored]:
         place = Path(os.path.abspath(folder))
         if (other := homes.setdefault(place.name, place)) != place:
             raise InvalidInputError(
-                f"expected a folder for each person; {other} and {place} are both called {place.name}. Give the "
-                "folders above them, or a table with the columns path and person"
+                f"expected distinct names of people's folders; {other} and {place} are both called {place.name}. Give "
+                "the folders above them, or a table with the columns path and person"
             )
         return place.name
 
@@ -171,7 +171,7 @@ def _from_folders(paths: Sequence[Path]) -> tuple[_Named, _Ignored, _Ignored]:
         passed_over += listing.passed_over
         if not root.is_dir():
             if root.suffix.lower() == ".csv":
-                ignored.append((root, "a table; tables are enrolled by themselves"))
+                ignored.append((root, "a table; give tables without other paths"))
             elif root.absolute().parent in beside:
                 ignored.append((root, _BESIDE))
             else:
@@ -210,7 +210,7 @@ def _from_names(paths: Sequence[Path], any_name: bool) -> tuple[_Named, _Ignored
         for photo in listing.photos:
             if not any_name and _names_nobody(photo.stem):
                 ignored.append(
-                    (photo, "a number or a camera's name for a file names no person; --layout flat takes it")
+                    (photo, "a number or a camera's file name is not a person's name; --layout flat accepts it")
                 )
                 continue
             relative = photo.relative_to(root) if root.is_dir() else Path(photo.name)

@@ -1,4 +1,4 @@
-"""Faces of many photographs, described and kept in one file, so that a second run describes only what is new."""
+"""Described faces of many photographs in one file, so that a second run describes only new photographs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class FoundFace:
 
     @property
     def key(self) -> tuple[str, int]:
-        """What the face is known by, wherever its photograph lies: the photograph's content and the face's number."""
+        """The face's key, independent of the path: the photograph's content and the face's number."""
         return self.sha256, self.entry.face
 
 

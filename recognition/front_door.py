@@ -1,4 +1,4 @@
-"""The three verbs in a line each: enrol photographs, identify faces, verify a pair. What `import facerec` offers.
+"""The functions of `import facerec`: enrol photographs, identify faces, verify a pair, in one line each.
 
 Each loads the models that it needs. A program that calls more than once loads them once (`load_recognizer`,
 `Identifier.open`) and passes them in.
@@ -94,13 +94,13 @@ def enroll(
 def identify(
     photos: Photo | Iterable[Photo], gallery: Path | str, models: Models = None, *, fpir: float | None = None
 ) -> list[ProbeFace]:
-    """Who is on photographs, by a gallery: an answer for each face, and for each photograph without a usable one.
+    """Identify the people in photographs: an answer for each face, and for each photograph without a usable one.
 
     Args:
         photos: photographs (files, bytes of files, arrays (H, W, 3) uint8 RGB) and folders of them, or one alone.
         gallery: a file, or milvus:URI.
         models: which to load, or a loaded recognizer; None: those that the gallery's contract names.
-        fpir: share of strangers for whom anybody may be named, in a gallery of this size; None: 0.01.
+        fpir: share of strangers who may match somebody in a gallery of this size; None: 0.01.
 
     Raises:
         InvalidInputError, ContractError, DeviceError: as `Identifier.open`.
@@ -118,7 +118,7 @@ def verify(
     threshold: float | None = None,
     names: tuple[str, str] | None = None,
 ) -> PairDecision:
-    """Whether the largest faces of two photographs are one person's.
+    """Decide whether the largest faces of two photographs show the same person.
 
     Args:
         first, second: files, bytes of files or arrays (H, W, 3) uint8 RGB.

@@ -1,7 +1,8 @@
-"""Identification: from a photograph to who is on it, with the reason.
+"""Identification: from a photograph to the people in it, with the reason.
 
-An open-set decision: whoever reaches the gallery's threshold is named, others are unknown, and where a probe and the
-gallery saw too little of the same face nothing is said. A person appears at most once in a photograph.
+The decision is open-set: faces that reach the gallery's threshold are matches, others are unknown, and where a probe
+and the gallery saw too little of the same face the decision is to abstain. A person appears at most once in a
+photograph.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class IdentificationSettings:
 
 @dataclass(frozen=True, eq=False)
 class ProbeFace:
-    """What is said about one face of a photograph, or about a photograph without a usable face.
+    """The answer for one face of a photograph, or for a photograph without a usable face.
 
     Attributes:
         file: the photograph.
@@ -76,9 +77,9 @@ class ProbeFace:
         described: the face with everything in between, for inspection.
         turned: degrees clockwise by which the photograph was turned to find the face; box and pose are the
             photograph's own.
-        notes: one sentence each on what had to be made up for to read the photograph (see `image.read_photo`).
+        notes: one sentence for each defect that was compensated in reading the photograph (see `image.read_photo`).
         known_stranger: which known stranger of the gallery the face is (`Decision.known_stranger`); not a name.
-        code: why nothing was said, stable: for "abstain" that of the decision, for "none" the same as `reason`;
+        code: why there is no decision, stable: for "abstain" that of the decision, for "none" the same as `reason`;
             otherwise None.
     """
 
@@ -124,6 +125,7 @@ class ProbeFace:
             "turned": self.turned,
             "visible_fraction": rounded(self.visible_fraction, SHARES),
             "quality": rounded(self.quality, SHARES),
+            "quality_components": None if self.described is None else self.described.components.as_json(),
             "decision": self.decision,
             "person": self.person,
             "known_stranger": self.known_stranger,
@@ -158,11 +160,11 @@ def gallery_address(gallery: Path | str) -> Path | str:
 
 
 NamedPhoto = tuple[Path, Photo]
-"""A photograph with what answers call it."""
+"""A photograph with its name in answers."""
 
 _Described = list[DescribedFace | UndescribedFace] | UnusablePhotoError | Exception
 _Photo = tuple[_Described, tuple[str, ...]]
-"""What became of a photograph, and the notes of its reading."""
+"""The result for a photograph, and the notes from reading it."""
 
 
 class Identifier:
@@ -222,7 +224,7 @@ class Identifier:
         Args:
             gallery: a file, or milvus:URI.
             models: which to load, or a loaded recognizer; None: those that the gallery's contract names.
-            fpir: share of strangers for whom anybody may be named, in a gallery of this size; None: 0.01.
+            fpir: share of strangers who may match somebody in a gallery of this size; None: 0.01.
             far: in place of `fpir`, share of impostor pairs that may reach the threshold.
             threshold: in place of both, a threshold of one's own, on the scale of `Match.score`.
             search: how the gallery is searched, see `galleries.search_of`.
@@ -234,7 +236,7 @@ class Identifier:
             ContractError: the gallery was made with other models. DeviceError: the device is not there.
         """
         with ExitStack() as stack:
-            # Before the models are loaded: a wrong path is answered at once.
+            # Before the models are loaded, so that a wrong path is reported at once.
             store = stack.enter_context(open_gallery(gallery_address(gallery)))
             asked = models if isinstance(models, RecognizerSettings) else RecognizerSettings()
             if models is None or isinstance(models, RecognizerSettings):
@@ -262,7 +264,7 @@ class Identifier:
 
     @property
     def threshold(self) -> Threshold:
-        """What scores are compared with."""
+        """The threshold that scores are compared with."""
         return self._threshold
 
     @cached_property
@@ -300,7 +302,7 @@ class Identifier:
         return self._answers([file], [self._describe(photo)])
 
     def decide_signatures(self, photos: Sequence[Sequence[Signature]]) -> list[list[tuple[Decision, Match | None]]]:
-        """What is said about faces whose signatures are at hand already, photograph by photograph.
+        """Decide on faces whose signatures are already known, photograph by photograph.
 
         Returns:
             For each face of each photograph the decision, and the match it names (None unless "match").
@@ -321,7 +323,7 @@ class Identifier:
             return self._describer.describe(decoded.pixels) or no_face(*decoded.pixels.shape[:2]), notes
         except (ContractError, DeviceError):
             raise  # these would hit every photograph
-        except Exception as error:  # one photograph must not end the batch; its line says what happened
+        except Exception as error:  # one photograph must not end the batch; its line reports the error
             return error, notes
 
     def _answers(self, files: Sequence[Path], photos: Sequence[_Photo]) -> list[ProbeFace]:
@@ -425,7 +427,7 @@ def _name_photos(photos: Photo | Iterable[Photo | NamedPhoto]) -> Iterator[tuple
             file = Path(photo)
             yield from ((found, found) for found in (find_photos([file]) if file.is_dir() else [file]))
         elif isinstance(photo, bytes | np.ndarray):
-            # An array of another shape is the caller's fault, not one unusable photograph among others.
+            # An array of another shape is an error of the caller, not one unusable photograph among others.
             yield Path(f"photo {number}"), photo if isinstance(photo, bytes) else check_image(photo)
         else:
             raise InvalidInputError(

@@ -1,4 +1,4 @@
-"""Impostor scores: how pictures of different people of one gallery score, which is what its thresholds stand on."""
+"""Impostor scores: the scores of different people in one gallery, from which its thresholds are computed."""
 
 from __future__ import annotations
 
@@ -158,12 +158,12 @@ class LookAlike:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What comparing a gallery with itself showed.
+    """The results of comparing a gallery with itself.
 
     Attributes:
         scores: how its impostor pairs score.
-        look_alikes: entries that look more like somebody else, whatever the score; the clearest first. What is worth
-            a person's look among them, `review.stray_pictures` says.
+        look_alikes: entries that are more similar to somebody else, whatever the score, the clearest first.
+            `review.stray_pictures` selects those that a person should check.
     """
 
     scores: ImpostorScores
@@ -202,7 +202,7 @@ def calibrate(
             impostor = apart & (person[rows, None] != person[None, :])
             for one, other in linked:
                 impostor &= ~((person[rows, None] == one) & (person[None, :] == other))
-            # Each pair counts once, though it is met from both sides.
+            # Each pair counts once, although it occurs in both orders.
             once = impostor & (np.arange(rows.start, rows.stop)[:, None] < np.arange(len(chosen))[None, :])
             counts += ImpostorScores.of_scores(scores[once])
             against = np.where(impostor, scores, -np.inf)

@@ -1,4 +1,4 @@
-"""Migration: the photographs of a gallery described again by other models."""
+"""Migration: describe the photographs of a gallery again with other models."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def migrate(
 ) -> MigrationSummary:
     """Describe the photographs of a gallery again, with other models: from their originals, or from kept textures.
 
-    The new state is built in a file beside the gallery (an interrupted migration goes on from there) and then takes
+    The new state is built in a file beside the gallery (an interrupted migration continues from there) and then takes
     the old one's place in one transaction. Originals are looked for where they were enrolled and, by relative path,
     under `roots`; a file counts only when its bytes are the same. Kept textures stand in for an original that is
     missing, when everything before the descriptor is as it was.
@@ -68,7 +68,7 @@ def migrate(
     if missing and not drop_missing:
         raise InvalidInputError(
             f"expected the originals of {gallery.path}; {len(missing)} are not where they were or have changed, e.g. "
-            f"{missing[0]}. Say where they are (--root DIR), or give their entries up (--drop-missing)"
+            f"{missing[0]}. Give their folder (--root DIR), or drop their entries (--drop-missing)"
         )
     staging = derived_file(gallery.path, f".migrating-{describer.contract.digest[:12]}")
     with Gallery.create(staging, describer.contract, exist_ok=True) as target:
@@ -97,7 +97,7 @@ def migrate(
 
 
 def _before_descriptor(contract_json: str) -> dict[str, str]:
-    """What of a contract shapes textures: all but the descriptor and its weights."""
+    """The part of a contract that affects textures: all but the descriptor and its weights."""
     contract = json.loads(contract_json)
     return {key: value for key, value in contract.items() if key != "descriptor" and "recognition/" not in key}
 
@@ -120,7 +120,9 @@ def _from_textures(record: PhotoRecord, gallery: Gallery, describer: Describer) 
 
 def _original(record: PhotoRecord, roots: Sequence[Path]) -> Path:
     if record.faces == "chosen":
-        raise InvalidInputError(f"expected no face of {record.relative_path} that somebody chose: nothing says which")
+        raise InvalidInputError(
+            f"expected no face of {record.relative_path} that was chosen by hand: its number is not recorded"
+        )
     for path in (record.absolute_path, *(root / record.relative_path for root in roots)):
         if path.is_file() and read_digest(path) == record.sha256:
             return path

@@ -1,4 +1,4 @@
-"""Verification: whether two photographs show one person, with the reason."""
+"""Verification: decide whether two photographs show the same person, with the reason."""
 
 from __future__ import annotations
 
@@ -54,13 +54,14 @@ class ComparedPhoto:
             "pose": pose_json(face.fitted.camera.angles),
             "visible_fraction": rounded(face.texture.visible_share, SHARES),
             "quality": rounded(face.quality, SHARES),
+            "quality_components": face.components.as_json(),
             "timings_ms": {stage: round(value, 2) for stage, value in face.timings_ms.items()},
         }
 
 
 @dataclass(frozen=True, eq=False)
 class PairDecision:
-    """What is said about two photographs.
+    """The answer for a pair of photographs.
 
     Attributes:
         decision: "same", "different" or "abstain" (too little of the face was seen in both); "none" when a photograph
@@ -135,7 +136,7 @@ def compare_photos(
         names: what the answer calls the photographs; None: their files, or "photo 0" and "photo 1".
     """
     called = names or (_name(first, 0), _name(second, 1))
-    a, b = (_compared(describer, photo, name) for photo, name in zip((first, second), called, strict=True))
+    a, b = (_describe_photo(describer, photo, name) for photo, name in zip((first, second), called, strict=True))
     if a.described is None or b.described is None:
         failed = next(photo.failure for photo in (a, b) if photo.failure is not None)
         return PairDecision("none", failed.reason, None, None, threshold, (a, b))
@@ -146,11 +147,11 @@ def compare_photos(
     shared = Shared(cells, match.overlap, little_seen(first_face) or little_seen(second_face))
     decision, reason = decide_pair(match.score, shared, threshold)
     if p_same is not None and decision != "abstain":
-        reason += f"; {p_same:.3f} is the probability of one person when one pair in two shows one"
+        reason += f"; the probability of one person is {p_same:.3f} at a prior of one half"
     return PairDecision(decision, reason, match.score, match.overlap, threshold, (a, b), match.level, p_same)
 
 
-def _compared(describer: Describer, photo: Photo, name: str) -> ComparedPhoto:
+def _describe_photo(describer: Describer, photo: Photo, name: str) -> ComparedPhoto:
     try:
         image = as_image(photo)
         if not (faces := describer.describe(image)):

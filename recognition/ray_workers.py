@@ -1,8 +1,8 @@
-"""Work on many machines: Ray actors that hold models, and work that is handed to them photograph by photograph.
+"""Work on many machines: Ray actors hold models and receive work photograph by photograph.
 
 Enrolment and evaluation both read photographs and write results in one process and only describe elsewhere, so what
-they write is the same as without Ray. An actor that dies is started anew, somewhere, and what it was asked is asked
-again; describing has no effects, so that costs time and nothing else.
+they write is the same as without Ray. An actor that dies is restarted on some machine and its requests are repeated;
+describing has no side effects, so this costs only time.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ START_S = 600.0
 machine that joins only now takes some minutes. A cluster that is too small would otherwise be waited for forever."""
 
 _EACH = 2
-"""Items an actor is given at a time: one that it works on, and the next one, so that it never waits for its bytes."""
+"""Items that an actor is given at a time: one that it works on and the next, so that it never waits for its bytes."""
 
 _AHEAD = 8
-"""Items an actor that may be begun before the oldest is finished: bounds what is kept while one actor is slow."""
+"""Items per actor that may be started before the oldest is finished: bounds what is kept while one actor is slow."""
 
 
 class RayError(FacerecError):
@@ -64,7 +64,7 @@ class RayWorkers(Generic[Models_co]):
             load: loads the models; called on the actors' machines, where the same facerec must be installed.
             contract_of: digest of the contract of loaded models.
             contract: the digest that the actors' models must have.
-            gpus: GPUs an actor.
+            gpus: GPUs per actor.
             start_s: see `START_S`.
 
         Raises:
@@ -88,7 +88,7 @@ class RayWorkers(Generic[Models_co]):
             # Endless retries: what is lost with a machine is asked of another.
             make: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=-1)
             actors += [make(_Worker).remote(load, contract_of) for _ in range(workers)]
-            for digest in _started(ray, address, actors, gpus, start_s):
+            for digest in _wait_for_actors(ray, address, actors, gpus, start_s):
                 if digest != contract:
                     raise ContractError(
                         f"expected workers with models of contract {contract[:12]}; one has {digest[:12]}. Install "
@@ -144,7 +144,9 @@ class RayDescriber:
         self._workers = workers
 
     def __call__(self, photos: Sequence[Path], settings: EnrolmentSettings) -> Iterator[Outcome]:
-        """What became of each of `photos`, in their order. Their bytes travel, so workers need not see the files."""
+        """The result for each of `photos`, in their order. Their bytes are sent, so workers need no access to the
+        files.
+        """
         return self._workers.map(_describe, ((photo_bytes(path), settings) for path in photos))
 
 
@@ -165,7 +167,7 @@ def _describe(describer: Describer, photo: tuple[bytes, EnrolmentSettings]) -> O
     return describe_photo(photo[0], describer, photo[1])
 
 
-def _started(ray: Any, address: str, actors: Sequence[Any], gpus: float, start_s: float) -> list[str]:
+def _wait_for_actors(ray: Any, address: str, actors: Sequence[Any], gpus: float, start_s: float) -> list[str]:
     """The contract of every actor's models, once all have loaded them."""
     try:
         digests: list[str] = ray.get([actor.contract.remote() for actor in actors], timeout=start_s)

@@ -1,4 +1,4 @@
-"""The path from a photograph to signatures, one function that reads like the design's line."""
+"""The path from a photograph to signatures, stage by stage in one function."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.fit import LOCATED, FittedSurface, fit_surfaces
 from facerec.frontalize.texture import TEXTURE_SIZE, lift_surface, lift_texture
@@ -26,6 +24,7 @@ from facerec.landmarks.image import Photo, as_image
 from facerec.landmarks.models import LANDMARK_MODELS
 from facerec.landmarks.types import Box, Face, Image
 from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR, Descriptor, load_descriptor
+from facerec.recognition.quality import FaceQuality, measure_quality
 from facerec.recognition.signature import Signature, seen_regions
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ PREPROCESSING = 4
 
 @dataclass(frozen=True)
 class Contract:
-    """What shaped a signature's numbers. Signatures compare only under equal contracts.
+    """Everything that affects a signature. Signatures can be compared only under equal contracts.
 
     Attributes:
         descriptor, landmarks, detector: names of the models.
@@ -126,7 +125,7 @@ def load_recognizer(settings: RecognizerSettings | None = None, contract_json: s
 
 @dataclass(frozen=True, eq=False)
 class FaceFit:
-    """A face up to its fit: everything before the texture, and all that must be kept to go on later.
+    """A face up to its fit: everything before the texture, and all that must be kept to continue later.
 
     Attributes:
         face: picture, box and landmarks.
@@ -153,6 +152,11 @@ class LiftedFace(FaceFit):
 
     texture: FaceTexture
 
+    @cached_property
+    def components(self) -> FaceQuality:
+        """The face's quality in components, measured when it is first asked for."""
+        return measure_quality(self.face, self.fitted, self.texture)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.face.box!r}, {self.fitted.camera!r}, {self.texture!r})"
 
@@ -163,7 +167,7 @@ class DescribedFace(LiftedFace):
 
     Attributes:
         signature: the masked signature.
-        quality: in [0, 1], visible share of the texture times the mean landmark confidence.
+        quality: in [0, 1], one number over all (`FaceQuality.unified`).
     """
 
     signature: Signature
@@ -257,13 +261,13 @@ class Recognizer:
             InvalidInputError: no such model or weights. ContractError: a weight file is not the recorded one.
             DeviceError: the device is not there.
         """
-        from facerec.landmarks.finder import JUDGE, FaceFinder, FinderSettings
+        from facerec.landmarks.finder import RULE_MODEL, FaceFinder, FinderSettings
 
         device = resolve_device(device)
         described = load_descriptor(descriptor, device)
         chosen = load_detector(detector, device)
-        # Candidates are judged by one landmark model, whichever locates the points; named once where it does both.
-        located = dict.fromkeys((landmarks, JUDGE, "finder") if chosen.candidates else (landmarks,))
+        # One landmark model verifies candidates, whichever locates the points; it is listed once where it does both.
+        located = dict.fromkeys((landmarks, RULE_MODEL, "finder") if chosen.candidates else (landmarks,))
         used = [("landmarks", name) for name in located]
         used += [("frontalize", "face_model"), ("frontalize", "fit_verdict")]
         weights = tuple((f"{folder}/{name}", weight_record(folder, name).sha256) for folder, name in used)
@@ -362,11 +366,11 @@ class Recognizer:
             with _timed(timings, "describe"):
                 cells, visible = self._descriptor.describe(face.image, lifted.fitted, texture)
             if not visible.any():
-                raise UnusablePhotoError("fit_unstable", "no part of the face's middle is visible in the fit")
+                raise UnusablePhotoError("fit_unstable", "no part of the middle of the face is visible in the fit")
         except UnusablePhotoError as error:
             return UndescribedFace.after(error, face.box, "describe", face.turned)
         signature = Signature(cells, visible, self._contract.digest, seen_regions(texture.visible))
-        quality = float(np.clip(texture.visible_share * float(face.landmarks.confidence.mean()), 0.0, 1.0))
+        quality = lifted.components.unified
         return DescribedFace(face, lifted.fitted, texture, signature, quality, timings_ms=timings)
 
 

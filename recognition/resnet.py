@@ -66,7 +66,7 @@ class FaceResNet(nn.Module):
                 for inputs, (outputs, halve) in zip(channels[:-1], BLOCKS, strict=True)
             )
         )
-        # The bias takes off what all faces share (dlib's strangers have a cosine of 0.85), so that cosines spread.
+        # The bias subtracts what all faces share (dlib's strangers have a cosine of 0.85), so that cosines spread.
         self.head = nn.Linear(256, DIMENSION)
         self.places = nn.Linear(256 * 16, DIMENSION, bias=False) if places else None
 
@@ -139,7 +139,7 @@ def read_dlib_network(path: Path, mean: NDArray[np.floating] | None = None) -> F
 
     Args:
         path: the .dat file.
-        mean: (128,) what all faces share, to be taken off its vectors; dlib itself takes nothing off.
+        mean: (128,) what all faces share, to be subtracted from its vectors; dlib itself subtracts nothing.
 
     Raises:
         InvalidInputError: not a file of that network.

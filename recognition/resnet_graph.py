@@ -19,7 +19,7 @@ DIMENSION = 128
 """Numbers it gives."""
 
 MEAN_COLOUR = (122.782, 117.001, 104.298)
-"""What is taken off red, green and blue; the rest is divided by 256."""
+"""Subtracted from red, green and blue; the rest is divided by 256."""
 
 BLOCKS = (
     *[(32, False)] * 3,

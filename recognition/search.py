@@ -1,12 +1,12 @@
-"""Search of a gallery by the masked score, exact unless an index is asked for.
+"""Search of a gallery by the masked score, exact unless an index is requested.
 
-With seen cells of unit length and unseen cells zero, two inner products give the masked score of the literature:
-<E_g, E_p> is the sum of the cosines over the cells that both pictures saw, <O_g, O_p> is their number k, and
-S = <E_g, E_p> / k. The quotient ranks, not the first product, so an exact search needs every score; both products are
-computed block by block (FAISS), in bounded memory. Who is near the top is then scored again one by one, so the answer
-depends neither on the size of the blocks nor on the number of threads or probes. A large gallery that is asked often is
-kept as bytes, which name everybody who may be near the top (`byte_index`). An approximate index (`shortlist`) only
-names entries worth scoring: what it names is scored and ranked by the same exact masked score.
+With seen cells of unit length and unseen cells zero, two inner products give the masked score of the literature: <E_g,
+E_p> is the sum of the cosines over the cells that both pictures saw, <O_g, O_p> is their number k, and S = <E_g, E_p> /
+k. Entries are ranked by the quotient, not by the first product, so an exact search needs every score; both products are
+computed block by block (FAISS), in bounded memory. Entries near the top are then scored again one by one, so the answer
+depends neither on the size of the blocks nor on the number of threads or probes. A large gallery that is searched often
+is kept as 8-bit vectors, which give all entries that may be near the top (`byte_index`). An approximate index
+(`shortlist`) only gives candidates, which are scored and ranked by the same exact masked score.
 
 Where the descriptor has a cohort of strangers, the best `RANKED_AGAIN` people by the masked score are ranked by the
 normalised one (see `cohort`), which is the score of a match.
@@ -37,7 +37,7 @@ IndexMethod = Literal["ivf", "hnsw", "pq"]
 """Approximate indexes: inverted lists, a navigable graph, product quantisation."""
 
 SearchMethod = Literal["exact"] | IndexMethod
-"""Score every entry, or those that an approximate index names."""
+"""Score every entry, or those that an approximate index returns."""
 
 RANKED_AGAIN = 64
 """People, the best by their masked score, among whom the normalised score decides. The levels of a probe's candidates
@@ -59,7 +59,7 @@ class SearchSettings:
         margin: entries whose blockwise score is this close to the best are scored again one by one. float32 sums in
             another order differ by some 1e-6, so this is a hundred times what is needed.
         byte_entries: galleries of at least so many entries are searched by their bytes (`byte_index`), with the same
-            answers. Smaller ones take 2 ms a probe as they are.
+            answers. Smaller ones take 2 ms per probe as they are.
         byte_probes: probes that are searched before the bytes are made: making them takes as long as 60 probes do.
     """
 
@@ -85,7 +85,7 @@ class SearchSettings:
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
-    """What the gallery says about one probe.
+    """The result of searching one probe.
 
     Attributes:
         matches: the best entry of each of the best people, best first; at most k, only people that could be compared.
@@ -102,7 +102,7 @@ class SearchResult:
 
 
 class Shortlist(Protocol):
-    """Names the entries that are worth scoring (see `shortlist.ShortlistIndex`)."""
+    """Returns the entries to score (see `shortlist.ShortlistIndex`)."""
 
     def places(self, cells: NDArray[np.float32], visible: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
         """For each probe of cells (P, C, D) and visibility (P, C): places in the index, ascending, each once."""
@@ -110,7 +110,7 @@ class Shortlist(Protocol):
 
 
 class Search(Protocol):
-    """What identification needs of a search: `MaskedSearch`, or that of a Milvus gallery."""
+    """The part of a search that identification needs: `MaskedSearch`, or that of a Milvus gallery."""
 
     @property
     def contract(self) -> str:
@@ -243,7 +243,7 @@ class MaskedSearch:
 
     def _search_bytes(self, by_bytes: ByteIndex, probes: Sequence[Signature], k: int) -> list[SearchResult]:
         least = self.settings.least_cells(self._shape[0])
-        named = by_bytes.named(_stack(probes), self._looked_at(k), least, self.settings.margin)
+        named = by_bytes.named(_stack(probes), self._ranked_people(k), least, self.settings.margin)
         return [
             replace(
                 result,
@@ -303,7 +303,7 @@ class MaskedSearch:
     ) -> SearchResult:
         """Rank people by the `scores` (M,) of the entries at `places` (M,), which are grouped by person: those of the
         g-th begin at `first[g]`, the best of them is `best[g]`."""
-        kept = min(self._looked_at(k), int(np.isfinite(best).sum()))
+        kept = min(self._ranked_people(k), int(np.isfinite(best).sum()))
         matches: list[Match] = []
         if kept:
             bound = np.partition(best, len(best) - kept)[len(best) - kept] - self.settings.margin
@@ -315,7 +315,7 @@ class MaskedSearch:
             matches = self._score_again(probe, np.concatenate(near), kept)[:k]
         return SearchResult(tuple(matches), len(self.index.names), comparable, largest / self._shape[0])
 
-    def _looked_at(self, k: int) -> int:
+    def _ranked_people(self, k: int) -> int:
         """How many people, the best by their masked score, are looked at for the best `k`."""
         return k if self._cohort is None else max(k, RANKED_AGAIN)
 

@@ -23,7 +23,7 @@ MATE_YAWS = (0.0, 15.0, 30.0, 60.0, 100.0)
 
 
 class ThresholdUnavailableError(FacerecError):
-    """There is nothing to take a threshold from."""
+    """There are no scores to compute a threshold from."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ShippedImpostors:
         contract: digest of the contract of the signatures that were compared.
         people: number of people.
         what: one sentence on the pictures.
-        alike: the curve of pairs that are hard to tell apart: what a threshold for two pictures stands on.
+        alike: the curve of pairs that are hard to tell apart, for thresholds for two pictures.
         general: the curve of pairs as a gallery of mixed people has them: what a threshold for a whole gallery stands
             on; None: `alike` takes its place.
         cohort: digest of the cohort that normalised the scores; "" without one.
@@ -54,7 +54,7 @@ class ShippedImpostors:
     logit: tuple[float, float] | None = None
 
     def gallery_curve(self) -> ImpostorCurve:
-        """What a threshold for a whole gallery stands on."""
+        """The curve for the threshold of a whole gallery."""
         return self.general or self.alike
 
     def same_person(self, score: float) -> float | None:

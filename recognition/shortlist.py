@@ -1,4 +1,4 @@
-"""Approximate indexes: which entries of a very large gallery are worth scoring.
+"""Approximate indexes: they give the entries of a very large gallery that are worth scoring.
 
 The masked score is a quotient of two inner products, and an index knows one. Entries are therefore grouped by how many
 cells they show, so that within a group the denominator hardly varies, and each group has an index of its own by the
@@ -44,7 +44,7 @@ class ShortlistSettings:
         mate_score: cosine of a trial probe with the entry it is made of. A half is what pictures of one person reach
             with a usable descriptor in unlike poses; easier ones need no index that looks this hard.
         flat: groups of fewer entries are scored by inner product without an index; below this nothing is gained.
-        training: vectors that centroids are learnt from.
+        training: vectors that centroids are trained on.
         block_bytes: vectors added at a time.
     """
 
@@ -242,7 +242,7 @@ def _factory(method: IndexMethod, n: int, width: int, settings: ShortlistSetting
         return f"IVF{int(2 * np.sqrt(n))},SQ8"  # a list and the centroids are about equally long to scan
     if method == "hnsw":
         return "HNSW32,SQ8"
-    # Four bits for four numbers, an eighth of a byte a number: small enough that scanning all of it is fast.
+    # Four bits for four numbers, an eighth of one byte per number: small enough that scanning all of it is fast.
     return f"PQ{next(m for m in range(width // 4, 0, -1) if width % m == 0)}x4fs"
 
 

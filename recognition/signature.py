@@ -1,4 +1,4 @@
-"""A signature: what a face looks like, cell by cell, and which cells the camera saw."""
+"""A signature: the description of a face, cell by cell, and which cells the camera saw."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MASK_GROUPS = 8
 """Groups of entries by the share of cells that they show (see `mask_group`)."""
 
 REGIONS = 16
-"""The UV chart is divided into REGIONS x REGIONS regions for what is said about overlap: 32 bytes a signature."""
+"""The UV chart is divided into REGIONS x REGIONS regions to report overlap: 32 bytes per signature."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class Signature:
         contract: digest of everything that shaped the numbers (see `facerec.recognition.recognizer.Contract`);
             signatures compare only when their contracts are equal.
         regions: (16, 16) bool, which regions of the UV chart the camera saw (`seen_regions`); None where that is not
-            known, as for entries that an older facerec enrolled. They shape what is said, not the score.
+            known, as for entries that an older facerec enrolled. They affect the reported overlap, not the score.
     """
 
     cells: NDArray[np.float32]
@@ -100,7 +100,7 @@ def pooled(signatures: Sequence[Signature], weights: Sequence[float] | None = No
 
     With `weights`, one for each picture and above 0 (its quality), the weighted mean.
 
-    A left and a right profile complete each other; what several pictures saw is steadier than in any of them.
+    A left and a right profile complete each other; cells that several pictures saw are more stable than in any of them.
 
     Raises:
         InvalidInputError: no signature, or signatures of different shapes. ContractError: of different contracts.
@@ -118,7 +118,7 @@ def pooled(signatures: Sequence[Signature], weights: Sequence[float] | None = No
         raise InvalidInputError(f"expected a weight above 0 for each of {len(signatures)} signatures; got {shares}")
     total = np.sum([w * s.cells.astype(np.float64) for w, s in zip(shares, signatures, strict=True)], axis=0)
     norms = np.linalg.norm(total, axis=1, keepdims=True)
-    # Directions that cancel out say nothing: such a cell counts as unseen.
+    # Directions that cancel out carry no information: such a cell counts as unseen.
     known = norms[:, 0] > 1e-6
     cells = np.where(known[:, None], total / np.maximum(norms, 1e-6), 0.0).astype(np.float32)
     maps = [s.regions for s in signatures]
@@ -154,7 +154,7 @@ class Match:
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """What is said about a probe face.
+    """The decision about a probe face.
 
     Attributes:
         verdict: "match" (a known person), "unknown" (nobody enrolled, a normal result) or "abstain" (too little of
@@ -162,8 +162,8 @@ class Decision:
         reason: one sentence that gives the numbers behind the verdict.
         known_stranger: which known stranger (`Match.nobody`) the face is; None when it is none. The verdict is then
             "unknown".
-        code: why nothing was said, for "abstain": "too_little_seen" or "no_threshold". Stable: scripts may branch on
-            it. None for the other verdicts.
+        code: why there is no decision, for "abstain": "too_little_seen" or "no_threshold". Stable: scripts may branch
+            on it. None for the other verdicts.
     """
 
     verdict: Literal["match", "unknown", "abstain"]

@@ -1,4 +1,4 @@
-"""What lies between a photograph and its signature, as pictures."""
+"""Pictures of the stages between a photograph and its signature."""
 
 from __future__ import annotations
 

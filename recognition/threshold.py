@@ -1,11 +1,11 @@
 """The choice of a threshold, calibrated on impostors.
 
-A threshold is never a number out of the air. It comes from impostor scores, those of pictures of different people.
+Every threshold is computed from impostor scores, the scores of pictures of different people.
 
 - Two pictures (verification): the threshold is stated with the share of impostor pairs that reach it, the false accept
   rate (FAR).
 - A gallery (identification): a stranger is compared with every one of its N pictures, so it is stated with the share of
-  strangers for whom anybody at all is named, the false positive identification rate (FPIR). Where scores are normalised
+strangers who match anybody at all, the false positive identification rate (FPIR). Where scores are normalised
   (see `cohort`), comparisons of one stranger are nearly independent, and FPIR = 1 - (1 - FAR)^N.
 
 A gallery gives its own impostor pairs; a measured distribution that comes with the package stands in for those that it
@@ -51,7 +51,7 @@ class GalleryThresholdSettings:
     """How the threshold of a whole gallery is chosen.
 
     Attributes:
-        fpir: share of strangers for whom anybody may be named. One in a hundred.
+        fpir: share of strangers who may match somebody. One in a hundred.
         least_accepts: own pairs of the gallery that must lie above the score where its curve is compared with the
             shipped one; fewer would let two names of one person move the threshold.
         own_pairs: the gallery's own pairs count as much as the shipped ones from this number on (64 pictures of 64
@@ -163,9 +163,9 @@ def shipped_threshold(shipped: ShippedImpostors, settings: ThresholdSettings | N
         raise ThresholdUnavailableError(f"{curve.pairs} shipped impostor pairs support no rate")
     strict = [i for i in supported if curve.far[i] <= far * (1 + 1e-9)]
     at = strict[0] if strict else supported[-1]
-    note = _stated(curve.far[at], curve.pairs, "impostor pairs that come with facerec")
+    note = _state_rate(curve.far[at], curve.pairs, "impostor pairs that come with facerec")
     if not strict:
-        note += f"; FAR {percent(far)} was asked, more pairs would be needed"
+        note += f"; FAR {percent(far)} was requested, which needs more pairs"
     return Threshold(curve.score[at], curve.far[at], curve.pairs, "shipped", note)
 
 
@@ -176,7 +176,7 @@ def choose_gallery_threshold(
     settings: GalleryThresholdSettings | None = None,
     shipped: Path | None = None,
 ) -> Threshold:
-    """The threshold at which a share `settings.fpir` of strangers is named in a gallery of `entries` pictures.
+    """The threshold at which a share `settings.fpir` of strangers matches somebody in a gallery of `entries` pictures.
 
     It is the score that one impostor pair in 1 / p reaches, p = 1 - (1 - FPIR)^(1 / N), on the shipped curve moved to
     the gallery's own where that is known: by the difference of the two curves at the rarest rate that the gallery's
@@ -269,14 +269,14 @@ def gallery_threshold(scores: ImpostorScores, settings: ThresholdSettings | None
     value = scores.value_at(int(scores.pairs * far) if supported else 0)
     rate, note = _rate(scores.reaching(value), scores.pairs, settings.least_accepts)
     if not supported:
-        note += f"; FAR {percent(far)} would take {math.ceil(settings.least_accepts / far):,} pairs"
+        note += f"; FAR {percent(far)} would need {math.ceil(settings.least_accepts / far):,} pairs"
     return Threshold(value, rate, scores.pairs, "gallery", note)
 
 
 def _rate(accepts: int, pairs: int, least_accepts: int) -> tuple[float, str]:
     """The rate that `accepts` of `pairs` support, and how to say it."""
     if accepts >= least_accepts:
-        return accepts / pairs, _stated(accepts / pairs, pairs, "impostor pairs")
+        return accepts / pairs, _state_rate(accepts / pairs, pairs, "impostor pairs")
     # Too few to call their share a rate: what can be ruled out with 95 % confidence (Clopper-Pearson; the "rule of
     # three", 3 / n, when none was accepted).
     from scipy.special import betaincinv
@@ -290,7 +290,7 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _stated(far: float, pairs: int, of: str) -> str:
+def _state_rate(far: float, pairs: int, of: str) -> str:
     return f"FAR {percent(far)} over {pairs:,} {of}"
 
 

@@ -3,8 +3,8 @@
 Networks that describe faces expect them at a fixed place and size. The photograph's view is cut by the fitted camera
 (its scale, its roll and the middle of the inner landmarks), so it does not jump when points of the far side are hidden.
 The frontal view shows the texture on the mean face from the front: a fixed resampling of the chart, mirror-symmetric,
-with a mask of what was seen. Its half that was not seen can be filled from the mirror twin, which says nothing new but
-lets a network that knows whole faces look at half a one.
+with a mask of what was seen. Its unseen half can be filled from the mirrored side, which adds no information but lets a
+network that was trained on whole faces process half a face.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def photo_view(image: Image, fitted: FittedFace, frame: ViewFrame) -> Image:
         (S, S, 3) uint8 RGB; beyond the picture's border its rim is repeated.
     """
     frontal = frontal_camera(frame, FaceModel.load())
-    ratio = fitted.camera.scale / frontal.scale  # picture px a view px
+    ratio = fitted.camera.scale / frontal.scale  # picture px per view px
     roll = np.deg2rad(fitted.camera.roll)
     turn = ratio * np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
     centre = np.mean([fitted.points[list(group)].mean(axis=0) for group in frame.groups], axis=0)

@@ -28,6 +28,9 @@ class Browser:
             "--disable-gpu",
             "--disable-dev-shm-usage",
             "--remote-debugging-pipe",
+            # A camera that shows a test picture, and is allowed without a question.
+            "--use-fake-device-for-media-stream",
+            "--use-fake-ui-for-media-stream",
         ]
         # The protocol's ends are file descriptors 3 and 4 of the browser.
         shell = f"exec {CHROMIUM} {' '.join(arguments)} --user-data-dir={profile} 3<&{to_browser} 4>&{from_browser}"
@@ -58,13 +61,17 @@ class Browser:
             answer = json.loads(part)
             if answer.get("id") == self._number:
                 return answer["result"]
-            told = answer.get("params", {})
+            params = answer.get("params", {})
             if answer.get("method") == "Runtime.exceptionThrown":
-                self.said.append(told["exceptionDetails"]["text"])
-            elif answer.get("method") == "Runtime.consoleAPICalled" and told["type"] in ("error", "warning", "assert"):
-                self.said.append(str(told["args"]))
-            elif answer.get("method") == "Log.entryAdded" and told["entry"]["level"] in ("error", "warning"):
-                self.said.append(told["entry"]["text"])
+                self.said.append(params["exceptionDetails"]["text"])
+            elif answer.get("method") == "Runtime.consoleAPICalled" and params["type"] in (
+                "error",
+                "warning",
+                "assert",
+            ):
+                self.said.append(str(params["args"]))
+            elif answer.get("method") == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
+                self.said.append(params["entry"]["text"])
 
     def evaluate(self, script: Any) -> Any:
         return self.send("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,12 +69,10 @@ class PretendRecognizer:
         self.described = 0
 
     @classmethod
-    def load(
-        cls, landmarks: str = "godp", descriptor: str = "dfd", device: str = "cpu", **finding: object
-    ) -> PretendRecognizer:
+    def load(cls, *_: object, **settings: object) -> PretendRecognizer:
         return cls()
 
-    def describe(self, image: Image, boxes: list[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
+    def describe(self, image: Image, boxes: Sequence[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
         self.described += 1
         time.sleep(self.delay)
         return [self._face(image, i) for i in range(int(image[0, 0, 0]))]

@@ -150,11 +150,11 @@ def test_readmes_block_runs_as_it_stands(place: str, photos: Path, request: Any,
     code = f"import os, facerec\nos.chdir({str(work)!r})\n{readme_block()}\n{origins}"
     done = python(code, where, *paths)
     assert done.returncode == 0, done.stderr
-    *told, last = done.stdout.splitlines()
+    *printed, last = done.stdout.splitlines()
     assert last == f"{origin / '__init__.py'} facerec.landmarks.types"
-    assert told[0] == "2 photographs of 2 people"
-    assert told[1].startswith("door.jpg match Grace Hopper match: Grace Hopper"), told
-    assert told[2].startswith("PairDecision('same: "), told
+    assert printed[0] == "2 photographs of 2 people"
+    assert printed[1].startswith("door.jpg match Grace Hopper match: Grace Hopper"), printed
+    assert printed[2].startswith("PairDecision('same: "), printed
     assert (work / "staff.gallery").is_file()
 
 

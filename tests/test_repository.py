@@ -294,7 +294,7 @@ def test_every_weight_file_is_recorded_whole_small_and_says_what_it_may_be_used_
                 assert entry[field], f"{entry['name']} does not state its {field}"
             people = " ".join(entry["training_sets"]).lower()
             if any(name in people for name in ("cfp", "frontal-profile", "lfw", "labeled faces", "youtube", "ytf")):
-                assert "research" in entry["licence"].lower(), f"{entry['name']} was learnt from research pictures"
+                assert "research" in entry["licence"].lower(), f"{entry['name']} was trained on research pictures"
     assert total < 64_000_000
 
 
@@ -357,3 +357,52 @@ def test_the_repository_holds_no_pictures_but_those_of_its_documentation_and_no_
         if path.suffix in WEIGHT_ENDINGS:
             assert name.parts[1:-1] == ("weights",), name
         assert path.stat().st_size < 16 * 2**20, name
+
+
+# Words that are not the field's, each written so that the pattern does not match itself, and what to write instead.
+NOT_PLAIN = {
+    r"\btaugh[t]\b": "trained",
+    r"\bhel[d][ -]back\b": "held out",
+    r"\bane[w]\b": "again",
+    r"\bmen[d](s|ed)?\b": "correct",
+    r"\b(is|are|was|were) tol[d]\b": "is reported, gets an error",
+    r"\b1 (?:photos|faces|entries|people|persons|pictures|items|pairs)\b(?! /)": "the singular",
+    r"\b(?:one|a (?:row|line|mark|object|byte)) a (?:cor[e]|face|photograph|picture|probe|group|system|track)\b": "per",
+    r"\b(?:ms|MB|KB|seconds|frames|pictures|numbers|texels|px|levels|boxes) a (?:second|core|face|photograph|picture"
+    r"|probe|cell|side|stage|person)\b(?! is| of| has| that)": "per",
+    r"\b(?:rows|tokens|requests) a (?:probe|minute|call)\b": "per",
+}
+
+
+def not_plain(text: str) -> list[str]:
+    """What of `text` is not plain English, each with what to write instead."""
+    return [f"{match.group()} -> {instead}" for find, instead in NOT_PLAIN.items() for match in re.finditer(find, text)]
+
+
+def test_prose_uses_the_fields_words() -> None:
+    texts = [path for path in repository_files() if path.suffix in (".py", ".md", ".html", ".j2", ".js", ".yml")]
+    found = {from_root(path): not_plain(path.read_text("utf-8")) for path in texts if path.name != Path(__file__).name}
+    assert {name: words for name, words in found.items() if words} == {}
+
+
+@pytest.mark.parametrize(
+    "text", ["the network was taugh" + "t", "rows a probe", "1 photos", "one a core", "9 ms a face", "64 px a side"]
+)
+def test_words_that_are_not_plain_would_be_seen(text: str) -> None:
+    assert not_plain(text)
+    assert not not_plain(
+        "1 photo, 1 people / strangers, 9 ms per face, a point of a face, one at a time, 20 px a person has"
+    )
+
+
+def test_no_line_of_prose_is_longer_than_120_characters() -> None:
+    long = []
+    for path in repository_files():
+        if path.suffix != ".md":
+            continue
+        lines, fenced = path.read_text("utf-8").splitlines(), False
+        for number, line in enumerate(lines, 1):
+            fenced ^= line.startswith("```")
+            if not fenced and len(line) > 120 and not line.startswith(("|", "    ")):
+                long.append(f"{from_root(path)}:{number}")
+    assert long == []

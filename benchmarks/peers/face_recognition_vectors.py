@@ -35,7 +35,7 @@ def main(pictures: Path, output: Path) -> None:
         seconds[i] = time.perf_counter() - start
     np.savez(output, names=np.array([row["name"] for row in listed]), vectors=vectors, seconds=seconds)
     found = np.isfinite(vectors).all(axis=1)
-    print(f"{found.sum()} of {len(listed)} found; median {1000 * np.median(seconds):.0f} ms a picture")
+    print(f"{found.sum()} of {len(listed)} found; median {1000 * np.median(seconds):.0f} ms per picture")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The routes: from requests to verbs and back, with a bounded queue, streamed answers and cancelled work."""
+"""The routes of the service, with a bounded queue, streamed answers and cancellation."""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ from facerec.cli.service.verbs import GoneError, Service
 from facerec.landmarks.errors import FacerecError
 
 Photo = Annotated[UploadFile, File(description="The photograph: JPEG, PNG, WebP, BMP, TIFF or GIF.")]
+Person = Annotated[str, Form(max_length=1000, description="A person's name.")]
 T = TypeVar("T")
 
 PAGE = Path(__file__).parent / "page"
 _KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-# The page runs its own files alone, shows pictures that it holds in memory, and asks nobody but this service.
+# The page may run only its own files, show only pictures that it holds in memory, and contact only this service.
 _PAGE_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'"
 _PAGE_POLICY += "; media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-_GONE_S = 0.2  # how often a waiting request looks whether its client is still there, seconds
-_FOLLOW_S = 2.0  # how often an idle service looks at the gallery, seconds
+_GONE_S = 0.2  # how often a waiting request checks whether its client is still connected, seconds
+_FOLLOW_S = 2.0  # how often an idle service checks the gallery for changes, seconds
 
 
 class Workers:
@@ -46,20 +47,20 @@ class Workers:
 
     def __init__(self, settings: ServeSettings) -> None:
         self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="facerec")
-        # Pictures of answers that have had their turn: they must not wait behind the photographs of others.
+        # Pictures for answers whose photographs are described: they must not wait behind the photographs of others.
         self._drawing = ThreadPoolExecutor(settings.workers, thread_name_prefix="facerec-draw")
         self._settings = settings
         self._places = settings.workers + settings.queue
         self.taken = 0
-        """Requests that work or wait."""
+        """Number of requests that are in progress or waiting."""
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for a worker."""
+        """Number of requests that wait for a worker."""
         return max(0, self.taken - self._settings.workers)
 
     def close(self) -> None:
-        """Wait for what works, drop what waits."""
+        """Wait for the requests in progress and discard those that wait."""
         self._pool.shutdown(cancel_futures=True)
         self._drawing.shutdown(cancel_futures=True)
 
@@ -70,7 +71,7 @@ class Workers:
             ApiError: as many wait already as may. GoneError: the client left; what has not begun never does.
         """
         if self.taken >= self._places:
-            raise ApiError(503, "busy", f"{self._settings.queue} requests are waiting already; try again")
+            raise ApiError(503, "busy", f"{self._settings.queue} requests are already waiting; try again later")
         loop, gone, asked = asyncio.get_running_loop(), threading.Event(), time.perf_counter()
 
         def work() -> T:
@@ -78,12 +79,12 @@ class Workers:
             return verb(gone.is_set)
 
         def free(_: Future[T]) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody counts any more
+            with contextlib.suppress(RuntimeError):  # the loop has ended, so counting does not matter any more
                 loop.call_soon_threadsafe(self._free)
 
         self.taken += 1
         job = self._pool.submit(work)
-        job.add_done_callback(free)  # not before the worker is free again, although the client may be gone
+        job.add_done_callback(free)  # only when the worker is free again, even if the client has disconnected
         waited = asyncio.wrap_future(job)
         try:
             while not (await asyncio.wait({waited}, timeout=_GONE_S))[0]:
@@ -98,13 +99,18 @@ class Workers:
     def _free(self) -> None:
         self.taken -= 1
 
+    async def answer(self, request: Request, verb: Callable[[], dict[str, Any]], **names: Any) -> JSONResponse:
+        """What `verb` returns, worked out by a worker, as JSON; `names`: those of people and files in the request."""
+        note(request.scope, names=names)
+        return JSONResponse(await self.run(request, lambda gone: verb()))
+
     async def draw(self, function: Callable[[], T]) -> T:
         """What `function` returns, which makes pictures for a request that has had its turn."""
         return await asyncio.get_running_loop().run_in_executor(self._drawing, function)
 
 
 class JsonStream(Response):
-    """A JSON answer that is sent part by part, so that it is never held whole."""
+    """A JSON answer that is sent in parts, so that it is never in memory as a whole."""
 
     media_type = "application/json"
 
@@ -124,7 +130,7 @@ class JsonStream(Response):
 
 
 async def known_parameters(request: Request) -> None:
-    """Refuse what a route has no parameter for: a misspelt limit must not be taken for none."""
+    """Refuse unknown parameters, so that a misspelt limit is not ignored."""
     dependant = request.scope["route"].dependant
     queries = {field.alias for field in dependant.query_params}
     fields = {field.alias for field in dependant.body_params}
@@ -160,7 +166,7 @@ def create_app(
         await asyncio.to_thread(workers.close)
         service.close()
 
-    # No CDN: the page that FastAPI would serve at /docs loads its script from one.
+    # FastAPI's own page at /docs would load its script from a CDN.
     app = FastAPI(
         title="facerec",
         version=version("facerec"),
@@ -180,41 +186,41 @@ def create_app(
 
 
 async def _follow(service: Service) -> None:
-    """Move on with the gallery also when nobody asks: what was removed by others must not live on here."""
+    """Follow changes of the gallery also without requests, so that removed entries do not stay in memory."""
     while True:
         await asyncio.sleep(_FOLLOW_S)
-        with contextlib.suppress(Exception):  # /health and the next request say what is wrong
+        with contextlib.suppress(Exception):  # /health and the next request report the error
             await asyncio.to_thread(service.follow)
 
 
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(ApiError)
-    async def _said(request: Request, error: ApiError) -> Response:
+    async def _answer_error(request: Request, error: ApiError) -> Response:
         note(request.scope, error=error.code)
         return error.response()
 
     @app.exception_handler(FacerecError)
-    async def _refused(request: Request, error: FacerecError) -> Response:
-        return await _said(request, ApiError.of(error))
+    async def _answer_refusal(request: Request, error: FacerecError) -> Response:
+        return await _answer_error(request, ApiError.of(error))
 
     @app.exception_handler(GoneError)
-    async def _gone(request: Request, error: GoneError) -> Response:
-        return await _said(request, ApiError(499, "client_gone", "the client has left"))
+    async def _answer_gone(request: Request, error: GoneError) -> Response:
+        return await _answer_error(request, ApiError(499, "client_gone", "the client has disconnected"))
 
     @app.exception_handler(RequestValidationError)
-    async def _malformed(request: Request, error: RequestValidationError) -> Response:
+    async def _answer_malformed(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        return await _said(request, ApiError(422, "bad_request", f"{place}: {first['msg']}"))
+        return await _answer_error(request, ApiError(422, "bad_request", f"{place}: {first['msg']}"))
 
     @app.exception_handler(HTTPException)
-    async def _http(request: Request, error: HTTPException) -> Response:
+    async def _answer_http(request: Request, error: HTTPException) -> Response:
         code = "not_found" if error.status_code == 404 else "bad_request"
-        return await _said(request, ApiError(error.status_code, code, error.detail))
+        return await _answer_error(request, ApiError(error.status_code, code, error.detail))
 
     @app.exception_handler(Exception)
-    async def _failed(request: Request, error: Exception) -> Response:
-        return await _said(request, ApiError(500, "internal_error", type(error).__name__))
+    async def _answer_failure(request: Request, error: Exception) -> Response:
+        return await _answer_error(request, ApiError(500, "internal_error", type(error).__name__))
 
 
 def _add_page(app: FastAPI) -> None:
@@ -242,7 +248,7 @@ def _add_page(app: FastAPI) -> None:
 def _add_state(app: FastAPI, service: Service, workers: Workers) -> None:
     @app.get("/health")
     async def health() -> dict[str, Any]:
-        """Whether the service lives, and in "gallery" whether its gallery can be read."""
+        """Report whether the service runs, and in "gallery" whether its gallery can be read."""
         gallery = await asyncio.to_thread(service.follow)
         return {
             "status": "ok" if gallery["status"] == "ok" else "failing",
@@ -252,7 +258,7 @@ def _add_state(app: FastAPI, service: Service, workers: Workers) -> None:
 
     @app.get("/ready")
     async def ready() -> JSONResponse:
-        """Whether a request would be answered now: 200, or 503 while the gallery cannot be read."""
+        """Report whether a request would be answered now: 200, or 503 while the gallery cannot be read."""
         gallery = await asyncio.to_thread(service.follow)
         if gallery["status"] != "ok":
             raise ApiError(503, gallery["status"], gallery["detail"])
@@ -260,7 +266,7 @@ def _add_state(app: FastAPI, service: Service, workers: Workers) -> None:
 
     @app.get("/metrics")
     async def metrics() -> PlainTextResponse:
-        """What the service counts of its work, in Prometheus's text format."""
+        """Counters of the service in Prometheus's text format."""
         gauges = {"requests_taken": workers.taken, "requests_waiting": workers.waiting}
         return PlainTextResponse(service.metrics.text(gauges), media_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -270,12 +276,12 @@ def _add_verbs(app: FastAPI, service: Service, settings: ServeSettings, workers:
     async def identify(
         request: Request,
         photo: Photo,
-        k: Annotated[int, Query(ge=1, le=100, description="Candidates listed.")] = 5,
+        k: Annotated[int, Query(ge=1, le=100, description="Number of candidates listed.")] = 5,
         pictures: Annotated[
-            bool, Query(description="Add the photograph, and of each face landmarks, crop and frontal view.")
+            bool, Query(description="Also return the photograph, and landmarks, crop and frontal view of each face.")
         ] = False,
     ) -> Response:
-        """Who is on a photograph: one record a face, as `facerec identify --format jsonl`."""
+        """Identify the people in a photograph: one record per face, as `facerec identify --format jsonl`."""
         data, name = await photo.read(), _named(photo)
         pixels, probes, versions = await workers.run(request, lambda gone: service.identify(data, name, k, gone))
         people = [probe.person for probe in probes if probe.person]
@@ -304,15 +310,15 @@ def _add_verbs(app: FastAPI, service: Service, settings: ServeSettings, workers:
 
     @app.post("/verify")
     async def verify(request: Request, first: Photo, second: Photo) -> JSONResponse:
-        """Whether two photographs show the same person, as `facerec verify --json`."""
+        """Decide whether two photographs show the same person, as `facerec verify --json`."""
         a, b = [(_named(photo), await photo.read()) for photo in (first, second)]
-        return JSONResponse(await workers.run(request, lambda gone: service.verify(a, b)))
+        return await workers.answer(request, lambda: service.verify(a, b))
 
     @app.post("/landmarks")
     async def landmarks(request: Request, photo: Photo) -> JSONResponse:
         """The 68 landmarks of every face, as `facerec landmarks`."""
         data, name = await photo.read(), _named(photo)
-        return JSONResponse(await workers.run(request, lambda gone: service.landmarks(data, name)))
+        return await workers.answer(request, lambda: service.landmarks(data, name))
 
     @app.post("/frontalize", response_class=Response)
     async def frontalize(request: Request, photo: Photo) -> Response:
@@ -324,24 +330,22 @@ def _add_verbs(app: FastAPI, service: Service, settings: ServeSettings, workers:
     async def enroll(
         request: Request,
         photo: Photo,
-        person: Annotated[str, Form(max_length=1000)],
-        face: Annotated[int | None, Form(ge=0, description="Number of the face; without it the largest.")] = None,
+        person: Person,
+        face: Annotated[int | None, Form(ge=0, description="Number of the face; by default the largest.")] = None,
     ) -> JSONResponse:
-        """Enrol a photograph of a person: its largest face, or the one that is chosen by its number."""
-        data, name = await photo.read(), _named(photo)
-        note(request.scope, names={"file": name, "people": [person]})
-        wait_s = settings.write_wait_s
-        said = await workers.run(request, lambda gone: service.enroll(data, name, person, face, wait_s))
-        return JSONResponse(said)
+        """Enrol a photograph of a person: its largest face, or the face with the given number."""
+        data, name, wait_s = await photo.read(), _named(photo), settings.write_wait_s
+        enrolled = functools.partial(service.enroll, data, name, person, face, wait_s)
+        return await workers.answer(request, enrolled, file=name, people=[person])
 
     @app.post("/group")
     async def group(
         request: Request,
-        signatures: Annotated[UploadFile, File(description="Signatures of /identify?pictures=true, a line each.")],
+        signatures: Annotated[UploadFile, File(description="Signatures of /identify?pictures=true, one per line.")],
     ) -> JSONResponse:
-        """Which of several faces look like one person: {"groups": lists of places}. Nothing is kept."""
+        """Group faces that look like the same person: {"groups": lists of positions}. Nothing is stored."""
         texts = (await signatures.read()).decode("ascii", "replace").split()
-        return JSONResponse(await workers.run(request, lambda gone: service.group(texts)))
+        return await workers.answer(request, lambda: service.group(texts))
 
 
 def _add_gallery(app: FastAPI, service: Service, settings: ServeSettings, workers: Workers) -> None:
@@ -350,47 +354,35 @@ def _add_gallery(app: FastAPI, service: Service, settings: ServeSettings, worker
     @app.get("/gallery/people")
     async def people(
         request: Request,
-        poses: Annotated[bool, Query(description="Add yaw and pitch of each of a person's entries.")] = False,
+        poses: Annotated[bool, Query(description="Also return yaw and pitch of each of a person's entries.")] = False,
     ) -> JSONResponse:
         """The people of the gallery, as `facerec gallery list --json`."""
-        return JSONResponse(await workers.run(request, lambda gone: service.people(poses)))
+        return await workers.answer(request, lambda: service.people(poses))
 
     @app.patch("/gallery/people/{person:path}")
     async def mark(request: Request, person: str, nobody: Annotated[bool, Form()]) -> JSONResponse:
-        """Make a person a known stranger (nobody=true), or a person again, as `facerec gallery mark`."""
-        note(request.scope, names={"people": [person]})
-        return JSONResponse(await workers.run(request, lambda gone: service.mark(person, nobody, wait_s)))
+        """Mark a person as a known stranger (nobody=true), or as a person again, as `facerec gallery mark`."""
+        return await workers.answer(request, lambda: service.mark(person, nobody, wait_s), people=[person])
 
     @app.delete("/gallery/people/{person:path}")
     async def remove(request: Request, person: str) -> JSONResponse:
-        """Remove a person for good."""
-        note(request.scope, names={"people": [person]})
-        return JSONResponse(await workers.run(request, lambda gone: service.remove(person, wait_s)))
+        """Remove a person permanently."""
+        return await workers.answer(request, lambda: service.remove(person, wait_s), people=[person])
 
     @app.post("/gallery/remove")
-    async def remove_named(request: Request, person: Annotated[str, Form(max_length=1000)]) -> JSONResponse:
-        """As DELETE, for names that an address cannot hold ("..")."""
+    async def remove_named(request: Request, person: Person) -> JSONResponse:
+        """Remove a person permanently; for names that a URL cannot hold ("..")."""
         return await remove(request, person)
 
     @app.post("/gallery/rename")
-    async def rename(
-        request: Request,
-        person: Annotated[str, Form(max_length=1000)],
-        to: Annotated[str, Form(max_length=1000)],
-    ) -> JSONResponse:
-        """Call a person by another name, which must be nobody's."""
-        note(request.scope, names={"people": [person, to]})
-        return JSONResponse(await workers.run(request, lambda gone: service.rename(person, to, wait_s)))
+    async def rename(request: Request, person: Person, to: Person) -> JSONResponse:
+        """Rename a person; the new name must not be in use."""
+        return await workers.answer(request, lambda: service.rename(person, to, wait_s), people=[person, to])
 
     @app.post("/gallery/merge")
-    async def merge(
-        request: Request,
-        person: Annotated[str, Form(max_length=1000)],
-        into: Annotated[str, Form(max_length=1000)],
-    ) -> JSONResponse:
-        """Make two people one: one person who was enrolled under two names."""
-        note(request.scope, names={"people": [person, into]})
-        return JSONResponse(await workers.run(request, lambda gone: service.merge(person, into, wait_s)))
+    async def merge(request: Request, person: Person, into: Person) -> JSONResponse:
+        """Merge two people: one person who was enrolled under two names."""
+        return await workers.answer(request, lambda: service.merge(person, into, wait_s), people=[person, into])
 
 
 def _named(photo: UploadFile) -> str:

@@ -1,4 +1,4 @@
-"""Answers other than 200: which status and code stands for which error."""
+"""Answers other than 200: the status and code of each kind of error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from facerec.recognition.store.faults import DamagedGalleryError, NameTakenError
 from facerec.recognition.store.milvus_schema import MilvusError
 from facerec.recognition.store.writer_lock import GalleryLockedError, GalleryWriteError
 
-# What the client can mend is a 4xx, what only the operator can is a 5xx. The first that fits counts.
+# Errors that the client can correct are 4xx, those that only the operator can correct are 5xx. The first match counts.
 _STATUSES: tuple[tuple[type[FacerecError], int, str], ...] = (
     (UnknownPersonError, 404, "unknown_person"),
     (NameTakenError, 409, "name_taken"),
@@ -36,7 +36,7 @@ class ApiError(Exception):
 
     @staticmethod
     def of(error: FacerecError) -> ApiError:
-        """What is answered when a verb raises `error`."""
+        """The answer for an `error` that a verb raised."""
         if isinstance(error, UnusablePhotoError):
             return ApiError(422, error.reason, error.detail)
         for kind, status, code in _STATUSES:

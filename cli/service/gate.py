@@ -1,4 +1,4 @@
-"""What stands before the application: who asks, how often, how much and how slowly, and what becomes of it."""
+"""Checks before the application: access, rate, size and speed of requests; also their log lines."""
 
 from __future__ import annotations
 
@@ -18,26 +18,28 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 OPEN_PATHS = ("/", "/health", "/ready", "/docs", "/openapi.json")
-"""What is answered without a token: the page itself, and whether the service lives. It shows nothing of a gallery."""
+"""Paths that need no token: the page itself, and whether the service runs. They show nothing of a gallery."""
 
 PAGE_FILES = "/page/"
-"""Where the page's own files are; open, too."""
+"""Path of the page's own files, which need no token either."""
 
 _MOST_CLIENTS = 10_000
-_CLIENT_GONE = 499  # what proxies log for a client that left before its answer
+_CLIENT_GONE = 499  # the status that proxies log for a client that disconnected before its answer
 
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """What the service takes on.
+    """Limits of the service.
 
     Attributes:
-        workers: photographs described at a time. The commands take one a core (`facerec.landmarks.device.share_cores`).
-        queue: requests that may wait for a worker; the next is refused as busy at once. 16 wait some seconds on a CPU.
-        per_minute: requests of one client address a minute, with as many saved up.
-        max_bytes: of a request's body. 20 MB hold any photograph a phone takes.
+        workers: photographs described at a time. The commands use one per core
+            (`facerec.landmarks.device.share_cores`).
+        queue: requests that may wait for a worker; further ones are refused as busy at once. 16 wait some seconds on a
+            CPU.
+        per_minute: requests of one client address per minute, with as many saved up.
+        max_bytes: largest size of a request's body. 20 MB suffice for any photograph of a phone.
         write_wait_s: how long an enrolment waits for another writer, seconds.
-        body_s: longest pause between two parts of a body, seconds; who sends slower is sent away.
+        body_s: longest pause between two parts of a body, seconds; slower clients are refused.
     """
 
     workers: int = 1
@@ -50,10 +52,10 @@ class ServeSettings:
 
 @dataclass(frozen=True)
 class Access:
-    """Who may ask.
+    """Who may use the service.
 
     Attributes:
-        token: what clients must send; empty: none is asked for.
+        token: the token that clients must send; empty when none is required.
         local: bound to this machine's own address; other names for it are then refused, so that a page from elsewhere
             cannot reach it through a name of its own.
         root_path: path under which a proxy shows the service, e.g. "/faces"; empty: none.
@@ -76,7 +78,7 @@ class Watched:
             await self._app(scope, receive, send)
             return
         began, status, sent, came = time.perf_counter(), _CLIENT_GONE, 0, 0
-        said: dict[str, Any] = scope.setdefault("facerec", {})  # what verbs say of the request, see `note`
+        said: dict[str, Any] = scope.setdefault("facerec", {})  # what verbs report about the request, see `note`
 
         async def counted() -> Message:
             nonlocal came
@@ -95,7 +97,7 @@ class Watched:
             await self._app(scope, counted, heard)
         finally:
             seconds = time.perf_counter() - began
-            # The route's template: what a client wrote would name people and fill the memory with counters.
+            # The route's template, because the path itself would contain names and fill the memory with counters.
             path = getattr(scope.get("route"), "path", "other")
             self._metrics.request(path, status, seconds)
             known = {
@@ -117,7 +119,7 @@ def note(scope: Message, **what: Any) -> None:
 
 
 class Gate:
-    """Before anything is read: who asks, how often, and how much. Counts the body as it comes."""
+    """Check access, rate and size before anything is read; count the bytes of the body while they arrive."""
 
     def __init__(self, app: Any, settings: ServeSettings, access: Access) -> None:
         self._app, self._settings, self._access = app, settings, access
@@ -147,7 +149,7 @@ class Gate:
             nonlocal came, whole
             if refused:
                 return {"type": "http.disconnect"}
-            if whole:  # what can still come is the client's leaving
+            if whole:  # only the client's disconnection can still arrive
                 return await receive()
             try:
                 message = await asyncio.wait_for(receive(), self._settings.body_s)
@@ -160,7 +162,9 @@ class Gate:
             return message
 
         async def heard(message: Message) -> None:
-            if not refused:  # the client has its answer: what the application says of half a body is of no use
+            if (
+                not refused
+            ):  # the client already has its answer, so the application's answer to half a body is discarded
                 await send(message)
 
         try:
@@ -173,7 +177,7 @@ class Gate:
         token, host = self._access.token, headers.get("host", "")
         named = host.rsplit(":", 1)[0].strip("[]")
         if self._access.local and not token and named not in ("localhost", "127.0.0.1", "::1"):
-            raise ApiError(403, "wrong_host", f"expected this machine's own address; got {host!r}")
+            raise ApiError(403, "wrong_host", f"expected the loopback address as the host; got {host!r}")
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2] != host:
             raise ApiError(403, "cross_origin", "expected a request of this service's own page")
@@ -188,7 +192,7 @@ class Gate:
             raise self._too_large()
 
     def _count(self, client: str) -> None:
-        """A bucket of tokens a client that fills by `per_minute` a minute."""
+        """A token bucket for each client, which fills at `per_minute` tokens per minute."""
         now, most = time.monotonic(), float(self._settings.per_minute)
         left, when = self._left.pop(client, (most, now))
         left = min(most, left + (now - when) * most / 60)
@@ -196,7 +200,7 @@ class Gate:
         while len(self._left) > _MOST_CLIENTS:
             self._left.popitem(last=False)
         if left < 1:
-            raise ApiError(429, "rate_limited", f"expected at most {self._settings.per_minute} requests a minute")
+            raise ApiError(429, "rate_limited", f"expected at most {self._settings.per_minute} requests per minute")
 
     def _too_large(self) -> ApiError:
         return ApiError(413, "too_large", f"expected at most {self._settings.max_bytes} bytes")

@@ -1,4 +1,4 @@
-"""Faces that look like one person: their signatures travel to the page and back, so that nothing is kept here."""
+"""Grouping of faces that look like the same person, from signatures that the page holds and sends back."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from facerec.recognition.search import SearchSettings
 from facerec.recognition.signature import Signature
 
 MOST = 2000
-"""Signatures grouped at once: four million scores, some 16 MB."""
+"""Largest number of signatures grouped at once: four million scores, about 16 MB."""
 
-_MOST_NUMBERS = 1 << 15  # of a signature that travels: 64 KB; larger ones are not handed out
+_MOST_NUMBERS = 1 << 15  # largest signature that is sent to the page, 64 KB; larger ones are not sent
 
 
 def signature_text(signature: Signature) -> str:
@@ -40,16 +40,16 @@ def read_signature(text: str, contract: str) -> Signature:
         visible = np.unpackbits(np.frombuffer(data[4 : 4 + seen], dtype=np.uint8), count=rows).astype(np.bool_)
         cells = np.frombuffer(data[4 + seen :], dtype="<f2").reshape(rows, width).astype(np.float32)
     except (ValueError, binascii.Error) as error:
-        raise InvalidInputError(f"expected a signature as /identify hands it out; got other text ({error})") from None
-    norms = np.linalg.norm(cells, axis=1, keepdims=True)  # half precision takes a little from the unit length
+        raise InvalidInputError(f"expected a signature as /identify returns it; got other text ({error})") from None
+    norms = np.linalg.norm(cells, axis=1, keepdims=True)  # half precision changes the unit length slightly
     if not np.isfinite(norms).all():
-        raise InvalidInputError("expected a signature as /identify hands it out; got numbers that are not finite")
+        raise InvalidInputError("expected a signature as /identify returns it; got numbers that are not finite")
     cells = np.divide(cells, norms, out=np.zeros_like(cells), where=visible[:, None] & (norms > 0))
     return Signature(cells, visible & (norms[:, 0] > 0), contract)
 
 
 def grouped(signatures: Sequence[Signature], value: float) -> list[list[int]]:
-    """Places of `signatures` by person: two that score at least `value` are one, and so are all in a chain of such.
+    """Positions of `signatures` by person: two that score at least `value` are one person, and so are chains of such.
 
     Raises:
         InvalidInputError: they are too many, or of different shapes.
@@ -67,7 +67,7 @@ def grouped(signatures: Sequence[Signature], value: float) -> list[list[int]]:
 
 
 def _components(linked: NDArray[np.bool_]) -> list[list[int]]:
-    """Places that are linked with each other, directly or by others, in their order."""
+    """Positions that are linked directly or through others, in their order."""
     left, found = set(range(len(linked))), []
     while left:
         first = min(left)

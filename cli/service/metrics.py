@@ -1,4 +1,4 @@
-"""What the service counts of its work, as Prometheus text, and one line of JSON for each request."""
+"""Counters of the service as Prometheus text, and one line of JSON for each request."""
 
 from __future__ import annotations
 
@@ -14,9 +14,20 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 AccessLog = Literal["off", "requests", "names"]
-"""What is written of requests: nothing, a line without names, or with the names of files and people in it."""
+"""What is logged for requests: nothing, a line without names, or a line with the names of files and people."""
 
-_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)  # seconds: from a look at the gallery to a crowd
+_BUCKETS = (
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+)  # seconds: from a query of the gallery to a photograph of a crowd
 
 
 class Metrics:
@@ -85,7 +96,7 @@ class Metrics:
 
 
 def resident_bytes() -> int:
-    """Memory of this process that is resident, bytes; 0 where the system does not say."""
+    """Resident memory of this process, bytes; 0 where the system does not report it."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError, AttributeError):
@@ -110,5 +121,5 @@ class RequestLog:
         try:
             self._stream.write(json.dumps(line) + "\n")
             self._stream.flush()
-        except (OSError, ValueError):  # nobody reads the log any more: no reason not to answer
+        except (OSError, ValueError):  # nobody reads the log any more; requests are answered all the same
             self._what = "off"

@@ -1,9 +1,8 @@
-"""What the page shows of a photograph: the photograph once, and of each face a crop and its frontal view, bounded."""
+"""Pictures that the page shows: the photograph, and a crop and a frontal view of each face, of bounded size."""
 
 from __future__ import annotations
 
 import base64
-import functools
 from typing import Any
 
 import cv2
@@ -15,7 +14,7 @@ from facerec.frontalize.render import frontal_view
 from facerec.landmarks.types import Box, Image
 from facerec.recognition.identification import ProbeFace
 
-PHOTO_SIDE = 1280  # px: what a page shows at most; some 250 KB of JPEG
+PHOTO_SIDE = 1280  # px: the largest side on the page; about 250 KB of JPEG
 CROP_SIDE = 160  # px: of a crop and a frontal view; some 7 KB of JPEG each
 _CROP_MARGIN = 0.25  # of the box's longer side, so that hair and chin are seen
 _QUALITY = 85
@@ -24,7 +23,7 @@ _QUALITY = 85
 def photo_picture(photo: Image) -> dict[str, Any]:
     """The upright photograph, no larger than `PHOTO_SIDE`: {"width", "height" (of the original), "picture"}."""
     height, width = photo.shape[:2]
-    return {"width": width, "height": height, "picture": _jpeg(_bounded(photo, PHOTO_SIDE))}
+    return {"width": width, "height": height, "picture": _jpeg(_shrink(photo, PHOTO_SIDE))}
 
 
 def face_pictures(photo: Image, probe: ProbeFace) -> dict[str, Any]:
@@ -36,14 +35,14 @@ def face_pictures(photo: Image, probe: ProbeFace) -> dict[str, Any]:
     pictures: dict[str, str] = {}
     landmarks, signature = None, ""
     if probe.box is not None:
-        pictures["crop"] = _jpeg(_bounded(_cropped(photo, probe.box), CROP_SIDE))
+        pictures["crop"] = _jpeg(_shrink(_crop(photo, probe.box), CROP_SIDE))
     if probe.described is not None:
         face = probe.described
         landmarks = {
             "points": np.round(np.asarray(face.face.landmarks.points, dtype=np.float64), 1).tolist(),
             "visible": face.face.landmarks.visible.tolist(),
         }
-        pictures["frontal"] = _jpeg(_bounded(frontal_view(face.texture, face.fitted, _face_model()), CROP_SIDE))
+        pictures["frontal"] = _jpeg(_shrink(frontal_view(face.texture, face.fitted, FaceModel.load()), CROP_SIDE))
         signature = signature_text(face.signature)
     return {"landmarks": landmarks, "signature": signature, "pictures": pictures}
 
@@ -53,17 +52,12 @@ def png(picture: Image) -> bytes:
     return bytes(cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1])
 
 
-@functools.cache
-def _face_model() -> FaceModel:
-    return FaceModel.load()
-
-
 def face_frontal(texture: Any, fitted: Any) -> bytes:
     """The frontal view of a fitted face and its texture, PNG."""
-    return png(frontal_view(texture, fitted, _face_model()))
+    return png(frontal_view(texture, fitted, FaceModel.load()))
 
 
-def _cropped(photo: Image, box: Box) -> Image:
+def _crop(photo: Image, box: Box) -> Image:
     height, width = photo.shape[:2]
     half = max(box.width, box.height) * (0.5 + _CROP_MARGIN)
     middle_x, middle_y = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
@@ -74,7 +68,7 @@ def _cropped(photo: Image, box: Box) -> Image:
     return photo[top:bottom, left:right]
 
 
-def _bounded(picture: Image, side: int) -> Image:
+def _shrink(picture: Image, side: int) -> Image:
     scale = side / max(picture.shape[:2])
     if scale >= 1:
         return picture

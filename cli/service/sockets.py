@@ -1,4 +1,4 @@
-"""The address a service is bound to, and who has it when it is taken."""
+"""The socket of the service, and the process that uses its port when it is taken."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
     """A socket bound to `host` and `port` (0: a free one), not listening yet.
 
     Raises:
-        InvalidInputError: the address cannot be had; says which process has it, as far as the system shows.
+        InvalidInputError: the address cannot be bound; names the process that uses it, if the system shows it.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
@@ -34,7 +34,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
 
 
 def port_user(port: int) -> str:
-    """Who listens on the TCP port `port` of this machine, as "process 12 (facerec serve -g staff)"."""
+    """The process that listens on the TCP port `port` of this machine, as "process 12 (facerec serve -g staff)"."""
     wanted = {f"socket:[{inode}]" for inode in _listening(port)}
     for process in Path("/proc").glob("[0-9]*") if wanted else ():
         try:

@@ -1,4 +1,4 @@
-"""The verbs of the service: those of the command line, on one gallery that others may change meanwhile."""
+"""The functions of the service: those of the command line, on one gallery that other processes may change."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from facerec.recognition.threshold import Threshold, threshold_of
 
 
 class GoneError(Exception):
-    """The client has left: nobody waits for the answer."""
+    """The client has disconnected, so the answer is not needed."""
 
 
 @dataclass(eq=False)
 class Snapshot:
-    """One state of the gallery with all that is made of it, and how many requests use it.
+    """One state of the gallery with everything derived from it, and the number of requests that use it.
 
     What is made of a file is in memory or mapped, so that the file itself is closed again and no writer ever meets
     the service; only the search of a very large file that was never mapped, and of Milvus, keeps the gallery open.
@@ -148,7 +148,7 @@ class Service:
         """The faces of one photograph, with its pixels (None: it cannot be read) and the versions behind the answer.
 
         Raises:
-            GoneError: `gone` says that nobody waits any more.
+            GoneError: `gone` reports that the client has disconnected.
         """
         began = time.perf_counter()
         with self.snapshot() as now:
@@ -171,7 +171,7 @@ class Service:
             return None
 
     def verify(self, first: tuple[str, bytes], second: tuple[str, bytes]) -> dict[str, Any]:
-        """What `facerec verify --json` says."""
+        """The record of `facerec verify --json`."""
         contract = self.describer.contract.digest
         (name, photo), (other_name, other) = first, second
         pair = compare_photos(self.describer, photo, other, pair_threshold(contract), (name, other_name))
@@ -238,7 +238,7 @@ class Service:
         return {"renamed": who, "to": name, "bytes_gone": gallery.erased}
 
     def merge(self, person: str, into: str, wait_s: float) -> dict[str, Any]:
-        """Make two people one, who is called `into`."""
+        """Merge two people into one, who is called `into`."""
         who, name = _person(person), _person(into)
         if who == name:
             raise ApiError(422, "bad_request", f"expected two people; got {who!r} twice")
@@ -247,7 +247,7 @@ class Service:
         return {"merged": who, "into": name, "bytes_gone": gallery.erased}
 
     def mark(self, person: str, nobody: bool, wait_s: float) -> dict[str, Any]:
-        """Make a person a known stranger, or a person again."""
+        """Mark a person as a known stranger, or as an ordinary person again."""
         who = _person(person)
         with self._writing(wait_s) as gallery:
             gallery.mark([who], nobody)

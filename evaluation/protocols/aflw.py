@@ -100,11 +100,11 @@ def read_uhdb31_landmarks(
             raise InvalidInputError(f"expected UHDB31's poses 01 to 21; got {one.name}")
         yaw, pitch = uhdb31_angles(pose)
         turned = replace(one, yaw=float(yaw), pitch=float(pitch), pose=str(pose))
-        annotated.append(turned if resolution is None else _sampled_down(turned, resolution))
+        annotated.append(turned if resolution is None else _sample_down(turned, resolution))
     return annotated
 
 
-def _sampled_down(one: AnnotatedPicture, resolution: str) -> AnnotatedPicture:
+def _sample_down(one: AnnotatedPicture, resolution: str) -> AnnotatedPicture:
     factor = reduction(one.path, resolution)
     points = (one.points + 0.5) / factor - 0.5  # the corner of the first pixel stays where it is, not its centre
     return replace(one, points=points, box=Box.around(points), size=RESOLUTIONS[resolution])

@@ -139,7 +139,7 @@ def read_cfp_landmarks(
             fiducials = _read_fiducials(file)
             points, _ = cfp_to_ibug68(fiducials, view)
             wide = points.astype(np.float64)
-            box = Box.around(_with_mirror_images(wide) if view == "frontal" else wide)
+            box = Box.around(_add_mirror_images(wide) if view == "frontal" else wide)
             name = picture.relative_to(data).as_posix()
             annotated.append(AnnotatedPicture(path=picture, name=name, points=wide, box=box))
     return annotated
@@ -220,7 +220,7 @@ def _read_fiducials(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float
     return fiducials
 
 
-def _with_mirror_images(
+def _add_mirror_images(
     points: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """The points and their mirror images in the straight line that fits the middle ones best, (2 N, 2) px."""

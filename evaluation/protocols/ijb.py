@@ -96,8 +96,8 @@ def read_ijb(data: Path, pictures: Path | None = None) -> RecognitionProtocol:
         InvalidInputError: no such lists, other columns, a template of two people, a comparison of unknown templates, or
             pictures that are missing on disk.
     """
-    galleries, probes = _found(data, _GALLERIES), _found(data, _PROBES)
-    further, comparisons = _found(data, _TEMPLATES), _found(data, _COMPARISONS)
+    galleries, probes = _find_lists(data, _GALLERIES), _find_lists(data, _PROBES)
+    further, comparisons = _find_lists(data, _TEMPLATES), _find_lists(data, _COMPARISONS)
     if bool(galleries) != bool(probes) or not (galleries or comparisons):
         there = ", ".join(path.name for path in (*galleries, *probes, *further, *comparisons)) or "none of them"
         raise InvalidInputError(f"{EXPECTED}; {data} has {there}")
@@ -134,7 +134,7 @@ def read_ijb(data: Path, pictures: Path | None = None) -> RecognitionProtocol:
     )
 
 
-def _found(data: Path, patterns: Sequence[str]) -> list[Path]:
+def _find_lists(data: Path, patterns: Sequence[str]) -> list[Path]:
     return sorted({path for pattern in patterns for path in data.glob(pattern) if path.is_file()})
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facerec.evaluation.protocols.resolution import sampled_down
+from facerec.evaluation.protocols.resolution import sample_down
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.image import read_image
 from facerec.landmarks.markup import IBUG68_SOURCES, Sources
@@ -56,7 +56,7 @@ class AnnotatedPicture:
 
     def image(self) -> Image:
         """The picture, (H, W, 3) uint8 RGB, read when asked for; raises `UnusablePhotoError`."""
-        return sampled_down(read_image(self.path) if self.picture is None else self.picture, self.size)
+        return sample_down(read_image(self.path) if self.picture is None else self.picture, self.size)
 
     def as_ibug68(self) -> NDArray[np.float64]:
         """(68, 2) px: the points that are one of the 68 each; NaN elsewhere."""

@@ -1,4 +1,4 @@
-"""The 21 poses of UHDB31: 7 yaws by 3 pitches, and where each stands in the 3 x 7 grid of a report."""
+"""The 21 poses of UHDB31, 7 yaws by 3 pitches, and their positions in the 3 x 7 grid of a report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every recognition protocol comes down to: pictures, galleries with probes, and pairs."""
+"""The common form of all recognition protocols: pictures, galleries with probes, and pairs."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ class RecognitionProtocol:
         )
 
     def digest(self, photo_digests: Sequence[str]) -> str:
-        """SHA-256 over names, people, contents and roles of all pictures: equal digests, equal experiment.
+        """SHA-256 over names, people, contents and roles of all pictures: equal digests mean equal experiments.
 
         Args:
             photo_digests: content digest of each picture, in the order of `pictures`.

@@ -55,7 +55,7 @@ def reduction(path: Path, name: str) -> int:
     return factor
 
 
-def sampled_down(image: Image, size: tuple[int, int] | None) -> Image:
+def sample_down(image: Image, size: tuple[int, int] | None) -> Image:
     """`image` sampled down by area to `size` (width, height), px; as it is for None.
 
     Raises:

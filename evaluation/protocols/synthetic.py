@@ -1,4 +1,4 @@
-"""The rendered likeness of UHDB31 that `facerec synth` makes: people in 21 poses, by the CSV it writes beside them."""
+"""Rendered sets of `facerec synth`: people in the 21 poses of UHDB31, listed in the CSV beside them."""
 
 from __future__ import annotations
 

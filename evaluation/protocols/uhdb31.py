@@ -42,7 +42,7 @@ def read_uhdb31(data: Path) -> RecognitionProtocol:
             raise InvalidInputError(f"{EXPECTED}; got {path}")
         if (subject, pose) in taken:
             raise InvalidInputError(
-                f"{EXPECTED}, each pose once a subject (name one resolution's folder); "
+                f"{EXPECTED}, each pose once per subject (name one resolution's folder); "
                 f"got {taken[subject, pose]} and {path}"
             )
         taken[subject, pose] = path

@@ -1,1 +1,1 @@
-"""What no photograph ever meets at run time: what learns the models of the face, and sets made by rendering."""
+"""Training of the face models, and training sets made by rendering. Not used at run time."""

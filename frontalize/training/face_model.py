@@ -1,4 +1,4 @@
-"""Learning the face model from samples of a richer head model (ICT-FaceKit's light face model, MIT licence)."""
+"""Training of the face model on samples of a richer head model (ICT-FaceKit's light face model, MIT licence)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 class FaceModelSettings:
     """Settings of the face model."""
 
-    grid: int = 97  # nodes a side: 3 mm apart, finer than the landmarks can tell
+    grid: int = 97  # nodes per side: 3 mm apart, finer than the landmarks can tell
     identity_modes: int = 60  # hold over 99.9 % of the identity variance
     expression_modes: int = 30
     samples: int = 4000  # expression samples; identity is Gaussian, its covariance is known in closed form

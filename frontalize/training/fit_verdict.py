@@ -1,4 +1,4 @@
-"""Fits that are known to be right or wrong: what the verdict on fits is learnt from.
+"""Fits that are known to be right or wrong, on which the fit verdict is trained.
 
 Landmarks are located in boxes that are about right, shifted and far off, and in boxes on backgrounds; a fit is right
 when its points lie where the annotated ones do.
@@ -62,7 +62,7 @@ def locate_faces(
         boxes = [_shifted(box, shift, zoom, rng) for shift, zoom in MISPLACED]
         marks += locator.locate(read_image(path), boxes)
         truth += [points] * len(boxes)
-    # Every fifth background is held back, as for the other trainers.
+    # Every fifth background is held out, as for the other trainers.
     files = [p for k, p in enumerate(sorted((data / "backgrounds").glob("*.jpg"))) if k % 5 != 0]
     for file in files[:: max(1, len(files) // max(wanted.backgrounds, 1))]:
         image = read_image(file)
@@ -95,7 +95,7 @@ def _shifted(box: Box, shift: tuple[float, float], zoom: float, rng: np.random.G
     return Box(x - scale * box.width, y - scale * box.height, x + scale * box.width, y + scale * box.height)
 
 
-def judge_fits(
+def rate_fits(
     marks: Sequence[Landmarks], truth: Sequence[NDArray[np.floating]]
 ) -> tuple[list[FitEvidence], list[FitEvidence]]:
     """Fit located landmarks; the evidence of the good fits and of the bad ones.

@@ -1,4 +1,4 @@
-"""Learning where annotators and the landmark network put the 68 points, against the face model's own landmarks."""
+"""Measurement of the offsets at which annotators and the landmark network place the face model's landmarks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training faces with exact landmarks and visibility up to the full profile: turned photographs and made-up people.
+"""Training faces with exact landmarks and visibility up to the full profile: turned photographs and rendered people.
 
 A picture is fitted, its texture lifted and filled from the mirror twin, and the head rendered again at another yaw and
 pitch over another background. Made-up people have shapes and textures drawn from the models. The data sets on disk
@@ -40,7 +40,7 @@ class PoseSettings:
     light: float = 0.25  # standard deviation of the directional light's share
     max_residual: float = 0.06  # of the face's size: annotations that no face explains are left out
     contour_yaw: float = 45.0  # annotators put hidden jaw points on the outline below this yaw: those do not count
-    texture: int = 192  # texels a side: a face of 128 px needs no more
+    texture: int = 192  # texels per side: a face of 128 px needs no more
     # Made-up people only:
     expression: float = 0.5  # standard deviations
     distance: tuple[float, float] = (500.0, 2000.0)  # mm from camera to head: a telephone's to a studio's

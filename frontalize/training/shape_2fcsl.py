@@ -1,4 +1,4 @@
-"""Learning 2FCSL's two couplings from samples of the face model under all poses, with landmark noise."""
+"""Training of 2FCSL's two couplings on samples of the face model in all poses, with landmark noise."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Training2FCSL:
 
     yaw: tuple[float, ...] = (0, 15, 30, 45, 60, 75, 90)
     pitch: tuple[float, ...] = (-40, -20, 0, 20, 40)
-    samples: int = 1500  # faces a pose; twice as many change the held-out error by less than 1 %
+    samples: int = 1500  # faces per pose; twice as many change the held-out error by less than 1 %
     hidden_noise: float = 2.0  # a hidden landmark's place is a guess: so much more noise than a seen one's
     point_components: int = 40  # principal components of 136 coordinates
     shape_components: int = 40

@@ -1,4 +1,4 @@
-"""Learning of the texture model: mean and modes of lifted textures whose light was taken out."""
+"""Training of the texture model: mean and modes of lifted textures without their lighting."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 class TextureModelSettings:
     """Settings of the texture model."""
 
-    size: int = 160  # texels a side: wider than the photographs' own resolution after averaging
+    size: int = 160  # texels per side: wider than the photographs' own resolution after averaging
     modes: int = 40
     min_visible: float = 0.75  # share of the chart seen, mirror twin included, for a picture to count
     light_rounds: int = 2
@@ -43,7 +43,7 @@ def learn_texture_model(
     """
     settings = settings or TextureModelSettings()
     if len(textures) <= settings.modes or any(t.visible.shape[0] != settings.size for t, _ in textures):
-        raise InvalidInputError(f"expected more than {settings.modes} textures of {settings.size} texels a side")
+        raise InvalidInputError(f"expected more than {settings.modes} textures of {settings.size} texels per side")
 
     def symmetric(
         values: NDArray[np.float32], weight: NDArray[np.float32]
@@ -92,7 +92,7 @@ def texture_model_error(model: TextureModel, textures: list[tuple[FaceTexture, F
     Each texture is delit against the mean, and its seen texels are projected onto the modes by least squares.
 
     Args:
-        model: the model, T texels a side.
+        model: the model, T texels per side.
         textures: as `learn_texture_model` takes them.
 
     Returns:

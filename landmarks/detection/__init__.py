@@ -1,1 +1,1 @@
-"""The way from a photograph to a box: detectors, the verifier, the box regressor and what a box means."""
+"""From a photograph to boxes: detectors, the verifier, the box regressor and the box convention."""

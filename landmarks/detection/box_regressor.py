@@ -1,7 +1,7 @@
-"""The box regressor: from any detector's box to the boxes that facerec means.
+"""The box regressor: from any detector's box to facerec's own box convention.
 
 Detectors disagree about what a face's box is: to the hair line or to the brows, with ears or without. A small network
-looks at the picture around a box and says where the AFLW-style box (`facerec.landmarks.detection.boxes`) and the tight
+sees the picture around a box and predicts where the AFLW-style box (`facerec.landmarks.detection.boxes`) and the tight
 box of the 68 landmarks lie, the one that the landmark network was trained on.
 """
 
@@ -49,7 +49,7 @@ class BoxRegressorSettings:
 
 @dataclass(frozen=True, eq=False)
 class RegressedBox:
-    """What became of one box; both carry its score.
+    """The two boxes regressed from one box; both carry its score.
 
     Attributes:
         aflw: the AFLW-style square, px.

@@ -1,10 +1,10 @@
 """The face detector: photograph -> boxes.
 
-A small fully convolutional network, anchor-free: at strides 8, 16, 32 and 64 px every cell states how well it sees a
-face around it, the distances to the face's four edges, and five points. A face is found at the stride that suits its
-size. The whole picture is looked at once at its working size. Where that shows no sure face of some size, it is looked
-at once more as a thumbnail, which brings faces that fill or overflow the picture into the same range of sizes. Faces
-too small for the working size are looked for in tiles of the picture at a finer scale, where that is asked for.
+A small fully convolutional network, anchor-free: at strides 8, 16, 32 and 64 px every cell predicts a score for a face
+around it, the distances to the face's four edges, and five points. A face is detected at the stride that suits its
+size. The whole picture is searched once at its working size. If that finds no sufficiently large face with certainty, a
+thumbnail is searched as well, which brings faces that fill or overflow the picture into the same range of sizes. On
+request, faces too small for the working size are searched for in tiles of the picture at a finer scale.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class FaceDetector:
         return [DetectedFace(_box(boxes[i], float(scores[i])), points[i]) for i in kept[: self.settings.most_faces]]
 
     def _whole(self, image: Image) -> list[Candidates]:
-        """What is seen of the whole picture."""
+        """Detections in the whole picture."""
         settings = self.settings
         side = max(image.shape[:2])
         picture, ratio = shrunk(image, settings.working_side / side)
@@ -181,7 +181,7 @@ class FaceDetector:
         return looks
 
     def _tiled(self, image: Image, smallest: float) -> Iterator[Candidates]:
-        """What is seen of small faces, tile by tile."""
+        """Detections of small faces, tile by tile."""
         settings = self.settings
         whole = min(1.0, settings.working_side / max(image.shape[:2]))
         scale = min(1.0, settings.smallest_seen / smallest)
@@ -215,7 +215,7 @@ class FaceDetector:
                 yield scores[own], places[own, :2].reshape(-1, 4), places[own, 2:]
 
     def _look(self, image: Image, ratio: NDArray[np.float32], margin: int) -> Candidates:
-        """What is seen of `image`, in px of a picture that is `ratio` (x, y) times as large."""
+        """Detections in `image`, in px of a picture that is `ratio` (x, y) times as large."""
         scores, places = self._see(image, margin)
         # Pixel centres are whole numbers, so the picture's edge lies at -0.5.
         places = (places + 0.5) * ratio - 0.5
@@ -230,7 +230,7 @@ class FaceDetector:
         step = STRIDES[-1]
         full_h, full_w = (-(-(v + 2 * margin) // step) * step for v in (height, width))
         top, left = (full_h - height) // 2, (full_w - width) // 2
-        # 127 is the network's zero: an empty border says nothing.
+        # 127 is the network's zero, so the empty border is neutral.
         canvas = np.full((full_h, full_w, 3), 127, dtype=np.uint8)
         canvas[top : top + height, left : left + width] = image
         picture = cv2.dnn.blobFromImage(canvas, 1 / 127.5, mean=(127.5, 127.5, 127.5))

@@ -1,7 +1,7 @@
-"""The detectors by name: who says where the faces are.
+"""The detectors by name.
 
-`facerec` is the package's own. Others plug in: ONNX networks of the YuNet and SCRFD kinds, a table of boxes, and the
-whole picture. Each hands out boxes of its own making; the box regressor moves them to where the landmark network
+`facerec` is the package's own. Others can be used: ONNX networks of the YuNet and SCRFD kinds, a table of boxes, and
+the whole picture. Each has its own box convention; the box regressor moves the boxes to where the landmark network
 expects them.
 """
 
@@ -48,7 +48,7 @@ class Detector(Protocol):
 
 @runtime_checkable
 class DeepDetector(Detector, Protocol):
-    """A detector that can be asked for smaller faces than it usually looks for, at a price."""
+    """A detector that can also search for smaller faces than usual, at a higher cost."""
 
     def detect_down_to(self, image: Image, smallest: float) -> Sequence[Box]:
         """As `detect`, and faces down to `smallest` px (the shorter side of their box)."""
@@ -63,7 +63,7 @@ class ChosenDetector:
         detector: its boxes are the tight boxes of the 68 landmarks, as the landmark network expects them.
         name: as a contract records it; of a file its name, without the folders of this machine.
         weights: name and SHA-256 of each weight file behind it.
-        candidates: whether it hands out candidates that the finder's rule is to judge, rather than faces.
+        candidates: whether it returns candidates that the finder's rule must verify, rather than faces.
     """
 
     detector: Detector
@@ -85,7 +85,7 @@ class RegressedDetector:
 
 
 class WholePicture:
-    """Takes every picture for one face: for collections that are cropped already."""
+    """Takes every picture as one face, for collections that are already cropped."""
 
     def detect(self, image: Image) -> list[Box]:
         """The picture's border."""
@@ -131,7 +131,7 @@ def _rows(path: Path) -> dict[str, list[Box]]:
     columns, rows = read_table(path)
     missing = [column for column in _BOX_COLUMNS if column not in columns]
     if missing:
-        raise InvalidInputError(f"{path}: expected the columns {','.join(_BOX_COLUMNS)}; {','.join(missing)} not there")
+        raise InvalidInputError(f"{path}: expected the columns {','.join(_BOX_COLUMNS)}; {','.join(missing)} missing")
     for line, row in rows:
         try:
             edges = [float(row[column]) for column in _BOX_COLUMNS[1:]]

@@ -46,7 +46,7 @@ class OnnxDetectorSettings:
 
 
 class _OnnxDetector:
-    """What the two kinds share: the looks, and merging what they find."""
+    """The common part of both kinds: running the network on the picture's scales, and merging the detections."""
 
     usual_score: float
     """Least score of a face in the public code."""
@@ -146,7 +146,7 @@ class YunetDetector(_OnnxDetector):
 class ScrfdDetector(_OnnxDetector):
     """A network of the SCRFD kind: for each stride one output of scores and one of distances to the four edges.
 
-    Exported files name their outputs by numbers, so they are told apart by their shapes.
+    Exported files name their outputs by numbers, so they are distinguished by their shapes.
     """
 
     usual_score = 0.5
@@ -186,17 +186,17 @@ def _session(path: Path, device: str, canvas: int) -> tuple[Network, int]:
         raise InvalidInputError(f"expected an ONNX file; got {str(path)!r}")
     provider = "CUDAExecutionProvider" if device.startswith("cuda") else "CPUExecutionProvider"
     if provider not in onnxruntime.get_available_providers():
-        raise DeviceError(f"the device {device} was asked for, but onnxruntime has no {provider}")
+        raise DeviceError(f"the device {device} was requested, but onnxruntime has no {provider}")
     options = onnxruntime.SessionOptions()
     # The caller decides how many photographs are worked on at once.
     options.intra_op_num_threads = 1
     try:
         session: Any = onnxruntime.InferenceSession(str(path), sess_options=options, providers=[provider])
     except Exception as error:
-        # onnxruntime has one exception class a fault and no common one.
+        # onnxruntime has one exception class per kind of error and no common one.
         raise InvalidInputError(f"expected an ONNX network in {path.name}; {error}") from error
     if provider not in session.get_providers():
-        raise DeviceError(f"the device {device} was asked for, but onnxruntime runs on {session.get_providers()}")
+        raise DeviceError(f"the device {device} was requested, but onnxruntime runs on {session.get_providers()}")
     entry = session.get_inputs()[0]
     if len(entry.shape) != 4 or (entry.shape[1] not in (3, None) and not isinstance(entry.shape[1], str)):
         raise InvalidInputError(f"expected a network of input (1, 3, H, W) in {path.name}; got {entry.shape}")

@@ -1,4 +1,4 @@
-"""The small networks that look at a box, as ONNX graphs; `verifier_network` and `box_network` are these in torch."""
+"""Verifier and box regressor as ONNX graphs; `verifier_network` and `box_network` are the same in torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from facerec.landmarks.onnx_graph import OnnxGraph, Weights
 
 PATCH_SIZE: Final = 64
-"""Side of the verifier's patch, px: eyes are told from buttons there."""
+"""Side of the verifier's patch, px: enough to distinguish eyes from buttons."""
 
 CROP_SIZE: Final = 64
 """Side of the box regressor's grey input, px: eyes and mouth are 3 to 5 px wide there, enough to place a box."""

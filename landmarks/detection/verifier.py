@@ -1,8 +1,9 @@
-"""The verifier: a second look at a candidate, larger and in colour, by networks that learnt nothing but what deceives.
+"""The verifier: networks that check a candidate in a larger colour crop, trained on false detections.
 
 The detector sees a face in two to six of its cells and must answer everywhere; the verifier sees one candidate in 64
-px. Two small networks learn each from one half of the training pictures, so that each half is judged by the network
-that did not learn it, and the finder's rule learns how far to trust them. In use their log-odds are averaged.
+px. Two small networks are each trained on one half of the training pictures, so that each half can be scored by the
+network that was not trained on it, and the finder's rule learns how far to trust them. In use their log-odds are
+averaged.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ NETWORKS = 2
 
 
 class Verifier:
-    """Judges candidates. Holds no state between calls; safe to share between threads.
+    """Scores candidates. Holds no state between calls; safe to share between threads.
 
     Args:
         network: patches (N, 3, 64, 64) in [-1, 1] to log-odds (N, 1).
@@ -46,9 +47,9 @@ class Verifier:
 
     def log_odds_of(self, patches: NDArray[np.uint8]) -> NDArray[np.float64]:
         """The same of patches (N, 64, 64, 3) uint8 RGB."""
-        return np.concatenate([np.zeros(0), *in_batches(self._judge, patches, self._batch)])
+        return np.concatenate([np.zeros(0), *in_batches(self._mean_log_odds, patches, self._batch)])
 
-    def _judge(self, patches: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def _mean_log_odds(self, patches: NDArray[np.uint8]) -> NDArray[np.float64]:
         x = np.ascontiguousarray(patches.transpose(0, 3, 1, 2)).astype(np.float32) / np.float32(127.5) - np.float32(1)
         return self._network(x)[0][:, 0].astype(np.float64)
 

@@ -179,7 +179,7 @@ def read_uhdb31_points(folder: Path, landmarks: Path | None = None) -> Iterator[
     """Faces of UHDB31 with nine points: every picture `{subject}d31{pose}.bmp` (.png, .jpg) and its file of points.
 
     The points are AFLW's 7, 9, 10, 12, 14, 15, 16, 18 and 20, in that order: eye corners, nose, mouth corners, in a
-    file of the picture's name that ends in `.pts` (form of 300-W) or in `.txt` or `.csv` (a line a point, x and y
+    file of the picture's name that ends in `.pts` (form of 300-W) or in `.txt` or `.csv` (one line per point, x and y
     parted by blanks or a comma). Both count pixels from 1; a point at (0, 0) is not visible.
 
     Args:

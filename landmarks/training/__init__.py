@@ -1,1 +1,1 @@
-"""What no photograph ever meets at run time: who is held back, packs, scenes, losses, solvers and trainers."""
+"""Training of the landmark stage: held-out people, packs, scenes, losses, solvers, trainers. Not used at run time."""

@@ -1,4 +1,4 @@
-"""Random changes of a packed face: what photographs differ in that is not the face."""
+"""Random augmentation of packed faces: variations of photographs that do not change the face."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training of the box regressor on annotated faces, met through boxes that are off as detectors' are."""
+"""Training of the box regressor on annotated faces, with boxes that are off as detectors' boxes are."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ from facerec.landmarks.types import Box, Image
 Report = Callable[[str], None]
 """Takes one line of progress."""
 
-LICENCE = "research use: learnt from CFP and YouTube Faces"
+LICENCE = "research use: trained on CFP and YouTube Faces"
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ class TrainingResult:
 
     Attributes:
         step: steps done.
-        network: with the averaged weights; None when the time ran out first: run again to go on from the checkpoint.
+        network: with the averaged weights; None when the time ran out first: run again to continue from the checkpoint.
         threshold: the score from which on a find is a face; None when not finished.
     """
 
@@ -250,7 +250,7 @@ def train_detector(
     loaders: int = 1,
     report: Report = lambda line: None,
 ) -> TrainingResult:
-    """Train the detector, or go on with a training that `work` holds.
+    """Train the detector, or continue a training that `work` holds.
 
     Args:
         data: see `read_training_data`.

@@ -1,4 +1,4 @@
-"""Pictures that the detector is trained and judged on: annotated faces, and photographs without faces."""
+"""Pictures for training and testing the detector: annotated faces, and photographs without faces."""
 
 from __future__ import annotations
 

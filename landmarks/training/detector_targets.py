@@ -1,4 +1,4 @@
-"""What the detector should answer for a scene, and how far its answer is from that.
+"""Targets of the detector for a scene, and its losses.
 
 Scores learn the overlap of their own box with the face (the quality focal loss of Li et al. 2020, "Generalized Focal
 Loss", equation 2), so the best box of a face has the best score; boxes learn the generalised IoU (Rezatofighi et al.

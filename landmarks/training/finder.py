@@ -1,8 +1,9 @@
-"""Training of the finder's judges: the verifier's two networks and the rule.
+"""Training of the finder: the verifier's two networks and the rule.
 
-Everything is judged by what did not learn it. The training pictures fall into two halves, by person and by
-background; each of the verifier's networks learns one half and judges the other for the rule. The rule's line is
-drawn on the backgrounds that the detector's training keeps for its own threshold and never shows the network.
+Everything is scored by a network that was not trained on it. The training pictures are divided into two halves, by
+person and by background; each of the verifier's networks is trained on one half and scores the other for the rule. The
+rule's line is drawn on the backgrounds that the detector's training keeps for its own threshold and never shows the
+network.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class FinderTraining:
-    """How the finder's judges are trained.
+    """How verifier and rule of the finder are trained.
 
     Attributes:
         faces: pictures of people that the detector is run on, half of them profiles; the rule learns from these.
@@ -47,7 +48,7 @@ class FinderTraining:
         backgrounds: photographs without a face, at most; all that there are is best.
         doubtful: score from which what the detector sees in a background is shown to the verifier. Far below the
             candidates' threshold: there are few bolder mistakes.
-        doubts: such patches a picture.
+        doubts: such patches per picture.
         false_share: share of looks at unseen backgrounds that may keep a false face.
         looks: how the unseen backgrounds are looked at: enlarged by these factors, each also mirrored. One picture then
             moves the share by little.
@@ -81,7 +82,7 @@ class Seen:
 
 @dataclass(frozen=True, eq=False)
 class FinderData:
-    """What the judges learn from.
+    """The training data of verifier and rule.
 
     Attributes:
         faces: true faces.
@@ -107,7 +108,7 @@ def collect(
     """Run detector and landmark network over the training pictures under `data`.
 
     Args:
-        data: folder with cfp-dataset/, ytf/ and backgrounds/; held-back people and backgrounds stay unread.
+        data: folder with cfp-dataset/, ytf/ and backgrounds/; held-out people and backgrounds stay unread.
         settings: see `FinderTraining`.
         skip: file names of backgrounds in which there is a face after all.
         report: gets a line of progress now and then.
@@ -178,7 +179,7 @@ def learn_finder(
     judges = [Verifier(runner([network])) for network in reversed(networks)]
 
     def judged(rows: Sequence[Seen]) -> list[Evidence]:
-        return [_judged(one, judges[one.half]) for one in rows if one.measured is not None]
+        return [_score_candidates(one, judges[one.half]) for one in rows if one.measured is not None]
 
     faces = judged(data.faces)
     others, looks = ([judged(picture) for picture in part] for part in (data.others, data.looks))
@@ -193,7 +194,7 @@ def learn_finder(
     return rule, networks, figures
 
 
-def _judged(one: Seen, judge: Verifier) -> Evidence:
+def _score_candidates(one: Seen, judge: Verifier) -> Evidence:
     assert one.measured is not None
     seen = one.measured.copy()
     shrunk = cv2.resize(one.patch, (PATCH_SIZE, PATCH_SIZE), interpolation=cv2.INTER_AREA)

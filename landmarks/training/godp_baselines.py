@@ -1,4 +1,4 @@
-"""What GoDP is compared with, on the same ten groups and the same data: DeconvNet, Hourglass, a coordinate regressor.
+"""Baselines of GoDP on the same ten groups and the same data: DeconvNet, Hourglass and a coordinate regressor.
 
 Table 7 of the GoDP paper (METHODS.md, section 5). DeconvNet and Hourglass end in one converter after G10 instead of the
 decision pathway; the regressor stands for HyperFace, which predicts coordinates instead of maps.

@@ -30,7 +30,7 @@ def save_landmark_weights(
         name: of the landmark model.
         arrays: the network's.
         what: one sentence on the network.
-        packs: what it was trained on, with weights: they say which sets, who was held out and the licence.
+        packs: the training packs, with weights: they determine the sets, who was held out and the licence.
         errors: `pack_errors` on held-out people, by set.
         command: that makes the weights again.
         root: folder of the stages; the installed package by default.
@@ -47,9 +47,9 @@ def save_landmark_weights(
         if own
         else "as the training packs were made",
         metric={f"{source}_{key}": round(value, 5) for source, found in errors.items() for key, value in found.items()},
-        licence="research use only: learnt from CFP and YouTube Faces"
+        licence="research use only: trained on CFP and YouTube Faces"
         if own
-        else f"that of the sets it was learnt from: {', '.join(sources)}",
+        else f"that of the sets it was trained on: {', '.join(sources)}",
         command=command,
         root=root,
     )

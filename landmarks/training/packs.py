@@ -198,7 +198,7 @@ CFP_FRONTAL_OFFSET = 0.008
 """How far annotated points lie to the right of what they name, share of the face's box (the square root of its area).
 
 The points of YouTube Faces and of CFP's frontals come from detectors, and all of a face's lie to one side: so say
-dlib's ERT, which learnt from other annotations, on pictures and on their mirror images alike, and any network that
+dlib's ERT, which trained on other annotations, on pictures and on their mirror images alike, and any network that
 learns from mirrored pictures, which cannot take a side (`benchmarks/results/`). CFP's hand-made profiles have no such
 offset."""
 

@@ -1,4 +1,4 @@
-"""Who is held back: the rule of who nothing may be trained on, and of whom thresholds alone may be learnt on.
+"""Who is held out: the people on whom nothing may be trained, and those on whom only thresholds are calibrated.
 
 Every training holds back the people of CFP folds 07 and 08 and every seventh person of YouTube Faces, with their
 namesakes in the other sets; names are compared by `person_key`.

@@ -96,7 +96,7 @@ def train_cascade(
     on_progress: Callable[[DssdProgress], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Cascade:
-    """Train a cascade; goes on from the folder of `run` when a training of the same settings was interrupted there.
+    """Train a cascade; continues from the folder of `run` when a training with the same settings was interrupted there.
 
     Args:
         packs: packs with their sampling weights.

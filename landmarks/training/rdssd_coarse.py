@@ -1,4 +1,4 @@
-"""The coarse stages of a cascade, learnt once and kept in the run's folder: initial shapes and ferns by boosting."""
+"""The coarse stages of a cascade, trained once and kept in the run's folder: initial shapes and boosted ferns."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def with_coarse_stages(
         if start is None and theirs != stated:
             raise InvalidInputError(
                 f"{file}: expected coarse stages of the same settings {stated}; got {theirs}; use another run folder "
-                "to start anew"
+                "to start again"
             )
         initial, coarse = coarse_from_arrays(arrays, cascade)
     else:

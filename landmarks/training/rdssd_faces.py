@@ -28,12 +28,12 @@ class DssdTrainSettings:
     """How a cascade is trained.
 
     Attributes:
-        coarse_faces: augmented faces that initial shapes and ferns are learnt from, all in memory at once.
+        coarse_faces: augmented faces that initial shapes and ferns are trained on, all in memory at once.
         coarse_starts: starts of each, drawn from the centres near its rough shape (ESR's augmentation).
         samples: augmented faces the networks see.
         batch: faces per step.
         rounds: turns of gradients and solver. The paper's converges in 15, where nothing else moves P and C.
-        solver_faces: fresh faces of each; the solver sees three of four, and the rest judge what it finds.
+        solver_faces: fresh faces of each; the solver uses three of four, and its result is tested on the rest.
         learning_rate: top of the cycle of AdamW. The paper has plain SGD (0.01, momentum 0.9) and far more time. At
             1e-3 a run died: every rectifier of the convolutions ended at zero.
         warm_up: share of the steps over which the rate rises.

@@ -1,4 +1,4 @@
-"""The solver's turns: P and C of each network fitted to its present features, and kept if unseen faces gain by them."""
+"""The solver's steps: fit P and C of each network to its present features; keep them if unseen faces improve."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class TrainingRun:
     """Where a training runs and for how long. What is learnt is a matter of the training's own settings.
 
     Attributes:
-        folder: for the checkpoint and the curves; a training that was interrupted there goes on.
+        folder: for the checkpoint and the curves; a training that was interrupted there continues.
         device: of the networks.
         start: what an earlier training left, whose networks are begun with, through a cycle of the learning rate of
             their own; None: random weights.
@@ -66,6 +66,6 @@ def load_checkpoint(path: Path, settings: DataclassInstance) -> dict[str, Any]:
     if state.get("settings") != settings_json(settings):
         raise InvalidInputError(
             f"{path}: expected a checkpoint of the same settings {settings_json(settings)}; "
-            f"got {state.get('settings', 'one that does not state them')}; use another run folder to start anew"
+            f"got {state.get('settings', 'one that does not state them')}; use another run folder to start again"
         )
     return state

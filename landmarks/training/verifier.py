@@ -1,4 +1,4 @@
-"""Training of a verifier network on patches of faces and of what the detector took for faces."""
+"""Training of a verifier network on patches of faces and of false detections."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class VerifierTraining:
     Attributes:
         seed: of the first weights and of every patch.
         steps: of `batch` patches, half of them faces. 800 take about a minute on one core.
-        batch: patches a step.
+        batch: patches per step.
         rate: peak learning rate of AdamW.
         decay: weight decay.
         shift, scale, tilt: a patch is moved by up to this share of its side, resized by this logarithm (standard

@@ -1,1 +1,1 @@
-"""Films: faces followed from frame to frame, one template and one decision a track."""
+"""Films: faces are tracked from frame to frame, with one template and one decision per track."""

@@ -1,4 +1,4 @@
-"""Who is in a film: one decision a track, with the frames that made it."""
+"""Who is in a film: one decision per track, with the frames of its template."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from facerec.recognition.signature import Decision, Match
 
 @dataclass(frozen=True, eq=False)
 class TrackAnswer:
-    """What is said about one track.
+    """The decision on one track.
 
     Attributes:
         film: name of the film.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import numpy as np
-
 from facerec.landmarks.errors import UnusablePhotoError
 from facerec.landmarks.image import photo_digest
 from facerec.recognition.films.tracks import Track
@@ -36,18 +34,23 @@ def longest_track(tracks: list[Track]) -> Track:
 
 
 def film_photo(path: Path, person: str, track: Track) -> NewPhoto:
-    """The film as a gallery's record: one entry, the track's template, with pose, box and quality of its best frame."""
+    """The film as a gallery's record: one entry, the track's template, with pose, box and quality of its best frame
+    and the share of the face that its frames show together.
+
+    Its face is "chosen": nothing that describes photographs again finds it, so a migration asks before it gives it up.
+    """
     best = max(track.counted, key=lambda one: one.quality)
     template = track.template
+    visible = max(one.visible_share for one in track.counted)
     entry = NewEntry(
         face=0,
         signature=template,
         pose=best.pose,
-        visible_share=float(np.mean([one.visible_share for one in track.counted])),
+        visible_share=visible if template.regions is None else max(visible, float(template.regions.mean())),
         quality=best.quality,
         box=best.box,
     )
-    return NewPhoto(person, film_digest(path), Path(path.name), path.absolute(), "largest", "enrolled", "", (entry,))
+    return NewPhoto(person, film_digest(path), Path(path.name), path.absolute(), "chosen", "enrolled", "", (entry,))
 
 
 def add_film(gallery: GalleryStore, photo: NewPhoto) -> bool:

@@ -59,17 +59,16 @@ def write_pictures(film: Film, answers: Sequence[TrackAnswer], folder: Path, nam
 
 def _write_film(film: Film, answers: Sequence[TrackAnswer], path: Path, rate: float) -> None:
     av = importlib.import_module("av")
-    seen: dict[int, list[tuple[str, Sighting]]] = {}
+    seen: dict[int, list[tuple[TrackAnswer, Sighting]]] = {}
     for answer in answers:
-        label = answer.person or f"{answer.track.number}: {answer.decision.verdict}"
         for one in answer.track.sightings:
-            seen.setdefault(one.frame, []).append((label, one))
+            seen.setdefault(one.frame, []).append((answer, one))
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=max(1, round(rate)))
         stream.pix_fmt, stream.bit_rate = "yuv420p", 4_000_000
         size = (0, 0)
         for frame in film.frames(rate):
-            drawn = _drawn(frame.image, seen.get(frame.number, []))
+            drawn = _draw_boxes(frame.image, seen.get(frame.number, []))
             if size == (0, 0):
                 size = drawn.shape[1] // 2 * 2, drawn.shape[0] // 2 * 2
                 stream.width, stream.height = size
@@ -81,13 +80,20 @@ def _write_film(film: Film, answers: Sequence[TrackAnswer], path: Path, rate: fl
             container.mux(packet)
 
 
-def _drawn(image: Image, seen: Sequence[tuple[str, Sighting]]) -> Image:
+def _draw_boxes(image: Image, seen: Sequence[tuple[TrackAnswer, Sighting]]) -> Image:
+    """The frame with a box and a label on a plate for each face: green for a match, amber for everything else."""
     drawn = image.copy()
-    thick = max(1, round(max(image.shape[:2]) / 500))
-    for label, one in seen:
-        corner, other = (round(one.box.x0), round(one.box.y0)), (round(one.box.x1), round(one.box.y1))
-        cv2.rectangle(drawn, corner, other, (0, 200, 0), thick)
+    thick = max(1, round(max(image.shape[:2]) / 640))
+    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.3 + 0.2 * thick
+    for answer, one in seen:
+        colour = (0, 200, 0) if answer.person else (255, 170, 0)
+        text = answer.person or f"{answer.decision.verdict}, track {answer.track.number}"
         # OpenCV's letters are ASCII; the JSON has names as they are written.
-        text, place = label.encode("ascii", "replace").decode(), (corner[0], max(12, corner[1] - 5))
-        cv2.putText(drawn, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5 * thick, (0, 200, 0), thick, cv2.LINE_AA)
+        text = text.encode("ascii", "replace").decode()
+        corner, other = (round(one.box.x0), round(one.box.y0)), (round(one.box.x1), round(one.box.y1))
+        cv2.rectangle(drawn, corner, other, colour, thick)
+        (width, height), below = cv2.getTextSize(text, font, size, 1)
+        foot = max(height + below, corner[1] - thick)
+        cv2.rectangle(drawn, (corner[0], foot - height - below), (corner[0] + width, foot), (0, 0, 0), -1)
+        cv2.putText(drawn, text, (corner[0], foot - below // 2), font, size, colour, 1, cv2.LINE_AA)
     return drawn

@@ -1,4 +1,4 @@
-"""Faces followed through a film: association by boxes and signatures, and one template a track.
+"""Face tracking in films: association by boxes and signatures, and one template per track.
 
 As in ByteTrack and SORT, each track predicts its box (constant velocity) and the faces of a frame are given to tracks
 so that the sum of likeness is largest (Hungarian algorithm). Likeness is the overlap of the boxes and the masked score
@@ -24,7 +24,7 @@ from facerec.recognition.signature import Signature, pooled
 
 
 class FilmDescriber(Protocol):
-    """What following needs of a recognizer (see `facerec.recognition.recognizer.Recognizer`)."""
+    """The part of a recognizer that tracking needs (see `facerec.recognition.recognizer.Recognizer`)."""
 
     def describe(self, image: Image, boxes: Sequence[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
         """The faces of a picture, or those at `boxes`."""
@@ -37,7 +37,9 @@ class TrackSettings:
 
     Attributes:
         search_every: faces are searched for this often, seconds, and whenever a track lost its face or none is there.
-        lost_after: a track whose face was not seen for so long ends, seconds; who comes back later is a new track.
+        lost_after: a track whose face was not seen for so long is no longer expected anywhere, seconds.
+        back_within: within so many seconds it goes on when a face reaches `sure_score`, wherever that appears; who
+            comes back later is a new track.
         least_overlap: of the expected and the found box (IoU), from which on they may be one face.
         least_score: masked score below which a face is not the track's, wherever it is: two strangers of 100 reach
             half of it on average, the same face a moment later 0.8 and more.
@@ -49,6 +51,7 @@ class TrackSettings:
 
     search_every: float = 1.0
     lost_after: float = 2.0
+    back_within: float = 30.0
     least_overlap: float = 0.2
     least_score: float = 0.3
     sure_score: float = 0.6
@@ -56,7 +59,7 @@ class TrackSettings:
     least_frames: int = 2
 
     def __post_init__(self) -> None:
-        if min(self.search_every, self.lost_after) < 0 or self.least_frames < 1:
+        if min(self.search_every, self.lost_after, self.back_within) < 0 or self.least_frames < 1:
             raise InvalidInputError(f"expected times of at least 0 s and at least one frame a track; got {self}")
 
 
@@ -125,7 +128,7 @@ class Track:
             return box
         before = self.sightings[-2]
         passed = max(self.last.time - before.time, 1e-6)
-        ahead = min((time - self.last.time) / passed, 2.0)  # nobody keeps a speed for long
+        ahead = min((time - self.last.time) / passed, 2.0)  # a speed does not last long
         (x, y), (x_before, y_before) = box.center, before.box.center
         # A face moves a fraction of its size between two looks; more is an error of one of the boxes.
         dx = float(np.clip(ahead * (x - x_before), -box.width, box.width))
@@ -147,15 +150,16 @@ class FaceTracker:
 
     def look(self, frame: Frame) -> list[tuple[Track, Sighting]]:
         """Look at the next frame; gives the tracks seen on it."""
-        alive = [one for one in self._alive if frame.time - one.last.time <= self.settings.lost_after]
-        if frame.time >= self._search_at or not alive:
+        longest = max(self.settings.lost_after, self.settings.back_within)
+        alive = [one for one in self._alive if frame.time - one.last.time <= longest]
+        expected = [one for one in alive if frame.time - one.last.time <= self.settings.lost_after]
+        if frame.time >= self._search_at or not expected:
             faces = self._describer.describe(frame.image)
             self._search_at = frame.time + self.settings.search_every
             self.searched += 1
         else:
-            expected = [track.expected(frame.time) for track in alive]
-            faces = self._describer.describe(frame.image, expected)
-        sightings = _apart([_sighting(frame, face) for face in faces if isinstance(face, DescribedFace)])
+            faces = self._describer.describe(frame.image, [track.expected(frame.time) for track in expected])
+        sightings = _keep_surest([_sighting(frame, face) for face in faces if isinstance(face, DescribedFace)])
         given = associate(alive, sightings, frame.time, self.settings)
         seen = []
         for i, sighting in enumerate(sightings):
@@ -165,10 +169,10 @@ class FaceTracker:
                 self._tracks.append(track)
                 alive.append(track)
             else:
-                sighting = self._weighed(track, sighting)
+                sighting = self._weigh(track, sighting)
             track.sightings.append(sighting)
             seen.append((track, sighting))
-        if len(seen) < len(alive):
+        if any(track.last.time < frame.time for track in expected):
             self._search_at = min(self._search_at, frame.time)  # a face was lost: search on the next frame
         self._alive = alive
         return seen
@@ -178,7 +182,7 @@ class FaceTracker:
         """The tracks so far that were seen on enough frames."""
         return [track for track in self._tracks if len(track.sightings) >= self.settings.least_frames]
 
-    def _weighed(self, track: Track, sighting: Sighting) -> Sighting:
+    def _weigh(self, track: Track, sighting: Sighting) -> Sighting:
         before = track.counted[-1]
         score, overlap = sighting.signature.score(before.signature)
         same_cells = overlap == sighting.signature.visible.sum()
@@ -200,7 +204,8 @@ def associate(
         for s, sighting in enumerate(sightings):
             score, cells = template.score(sighting.signature)
             overlap = expected.iou(sighting.box)
-            near = overlap >= settings.least_overlap and (score >= settings.least_score or not cells)
+            recent = time - track.last.time <= settings.lost_after
+            near = recent and overlap >= settings.least_overlap and (score >= settings.least_score or not cells)
             if near or score >= settings.sure_score:
                 likeness[t, s] = 1e-6 + (overlap + max(score, 0.0)) / 2
     rows, columns = linear_sum_assignment(likeness, maximize=True)
@@ -223,7 +228,7 @@ def _sighting(frame: Frame, face: DescribedFace) -> Sighting:
     )
 
 
-def _apart(sightings: Sequence[Sighting]) -> list[Sighting]:
+def _keep_surest(sightings: Sequence[Sighting]) -> list[Sighting]:
     """Of sightings that lie on each other (two tracks that expected one face) the surest."""
     kept: list[Sighting] = []
     for one in sorted(sightings, key=lambda sighting: -sighting.box.score):

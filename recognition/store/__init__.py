@@ -1,1 +1,1 @@
-"""Where galleries are kept: their records, the SQLite file and Milvus behind one protocol, and what is derived."""
+"""Stores of galleries: records, the SQLite file and Milvus behind one protocol, and derived files."""

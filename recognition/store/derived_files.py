@@ -1,4 +1,4 @@
-"""Names of the files beside a gallery that are made from it."""
+"""Names of the derived files beside a gallery."""
 
 from __future__ import annotations
 

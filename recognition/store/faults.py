@@ -1,4 +1,4 @@
-"""What can be wrong with a gallery or with what is asked of it, each told apart by its type."""
+"""Errors of galleries and of requests to them, one type each."""
 
 from __future__ import annotations
 

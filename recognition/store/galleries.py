@@ -1,4 +1,4 @@
-"""From an address to a gallery and its search: the one place that knows which stores there are.
+"""From an address to a gallery and its search: the only module that knows all kinds of stores.
 
 Nothing of Milvus is imported unless the address is one of Milvus.
 """

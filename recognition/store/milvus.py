@@ -60,8 +60,8 @@ from facerec.recognition.store.records import (
     people_of,
 )
 
-_SHORTLIST = 100  # entries named in each group of masks; with eight groups some 2 MB a probe
-_AT_ONCE = 500  # rows a call: far below the 64 MB that a message may have
+_SHORTLIST = 100  # entries named in each group of masks; with eight groups some 2 MB per probe
+_AT_ONCE = 500  # rows per call: far below the 64 MB that a message may have
 
 
 class MilvusGallery:

@@ -1,4 +1,4 @@
-"""The collections of a gallery in Milvus, and what Milvus's errors are called here."""
+"""The collections of a gallery in Milvus, and the translation of Milvus's errors."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def make_gallery(client: Any, collection: Callable[[str], str], contract: ModelC
 
 @contextlib.contextmanager
 def milvus_errors(address: str) -> Iterator[None]:
-    """Say in the words of this project what Milvus ran into."""
+    """Raise errors of Milvus as facerec's own."""
     from pymilvus.exceptions import MilvusException
 
     try:

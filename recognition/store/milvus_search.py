@@ -1,4 +1,4 @@
-"""Search of a gallery in Milvus: its index names entries, the exact masked score ranks them."""
+"""Search of a gallery in Milvus: its index gives candidates, the exact masked score ranks them."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class MilvusSearch:
         if not probes:
             return []
         return [
-            self._ranked(probe, sorted(rows, key=row_order), shape, nobodies, k)
+            self._rank(probe, sorted(rows, key=row_order), shape, nobodies, k)
             for probe, rows in zip(probes, self._gallery.named(np.stack([p.cells for p in probes])), strict=True)
         ]
 
-    def _ranked(
+    def _rank(
         self,
         probe: Signature,
         rows: list[dict[str, Any]],

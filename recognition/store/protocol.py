@@ -1,4 +1,4 @@
-"""What every store of galleries offers: one protocol, and the contract that a gallery is checked against."""
+"""The protocol of every store of galleries, and the contract that a gallery is checked against."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def check_one_kind(gallery: object, names: Sequence[str], nobodies: frozenset[st
         person = next(name for name in names if name not in nobodies)
         raise InvalidInputError(
             f"expected people or known strangers to merge in {gallery}, not both; {strangers[0]!r} is a known stranger "
-            f"and {person!r} is not. Say what they are: facerec gallery mark {strangers[0]!r} --person -g {gallery}"
+            f"and {person!r} is not. Mark them alike first: facerec gallery mark {strangers[0]!r} --person -g {gallery}"
         )
 
 

@@ -1,4 +1,4 @@
-"""What goes into a gallery and comes out of it, whichever store keeps it: photographs, entries, people, their order."""
+"""Records that all stores of galleries share: photographs, entries, people, and their order."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ class EntryIndex:
 
 @dataclass(frozen=True)
 class GalleryInfo:
-    """What `facerec gallery info` tells.
+    """The values of `facerec gallery info`.
 
     Attributes:
         path: the file.

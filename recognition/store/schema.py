@@ -104,7 +104,7 @@ def check_is_gallery(path: Path) -> None:
 
 
 def _check_is_file(path: Path) -> None:
-    """What can be said of `path` without opening it.
+    """Check `path` without opening it.
 
     The file itself is opened by SQLite alone. POSIX drops all of a process's locks on a file when the process closes
     any descriptor of it: whoever opened it here by itself would take away the locks of this process's other
@@ -301,7 +301,7 @@ def fold_journal(connection: sqlite3.Connection, path: Path) -> bool:
 
 @contextlib.contextmanager
 def sqlite_errors(path: Path) -> Iterator[None]:
-    """Say in the words of this project what SQLite or the disk ran into."""
+    """Raise errors of SQLite or of the disk as facerec's own."""
     try:
         yield
     except sqlite3.OperationalError as error:

@@ -273,7 +273,7 @@ class Gallery(GalleryReader):
             self._count_change(connection)
 
     def _give_to(self, names: Sequence[str], into: str) -> None:
-        """Give the photographs of `names` to `into`. An entry's checksum covers whose it is, so it is made anew, which
+        """Give the photographs of `names` to `into`. An entry's checksum covers whose it is, so it is made again, which
         a damaged entry must not survive: all are read first."""
         if not into:
             raise InvalidInputError("expected a person's name; got an empty one")

@@ -1,4 +1,4 @@
-"""What can be asked of a gallery file: contract, people, entries, vectors, digest, and whether all of it is sound."""
+"""The reading half of a gallery file: contract, people, entries, vectors, digest, and its verification."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _VALUES_A_STATEMENT = 500
 
 
 def _whole_rows(read: Callable[Concatenate[GalleryReader, _P], _R]) -> Callable[Concatenate[GalleryReader, _P], _R]:
-    """Rows of a damaged file may hold values of any type: what then goes wrong is said to be the damage."""
+    """Rows of a damaged file may hold values of any type: errors from that are reported as the damage."""
 
     @functools.wraps(read)
     def checked(gallery: GalleryReader, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -92,7 +92,7 @@ class GalleryReader:
         return bytes(state).hex()
 
     def check_contract(self, contract: ModelContract) -> None:
-        """Raise `ContractError` unless `contract` is the gallery's: names both sides and the command that mends it."""
+        """Raise `ContractError` unless `contract` is the gallery's: with both sides and the command that helps."""
         if contract.digest != self.contract_digest:
             raise contract_mismatch(str(self.path), self.contract_digest, self.contract_json, contract)
 
@@ -295,7 +295,7 @@ class GalleryReader:
                 )
             ]
             remarks += [f"{a} and {b}: the same photograph under two names" for a, b in self.shared_photos()]
-            missing = [photo.absolute_path for photo in self.photos() if not photo.absolute_path.is_file()]
+            missing = [photo.absolute_path for photo in self.photos() if not photo.absolute_path.exists()]
             if missing:
                 remarks.append(f"{len(missing)} photographs are no longer where they were enrolled, e.g. {missing[0]}")
         except (FacerecError, sqlite3.Error) as error:

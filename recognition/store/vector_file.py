@@ -1,8 +1,8 @@
 """A mapped copy of a gallery's vectors: for galleries that do not fit in memory, or are opened often.
 
-`GALLERY.vectors` is made from the gallery and never the truth. It names the state of the content it was made from and
-is refused for any other. The small parts are tested by a digest when it is opened, each row by its own CRC when it is
-first read, so a damaged copy gives an error and never a wrong score.
+`GALLERY.vectors` is derived from the gallery and never authoritative. It names the state of the content from which it
+was made and is refused for any other. The small parts are tested by a digest when it is opened, each row by its own CRC
+when it is first read, so a damaged copy gives an error and never a wrong score.
 """
 
 from __future__ import annotations
@@ -130,14 +130,14 @@ class VectorFile:
         if start.startswith(_OLDER_MAGIC):
             raise no_index(gallery.path, path, "an older facerec made it")
         if not start.startswith(_MAGIC):
-            raise _damaged(path)
+            raise _damage_error(path)
         with _name_damage(path):
             header = json.loads(start[len(_MAGIC) :].rstrip(b"\0"))
             state, contract = str(header["state"]), str(header["contract"])
             n, shape = int(header["entries"]), (int(header["shape"][0]), int(header["shape"][1]))
             places = _places(header)
             if path.stat().st_size != places["end"]:
-                raise _damaged(path)
+                raise _damage_error(path)
             mapped = np.memmap(path, dtype=np.uint8, mode="r")
 
             def part(name: str, kind: type, count: int) -> NDArray[Any]:
@@ -149,7 +149,7 @@ class VectorFile:
             stated = header.pop("digest")
             regions = part("regions", np.uint8, n * _REGION_BYTES).reshape(n, _REGION_BYTES)
             if stated != _digest(header, names, *(a.tobytes() for a in (ids, person, photo, regions, sums))):
-                raise _damaged(path)
+                raise _damage_error(path)
             width = (shape[0] + 7) // 8
             seen = part("seen", np.uint8, n * width).reshape(n, width)
             cells = part("cells", np.float32, n * shape[0] * shape[1]).reshape(n, *shape)
@@ -174,7 +174,7 @@ class VectorFile:
         seen, cells = np.asarray(self._seen[places]), np.asarray(self._cells[places])
         if not self._sound[places].all():
             if not np.array_equal(_row_sums(seen, cells), self._sums[places]):
-                raise _damaged(self.path)
+                raise _damage_error(self.path)
             self._sound[places] = True
         visible = np.unpackbits(seen, axis=1, count=self.shape[0]).astype(np.bool_)
         return cells, visible
@@ -192,10 +192,10 @@ def _name_damage(path: Path) -> Iterator[None]:
     except InvalidInputError:
         raise
     except (ValueError, KeyError, TypeError, IndexError, OverflowError, MemoryError) as error:
-        raise _damaged(path) from error
+        raise _damage_error(path) from error
 
 
-def _damaged(path: Path) -> InvalidInputError:
+def _damage_error(path: Path) -> InvalidInputError:
     return InvalidInputError(f"{path} is damaged; remove it: everything in it is in the gallery")
 
 

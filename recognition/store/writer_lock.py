@@ -1,4 +1,4 @@
-"""Who may write a gallery: one process at a time, named to whoever comes second."""
+"""The lock that lets one process at a time write a gallery, and names it to others."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What no photograph ever meets at run time: sets of textures and views, and what learns descriptors from them."""
+"""Training of descriptors: sets of textures and views, and trainers. Not used at run time."""

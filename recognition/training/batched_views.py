@@ -1,4 +1,4 @@
-"""The views of many fitted faces at once, on any device: what training looks at, made while it looks.
+"""The views of many fitted faces at once, on any device, computed during training.
 
 The batched twin of `facerec.frontalize.texture`, `facerec.frontalize.visibility` and `facerec.recognition.views`, in
 torch. Surfaces are drawn as dense points with a depth buffer instead of triangles, so that a batch is a few scatter
@@ -21,7 +21,7 @@ from facerec.frontalize.visibility import VisibilitySettings
 from facerec.recognition.views import ViewFrame, chart_map, frontal_camera
 
 _DENSE = 289
-"""Points along each side of the drawn surface: three a node, five a pixel of the view."""
+"""Points along each side of the drawn surface: three per node, five per pixel of the view."""
 
 _SKULL_POINTS = 40_000
 
@@ -196,7 +196,7 @@ class BatchedViews:
         )
         return flat.reshape(-1, self._g, self._g, 3)
 
-    def _resampled(self, matrix: Tensor, values: Tensor) -> Tensor:
+    def _resample(self, matrix: Tensor, values: Tensor) -> Tensor:
         """(B, T, T, D) of grid values (B, G, G, D)."""
         return torch.einsum("ti,bijd,uj->btud", matrix, values, matrix)
 
@@ -219,7 +219,7 @@ class BatchedViews:
         """(B, G, G) mm behind the nearest surface."""
         b, side = len(geometry), self._seeing.buffer
         turned = geometry @ rotation.transpose(1, 2)[:, None]
-        dense = self._resampled(self._to_dense, turned).reshape(b, -1, 3)
+        dense = self._resample(self._to_dense, turned).reshape(b, -1, 3)
         low, high = dense[..., :2].amin(1), dense[..., :2].amax(1)
         zoom = (side - 3) / (high - low).amax(1)
 
@@ -246,7 +246,7 @@ class BatchedViews:
         turned = (surface.geometry @ fit.rotation.transpose(1, 2)[:, None])[..., :2]
         at = turned * fit.scale[:, None, None, None] + fit.translation[:, None, None]
         seen = surface.visible[..., None]
-        grid = self._resampled(self._to_texels, torch.cat([at, seen, (seen > 0).to(at.dtype)], dim=-1))
+        grid = self._resample(self._to_texels, torch.cat([at, seen, (seen > 0).to(at.dtype)], dim=-1))
         place, weight, whole = grid[..., :2], grid[..., 2], grid[..., 3]
         inside = ((place >= 0) & (place <= size - 1)).all(-1)
         visible = torch.where((whole > 0.999) & inside, weight.clamp(max=1.0), torch.zeros_like(weight))
@@ -256,7 +256,7 @@ class BatchedViews:
     def turned_mask(self, geometry: Tensor, rotation: Tensor) -> Tensor:
         """(B, T, T) float, 1 where a camera of `rotation` would see the texel of a geometry (B, G, G, 3)."""
         seen = (self.surface(geometry, rotation).visible > 0).to(geometry.dtype)[..., None]
-        return (self._resampled(self._to_texels, seen)[..., 0] > 0.999).to(geometry.dtype)
+        return (self._resample(self._to_texels, seen)[..., 0] > 0.999).to(geometry.dtype)
 
     def frontal(self, texture: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
         """Frontal view (B, 3, S, S) in [0, 1] and what was seen (B, S, S), as `frontal_pixels`."""
@@ -328,8 +328,8 @@ class BatchedViews:
             (B, 3, S, S) in [0, 1].
         """
         b, size = len(geometry), self.frame.size
-        normals = self._resampled(self._to_dense, _normal(geometry)).reshape(b, -1, 3)
-        points = self._resampled(self._to_dense, geometry).reshape(b, -1, 3)
+        normals = self._resample(self._to_dense, _normal(geometry)).reshape(b, -1, 3)
+        points = self._resample(self._to_dense, geometry).reshape(b, -1, 3)
         along = torch.linspace(-1, 1, _DENSE, device=self.device)
         dense = torch.stack(torch.meshgrid(along, along, indexing="xy"), dim=-1)[None].expand(b, -1, -1, -1)
         colour = F.grid_sample(texture, dense, align_corners=False, padding_mode="border").flatten(2).transpose(1, 2)

@@ -51,7 +51,7 @@ class CropFits:
         return np.rad2deg(np.arcsin(np.clip(-self.rotation[:, 2, 1], -1, 1))).astype(np.float32)
 
     def usable(self, max_residual: float = 0.06, min_confidence: float = 0.25) -> NDArray[np.bool_]:
-        """(N,) which fits can be learnt from."""
+        """(N,) which fits can be used for training."""
         return (self.residual <= max_residual) & (self.confidence >= min_confidence) & (self.scale > 0.15)
 
     def save(self, path: Path) -> None:

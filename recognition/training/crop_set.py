@@ -1,4 +1,4 @@
-"""Sets of face crops on disk: what the learnt descriptor is trained on, small enough to send to a GPU.
+"""Sets of face crops on disk, on which resnet is trained, small enough to send to a GPU machine.
 
 A crop is a square of the photograph around the face, encoded, with the box of its landmarks. Everything else (fit,
 texture, views, turned renderings) follows from it and from the fit, and is computed while training.
@@ -184,7 +184,7 @@ def encode_crops(pictures: Iterable[FacePicture], size: int = CROP_SIZE, quality
 
 
 def training_pictures(data: Path, extra: Path | None, sources: Sequence[str], per_person: int) -> list[FacePicture]:
-    """All pictures of `sources` ("annotated" and names of extra sets) of people who are not held back."""
+    """All pictures of `sources` ("annotated" and names of extra sets) of people who are not held out."""
     held = held_out_people(data / "ytf", data / "cfp-dataset")
     found: list[FacePicture] = []
     for source in sources:

@@ -1,4 +1,4 @@
-"""Faces to learn from: crops and fits in memory, who is whom, and who is left out."""
+"""Training faces in memory: crops and fits, their identities, and who is left out."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Crops:
 
 @dataclass(frozen=True, eq=False)
 class Faces:
-    """Faces to learn from or to judge by.
+    """Faces for training or for calibration.
 
     Attributes:
         crops: N crops.

@@ -1,4 +1,4 @@
-"""Figures of a face network on people it was not trained on: what settings are chosen by."""
+"""Figures of a face network on people it was not trained on, by which settings are chosen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random looks at faces for training: photograph, half of the frontal view, rendered pose; and their disturbance."""
+"""Random training views of faces: photograph, half of the frontal view, rendered pose; and their degradation."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def disturb(x: Tensor, neutral: tuple[int, int, int], s: DisturbanceSettings, ge
     def happens(chance: float) -> Tensor:
         return torch.rand(b, generator=generator, device=device) < chance
 
-    # Coarser and back: distant faces, and films. Four sizes a batch.
+    # Coarser and back: distant faces, and films. Four sizes per batch.
     coarse = torch.nonzero(happens(s.coarse)).flatten()
     sides = torch.randint(s.coarse_sides[0], s.coarse_sides[1] + 1, (4,), generator=generator, device=device).tolist()
     for rows, side in zip(coarse.chunk(4), sides, strict=False):

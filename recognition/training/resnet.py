@@ -1,4 +1,4 @@
-"""Training the face network: margin softmax over people on looks of every kind, from dlib's network on."""
+"""Training the face network: margin softmax over people on views of every kind, starting from dlib's network."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class ResNetTraining:
             its person's mean, half and half; only for people with several pictures, whom it tells apart.
         shares: how often the faces of each source are drawn; within a source every person as often as the root of
             the number of their pictures, and pictures beyond 35 degrees profile_weight times as often.
-        reuse: how often a look is disturbed and shown before it is made anew; more than 1 spares a CPU.
+        reuse: how often a look is disturbed and shown before it is made again; more than 1 spares a CPU.
         averaging: decay a step of the running mean of the weights, which is the result.
     """
 
@@ -270,7 +270,7 @@ class _Learner:
 
 
 class _Looks:
-    """Draws the looks of a batch; each is disturbed and shown `reuse` times on average before it is made anew."""
+    """Draws the looks of a batch; each is disturbed and shown `reuse` times on average before it is made again."""
 
     def __init__(self, faces: Faces, views: BatchedViews, training: ResNetTraining, generator: torch.Generator) -> None:
         self.faces, self.training, self.generator = faces, training, generator

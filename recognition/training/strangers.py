@@ -1,4 +1,4 @@
-"""What is known of strangers: the cohort that normalises scores, and how strangers and mates then score.
+"""Measurements of strangers: the cohort that normalises scores, and the scores of strangers and mates.
 
 Everything is measured on the people for calibration, whom no descriptor was trained on. Half of them make the cohort,
 the other half are scored against each other with it.

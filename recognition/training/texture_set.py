@@ -1,4 +1,4 @@
-"""Sets of lifted textures on disk: what descriptors and the texture model are learnt from."""
+"""Sets of lifted textures on disk, on which descriptors and the texture model are trained."""
 
 from __future__ import annotations
 
@@ -125,9 +125,9 @@ def training_sets(textures: TextureSet) -> list[str]:
 
 
 def research_licence(sets: Sequence[str]) -> str:
-    """What weights learnt from `sets` may be used for: their pictures are of real people, for research."""
+    """What weights trained on `sets` may be used for: their pictures are of real people, for research."""
     listed = f"{', '.join(sets[:-1])} and {sets[-1]}" if len(sets) > 1 else sets[0]
-    return f"research use only: learnt from {listed}"
+    return f"research use only: trained on {listed}"
 
 
 def without_calibration_people(textures: TextureSet) -> TextureSet:
@@ -138,7 +138,7 @@ def without_calibration_people(textures: TextureSet) -> TextureSet:
     )
 
 
-def _capped(pictures: Iterable[Picture], per_person: int) -> list[Picture]:
+def _cap(pictures: Iterable[Picture], per_person: int) -> list[Picture]:
     count: dict[tuple[str, str], int] = {}
     out = []
     for picture in pictures:
@@ -150,7 +150,7 @@ def _capped(pictures: Iterable[Picture], per_person: int) -> list[Picture]:
 
 
 def annotated_pictures(data: Path, held_out: bool, per_person: int) -> list[Picture]:
-    """CFP's and YouTube Faces' annotated pictures of the training people (or of the held-back ones)."""
+    """CFP's and YouTube Faces' annotated pictures of the training people (or of the held-out ones)."""
     ytf, cfp = data / "ytf", data / "cfp-dataset"
     held = held_out_people(ytf, cfp)
     found = [
@@ -164,11 +164,11 @@ def annotated_pictures(data: Path, held_out: bool, per_person: int) -> list[Pict
         Picture(path, person_key(names[int(path.parts[-3]) - 1]), f"cfp-{view}", cfp_to_ibug68(fiducials, view)[0])
         for path, view, fiducials in read_cfp(cfp, numbers)
     ]
-    return _capped(found, per_person)
+    return _cap(found, per_person)
 
 
 def located_pictures(data: Path, held_out: bool, per_person: int) -> list[Picture]:
-    """All pictures of CFP, YouTube Faces and LFW of the training people (or of the held-back ones)."""
+    """All pictures of CFP, YouTube Faces and LFW of the training people (or of the held-out ones)."""
     ytf, cfp = data / "ytf", data / "cfp-dataset"
     held = held_out_people(ytf, cfp)
     names = cfp_names(cfp)
@@ -178,7 +178,7 @@ def located_pictures(data: Path, held_out: bool, per_person: int) -> list[Pictur
             folder = cfp / "Data" / "Images" / f"{number:03d}" / view
             found += [Picture(p, person_key(name), f"cfp-{view}") for p in sorted(folder.glob("*.jpg"))]
     found += [Picture(p, person_key(p.parent.name), "lfw") for p in sorted((data / "lfw").glob("*/*.jpg"))]
-    return _capped((p for p in found if (p.person in held) == held_out), per_person)
+    return _cap((p for p in found if (p.person in held) == held_out), per_person)
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,7 +81,7 @@ def test_unknown_faces_become_people_with_a_sheet_and_a_page(facerec: Command, p
     assert (out / "faces.npz").stat().st_mode & 0o077 == 0
 
 
-def test_names_written_in_survive_a_second_run_which_describes_only_what_is_new(
+def test_written_names_survive_a_second_run_which_describes_only_new_photographs(
     facerec: Command, photos: Path, tmp_path: Path, pretend: ModuleType
 ) -> None:
     out = tmp_path / "people"
@@ -117,7 +117,7 @@ def test_named_groups_are_enrolled_and_known_the_next_time(facerec: Command, pho
     ]
 
 
-def test_what_is_no_file_of_clusters_is_said(
+def test_another_file_than_one_of_clusters_is_refused(
     facerec: Command, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     wrong = tmp_path / "clusters.json"

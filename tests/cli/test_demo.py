@@ -75,7 +75,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch, pretend: ModuleType) -> None:
 
 
 @pytest.mark.usefixtures("pretended")
-def test_the_demo_writes_report_decisions_and_gallery_and_says_what_is_rendered(
+def test_the_demo_writes_report_decisions_and_gallery_and_marks_what_is_rendered(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "ö out"

@@ -19,7 +19,7 @@ def asked(pretend: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list
 
     class Asked(PretendRecognizer):
         @classmethod
-        def load(cls, **options: Any) -> Any:
+        def load(cls, *_: object, **options: Any) -> PretendRecognizer:
             calls.append(options)
             return cls()
 
@@ -118,7 +118,7 @@ def test_a_folder_of_cropped_faces_is_located_whole(
 
     monkeypatch.setattr(BoxRegressor, "load", lambda *_, **__: Regressor())
     monkeypatch.setattr(Landmarker, "load", lambda *_, **__: Marks())
-    monkeypatch.setattr(finder, "load_judge", lambda device: pytest.fail("a plugged-in detector is not judged"))
+    monkeypatch.setattr(finder, "load_rule", lambda device: pytest.fail("the rule is not for other detectors"))
     monkeypatch.setattr("facerec.landmarks.detection.detectors._recorded", lambda name: (name, "0" * 64))
     write_image(tmp_path / "a.png", np.zeros((40, 60, 3), np.uint8))
     assert run(["landmarks", str(tmp_path / "a.png"), "--detector", "whole", "--device", "cpu", "-q"]) == 0

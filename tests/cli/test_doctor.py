@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,19 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert found["numpy"]["status"] == "ok"
 
 
+def test_every_extra_is_listed_with_what_it_gives_and_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extras = set(metadata.metadata("facerec").get_all("Provides-Extra") or []) - {"dev"}
+    monkeypatch.setitem(doctor.EXTRAS, "video", ({"absent-package": "absent_package"}, "films"))
+    run(["doctor", "--json", "--no-self-test"])
+    found = findings(capsys)
+    assert {f"facerec[{extra}]" for extra in extras} <= set(found)
+    assert found["facerec[video]"]["status"] == "note"
+    assert "films" in found["facerec[video]"]["detail"]
+    assert "pip install 'facerec[video]'" in found["facerec[video]"]["detail"]
+
+
 def test_a_gpu_that_is_not_there_is_wrong_only_when_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -45,7 +59,7 @@ def test_an_installation_without_weights_is_wrong(
     assert "self test" not in found
 
 
-def test_this_installation_takes_a_portrait_along_the_whole_path(capsys: pytest.CaptureFixture[str]) -> None:
+def test_this_installation_runs_the_whole_path_on_a_portrait(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["doctor", "--json", "--device", "cpu"]) == 0
     found = findings(capsys)
     assert found["self test"]["status"] == "ok"

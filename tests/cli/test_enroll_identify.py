@@ -87,7 +87,7 @@ def test_enrol_then_identify(people: Path, pretend: ModuleType, capfd: pytest.Ca
 
 
 @pytest.mark.parametrize("person", [3, 255])
-def test_every_form_says_by_how_much_the_photograph_was_turned(
+def test_every_format_states_by_how_much_the_photograph_was_turned(
     people: Path, pretend: ModuleType, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, person: int
 ) -> None:
     """A face that was described (3), and one that was found and not fitted (255)."""
@@ -116,7 +116,7 @@ def test_every_form_says_by_how_much_the_photograph_was_turned(
     assert next(csv.DictReader(io.StringIO(capfd.readouterr().out)))["turned"] == "90"
 
 
-def test_enrol_says_what_it_skipped_and_strict_makes_it_3(
+def test_enrol_reports_what_it_skipped_and_strict_exits_with_3(
     people: Path, pretend: ModuleType, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (people / "p2" / "0a.jpg").write_bytes(b"\xff\xd8\xff broken")
@@ -220,7 +220,7 @@ def test_threshold_zero_is_honoured(gallery: Path, pretend: ModuleType, capfd: p
     assert decisions["0"][0] == ("match" if decisions["0"][1] >= 0 else "unknown")
 
 
-def test_a_small_gallery_says_what_its_pairs_support(gallery: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_small_gallery_states_which_rate_its_pairs_support(gallery: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["identify", "people/p1/0.png", "-g", "staff", "--json"]) == 0
     out, err = capfd.readouterr()
     threshold = lines(out)[0]["threshold"]
@@ -250,7 +250,7 @@ def test_an_empty_gallery_answers_unknown(pretend: ModuleType, capfd: pytest.Cap
     assert run(["gallery", "export", "-g", "staff", "--format", "npz", "-o", "out.npz"]) == 0
 
 
-def test_a_photo_without_a_face_gives_a_line_and_strict_makes_it_3(
+def test_a_photo_without_a_face_gives_a_line_and_strict_exits_with_3(
     gallery: Path, pretend: ModuleType, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pretend.paint(Path("none.png"))
@@ -264,12 +264,12 @@ def test_a_photo_without_a_face_gives_a_line_and_strict_makes_it_3(
     assert "no_face" in capfd.readouterr().out
 
 
-def test_other_weights_are_refused_with_the_command_that_mends_it(
+def test_other_weights_are_refused_with_the_command_that_resolves_it(
     gallery: Path, pretend: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     class Other(PretendRecognizer):
         @classmethod
-        def load(cls, **_: object) -> Other:
+        def load(cls, *_: object, **settings: object) -> Other:
             return cls("b")
 
     monkeypatch.setattr(recognizer_module, "Recognizer", Other)
@@ -380,15 +380,15 @@ def test_an_enrolment_killed_in_the_middle_is_resumed(
     assert enrolled("staff") == enrolled("whole")
 
 
-def test_an_interrupted_enrolment_ends_with_130_and_says_how_to_go_on(
+def test_an_interrupted_enrolment_ends_with_130_and_explains_how_to_continue(
     people: Path, pretend: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt(self: PretendRecognizer, image: Image) -> None:
+    def interrupt(self, image: Image) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pretend.PretendRecognizer, "describe", interrupt)
     assert run(["enroll", "people", "-g", "staff"]) == 130
-    assert "run the same command to go on" in capfd.readouterr().err
+    assert "run the same command to continue" in capfd.readouterr().err
 
 
 def test_a_fault_of_the_models_ends_with_1_after_the_batch(
@@ -424,7 +424,7 @@ def test_removal_asks_or_needs_yes(gallery: Path, capfd: pytest.CaptureFixture[s
     assert run(["gallery", "remove", "--entry", "5", "-g", "staff", "-y"]) == 0
 
 
-def test_info_and_export_tell_what_is_in_the_gallery(gallery: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_info_and_export_show_the_content_of_the_gallery(gallery: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["gallery", "info", "-g", "staff", "--json"]) == 0
     info = json.loads(capfd.readouterr().out)
     assert (info["people"], info["photos"], info["entries"]) == (4, 8, 8)
@@ -551,7 +551,7 @@ def test_people_are_renamed_and_merged(gallery: Path, capfd: pytest.CaptureFixtu
     assert {(p["person"], p["entries"]) for p in lines(capfd.readouterr().out)} == {("Zoë", 2), ("p3", 6)}
 
 
-def test_a_known_stranger_is_said_in_every_form_and_is_no_name(
+def test_a_known_stranger_is_reported_in_every_format_and_is_no_match(
     gallery: Path, pretend: ModuleType, capfd: pytest.CaptureFixture[str]
 ) -> None:
     probe = str(pretend.paint(Path("probe.png"), (2, 6, 9)))
@@ -603,7 +603,7 @@ def test_an_index_is_made_when_asked_and_used_when_asked(
     assert (face["decision"], face["candidates"]) == (exact[0]["decision"], exact[0]["candidates"])
 
 
-def test_enrolment_says_what_is_gone_and_sync_removes_it(
+def test_enrolment_reports_missing_photographs_and_sync_removes_them(
     gallery: Path, people: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (people / "p1" / "0.png").unlink()

@@ -9,11 +9,15 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image as PilImage
 
 from facerec.cli import main
+from facerec.landmarks.types import Box
 from facerec.landmarks.video import Film
 from facerec.recognition import recognizer as recognizer_module
 from facerec.recognition.films import tracks
+from facerec.recognition.films.enrolment import add_film, film_digest
+from facerec.recognition.store.records import NewEntry, NewPhoto
 from facerec.recognition.store.sqlite import Gallery
 
 if TYPE_CHECKING:
@@ -61,7 +65,7 @@ def gallery(facerec: Callable[..., str], tmp_path: Path, pretend: ModuleType) ->
     return tmp_path / "g"
 
 
-def test_a_film_gives_one_decision_a_track_with_the_frames_that_made_it(
+def test_a_film_gives_one_decision_per_track_with_the_frames_that_made_it(
     facerec: Callable[..., str], burst: Path, gallery: Path, tmp_path: Path
 ) -> None:
     said = facerec(
@@ -102,6 +106,35 @@ def test_a_burst_is_enrolled_as_one_template(facerec: Callable[..., str], burst:
         (entry,) = opened.entries()
         _, visible = opened.vectors([entry.entry])
         assert visible.all()
+
+
+def test_a_film_in_a_folder_that_is_synchronised_stays_while_its_file_does(
+    facerec: Callable[..., str], burst: Path, tmp_path: Path, pretend: ModuleType
+) -> None:
+    people = tmp_path / "people"
+    pretend.paint(people / "Anna" / "0.png", (1, 6, 0))
+    film = people / "Cleo.gif"
+    PilImage.open(burst / "0.png").save(film, save_all=True, append_images=[PilImage.open(burst / "1.png")])
+    photo = NewPhoto(
+        "Cleo", film_digest(film), Path("Cleo.gif"), film, "chosen", "enrolled",
+        entries=(NewEntry(0, pretend.signature(3, 0, 0), (0, 0, 0), 1.0, 0.8, Box(0, 0, 9, 9)),),
+    )  # fmt: skip
+    facerec("enroll", people, "-g", tmp_path / "g")
+    with Gallery.open(tmp_path / "g", write=True) as opened:
+        assert add_film(opened, photo)
+    facerec("enroll", people, "-g", tmp_path / "g", "--sync")
+    with Gallery.open(tmp_path / "g") as opened:
+        assert [person.name for person in opened.people()] == ["Anna", "Cleo"]
+    film.unlink()
+    facerec("enroll", people, "-g", tmp_path / "g", "--sync")
+    with Gallery.open(tmp_path / "g") as opened:
+        assert [person.name for person in opened.people()] == ["Anna"]
+
+
+def test_the_threshold_of_a_film_is_the_one_asked_for(facerec: Callable[..., str], burst: Path, gallery: Path) -> None:
+    said = json.loads(facerec("identify", "--film", burst, "-g", gallery, "--threshold", 0.99, "--json"))
+    assert (said["decision"], said["threshold"]["value"]) == ("unknown", 0.99)
+    facerec("identify", "--film", burst, "-g", gallery, "--fpir", 0.1, "--threshold", 0.4, code=2)
 
 
 def test_films_and_photographs_are_not_mixed(

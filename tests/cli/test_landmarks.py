@@ -38,7 +38,7 @@ class PretendLandmarker:
 def pretend_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FaceDetector, "load", lambda *_, **__: PretendDetector())
     monkeypatch.setattr(Landmarker, "load", lambda *_, **__: PretendLandmarker())
-    monkeypatch.setattr(finder, "load_judge", lambda device: (FinderRule(1.0, 0.0, 5.0), None))
+    monkeypatch.setattr(finder, "load_rule", lambda device: (FinderRule(1.0, 0.0, 5.0), None))
 
 
 def picture(path: Path, level: int = 150, width: int = 100) -> Path:
@@ -62,7 +62,7 @@ def test_every_face_gets_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert first["markup"] == "ibug68"
 
 
-def test_unusable_photographs_get_a_reason_and_the_batch_goes_on(
+def test_unusable_photographs_get_a_reason_and_the_batch_continues(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.jpg").write_text("no picture")

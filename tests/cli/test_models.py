@@ -53,7 +53,7 @@ def test_one_model_is_described_in_full_by_either_name(capsys: pytest.CaptureFix
     assert "landmarks/tiny, recognition/other" in capsys.readouterr().err
 
 
-def test_verify_tells_whole_changed_missing_and_unrecorded_files_apart(
+def test_verify_distinguishes_intact_changed_missing_and_unrecorded_files(
     installed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["models", "verify"]) == 0

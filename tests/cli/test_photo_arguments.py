@@ -91,7 +91,7 @@ def test_an_address_is_refused_with_the_reason(capfd: pytest.CaptureFixture[str]
     address = "http://127.0.0.1/a.jpg"
     rest = {"enroll": ["-g", "x"], "identify": ["-g", "x"], "frontalize": ["-o", "x"], "verify": [address]}
     assert run([command, address, *rest.get(command, [])]) == 2
-    assert f"{address} is an address; facerec downloads nothing" in capfd.readouterr().err
+    assert f"{address} is a web address; facerec downloads nothing" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["identify", "verify"])
@@ -105,7 +105,7 @@ def test_a_threshold_that_no_cosine_reaches_is_refused(
     assert "threshold" in capfd.readouterr().err
 
 
-def test_the_summary_says_where_names_come_from_and_counts_what_was_passed_over(
+def test_the_summary_shows_where_names_come_from_and_counts_ignored_files(
     pretend: ModuleType, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pretend.paint(Path("new/QUENTIN/me.png"), (5, 6, 0))
@@ -115,11 +115,11 @@ def test_the_summary_says_where_names_come_from_and_counts_what_was_passed_over(
     err = capfd.readouterr().err
     assert "Enrolled 1 of 1 photo, 1 person in the gallery" in err
     assert "QUENTIN <- new/QUENTIN/me.png" in err
-    assert "Passed over 2 items: " in err
+    assert "Ignored 2 items: " in err
     assert "1 not a picture (e.g. new/QUENTIN/notes.txt)" in err
 
 
-def test_one_is_not_many() -> None:
+def test_counted_nouns_agree_with_their_number() -> None:
     assert [count(1, "photo"), count(2, "photo"), count(0, "entry")] == ["1 photo", "2 photos", "0 entries"]
     assert [count(1, "person"), count(3, "person"), count(1, "entry")] == ["1 person", "3 people", "1 entry"]
 
@@ -137,7 +137,7 @@ def test_a_small_picture_without_a_face_is_answered_with_the_way_that_works(
 def test_a_person_cannot_be_renamed_to_the_same_name(staff: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["gallery", "rename", "p1", "p1", "-g", "staff"]) == 2
     err = capfd.readouterr().err
-    assert "expected another name than p1" in err
+    assert "expected a name other than p1" in err
     assert "merge" not in err
 
 
@@ -145,7 +145,7 @@ def test_a_model_that_never_came_with_facerec_is_not_promised(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
-    with pytest.raises(InvalidInputError, match="comes without weights for it; make them with `facerec train dssd`"):
+    with pytest.raises(InvalidInputError, match="comes without weights for it; train them with `facerec train dssd`"):
         weight_record("landmarks", "dssd")
 
 
@@ -154,7 +154,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_spinner_says_what_is_loading_at_a_terminal_only(
+def test_a_spinner_shows_what_is_loading_on_a_terminal_only(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with spinner("Loading the models"):

@@ -86,7 +86,7 @@ def test_every_trainer_records_the_command_that_it_was_given(name: str) -> None:
     assert 'f"facerec train' not in source  # a line put together by hand forgets options
 
 
-def test_what_the_command_has_no_option_of_is_not_recorded(tmp_path: Path) -> None:
+def test_values_without_an_option_are_not_recorded(tmp_path: Path) -> None:
     (tmp_path / "a.npz").touch()
     with pytest.raises(ValueError, match="got words"):
         recorded(train_godp, ["--pack", str(tmp_path / "a.npz")], {"words": 3})

@@ -75,7 +75,7 @@ def said(
     return command
 
 
-def test_the_commands_answer_as_the_schema_says(said: Callable[..., list[Any]]) -> None:
+def test_the_commands_answers_match_the_schema(said: Callable[..., list[Any]]) -> None:
     holds(said("identify", "group.png", "nobody.png", "-g", "staff", "--json"), "identified_face")
     holds(said("verify", "group.png", "people/p1/0.png", "--json"), "pair")
     holds(said("verify", "group.png", "nobody.png", "--json"), "pair")
@@ -102,7 +102,7 @@ def test_the_service_answers_what_the_commands_answer(said: Callable[..., list[A
         service.close()
 
 
-def test_a_value_that_the_schema_does_not_know_is_noticed() -> None:
+def test_a_value_outside_the_schema_is_detected() -> None:
     person = {"person": "a", "photos": 1, "entries": 1, "yaw": [0, 1], "visible_fraction": 0.5, "nobody": False}
     assert faults(person, {"$ref": "#/$defs/person"}) == []
     assert faults(person | {"age": 3}, {"$ref": "#/$defs/person"}) == ["$.age is not in the schema"]

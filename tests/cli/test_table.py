@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from facerec.cli.output import harmless_cell
-from facerec.cli.table import cell_width, shortened, table_lines
+from facerec.cli.table import cell_width, shorten, table_lines
 
 COLUMNS = ["file", "face", "yaw", "decision", "person", "score", "overlap", "why"]
 NUMBERS = ["face", "yaw", "score", "overlap"]
@@ -61,11 +61,11 @@ def test_without_a_terminal_a_row_is_a_plain_line_with_every_value_whole() -> No
 
 @pytest.mark.parametrize("width", range(2, 12))
 def test_what_is_shortened_keeps_its_beginning_and_its_end(width: int) -> None:
-    short = shortened("photographs/door.jpg", width)
+    short = shorten("photographs/door.jpg", width)
     assert cell_width(short) <= width
     assert "…" in short
-    assert shortened("door.jpg", 8) == "door.jpg"
-    assert cell_width(shortened("田中太郎田中太郎", width)) <= width
+    assert shorten("door.jpg", 8) == "door.jpg"
+    assert cell_width(shorten("田中太郎田中太郎", width)) <= width
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+cmd", "-cmd", "@sum", "\tx"])

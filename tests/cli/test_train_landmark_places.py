@@ -1,4 +1,4 @@
-"""The trainer of landmark places writes a table that loads, and its record says what it was learnt from."""
+"""The trainer of landmark places writes a table that loads, and its record says what it was trained on."""
 
 from __future__ import annotations
 

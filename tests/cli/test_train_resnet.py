@@ -47,7 +47,7 @@ def made(data: Path) -> Path:
 
 def test_a_set_holds_the_crops_and_beside_it_their_fits(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     crops = CropSet.load(made(data))
-    assert "of the fits can be learnt from" in capsys.readouterr().out
+    assert "of the fits can be used for training" in capsys.readouterr().out
     assert len(crops) == len(CropFits.load(fits_path(data / "set.npz")).scale) == 6
     assert crops.crop(0).shape == (160, 160, 3)
     # The box in the crop: the crop's side is 1.8 times the longer side of the box, which lies in its middle.
@@ -62,7 +62,7 @@ def test_a_part_holds_every_nth_person(data: Path) -> None:
     assert set(CropSet.load(data / "part.npz").person.tolist()) == {"person 1"}
 
 
-def test_the_network_is_learnt_recorded_and_loaded(
+def test_the_network_is_trained_recorded_and_loaded(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = made(data)

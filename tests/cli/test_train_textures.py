@@ -40,7 +40,7 @@ def made_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_descriptor_is_learnt_recorded_and_loaded(
+def test_a_descriptor_is_trained_recorded_and_loaded(
     made_up: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert (
@@ -61,7 +61,7 @@ def test_a_descriptor_is_learnt_recorded_and_loaded(
     assert same > other + 0.2
     record = weight_record("recognition", "dfd", tmp_path)
     assert record.training_sets == ("CFP", "YouTube Faces", "LFW")
-    assert record.licence == "research use only: learnt from CFP, YouTube Faces and LFW"
+    assert record.licence == "research use only: trained on CFP, YouTube Faces and LFW"
     assert record.command == "facerec train dfd set.npz --seed 3 --words 8"
     assert float(record.metric["fisher_ratio_mean"]) >= float(record.metric["fisher_ratio_least"]) > 0
 
@@ -94,7 +94,7 @@ def test_given_figures_are_recorded(made_up: Path, tmp_path: Path, monkeypatch: 
     assert weight_record("recognition", "dfd", tmp_path).metric == {"eer": 0.12, "set": "held-out people"}
 
 
-def test_a_texture_model_is_learnt_recorded_and_loaded(
+def test_a_texture_model_is_trained_recorded_and_loaded(
     made_up: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["train", "texture-model", str(made_up), "--modes", "4", "--limit", "12", "--test", str(made_up)]

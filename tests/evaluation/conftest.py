@@ -125,7 +125,7 @@ class FakeDetector:
 
 
 class FakeLandmarker:
-    """Locates known points, moved by some px; fails like a photograph that cannot be used when told so."""
+    """Locates known points, moved by some px; fails like a photograph that cannot be used on request."""
 
     def __init__(self, points: dict[int, np.ndarray], shift: float = 0.0) -> None:
         self.points = points

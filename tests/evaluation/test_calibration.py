@@ -30,13 +30,13 @@ def test_the_map_of_two_normal_kinds_is_their_log_likelihood_ratio() -> None:
     assert fit_logistic(scores, same) == pytest.approx((1.5, -1.125), abs=0.03)
 
 
-def test_kinds_that_a_score_parts_have_a_finite_map() -> None:
+def test_kinds_that_a_score_separates_have_a_finite_map() -> None:
     slope, offset = fit_logistic(np.array([0.1, 0.2, 0.8, 0.9]), np.array([False, False, True, True]))
     assert np.isfinite(slope)
     assert slope * 0.9 + offset > 2 > -2 > slope * 0.1 + offset
 
 
-def test_failed_pairs_have_no_say_in_the_map() -> None:
+def test_failed_pairs_do_not_affect_the_map() -> None:
     scores, same = made_up(2)
     padded = np.concatenate([scores, np.full(50, NAN)])
     assert fit_logistic(padded, np.concatenate([same, np.ones(50, bool)])) == fit_logistic(scores, same)

@@ -94,7 +94,7 @@ def test_workers_elsewhere_make_the_same_report(
     assert stored[0] == stored[1]
 
 
-def test_results_of_another_number_format_are_not_taken_for_ones_own(
+def test_results_of_another_number_format_are_not_reused(
     cfp_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FACEREC_ENGINE", "torch")  # onnxruntime knows float32 alone
@@ -207,7 +207,7 @@ def test_view_is_for_cfp_only(points_file: Path, capsys: pytest.CaptureFixture[s
     assert "for cfp only" in capsys.readouterr().err
 
 
-def test_compare_says_what_changed(
+def test_compare_reports_what_changed(
     cfp_tree: Path,
     tmp_path: Path,
     write_picture: Any,

@@ -203,7 +203,7 @@ def test_undefined_normalisers_give_no_figure(annotated: Any, make_landmarker: A
     assert "nme_interocular" not in figures["ced"]
 
 
-def test_an_offset_to_one_side_is_told_from_the_rest(tmp_path: Path) -> None:
+def test_an_offset_to_one_side_is_separated_from_the_rest(tmp_path: Path) -> None:
     """Annotations 2 px right and 1 px below of what was located: only the right is the annotation's."""
     truth = face()
     box = float(np.sqrt(30 * 40))

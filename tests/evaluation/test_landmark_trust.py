@@ -152,7 +152,7 @@ def test_the_sweep_begins_with_the_plain_box_and_grows_for_what_follows_its_box(
     assert figures["translation"][1] == pytest.approx(np.hypot(shift[0] - 100, shift[1] - 100) / 100, rel=1e-4)
 
 
-def test_the_points_file_may_tell_what_is_hidden(tmp_path: Path) -> None:
+def test_the_points_file_may_state_which_points_are_hidden(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", np.zeros((20, 20, 3), np.uint8))
     columns = ["file", *[f"{axis}{i}" for i in range(68) for axis in "xy"], *[f"v{i}" for i in range(68)]]
     values = ["a.png", *[str(i % 19) for i in range(136)], *(["0"] * 3 + ["1"] * 65)]

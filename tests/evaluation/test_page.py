@@ -60,7 +60,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Report:
     return score_report(figures, dict.fromkeys(sets, file), FACTS)
 
 
-def test_files_of_one_set_stand_beside_each_other(scored: Report) -> None:
+def test_files_of_one_set_are_shown_side_by_side(scored: Report) -> None:
     found = side_by_side(scored.json)
     assert {of: [system for system, _ in members] for of, members in found.items()} == {
         "profile": ["ours", "theirs"],

@@ -64,7 +64,7 @@ def test_cfp_all_folds_by_default(cfp_tree: Path) -> None:
     assert read_cfp(cfp_tree).settings["folds"] == ["07", "08"]
 
 
-def test_cfp_says_which_listed_pictures_are_absent(cfp_tree: Path) -> None:
+def test_cfp_reports_which_listed_pictures_are_absent(cfp_tree: Path) -> None:
     (cfp_tree / "Data/Images/301/frontal/03.jpg").unlink()
     protocol = read_cfp(cfp_tree)
     assert protocol.settings["listed_but_absent"] == 1
@@ -81,7 +81,7 @@ def test_cfp_says_which_listed_pictures_are_absent(cfp_tree: Path) -> None:
         ("Protocol/Split/FP/08/diff.txt", "diff.txt"),
     ],
 )
-def test_cfp_refuses_a_wrong_tree_and_says_what_is_missing(cfp_tree: Path, broken: str, message: str) -> None:
+def test_cfp_refuses_a_wrong_tree_and_names_what_is_missing(cfp_tree: Path, broken: str, message: str) -> None:
     path = cfp_tree / broken
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(InvalidInputError, match=message):

@@ -136,7 +136,7 @@ def test_fpir_targets_that_too_few_unknowns_support_are_left_out() -> None:
     assert targets == [0.1]
 
 
-def test_failed_unknown_probes_do_not_flatter_the_false_alarms() -> None:
+def test_failed_unknown_probes_do_not_lower_the_false_alarm_rate() -> None:
     ranks, mates = np.ones(2), np.array([0.9, 0.4])
     unknown = np.array([0.5, 0.45, 0.3, 0.2, 0.1])
     (plain,) = open_set(ranks, mates, unknown, [0.2])

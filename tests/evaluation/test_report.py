@@ -225,7 +225,7 @@ def test_the_json_has_the_promised_keys(tmp_path: Path, cfp_tree: Path, recogniz
     assert content["identification"]["profile"]["rank1"] == pytest.approx(10 / 12, abs=1e-6)
 
 
-def test_a_number_from_nowhere_is_seen() -> None:
+def test_a_number_without_a_source_is_detected() -> None:
     page = Keyed()
     page.feed(
         '<td>12</td><td class="name">13</td><svg><text>14</text><text data-key="/n" data-format="count">15</text></svg>'
@@ -240,7 +240,9 @@ def test_a_page_of_uhdb31s_size_is_small(tmp_path: Path, make_recognizer: Any, w
     report = pose_report(tmp_path, systems[0], write_picture, *systems[1:])
     picture = CasePicture("photograph", "data:image/jpeg;base64," + "A" * 8_000)
     heads = {
-        (yaw, pitch): "data:image/png;base64," + "A" * 8_000 for yaw in range(-90, 91, 30) for pitch in (-30, 0, 30)
+        (float(yaw), float(pitch)): "data:image/png;base64," + "A" * 8_000
+        for yaw in range(-90, 91, 30)
+        for pitch in (-30, 0, 30)
     }
     write_report(tmp_path / "out", Report(report.json, report.rows, [[picture] * 6] * 12), heads)
     assert (tmp_path / "out/report.html").stat().st_size < 2_000_000
@@ -250,7 +252,7 @@ def test_a_page_of_uhdb31s_size_is_small(tmp_path: Path, make_recognizer: Any, w
 def test_a_browser_shows_the_page_whole_at_any_width_without_a_complaint(
     report: Report, tmp_path: Path, browser: Any
 ) -> None:
-    angles = {(yaw, pitch): PIXEL for yaw in range(-90, 91, 30) for pitch in (-30, 0, 30)}
+    angles = {(float(yaw), float(pitch)): PIXEL for yaw in range(-90, 91, 30) for pitch in (-30, 0, 30)}
     shots = [[CasePicture(label, PIXEL) for label in "abcdef"]] * len(report.json["worst"])
     write_report(tmp_path / "out", replace(report, pictures=shots), angles)
     browser.open((tmp_path / "out/report.html").as_uri())
@@ -273,7 +275,7 @@ def test_a_browser_shows_the_page_whole_at_any_width_without_a_complaint(
     assert browser.said == []
 
 
-def test_a_browsers_complaint_is_heard(tmp_path: Path, browser: Any) -> None:
+def test_a_browsers_complaint_is_reported(tmp_path: Path, browser: Any) -> None:
     (tmp_path / "bad.html").write_text("<img src='gone.png'><script>console.error('no'); throw Error('oops')</script>")
     browser.open((tmp_path / "bad.html").as_uri())
     # The page was loaded when the sentence of a later one comes, and with it all that it complained of.

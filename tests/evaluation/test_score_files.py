@@ -170,7 +170,7 @@ def test_evaluated_pairs_write_score_files_that_give_the_same_figures(
     assert list(ours["by_group"]["sex"][0]["groups"]) == ["f", "m"]
 
 
-def test_systems_stand_beside_each_other_at_one_false_match_rate() -> None:
+def test_systems_are_shown_side_by_side_at_one_false_match_rate() -> None:
     def standard(few: bool) -> dict[str, Any]:
         points = [
             {

@@ -99,7 +99,7 @@ def test_a_fault_in_a_thread_ends_the_run(pictures: Any, recognizer: Any) -> Non
         describe_systems(pictures, {"one": recognizer}, describe_tasks=describe_tasks)
 
 
-def test_an_interrupted_run_goes_on_where_it_stopped(pictures: Any, recognizer: Any, tmp_path: Path) -> None:
+def test_an_interrupted_run_continues_where_it_stopped(pictures: Any, recognizer: Any, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     describe_pictures(pictures[:2], recognizer, cache)
     assert describe_pictures(pictures, recognizer, cache).computed == 3
@@ -114,7 +114,7 @@ def test_another_contract_never_reads_an_old_entry(pictures: Any, make_recognize
     assert run.results[0].signature.contract == "contract-b"
 
 
-def test_an_entry_moved_under_another_contract_is_not_believed(pictures: Any, recognizer: Any, tmp_path: Path) -> None:
+def test_an_entry_moved_under_another_contract_is_not_used(pictures: Any, recognizer: Any, tmp_path: Path) -> None:
     one, other = (SignatureCache(tmp_path / "cache", f"contract-{x}") for x in "ab")
     run = describe_pictures(pictures[:1], recognizer, tmp_path / "cache")
     digest = run.digests[0]
@@ -182,7 +182,7 @@ def test_progress_counts_every_picture(pictures: Any, recognizer: Any) -> None:
     assert sum(counted) == len(pictures)
 
 
-def test_every_failure_says_at_which_stage(tmp_path: Path, recognizer: Any, write_picture: Any) -> None:
+def test_every_failure_names_its_stage(tmp_path: Path, recognizer: Any, write_picture: Any) -> None:
     fates = {NO_FACE: "find", UNSTABLE: "fit", PLAIN: "describe", FINE: None}
     pictures = [
         Picture(write_picture(tmp_path / f"{fate}.png", 1, 1, fate), str(fate), "p", box=None) for fate in fates

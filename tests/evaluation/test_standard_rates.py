@@ -202,7 +202,7 @@ def test_a_threshold_shuts_out_ties_together() -> None:
         threshold_at(scores, 1.5)
 
 
-def test_a_search_that_names_nobody_is_no_false_positive() -> None:
+def test_a_search_that_returns_nobody_is_no_false_positive() -> None:
     strangers = np.array([-np.inf] * 8 + [1.0, 2.0])
     at = threshold_at(strangers, 0.5)
     assert np.isfinite(at)
@@ -233,7 +233,7 @@ def test_smaller_galleries_have_the_rates_of_galleries_drawn_one_by_one() -> Non
     assert small["fnir"]["1"]["rate"] < found["fnir"]["1"]["rate"]
 
 
-def test_groups_are_judged_by_one_threshold_and_within_themselves() -> None:
+def test_groups_use_one_threshold_and_are_compared_within_themselves() -> None:
     one = world(0.0)
     found = standard_figures(one, np.random.default_rng(0), StandardSettings(fmr=(0.05,)))
     (point,) = found["by_group"]["sex"]
@@ -307,7 +307,7 @@ def test_people_who_differ_widen_the_interval() -> None:
     assert width[1] > 2 * width[0]
 
 
-def test_intervals_by_people_hold_the_truth_as_often_as_they_say() -> None:
+def test_intervals_by_people_contain_the_truth_at_their_nominal_rate() -> None:
     rng = np.random.default_rng(0)
     for people in (10, 50, 500):
         held, runs, who = 0, 400, np.repeat(np.arange(people), 10)
@@ -355,7 +355,7 @@ def test_resampled_verification_equals_a_slow_loop_over_the_same_draws() -> None
         assert drawn.auc[row] == pytest.approx(roc_auc_score(kind, many))
 
 
-def test_resampled_fnir_sets_the_threshold_anew_on_each_draw() -> None:
+def test_resampled_fnir_chooses_the_threshold_again_in_each_resample() -> None:
     rng = np.random.default_rng(0)
     mate, rank = rng.normal(size=30) + 2, rng.integers(1, 4, 30).astype(float)
     rank[::7], mate[::7] = np.inf, np.nan

@@ -126,7 +126,7 @@ def test_best_threshold_is_as_good_as_any(seed: int) -> None:
         assert accuracy(scores, same, threshold) <= best + 1e-12
 
 
-def test_each_fold_is_judged_by_the_threshold_of_the_others() -> None:
+def test_each_fold_uses_the_threshold_of_the_others() -> None:
     # In fold a everything scores 0.5 higher than in fold b, so either fold's threshold is useless in the other.
     scores = np.array([0.9, 0.7, 0.4, 0.2])
     same = np.array([True, False, True, False])

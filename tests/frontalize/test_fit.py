@@ -105,7 +105,7 @@ def test_a_scaled_and_shifted_picture_gives_the_same_face(model: FaceModel, trut
     assert other.scale[0] == pytest.approx(4 * one.scale[0], rel=1e-5)
 
 
-def test_fit_face_tells_the_pose_the_points_and_what_is_visible(model: FaceModel, truth: Truth) -> None:
+def test_fit_face_gives_the_pose_the_points_and_the_visibility(model: FaceModel, truth: Truth) -> None:
     cameras, points, visible = truth
     for k in (1, 10, 13):
         fitted = fit_face(as_landmarks(points[k], visible[k]), model)

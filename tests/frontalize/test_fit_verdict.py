@@ -10,7 +10,7 @@ import pytest
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.fit import fit_face, fit_faces
 from facerec.frontalize.fit_verdict import FitEvidence, FitRule, learn_rule
-from facerec.frontalize.training.fit_verdict import judge_fits
+from facerec.frontalize.training.fit_verdict import rate_fits
 from facerec.frontalize.types import Camera, FittedFace
 from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError
 from facerec.landmarks.markup import IBUG68_MIRROR
@@ -69,14 +69,14 @@ def test_the_shipped_rule_refuses_what_the_network_is_unsure_of(model: FaceModel
         assert rule.odds(worse) >= rule.odds(GOOD)
 
 
-def test_fits_are_judged_by_the_annotated_points_they_come_near_to(model: FaceModel) -> None:
+def test_fits_are_rated_by_their_distance_to_the_annotated_points(model: FaceModel) -> None:
     points = face(model, 10).astype(np.float32)
     size = np.sqrt(np.prod(points.max(axis=0) - points.min(axis=0)))
     nowhere = np.full((68, 2), np.nan, dtype=np.float32)
     partly = np.where(np.arange(68)[:, None] < 30, np.nan, points)
     between = points + np.float32(0.113 * size)  # 0.16 of the face away
     located = [marks(points)] * 5
-    good, bad = judge_fits(located, [points, partly, points + np.float32(0.5 * size), nowhere, between])
+    good, bad = rate_fits(located, [points, partly, points + np.float32(0.5 * size), nowhere, between])
     assert (len(good), len(bad)) == (2, 2)
 
 
@@ -102,7 +102,7 @@ def test_a_learnt_rule_loses_the_share_of_good_fits_it_may_and_catches_bad_ones(
     assert rule.weights[2] < 0
 
 
-def test_a_feature_never_counts_the_wrong_way() -> None:
+def test_a_feature_never_gets_a_weight_of_the_wrong_sign() -> None:
     rng = np.random.default_rng(1)
     # Here bad fits have the smaller residuals: the rule must do without the residual.
     rule = learn_rule(drawn(rng, 200, 0.06, 0.8), drawn(rng, 200, 0.03, 0.4))

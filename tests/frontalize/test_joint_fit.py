@@ -76,7 +76,7 @@ def test_eliminating_cameras_gives_the_step_of_the_whole_system(model: FaceModel
     np.testing.assert_allclose(found.rotation, now.rotation, atol=1e-8)
 
 
-def test_several_views_tell_the_shape_better_than_each_alone(model: FaceModel) -> None:
+def test_several_views_give_a_better_shape_than_each_alone(model: FaceModel) -> None:
     rng = np.random.default_rng(3)
     alone, together = [], []
     for seed in range(4):

@@ -86,7 +86,7 @@ def test_the_fit_finds_the_camera_behind_points_that_lie_elsewhere(model: FaceMo
     assert without > 1.0
 
 
-def test_located_points_are_fitted_less_their_places(model: FaceModel) -> None:
+def test_located_points_are_fitted_after_subtracting_their_offsets(model: FaceModel) -> None:
     points, truth = standing(model, POSES)
     located = points + LandmarkPlaces.load("located").shift(truth)
     fit = fit_batch(located, np.ones(points.shape[:2]), model, LOCATED)
@@ -109,7 +109,7 @@ def test_annotated_points_are_the_fitted_ones_moved_to_the_annotators_places(
         assert jaw > 2 * eyes
 
 
-def test_the_pull_of_located_points_is_learnt_from_heads_with_truth() -> None:
+def test_offsets_of_located_points_are_learnt_from_heads_with_truth() -> None:
     rng = np.random.default_rng(0)
     yaw, pitch = rng.uniform(-95, 95, 300), rng.uniform(-40, 40, 300)
     off = pull(yaw, pitch) + 0.5 * rng.standard_normal((300, 68, 2))
@@ -118,7 +118,7 @@ def test_the_pull_of_located_points_is_learnt_from_heads_with_truth() -> None:
     np.testing.assert_allclose(learnt.upright(*at), pull(*at), atol=0.6)
 
 
-def test_annotators_places_are_learnt_from_faces_without_truth(model: FaceModel) -> None:
+def test_annotators_offsets_are_learnt_from_faces_without_truth(model: FaceModel) -> None:
     rng = np.random.default_rng(0)
     poses = [(float(rng.uniform(-85, 85)), float(rng.uniform(-15, 15))) for _ in range(80)]
     points, truth = standing(model, poses)

@@ -30,7 +30,7 @@ SMALL = SynthesisSettings(width=48, height=57)
 
 @pytest.fixture(autouse=True)
 def plain_paint(monkeypatch: pytest.MonkeyPatch, red_blue: np.ndarray) -> None:
-    """A made-up texture model: the shipped one is learnt from photographs."""
+    """A made-up texture model: the shipped one is trained on photographs."""
     model = TextureModel(red_blue.astype(np.float32), np.full((2, 256, 256, 3), 5.0, np.float32))
     monkeypatch.setattr(TextureModel, "load", staticmethod(lambda: model))
 

@@ -167,7 +167,7 @@ def test_a_face_two_thousand_pixels_high_is_lifted_without_aliasing(model: FaceM
     assert error < 0.25 * np.abs(picked - truth)[seen].mean()
 
 
-def test_taking_the_light_out_brings_two_lights_together(model: FaceModel, stand: Stand) -> None:
+def test_delighting_makes_two_lightings_agree(model: FaceModel, stand: Stand) -> None:
     fitted = stand(20)
     albedo = np.full((64, 64, 3), 170, dtype=np.float32)
     pictures = []

@@ -54,7 +54,7 @@ def skins(n: int, seed: int, normals: np.ndarray) -> list[tuple[FaceTexture, np.
     return out
 
 
-def test_taking_the_light_out_leaves_the_even_skin(normals: np.ndarray) -> None:
+def test_delighting_leaves_the_even_skin(normals: np.ndarray) -> None:
     light = np.zeros((9, 3))
     light[0], light[1] = 0.9, 0.35
     even = np.full((SIZE, SIZE, 3), 120.0)

@@ -95,7 +95,7 @@ def test_a_plain_jpeg_has_the_pixels_that_pillow_gives(subsampling: int, quality
                     subsampling=subsampling,
                     progressive=progressive,
                 )
-                assert decode_module._decoded_plain_jpeg(PilImage.open(io.BytesIO(data)), data) is not None
+                assert decode_module._decode_plain_jpeg(PilImage.open(io.BytesIO(data)), data) is not None
                 np.testing.assert_array_equal(read_image(data), by_pillow(data))
 
 

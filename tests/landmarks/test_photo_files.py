@@ -73,7 +73,7 @@ def test_pipes_sockets_devices_loops_and_names_of_any_bytes_stop_nothing(
         "pipe.jpg": device,
         "socket.jpg": device,
         "null.jpg": device,
-        "loop": "a folder that is listed already (a link leads to it)",
+        "loop": "a folder that is already listed (a link leads to it)",
     }
 
 

@@ -69,7 +69,8 @@ def find(scores: Any, rule: Any = RULE, settings: Any = None) -> Any:
     image = np.zeros((50, 80, 3), np.uint8)
     image[0, 0] = 255
     detector = LooksFor(scores)
-    return FaceFinder(detector, Points(), rule, settings=settings).find(image), detector.looked
+    points: Any = Points()
+    return FaceFinder(detector, points, rule, settings=settings).find(image), detector.looked
 
 
 @pytest.mark.parametrize(("degrees", "box"), [(90, (3, 37, 23, 47)), (180, (67, 26, 77, 46)), (270, (56, 2, 76, 12))])
@@ -97,7 +98,7 @@ def test_a_turned_face_must_be_surer_than_an_upright_one() -> None:
     assert len(find({90: 0.75}, settings=FinderSettings(turned=0.7))[0]) == 1
 
 
-def test_a_detector_that_is_plugged_in_looks_at_the_photograph_as_it_is() -> None:
+def test_another_detector_gets_the_photograph_as_it_is() -> None:
     assert find({90: 0.99}, rule=None) == ([], 1)
 
 

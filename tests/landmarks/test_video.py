@@ -44,7 +44,7 @@ def test_every_container_gives_its_frames_by_time(tmp_path: Path, name: str) -> 
 
 
 @pytest.mark.parametrize("turned", [0, 90, 180, 270])
-def test_the_turn_that_a_phone_notes_is_honoured(tmp_path: Path, turned: int) -> None:
+def test_the_rotation_that_a_phone_records_is_applied(tmp_path: Path, turned: int) -> None:
     upright = np.zeros((64, 48, 3), dtype=np.uint8)
     upright[:20] = (250, 20, 20)
     stored = np.ascontiguousarray(np.rot90(upright, -(turned // 90)))
@@ -74,7 +74,7 @@ def test_animated_webp_and_folders_of_frames_are_films(tmp_path: Path) -> None:
     assert [int(frame.image.mean()) for frame in found] == [5, 10, 50]  # 10 after 2; what cannot be read is passed over
 
 
-def test_a_film_that_is_cut_off_gives_what_is_there(tmp_path: Path) -> None:
+def test_a_truncated_film_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(50)]
     whole = write_film(tmp_path / "a.mkv", noise)
@@ -82,7 +82,7 @@ def test_a_film_that_is_cut_off_gives_what_is_there(tmp_path: Path) -> None:
     assert 2 <= len(list(Film(tmp_path / "b.mkv").frames(5))) < 10
 
 
-def test_what_is_no_film_is_said(tmp_path: Path) -> None:
+def test_a_file_that_is_no_film_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("av", reason="needs facerec[video]")
     (tmp_path / "a.mp4").write_bytes(b"no film" * 100)
     (tmp_path / "empty").mkdir()

@@ -136,4 +136,4 @@ def test_products_of_many_probes_are_exact_at_the_largest_numbers() -> None:
     most = int(byte_index._HALF)
     probes = np.array([[most] * 64, [-most] * 64, [most, -most] * 32], dtype=np.int8).T
     exact = (codes.astype(int) - 128) @ probes.astype(int)
-    assert (byte_index._multiplied(codes, np.ascontiguousarray(probes)) == exact).all()
+    assert (byte_index._multiply(codes, np.ascontiguousarray(probes)) == exact).all()

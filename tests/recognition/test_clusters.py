@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import json
 from types import ModuleType
 
 import numpy as np
 import pytest
 
 from facerec.landmarks.errors import ContractError, InvalidInputError
-from facerec.recognition.clusters import ClusterSettings, cluster
+from facerec.recognition.clusters import ClusterSettings, cluster, cluster_cut
+from facerec.recognition.shipped_impostors import SHIPPED_IMPOSTORS, ShippedImpostors
 from facerec.recognition.signature import Signature
 
 
@@ -124,3 +126,11 @@ def test_wrong_input_is_named(pretend: ModuleType) -> None:
         cluster([one, pretend.signature(1, 0.0, 0, tag="b")], [0, 1], [None, None], 0.5)
     with pytest.raises(InvalidInputError):
         ClusterSettings(far=0)
+
+
+def test_among_many_faces_the_cut_is_higher() -> None:
+    contract = json.loads(next(SHIPPED_IMPOSTORS.glob("impostors-*.json")).read_text())["contract"]
+    alike = ShippedImpostors.load(contract).alike
+    few, many = cluster_cut(contract, 20), cluster_cut(contract, 10_000)
+    assert few == alike.score_at(ClusterSettings().far)
+    assert many == alike.score_at(ClusterSettings().strangers / 10_000) > few

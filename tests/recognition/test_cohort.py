@@ -55,7 +55,7 @@ def test_one_threshold_gives_alike_groups_nearly_the_rate_of_others(cohort: Coho
     assert rates(normal[1], value) < 0.03
 
 
-def test_the_level_of_a_pair_is_symmetric_and_taken_off_the_cosine(cohort: Cohort) -> None:
+def test_the_level_of_a_pair_is_symmetric_and_subtracted_from_the_cosine(cohort: Cohort) -> None:
     cells, seen = faces(2, 30)
     a, b = (Signature(cells[k], seen[k], "c") for k in range(2))
     one, other = normalised_score(a, b), normalised_score(b, a)

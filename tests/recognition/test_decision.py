@@ -97,7 +97,7 @@ def test_two_photographs_are_the_same_from_the_threshold_on() -> None:
     assert decide_pair(0.9, Shared(0.0, 0.0), threshold(0.38))[0] == "abstain"
 
 
-def test_what_is_said_of_overlap_is_the_share_of_the_texture_and_not_of_the_cells() -> None:
+def test_the_reported_overlap_is_a_share_of_the_texture_and_not_of_the_cells() -> None:
     said = decide_pair(0.9, Shared(1.0, 0.43), threshold(0.38))[1]
     assert said.endswith("43 % of the face seen in both pictures")
     old = decide_pair(0.9, Shared(1.0, None), threshold(0.38))[1]

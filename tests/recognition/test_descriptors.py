@@ -49,7 +49,7 @@ def described_by(looks: tuple[Look, ...]) -> ViewDescriptor:
 
 
 @pytest.mark.parametrize("looks", [*HALF_LOOKS.values(), *WHOLE_LOOKS.values()])
-def test_each_cell_is_the_network_of_its_look(looks: tuple[Look, ...]) -> None:
+def test_each_cell_is_the_network_on_its_view(looks: tuple[Look, ...]) -> None:
     cells, seen = described_by(looks).describe(IMAGE, fitted(), texture())
     pixels, mask = frontal_pixels(texture(), DLIB_FRAME)
     assert seen.all()
@@ -152,7 +152,7 @@ def test_a_file_that_is_no_such_network_is_refused(tmp_path: Path) -> None:
         load_descriptor("onnx:nowhere.onnx")
 
 
-def test_a_photograph_looked_at_both_ways_gives_its_mirror_image_the_same_cell() -> None:
+def test_a_photograph_used_both_ways_gives_its_mirror_image_the_same_cell() -> None:
     both = ViewDescriptor("pretended", (("w", "0" * 64),), corner_pixels, DLIB_FRAME, ("photo", "left"), both_ways=True)
     cells, _ = both.describe(IMAGE, fitted(), texture())
     view = photo_view(IMAGE, fitted(), DLIB_FRAME)

@@ -206,5 +206,5 @@ def test_arrays_that_do_not_belong_together_are_refused(random_dfd: DFD) -> None
         replace(random_dfd, filters=random_dfd.filters[:, :, :-1])
     with pytest.raises(InvalidInputError, match="expected mean"):
         replace(random_dfd, mean=random_dfd.mean[:-1])
-    with pytest.raises(InvalidInputError, match="256 texels a side; got 128"):
+    with pytest.raises(InvalidInputError, match="256 texels per side; got 128"):
         prepare_texture(FaceTexture(np.zeros((128, 128, 3), np.uint8), np.zeros((128, 128), np.float32)))

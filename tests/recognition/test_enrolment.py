@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,9 +14,11 @@ import pytest
 
 from facerec.landmarks.errors import ContractError
 from facerec.landmarks.image import write_image
+from facerec.landmarks.types import Box, Image
 from facerec.recognition.description import EnrolmentSettings
 from facerec.recognition.enrolment import enroll, enroll_upload, lacking_views, write_skipped
 from facerec.recognition.enrolment_plan import EnrolmentItem, EnrolmentPlan, plan_enrolment
+from facerec.recognition.recognizer import DescribedFace, UndescribedFace
 from facerec.recognition.store.protocol import GalleryStore
 from facerec.recognition.store.sqlite import Gallery
 from tests.pretend_models import PretendRecognizer
@@ -40,7 +43,7 @@ def test_the_digest_does_not_depend_on_workers_batches_or_order(
     assert digests == {summary.digest}
 
 
-def test_bad_photographs_get_a_reason_and_the_batch_goes_on(
+def test_bad_photographs_get_a_reason_and_the_batch_continues(
     people: Any, run: Any, tmp_path: Path, pretend: ModuleType
 ) -> None:
     folder = people / "p2"
@@ -80,7 +83,7 @@ def test_a_fault_of_the_models_on_one_photograph_does_not_end_the_batch(
     people: Any, tmp_path: Path, pretend: ModuleType
 ) -> None:
     class Faulty(PretendRecognizer):
-        def describe(self, image: Any) -> Any:
+        def describe(self, image: Image, boxes: Sequence[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
             if image[1, 0, 0] == 2 and image[1, 0, 2] == 1:
                 raise ZeroDivisionError("in the fit")
             return super().describe(image)
@@ -93,15 +96,15 @@ def test_a_fault_of_the_models_on_one_photograph_does_not_end_the_batch(
     assert summary.enrolled == 11
     assert [(s.path.parent.name, s.reason) for s in summary.skipped] == [("p2", "internal_error")]
     assert "ZeroDivisionError: in the fit" in summary.skipped[0].detail
-    mended = pretend.PretendRecognizer()
-    assert enrol(mended).enrolled == 12
-    assert mended.described == 1
+    corrected = pretend.PretendRecognizer()
+    assert enrol(corrected).enrolled == 12
+    assert corrected.described == 1
 
 
 @pytest.mark.parametrize(
     ("faces", "entries", "skipped"), [("one", 0, "multiple_faces"), ("largest", 1, ""), ("all", 2, "")]
 )
-def test_the_policy_says_which_faces_of_a_photograph_are_enrolled(
+def test_the_policy_decides_which_faces_of_a_photograph_are_enrolled(
     tmp_path: Path, pretend: ModuleType, run: Any, faces: Any, entries: Any, skipped: Any
 ) -> None:
     pretend.paint(tmp_path / "root" / "ann" / "1.png", (1, 6, 0), (2, 6, 0))
@@ -160,11 +163,11 @@ def test_a_photograph_of_another_person_in_a_folder_is_a_conflict(
     assert "p1/9.png of p1 looks like no other picture of theirs" in summary.conflicts[1]
 
 
-def test_an_interrupted_enrolment_keeps_its_batches_and_goes_on(
+def test_an_interrupted_enrolment_keeps_its_batches_and_continues(
     people: Any, tmp_path: Path, pretend: ModuleType
 ) -> None:
     class Interrupted(PretendRecognizer):
-        def describe(self, image: Any) -> Any:
+        def describe(self, image: Image, boxes: Sequence[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
             if self.described == 7:
                 raise KeyboardInterrupt
             return super().describe(image)
@@ -186,7 +189,7 @@ def test_workers_describe_at_the_same_time(people: Any, tmp_path: Path, pretend:
     together = threading.Barrier(3, timeout=20)
 
     class Meeting(PretendRecognizer):
-        def describe(self, image: Any) -> Any:
+        def describe(self, image: Image, boxes: Sequence[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
             together.wait()
             return super().describe(image)
 
@@ -212,7 +215,7 @@ def test_a_photograph_that_cannot_be_opened_is_skipped_and_tried_again(
         assert gallery.photos() == []
 
 
-def test_synchronising_drops_what_is_gone_or_changed_and_says_so_before(
+def test_synchronising_removes_missing_or_changed_photographs_after_reporting_them(
     people: Any, run: Any, tmp_path: Path, pretend: ModuleType
 ) -> None:
     run(people)
@@ -231,7 +234,7 @@ def test_synchronising_drops_what_is_gone_or_changed_and_says_so_before(
     assert (summary.removed, summary.entries) == (0, 12)
 
 
-def test_near_duplicates_and_one_person_under_two_names_are_said_with_their_scores(
+def test_near_duplicates_and_one_person_under_two_names_are_reported_with_scores(
     run: Any, tmp_path: Path, pretend: ModuleType
 ) -> None:
     for person in range(1, 25):
@@ -248,7 +251,7 @@ def test_near_duplicates_and_one_person_under_two_names_are_said_with_their_scor
         "p7/again.png of p7 and p7/3.png of p7 look like one picture, 1.00"
     ]
     (pair,) = [text for text in summary.conflicts if "may be one person" in text]
-    assert pair.startswith("p1 and p2 may be one person: 0.")
+    assert pair.startswith("p1 and p2 may be one person: median score 0.")
     assert pair.endswith("over 100 pairs")
 
 
@@ -272,7 +275,7 @@ def test_an_upload_is_enrolled_as_the_file_would_be(people: Any, run: Any, tmp_p
         assert {photo.absolute_path.parent for photo in uploaded.photos()} == {Path("uploaded")}
 
 
-def test_an_upload_that_cannot_be_used_is_told_and_kept_nowhere(tmp_path: Path, pretend: ModuleType) -> None:
+def test_an_upload_that_cannot_be_used_is_reported_and_not_stored(tmp_path: Path, pretend: ModuleType) -> None:
     nobody = pretend.paint(tmp_path / "nobody.png").read_bytes()
 
     def writer() -> GalleryStore:

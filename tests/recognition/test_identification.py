@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image as PilImage
 
+from facerec.frontalize.face_model import FaceModel
 from facerec.landmarks.errors import ContractError
-from facerec.landmarks.types import Image, Landmarks
+from facerec.landmarks.types import Box, Image, Landmarks
 from facerec.recognition import stage_pictures
 from facerec.recognition.description import EnrolmentSettings
 from facerec.recognition.enrolment import enroll
@@ -50,7 +51,7 @@ def identifier(gallery: Gallery, pretend: ModuleType, value: float = 0.4, **sett
     )
 
 
-def test_the_enrolled_are_named_and_strangers_are_not(gallery: Gallery, tmp_path: Path, pretend: ModuleType) -> None:
+def test_enrolled_people_match_and_strangers_do_not(gallery: Gallery, tmp_path: Path, pretend: ModuleType) -> None:
     photos = [
         pretend.paint(tmp_path / "probe" / "a.png", (3, 9, 77)),
         pretend.paint(tmp_path / "probe" / "b.png", (99, 6, 0)),
@@ -134,8 +135,9 @@ def test_a_face_that_is_cut_or_whose_landmarks_are_unsure_abstains_with_a_code(
             super().__init__()
             self.cut, self.confidence = cut, confidence
 
-        def describe(self, image: Image) -> list[DescribedFace | UndescribedFace]:
+        def describe(self, image: Image, boxes: Sequence[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
             (face,) = super().describe(image)
+            assert isinstance(face, DescribedFace)
             points = face.face.landmarks.points
             unsure = Landmarks(points, np.full(68, self.confidence, np.float32), np.ones(68, bool))
             texture = replace(face.texture, cut=self.cut)
@@ -163,7 +165,9 @@ def test_an_empty_gallery_knows_nobody(tmp_path: Path, pretend: ModuleType) -> N
     assert (probe.decision, probe.reason) == ("unknown", "unknown: the gallery is empty")
 
 
-def test_four_workers_and_any_batch_say_what_one_says(gallery: Gallery, tmp_path: Path, pretend: ModuleType) -> None:
+def test_four_workers_and_any_batch_give_the_same_answers_as_one(
+    gallery: Gallery, tmp_path: Path, pretend: ModuleType
+) -> None:
     rng = np.random.default_rng(2)
     photos = [
         pretend.paint(
@@ -197,7 +201,7 @@ def test_a_fault_on_one_photograph_does_not_end_the_batch(
     gallery: Gallery, tmp_path: Path, pretend: ModuleType
 ) -> None:
     class Faulty(PretendRecognizer):
-        def describe(self, image: Image) -> list[DescribedFace | UndescribedFace]:
+        def describe(self, image: Image, boxes: Sequence[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
             if image[1, 0, 0] == 2:
                 raise ZeroDivisionError("in the fit")
             return super().describe(image)
@@ -212,7 +216,7 @@ def test_models_of_another_contract_are_refused(gallery: Gallery, pretend: Modul
         Identifier(pretend.PretendRecognizer("b"), MaskedSearch.of(gallery), given_threshold(0.4))
 
 
-def test_stages_are_written_one_set_a_face(
+def test_one_set_of_stages_is_written_per_face(
     gallery: Gallery, tmp_path: Path, pretend: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     picture = np.zeros((5, 4, 3), np.uint8)
@@ -224,7 +228,9 @@ def test_stages_are_written_one_set_a_face(
         path
         for probe in identifier(gallery, pretend).identify([group, empty])
         if probe.described is not None
-        for path in stage_pictures.write_stages(probe.described, None, tmp_path / "debug", f"Ä 김-{probe.face}")
+        for path in stage_pictures.write_stages(
+            probe.described, FaceModel.load(), tmp_path / "debug", f"Ä 김-{probe.face}"
+        )
     ]
     assert len(set(written)) == 8
     assert all(path.is_file() for path in written)
@@ -232,21 +238,19 @@ def test_stages_are_written_one_set_a_face(
     assert {path.name for path in written} == {f"Ä 김-{n}.{stage}.png" for n in (0, 1) for stage in stages}
 
 
-def test_what_had_to_be_made_up_for_to_read_a_photograph_stands_beside_its_faces(
+def test_notes_on_reading_a_photograph_are_reported_with_its_faces(
     gallery: Gallery, tmp_path: Path, pretend: ModuleType
 ) -> None:
     plain = pretend.paint(tmp_path / "probe" / "plain.png", (3, 6, 77), (4, 6, 9))
     odd = tmp_path / "probe" / "odd.png"
     PilImage.open(plain).save(odd, icc_profile=b"no profile" * 20)
     first, second, *others = identifier(gallery, pretend).identify([odd, plain])
-    assert first.notes == second.notes == ("its colour profile cannot be applied; the colours are taken for sRGB",)
+    assert first.notes == second.notes == ("its colour profile cannot be applied; the colours are read as sRGB",)
     assert json.loads(json.dumps(first.as_json({})))["notes"] == list(first.notes)
     assert [face.notes for face in others] == [(), ()]
 
 
-def test_an_enrolment_says_which_photographs_had_to_be_made_up_for(
-    tmp_path: Path, pretend: ModuleType, run: Enrol
-) -> None:
+def test_an_enrolment_reports_notes_on_reading_photographs(tmp_path: Path, pretend: ModuleType, run: Enrol) -> None:
     plain = pretend.paint(tmp_path / "new" / "p1" / "plain.png", (1, 6, 1))
     PilImage.open(pretend.paint(tmp_path / "x.png", (2, 6, 1))).save(
         plain.with_name("odd.png"), icc_profile=b"no profile" * 20

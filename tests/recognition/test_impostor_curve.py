@@ -18,7 +18,7 @@ def test_between_its_rates_the_curve_is_what_was_measured() -> None:
 
 
 @pytest.mark.parametrize(("draw", "within"), [("normal", 2.5), ("logistic", 12)])
-def test_beyond_its_rates_the_curve_goes_on_as_it_came(draw: str, within: float) -> None:
+def test_beyond_its_rates_the_curve_is_extrapolated(draw: str, within: float) -> None:
     rng = np.random.default_rng(1)
     known, unseen = (getattr(rng, draw)(0, 0.1, n) for n in (200_000, 10_000_000))
     curve = ImpostorCurve.measure(known, 10)

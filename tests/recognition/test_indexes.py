@@ -59,7 +59,7 @@ def test_mapped_vectors_are_those_of_the_gallery(path: Any) -> None:
         assert mapped.index.names == index.names
 
 
-def test_a_search_of_the_mapped_file_in_blocks_says_what_one_in_memory_says(path: Any, probes: Any) -> None:
+def test_a_search_of_the_mapped_file_in_blocks_equals_one_in_memory(path: Any, probes: Any) -> None:
     with Gallery.open(path) as gallery:
         in_memory = answers(MaskedSearch.of(gallery), probes)
         VectorFile.build(gallery)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.types import Image
+from facerec.landmarks.types import Box, Image
 from facerec.recognition.description import EnrolmentSettings, stored_texture
 from facerec.recognition.migration import migrate
 from facerec.recognition.recognizer import DescribedFace, UndescribedFace
@@ -98,9 +99,9 @@ def test_textures_of_other_landmarks_are_no_substitute(
         migrate(gallery, new)
 
 
-def test_an_interrupted_migration_goes_on(people: Path, run: Enrol, tmp_path: Path, pretend: ModuleType) -> None:
+def test_an_interrupted_migration_continues(people: Path, run: Enrol, tmp_path: Path, pretend: ModuleType) -> None:
     class Interrupted(PretendRecognizer):
-        def describe(self, image: Image) -> list[DescribedFace | UndescribedFace]:
+        def describe(self, image: Image, boxes: Sequence[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
             if self.described == 5:
                 raise KeyboardInterrupt
             return super().describe(image)

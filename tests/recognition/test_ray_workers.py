@@ -17,6 +17,8 @@ import pytest
 
 ray = pytest.importorskip("ray", reason="needs facerec[ray]")
 
+from collections.abc import Callable
+
 from facerec.evaluation.protocols.recognition import Picture
 from facerec.evaluation.signatures import describe_on, describe_systems, systems_contract
 from facerec.landmarks.errors import ContractError, InvalidInputError
@@ -171,7 +173,8 @@ def test_an_evaluation_by_workers_has_the_results_and_the_cache_of_one_without(
 
 
 def test_results_come_in_order_and_faults_as_they_are() -> None:
-    with RayWorkers.connect(ADDRESS, 2, dict, same, "same", start_s=PATIENCE_S) as workers:
+    models: Callable[[], dict[str, object]] = dict
+    with RayWorkers.connect(ADDRESS, 2, models, same, "same", start_s=PATIENCE_S) as workers:
         taken = []
 
         def items() -> Iterator[Any]:

@@ -69,7 +69,7 @@ def pretended(faces: Sequence[tuple[Box, np.ndarray]], descriptor: PretendedDesc
     detector = PretendedDetector([box for box, _ in faces])
     landmarker = PretendedLandmarker({box.x0: points for box, points in faces})
     found_by = FaceFinder(detector, landmarker, FinderRule(0.0, 0.0, 0.0))  # type: ignore[arg-type]
-    return Recognizer(found_by, FaceModel.load(), descriptor or PretendedDescriptor(), CONTRACT)
+    return Recognizer(found_by, FaceModel.load(), descriptor or PretendedDescriptor(), CONTRACT)  # type: ignore[arg-type]
 
 
 def boxed(points: np.ndarray, score: float) -> tuple[Box, np.ndarray]:
@@ -96,7 +96,8 @@ def test_a_described_face_carries_everything_on_the_way() -> None:
     assert face.texture.pixels.shape == (256, 256, 3)
     assert face.signature.contract == CONTRACT.digest
     np.testing.assert_array_equal(face.signature.visible, [True, False, True])
-    assert face.quality == pytest.approx(0.8 * (face.texture.visible > 0).mean(), rel=1e-6)
+    assert face.quality == face.components.unified
+    assert face.components.confidence == pytest.approx(0.8, rel=1e-6)
     assert set(face.timings_ms) == {"find", "fit", "lift", "describe"}
     assert min(face.timings_ms.values()) >= 0
 
@@ -176,7 +177,7 @@ def test_a_loaded_recognizers_contract_names_every_weight_file_of_its_path(
     other = ChosenDetector(PretendedDetector([]), "yunet:a.onnx", (("a.onnx", "d" * 64),), candidates=False)
     monkeypatch.setattr(recognizer, "load_detector", lambda chosen, device: own if chosen == "facerec" else other)
     monkeypatch.setattr(Landmarker, "load", staticmethod(lambda model, device, settings: PretendedLandmarker({})))
-    monkeypatch.setattr(finder, "load_judge", lambda device: (FinderRule(0.0, 0.0, 0.0), None))
+    monkeypatch.setattr(finder, "load_rule", lambda device: (FinderRule(0.0, 0.0, 0.0), None))
     one = Recognizer.load(landmarks="godp", descriptor=name).contract
     assert (one.descriptor, one.landmarks) == (name, "godp")
     wanted = {

@@ -91,8 +91,13 @@ def test_block_size_kept_vectors_and_probe_batches_do_not_change_the_result(peop
     entries, person, names, probes = people
     reference = search_of(entries, person, names).search(probes, 5)
     one = CELLS * (4 * DIMENSION + 1)
-    for settings in ({"block_bytes": one}, {"block_bytes": 7 * one, "kept_bytes": 0}, {"score_bytes": 1}):
-        results = search_of(entries, person, names, **settings).search(probes, 5)
+    chosen: tuple[dict[str, Any], ...] = (
+        {"block_bytes": one},
+        {"block_bytes": 7 * one, "kept_bytes": 0},
+        {"score_bytes": 1},
+    )
+    for settings in chosen:
+        results = search_of(entries, person, names, "faiss", **settings).search(probes, 5)
         for a, b in zip(reference, results, strict=True):
             assert [(m.person, m.score, m.entry) for m in a.matches] == [
                 (m.person, m.score, m.entry) for m in b.matches
@@ -108,7 +113,7 @@ def test_pairs_below_the_least_overlap_do_not_score(people: People) -> None:
     assert 0 < strict.largest_overlap < 1
 
 
-def test_a_match_says_how_much_of_the_texture_both_saw_and_whether_it_is_a_known_stranger() -> None:
+def test_a_match_states_how_much_of_the_texture_both_saw_and_whether_it_is_a_known_stranger() -> None:
     probe, entry = random_signatures(np.random.default_rng(4), 2)
     left, top = np.zeros((16, 16), bool), np.zeros((16, 16), bool)
     left[:, :8], top[:8] = True, True

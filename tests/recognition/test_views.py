@@ -103,7 +103,7 @@ def test_a_mirrored_texture_gives_the_mirrored_view(frame: ViewFrame) -> None:
     assert np.abs(one.astype(int) - two[:, ::-1].astype(int)).max() <= 1
 
 
-def test_only_what_was_seen_is_shown_and_its_share_is_told() -> None:
+def test_only_what_was_seen_is_shown_with_its_share() -> None:
     pixels, seen = frontal_pixels(half_seen(True, False), DLIB_FRAME)
     assert not pixels[~seen].any()
     assert not seen[:, 77:].any()

@@ -260,7 +260,7 @@ def test_errors_have_stable_codes(serve: Callable[..., Client], tmp_path: Path, 
     assert (said.status_code, said.json()["error"]["code"]) == (403, "cross_origin")
 
 
-def test_a_token_is_asked_for(serve: Callable[..., Client], tmp_path: Path, pretend: ModuleType) -> None:
+def test_a_token_is_required(serve: Callable[..., Client], tmp_path: Path, pretend: ModuleType) -> None:
     client = serve(token="a" * 20)
     photo = pretend.paint(tmp_path / "p.png", (1, 6, 1))
     assert post(client, "/identify", photo).json()["error"]["code"] == "unauthorized"
@@ -282,7 +282,7 @@ def test_another_host_without_a_token_is_refused(
     assert "FACEREC_TOKEN" in capfd.readouterr().err
 
 
-def test_more_than_the_queue_holds_is_told_busy_and_the_rest_is_right(
+def test_more_than_the_queue_holds_is_refused_as_busy_and_the_rest_is_right(
     serve: Callable[..., Client], tmp_path: Path, pretend: ModuleType
 ) -> None:
     client = serve(delay=0.2, workers=1, queue=2)
@@ -297,7 +297,7 @@ def test_more_than_the_queue_holds_is_told_busy_and_the_rest_is_right(
             assert answer.json()["faces"][0]["candidates"][0]["person"] == (NAME if i % 4 == 0 else f"p{1 + i % 4}")
 
 
-def test_a_client_that_asks_too_often_is_told_so(serve: Callable[..., Client]) -> None:
+def test_a_client_that_asks_too_often_is_refused(serve: Callable[..., Client]) -> None:
     client = serve(per_minute=3)
     assert [client.get("/health").status_code for _ in range(5)] == [200, 200, 200, 429, 429]
 
@@ -306,7 +306,7 @@ def test_a_client_that_asks_too_often_is_told_so(serve: Callable[..., Client]) -
     ("path", "wrong"),
     [("/identify?candidates=-5", "candidates"), ("/identify?Pictures=1", "Pictures"), ("/enroll?person=x", "person")],
 )
-def test_a_parameter_that_nobody_knows_is_refused(
+def test_an_unknown_parameter_is_refused(
     path: str, wrong: str, serve: Callable[..., Client], tmp_path: Path, pretend: ModuleType
 ) -> None:
     answer = post(
@@ -316,9 +316,7 @@ def test_a_parameter_that_nobody_knows_is_refused(
     assert f"unknown parameter '{wrong}'" in answer.json()["error"]["detail"]
 
 
-def test_a_field_that_nobody_knows_is_refused(
-    serve: Callable[..., Client], tmp_path: Path, pretend: ModuleType
-) -> None:
+def test_an_unknown_field_is_refused(serve: Callable[..., Client], tmp_path: Path, pretend: ModuleType) -> None:
     photo = pretend.paint(tmp_path / "p.png", (1, 6, 1))
     answer = post(serve(), "/enroll", photo, data={"person": "Ida", "name": "Ida"})
     assert "unknown parameter 'name'" in answer.json()["error"]["detail"]
@@ -380,7 +378,9 @@ def test_one_face_of_a_group_is_enrolled_and_nobody_else_of_it(
     assert "Cy" not in {p["person"] for p in client.get("/gallery/people").json()["people"]}
 
 
-def test_who_has_left_is_not_worked_for(serve: Callable[..., Client], tmp_path: Path, pretend: ModuleType) -> None:
+def test_work_for_a_disconnected_client_is_discarded(
+    serve: Callable[..., Client], tmp_path: Path, pretend: ModuleType
+) -> None:
     client = serve(delay=0.5, workers=1, queue=16)
     photos = [pretend.paint(tmp_path / f"q{i}.png", (1, 6, i)) for i in range(8)]
 
@@ -395,7 +395,7 @@ def test_who_has_left_is_not_worked_for(serve: Callable[..., Client], tmp_path: 
     assert client.get("/health").json()["waiting"] == 0
 
 
-def test_who_sends_nothing_more_is_sent_away(serve: Callable[..., Client]) -> None:
+def test_a_client_that_sends_no_more_is_disconnected(serve: Callable[..., Client]) -> None:
     import socket
     from urllib.parse import urlsplit
 
@@ -420,14 +420,14 @@ def test_a_proxy_may_show_the_service_under_a_path_of_its_own(gallery: Path, pre
     assert 'src="page/main.js"' in page  # relative: the browser asks under the same path
 
 
-def test_the_pages_files_are_all_that_is_handed_out(serve: Callable[..., Client]) -> None:
+def test_only_the_pages_files_are_served(serve: Callable[..., Client]) -> None:
     client = serve()
     assert client.get("/").headers["content-security-policy"].startswith("default-src 'none'")
     for name in ("nothing.js", "..%2Fverbs.py", "%2e%2e/verbs.py", ".hidden"):
         assert client.get(f"/page/{name}").status_code == 404
 
 
-def test_signatures_travel_and_those_of_one_person_are_found(pretend: ModuleType) -> None:
+def test_signatures_sent_back_are_grouped_by_person(pretend: ModuleType) -> None:
     signatures = [pretend.signature(n, yaw, i) for i, (n, yaw) in enumerate([(1, 0), (2, 0), (1, 30), (2, 45), (3, 0)])]
     texts = [signature_text(one) for one in signatures]
     back = [read_signature(text, one.contract) for text, one in zip(texts, signatures, strict=True)]

@@ -181,7 +181,7 @@ def test_faces_are_enrolled_and_people_renamed_merged_and_removed(
 
 
 @pytest.mark.slow
-def test_a_lost_connection_is_said_and_the_photograph_can_be_sent_again(
+def test_a_lost_connection_is_reported_and_the_photograph_can_be_sent_again(
     page: Page, tmp_path: Path, pretend: ModuleType
 ) -> None:
     page.choose(pretend.paint(tmp_path / "one.png", (1, 6, 3)))

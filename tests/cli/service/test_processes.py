@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import pytest
 
 if TYPE_CHECKING:
-    from tests.pretend_service import CommandProcess, Operations, ServiceProcess
+    from tests.pretend_service import Operations, Processes, ServiceProcess
 
-    Harness = tuple[Operations, CommandProcess, ServiceProcess]
+    Harness = tuple[Operations, Processes, ServiceProcess]
 
 pytest.importorskip("fastapi", reason="needs facerec[serve]")
 pytest.importorskip("httpx", reason="needs httpx to ask the service")
@@ -29,10 +29,10 @@ def harness(
     """(operations, commands, service) on one gallery, which the tests of this module change one after the other."""
     operations = pretend_service.Operations(tmp_path_factory.mktemp("served"), pretend)
     with contextlib.ExitStack() as stack:
-        commands = pretend_service.CommandProcess()
-        stack.callback(commands.kill)
+        commands = pretend_service.Processes(operations.folder)
+        stack.callback(commands.close)
         operations.begin(commands)
-        service = pretend_service.ServiceProcess(operations.gallery)
+        service = pretend_service.ServiceProcess(commands, operations.gallery)
         stack.callback(service.kill)
         yield operations, commands, service
 
@@ -43,17 +43,32 @@ def photo(operations: Operations, number: int = 1, picture: int = 77) -> dict[st
 
 
 def bytes_of(operations: Operations) -> bytes:
-    return b"".join(file.read_bytes() for file in operations.folder.glob("gallery*") if "log" not in file.name)
+    return b"".join(file.read_bytes() for file in operations.folder.glob("gallery*"))
 
 
 def test_200_operations_by_commands_and_requests_in_any_order(harness: Harness) -> None:
     operations, commands, service = harness
     for _ in range(200):
         operations.step(service.client, commands)
-    assert len(operations.counts) == 8, operations.counts  # four kinds, by both
+    assert len(operations.counts) == 12, operations.counts  # four kinds, by command, service and page
     said = commands.run("gallery", "verify", "-g", operations.gallery, "--json")
     assert (said["code"], json.loads(said["stdout"])["faults"]) == (0, [])
     assert not [file.name for file in operations.folder.glob("gallery-*")]  # no journal is left behind
+
+
+def test_a_command_or_service_killed_in_the_middle_has_done_all_or_nothing(
+    harness: Harness, pretend_service: ModuleType
+) -> None:
+    operations, commands, _ = harness
+    service, kills = pretend_service.ServiceProcess(commands, operations.gallery), set()
+    try:
+        for _ in range(30):
+            operations.step(service.client, commands)
+            service, who, at_work, _ = operations.killed(service, commands)
+            kills.add((who, at_work))
+    finally:
+        service.kill()
+    assert {(who, True) for who in pretend_service.WHO} <= kills  # each of them while it was at work
 
 
 def test_what_a_command_removes_under_a_running_service_leaves_no_byte(harness: Harness) -> None:
@@ -67,7 +82,7 @@ def test_what_a_command_removes_under_a_running_service_leaves_no_byte(harness: 
     operations.check(service.client)
 
 
-def test_a_broken_or_missing_gallery_is_the_services_fault_and_health_shows_it(harness: Harness) -> None:
+def test_a_broken_or_missing_gallery_is_a_server_error_and_health_shows_it(harness: Harness) -> None:
     operations, _, service = harness
     client, gallery = service.client, operations.gallery
     kept = gallery.with_name("kept")
@@ -132,7 +147,7 @@ def test_metrics_count_requests_by_route_and_stages(harness: Harness) -> None:
     assert "/made" not in text
 
 
-def test_a_used_port_says_who_has_it(harness: Harness) -> None:
+def test_the_error_for_a_used_port_names_the_process(harness: Harness) -> None:
     operations, commands, service = harness
     said = commands.run("serve", "-g", operations.gallery, "--port", urlsplit(service.address).port)
     assert said["code"] == 2
@@ -142,8 +157,8 @@ def test_a_used_port_says_who_has_it(harness: Harness) -> None:
 def test_a_service_that_is_asked_to_stop_answers_what_it_has_begun(
     harness: Harness, pretend_service: ModuleType
 ) -> None:
-    operations, _, _ = harness
-    service = pretend_service.ServiceProcess(operations.gallery)
+    operations, commands, _ = harness
+    service = pretend_service.ServiceProcess(commands, operations.gallery)
     address = urlsplit(service.address)
     picture = operations.picture(1, 78).read_bytes()
     body = b'--x\r\nContent-Disposition: form-data; name="photo"; filename="a.png"\r\n\r\n' + picture + b"\r\n--x--\r\n"

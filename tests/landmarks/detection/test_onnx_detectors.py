@@ -90,7 +90,7 @@ def small_scrfd(path: Path, side: int | str = SIDE, strides: tuple[int, ...] = (
     outputs: list[str] = []
     for number, stride in enumerate(strides):
         nodes += redness(stride, 0, 1.0, constants)
-        nodes += constant_map(stride, "edge", [1.0, 2.0, 3.0, 2.0] * 2, constants)  # two anchors a cell
+        nodes += constant_map(stride, "edge", [1.0, 2.0, 3.0, 2.0] * 2, constants)  # two anchors per cell
         constants[f"twice_{stride}"] = np.array([1, 2, 1, 1], np.int64)
         nodes += [
             helper.make_node("Tile", [f"red_{stride}", f"twice_{stride}"], [f"both_{stride}"]),

@@ -30,7 +30,7 @@ def patches(count: int, face: bool, seed: int = 0, size: int = 80) -> np.ndarray
     return out if face else out[:, ::-1].copy()
 
 
-def test_it_learns_to_tell_faces_from_what_deceives() -> None:
+def test_it_learns_to_distinguish_faces_from_false_detections() -> None:
     verifier = Verifier(runner([train_verifier(patches(30, True), patches(30, False), QUICK)]))
     right = verifier.log_odds_of(patches(20, True, 5, 80)[:, 8:72, 8:72])
     wrong = verifier.log_odds_of(patches(20, False, 5, 80)[:, 8:72, 8:72])
@@ -53,7 +53,7 @@ def test_patches_are_varied_but_stay_patches() -> None:
     assert len({one.tobytes() for one in made}) == 12
 
 
-def test_candidates_are_judged_alike_alone_and_together() -> None:
+def test_candidates_get_the_same_odds_alone_and_together() -> None:
     verifier = Verifier(runner([VerifierNetwork(), VerifierNetwork()]), batch=2)
     image = np.random.default_rng(0).integers(0, 256, (100, 140, 3), dtype=np.uint8)
     boxes = [Box(5, 5, 40, 50), Box(60, 20, 130, 90), Box(-10, 30, 30, 90)]
@@ -63,7 +63,7 @@ def test_candidates_are_judged_alike_alone_and_together() -> None:
     assert patch(image, boxes[0]).shape == (PATCH_SIZE, PATCH_SIZE, 3)
 
 
-def test_saved_networks_judge_alike() -> None:
+def test_saved_networks_give_the_same_odds() -> None:
     networks = [VerifierNetwork().eval() for _ in range(NETWORKS)]
     arrays = verifier_arrays(networks)
     seen = patches(4, True)[:, :PATCH_SIZE, :PATCH_SIZE]
@@ -87,7 +87,7 @@ def seen_ones(count: int, face: bool, seed: int) -> list[Seen]:
     ]
 
 
-def test_every_candidate_is_judged_by_the_network_that_did_not_learn_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_candidate_is_scored_by_the_network_not_trained_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
     learnt: list[set[bytes]] = []
     judged: list[tuple[int, bytes]] = []
 
@@ -107,7 +107,7 @@ def test_every_candidate_is_judged_by_the_network_that_did_not_learn_it(monkeypa
     monkeypatch.setattr(finder_training, "train_verifier", train)
     monkeypatch.setattr(finder_training, "runner", lambda networks: networks)
     monkeypatch.setattr(finder_training, "Verifier", Judge)
-    monkeypatch.setattr(finder_training, "_judged", note)
+    monkeypatch.setattr(finder_training, "_score_candidates", note)
     unsure = Seen(0, patches(1, False, 9)[0], None)
     data = FinderData(
         seen_ones(24, True, 0),

@@ -63,7 +63,7 @@ def test_aflw_f_are_the_test_faces_that_show_every_point(aflw: Path) -> None:
     assert hidden.face_box == hidden.box
 
 
-def test_a_wrong_aflw_says_what_was_expected_and_where(aflw: Path) -> None:
+def test_the_error_for_a_wrong_aflw_names_what_was_expected_and_where(aflw: Path) -> None:
     (aflw / "data" / "flickr" / "0" / "image0.png").unlink()
     with pytest.raises(InvalidInputError, match=r"expected the picture 0/image0\.png in .*flickr"):
         list(read_aflw_full(aflw, "test"))
@@ -98,7 +98,7 @@ def test_pifa_gives_the_rows_that_are_asked_for(tmp_path: Path) -> None:
         list(read_aflw_pifa(tmp_path, "test", [34]))
 
 
-def test_afw_has_several_faces_a_picture_and_counts_from_one(tmp_path: Path) -> None:
+def test_afw_has_several_faces_per_picture_and_counts_from_one(tmp_path: Path) -> None:
     points = np.arange(12, dtype=float).reshape(6, 2) + 1
     absent = points.copy()
     absent[2] = np.nan

@@ -61,7 +61,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path: 
     assert not torch.equal(first, other)
 
 
-def test_an_interrupted_training_goes_on_where_it_was(tmp_path: Path, make_pack: Make) -> None:
+def test_an_interrupted_training_continues_where_it_was(tmp_path: Path, make_pack: Make) -> None:
     packs = [(make_pack(6), 1.0)]
     whole = train_godp(packs, TINY, TrainingRun(tmp_path / "whole"))
 

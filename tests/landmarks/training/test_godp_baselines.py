@@ -131,7 +131,7 @@ def test_minus_dsl_takes_the_distance_out_and_nothing_else() -> None:
     assert LOSSES["r-dsl"][-1].proposal_1 == LOSSES["godp-a-dsl"][-1].proposal_1
 
 
-def test_without_a_only_visible_points_are_taught() -> None:
+def test_without_a_only_visible_points_are_trained_on() -> None:
     for name, stages in LOSSES.items():
         last = stages[-1]
         assert last.refinement_2 is not None
@@ -144,7 +144,7 @@ def test_the_command_line_names_every_loss() -> None:
     assert set(LOSS_NAMES) == set(LOSSES)
 
 
-def test_a_wrong_network_or_loss_says_what_was_expected() -> None:
+def test_the_error_for_a_wrong_network_or_loss_names_what_was_expected() -> None:
     with pytest.raises(InvalidInputError, match="expected losses"):
         TrainSettings(losses="hinge")
     with pytest.raises(InvalidInputError, match="expected the architecture godp"):

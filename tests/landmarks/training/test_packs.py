@@ -102,7 +102,7 @@ def test_no_held_out_person_gets_into_a_training_pack(tmp_path: Path, make_pack:
 
 def test_the_command_packs_each_set_as_well_where_asked_to(tmp_path: Path, make_pack: Make) -> None:
     points = make_pack(1).points[0]
-    points_csv(tmp_path / "ytf", ["Ann_A", "Bob_B", "Cy_C"], points)  # the first of seven is held back
+    points_csv(tmp_path / "ytf", ["Ann_A", "Bob_B", "Cy_C"], points)  # the first of seven is held out
     cfp_tree(tmp_path / "cfp", points, ["Ann A", "Dee D"])
     out = tmp_path / "packs"
     arguments = ["--ytf", str(tmp_path / "ytf"), "--cfp", str(tmp_path / "cfp"), "-o", str(out), "--sets"]

@@ -24,11 +24,11 @@ def test_held_out_people_are_every_seventh_and_the_two_folds(tmp_path: Path) -> 
     assert len(held_out) == 102
 
 
-def test_a_namesake_is_held_back_however_its_name_is_spelt(tmp_path: Path) -> None:
+def test_a_namesake_is_held_out_however_its_name_is_spelt(tmp_path: Path) -> None:
     """The detector compared names by their plain letters, by which José and Jose were two people."""
     frames = tmp_path / "ytf" / "frames" / "test"
     frames.mkdir(parents=True)
-    (frames / "Jose_Serra_00.jpg").touch()  # the first of every seven is held back
+    (frames / "Jose_Serra_00.jpg").touch()  # the first of every seven is held out
     (frames / "Zoe_Z_00.jpg").touch()
     tree = tmp_path / "cfp"
     (tree / "Data").mkdir(parents=True)

@@ -39,7 +39,7 @@ SMALL = CascadeSettings(
     coarse=(50,),
     fine=(50, 100),
 )
-# Small changes only: what is to be learnt from few drawn faces is where they lie.
+# Small changes only: few drawn faces suffice to learn where the points are.
 GENTLE = AugmentSettings(degrees=8, scale=0.05, shift=0.06, light=0, blur=0, noise=0, jpeg=0, coarse=0, occluders=0.2)
 TRAIN = DssdTrainSettings(
     cascade=SMALL,

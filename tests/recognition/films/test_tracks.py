@@ -85,11 +85,13 @@ def test_faces_are_searched_for_on_key_frames_and_when_one_is_lost(pretend: Modu
     assert len(tracker.tracks) == 1
 
 
-def test_who_is_away_for_long_is_a_new_track(pretend: ModuleType) -> None:
-    frames = [{1: (20, 0)}] * 3 + [{}] * 20 + [{1: (20, 0)}] * 3
+def test_who_comes_back_goes_on_with_the_track_and_who_is_away_for_long_is_a_new_one(pretend: ModuleType) -> None:
+    frames = [{1: (20, 0)}] * 3 + [{}] * 20 + [{1: (120, 0)}] * 3
+    assert len(follow(pretend, frames)[0].tracks) == 1
+    assert len(follow(pretend, frames, settings=TrackSettings(back_within=3.0))[0].tracks) == 2
+    # A place is held for a moment only: somebody else who appears there later is somebody else.
+    frames = [{1: (20, 0)}] * 3 + [{}] * 20 + [{2: (20, 0)}] * 3
     assert len(follow(pretend, frames)[0].tracks) == 2
-    patient = TrackSettings(lost_after=10.0)
-    assert len(follow(pretend, frames, settings=patient)[0].tracks) == 1
 
 
 def test_a_template_completes_itself_and_near_duplicates_do_not_count(pretend: ModuleType) -> None:

@@ -131,8 +131,7 @@ def test_directions_without_variance_are_left_out_of_the_compaction() -> None:
     person = np.repeat(np.arange(6), 4)
     # Three dimensions hold everything; the rest is rounding, and must not pass for what varies least.
     shares = (rng.normal(size=(6, 3))[person] + 0.3 * rng.normal(size=(24, 3))) @ rng.normal(size=(3, 30))
-    shares = shares.astype(np.float32)
-    mean, projection = _compaction(shares, person, replace(QUICK, compact=8))
+    mean, projection = _compaction(shares.astype(np.float32), person, replace(QUICK, compact=8))
     assert projection.shape == (30, 8)
     assert (np.abs(projection).sum(axis=0) > 0).sum() == 3
     assert np.abs((shares - mean) @ projection).max() < 100

@@ -1,4 +1,4 @@
-"""Training the face network: the loss falls, an interrupted run goes on, a seed repeats."""
+"""Training the face network: the loss falls, an interrupted run continues, a seed repeats."""
 
 from __future__ import annotations
 
