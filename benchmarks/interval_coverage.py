@@ -1,11 +1,12 @@
-"""Do 95 % intervals over people hold 95 %? Simulated people whose rate is known, 10, 50 and 500 of them.
+"""Do 95 % intervals over people hold 95 %? Simulated people whose rates are known, 10, 50 and 500 of them.
 
-    python benchmarks/interval_coverage.py [--trials 1000] [--people 10,50,500]
+    python benchmarks/interval_coverage.py [--trials 2000] [--people 10,50,500]
 
-For each number of people and each scene the share of simulations whose interval holds the truth, and how many of the
-misses lay on either side. Shares: rank-1 of ten pictures per person whose people differ (their rates are drawn from a
-beta distribution). Verification: FNMR at FMR 10 %, AUC and EER of people whose score level differs, each with three
-genuine comparisons and compared with ten others; the truth is that of very many people.
+For each number of people and each figure the share of simulations whose interval holds the truth, and the shares of
+those whose interval lay below it and above it. Rank-1: ten pictures per person, whose rates are drawn from a beta
+distribution. Verification: people who are easy to recognise or not and look like others or not, each with three genuine
+comparisons and compared with ten others. Identification: three searches by each enrolled person and by each of as many
+strangers. The truth is that of very many people.
 """
 
 from __future__ import annotations
@@ -14,102 +15,113 @@ import argparse
 from collections.abc import Callable
 
 import numpy as np
+from scipy.stats import norm
 
-from facerec.evaluation.people_intervals import effective_wilson, resample_verification, share_interval
+from facerec.evaluation.people_intervals import (
+    ComparedPeople,
+    Interval,
+    auc_interval,
+    eer_interval,
+    fnir_interval,
+    fnmr_interval,
+    pair_share_interval,
+    share_interval,
+)
 
 PICTURES = 10
-SCENES = {"rate 0.9, people differ much": (0.9, 0.3), "rate 0.9, alike": (0.9, 0.02), "rate 0.7": (0.7, 0.2)}
-FMR = 0.1
+RATES = {"people differ much": (0.9, 0.3), "alike": (0.9, 0.02), "people differ": (0.7, 0.2)}
+"""Rank-1 and the intra-class correlation of people's pictures."""
+TARGET = 0.1
+SPREAD = 0.7
+"""Standard deviation of people's level; that of their pictures is 1."""
+PARTED = {"": 2.0, ", few errors": 3.5}
+"""By how much genuine scores exceed impostor ones, by scene."""
+SCALE = float(np.sqrt(1 + SPREAD**2))
+
+Found = dict[str, tuple[Interval, float]]
+"""Interval and truth by figure."""
 
 
-def people_rates(rate: float, correlation: float, people: int, rng: np.random.Generator) -> np.ndarray:
-    """(people,) rates of a beta distribution whose intra-class correlation is `correlation`."""
-    total = 1 / correlation - 1
-    return rng.beta(rate * total, (1 - rate) * total, size=people)
-
-
-def share_coverage(
-    rate: float, correlation: float, people: int, trials: int, rng: np.random.Generator, way: str = "effective"
-) -> float:
-    """Share of simulations in which the interval of rank-1 holds `rate`."""
-    held = 0
+def shares(people: int, rng: np.random.Generator) -> Found:
+    """Rank-1 of each scene of `RATES`."""
+    found: Found = {}
     who = np.repeat(np.arange(people), PICTURES)
-    for _ in range(trials):
-        right = rng.random(len(who)) < np.repeat(people_rates(rate, correlation, people, rng), PICTURES)
-        if way == "effective":
-            low, high = share_interval(right, who)
-        else:
-            means = right.reshape(people, PICTURES).mean(axis=1)[rng.integers(0, people, (500, people))].mean(axis=1)
-            low, high = np.percentile(means, [2.5, 97.5])
-        held += low <= rate <= high
-    return held / trials
+    for name, (rate, correlation) in RATES.items():
+        total = 1 / correlation - 1
+        own = rng.beta(rate * total, (1 - rate) * total, size=people)
+        found[f"rank-1 {100 * rate:.0f} %, {name}"] = share_interval(rng.random(len(who)) < own[who], who), rate
+    return found
 
 
-def comparisons(people: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """Scores, same, first, second of one simulated test."""
-    level = 0.7 * rng.normal(size=people)  # some people look like many others
-    ease = 0.7 * rng.normal(size=people)
+def verification(people: int, rng: np.random.Generator) -> Found:
+    """FMR at a fixed threshold, FNMR at FMR, AUC and EER of one simulated test, by scene of `PARTED`."""
+    level, ease = SPREAD * rng.normal(size=(2, people))
     own = np.repeat(np.arange(people), 3)
     others = min(10, people - 1)
     a = np.repeat(np.arange(people), others)
     b = (a + np.tile(1 + np.arange(others), people)) % people
-    genuine = 2.0 + ease[own] + rng.normal(size=len(own))
+    genuine = ease[own] + rng.normal(size=len(own))
     impostor = (level[a] + level[b]) / np.sqrt(2) + rng.normal(size=len(a))
     same = np.arange(len(own) + len(a)) < len(own)
-    return np.concatenate([genuine, impostor]), same, np.concatenate([own, a]), np.concatenate([own, b])
+    who = ComparedPeople.of(np.concatenate([own, a]), np.concatenate([own, b]))
+    threshold = norm.isf(TARGET) * SCALE
+    found: Found = {
+        f"FMR {100 * TARGET:g} % at a threshold": (pair_share_interval(impostor >= threshold, a, b), TARGET)
+    }
+    for name, parted in PARTED.items():
+        scores = np.concatenate([parted + genuine, impostor])
+        fnmr = float(norm.cdf((threshold - parted) / SCALE))
+        area, equal = (float(norm.cdf(x / SCALE)) for x in (parted / np.sqrt(2), -parted / 2))
+        found |= {
+            f"FNMR {100 * fnmr:.1f} % at FMR {100 * TARGET:g} %{name}": (
+                fnmr_interval(scores, same, who, TARGET),
+                fnmr,
+            ),
+            f"AUC {area:.3f}{name}": (auc_interval(scores, same, who), area),
+            f"EER {100 * equal:.1f} %{name}": (eer_interval(scores, same, who), equal),
+        }
+    return found
 
 
-def truth() -> tuple[float, float, float]:
-    """FNMR at `FMR`, AUC and EER of the scene of `comparisons` with people without number."""
-    from scipy.stats import norm
+def identification(people: int, rng: np.random.Generator) -> Found:
+    """FNIR at FPIR of one simulated test, by scene of `PARTED`."""
+    who = np.repeat(np.arange(people), 3)
+    mates, strangers = (SPREAD * rng.normal(size=people)[who] + rng.normal(size=len(who)) for _ in range(2))
+    found: Found = {}
+    for name, parted in PARTED.items():
+        truth = float(norm.cdf(norm.isf(TARGET) - parted / SCALE))
+        interval = fnir_interval(mates + parted, who, strangers, people + who, TARGET)
+        found[f"FNIR {100 * truth:.1f} % at FPIR {100 * TARGET:g} %{name}"] = interval, truth
+    return found
 
-    spread = np.sqrt(1 + 0.49)  # of genuine and of impostor scores alike
-    fnmr = norm.cdf((norm.isf(FMR) * spread - 2.0) / spread)
-    return float(fnmr), float(norm.cdf(2.0 / (spread * np.sqrt(2)))), float(norm.cdf(-1.0 / spread))
 
-
-def verification_coverage(people: int, trials: int, rng: np.random.Generator, resamples: int = 300) -> list[float]:
-    """Shares of simulations whose intervals of FNMR at FMR, AUC and EER hold the truth."""
-    from facerec.evaluation.verification import auc, eer, roc
-
-    held = np.zeros(3)
-    true = truth()
+def coverage(
+    simulate: Callable[[int, np.random.Generator], Found], people: int, trials: int, rng: np.random.Generator
+) -> dict[str, tuple[float, float]]:
+    """By figure the shares of simulations whose interval lay below the truth and above it."""
+    missed: dict[str, list[tuple[bool, bool]]] = {}
     for _ in range(trials):
-        scores, same, first, second = comparisons(people, rng)
-        drawn = resample_verification(scores, same, first, second, (FMR,), rng, resamples)
-        curve = roc(scores, same)
-        fnmr = 1 - float(curve.tar[np.flatnonzero(curve.far <= FMR + 1e-9)[-1]])
-        genuine = int(same.sum())
-        for i, (value, spread, count) in enumerate(
-            (
-                (fnmr, drawn.fnmr[:, 0], genuine),
-                (auc(scores, same), drawn.auc, None),
-                (eer(scores, same), drawn.eer, None),
-            )
-        ):
-            low, high = effective_wilson(value, float(spread.std(ddof=1)), people, count)
-            held[i] += low <= true[i] <= high
-    return [float(one) for one in held / trials]
+        for name, ((low, high), truth) in simulate(people, rng).items():
+            missed.setdefault(name, []).append((high < truth, low > truth))
+    return {name: tuple(np.mean(sides, axis=0).tolist()) for name, sides in missed.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--trials", type=int, default=2000)
     parser.add_argument("--people", default="10,50,500")
     options = parser.parse_args()
     counts = [int(one) for one in options.people.split(",")]
-    rng = np.random.default_rng(0)
-    show: Callable[[str, list[float]], None] = lambda label, row: print(  # noqa: E731
-        f"{label:44s}" + "".join(f"{100 * one:8.1f}" for one in row), flush=True
-    )
-    print(f"{'coverage of 95 % intervals, %; people:':44s}" + "".join(f"{one:8d}" for one in counts))
-    for name, (rate, correlation) in SCENES.items():
-        for way in ("effective", "percentile bootstrap"):
-            row = [share_coverage(rate, correlation, n, options.trials, rng, way) for n in counts]
-            show(f"{name}, {way}", row)
-    rows = [verification_coverage(n, options.trials // (10 if n > 100 else 1), rng) for n in counts]
-    for i, name in enumerate((f"FNMR at FMR {100 * FMR:g} %", "AUC", "EER")):
-        show(name, [row[i] for row in rows])
+    print("| held, % (below and above the truth), people: | " + " | ".join(map(str, counts)) + " |")
+    print("| --- " * (1 + len(counts)) + "|")
+    for simulate in (shares, verification, identification):
+        columns = [coverage(simulate, n, options.trials, np.random.default_rng(n)) for n in counts]
+        for name in columns[0]:
+            cells = [
+                f"{100 * (1 - sum(one[name])):.1f} ({100 * one[name][0]:.1f} {100 * one[name][1]:.1f})"
+                for one in columns
+            ]
+            print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def pair(path: Path, mark: Landmarks, model: FaceModel) -> Image:
     """(160, 320, 3): the face in the photograph, and turned to the front."""
     image = read_image(path)
     fitted = fit_face(mark, model)
-    view = frontal_view(lift_texture(image, fitted, model), fitted, model, SIZE)
+    view = frontal_view(lift_texture(image, fitted, model), fitted, model, SIZE, neutral=True)
     box = Box.around(mark.points)
     side = 1.4 * max(box.width, box.height)
     zoom = SIZE / side

@@ -7,7 +7,7 @@
 Calibration people of CFP, YouTube Faces, LFW and CelebA; every picture as it is, and every second one spoilt as well
 (small, blurred, dark, bright, cut off, under a bar, compressed), so that the rule meets what photographs of people
 seldom show. A face's label is the share of that person's unspoilt other pictures that it matches at the threshold of
-`facerec verify`. Held-back people (CFP 301-400, every seventh of YouTube Faces) are
+`facerec verify`. Held-out people (CFP 301-400, every seventh of YouTube Faces) are
 described for the curve alone.
 """
 

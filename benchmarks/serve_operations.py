@@ -63,7 +63,8 @@ def main() -> None:
             faults = gallery.verify().faults
             people, entries = len(gallery.people()), len(gallery.entries())
     assert not faults, faults
-    print(json.dumps({"operations": operations.counts, "kills": kills, "people": people, "entries": entries}))
+    said = {"operations": operations.counts, "kills": kills, "people": people, "entries": entries}
+    print(json.dumps(said | {"warnings of a reader": operations.read_meanwhile}))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import click
 
 from facerec.cli.options import (
     GalleryAddress,
+    count,
     json_option,
     note,
     printable,
@@ -143,10 +144,11 @@ def _find_faces(files: Sequence[Path], recognizer: Describer, out: Path, workers
 def _say_summary(files: int, found: FoundFaces, result: ClusterFile, page: Path, quiet: bool) -> None:
     named = [group for group in result.groups if group.name]
     alone = sum(len(group.faces) == 1 for group in result.groups if not group.name)
+    unknown = count(len(result.groups) - len(named) - alone, "unknown person")
     note(
-        f"{files} photos ({found.new} new), {len(found.faces)} faces: {len(named)} people with a name, "
-        f"{len(result.groups) - len(named) - alone} unknown people on several photographs, {alone} faces alone; "
-        f"{len(found.skipped)} photos without a usable face",
+        f"{count(files, 'photo')} ({found.new} new), {count(len(found.faces), 'face')}: "
+        f"{count(len(named), 'person')} with a name, {unknown} on several photographs, {count(alone, 'face')} alone; "
+        f"{count(len(found.skipped), 'photo')} without a usable face",
         quiet,
     )
     note(f"Names: {printable(str(page))}   Cut {result.cut:.3f}", quiet)

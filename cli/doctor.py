@@ -111,7 +111,7 @@ def _examine(device: str, self_test: bool) -> Iterator[Finding]:
     if broken:
         return  # everything below would only report the same error again
     usable = True
-    for finding in (_device(device), *_threads()):
+    for finding in (_torch_build(), _device(device), *_threads()):
         usable &= finding.status != "wrong"
         yield finding
     for finding in _weights():
@@ -173,6 +173,29 @@ def _device(requested: str) -> Finding:
     if device == "cuda":
         name = torch.cuda.get_device_name()
     return Finding("device", "ok", f"{device}: {name}, {said}")
+
+
+def torch_build(version: str, cuda: str | None, gpu: bool) -> Finding:
+    """Which build of torch `version` is installed: for CUDA `cuda`, or, with None, for a CPU.
+
+    One for CUDA without a GPU (`gpu`) works, and takes some 5 GB for nothing.
+    """
+    subject = "torch build"
+    if cuda is None:
+        return Finding(subject, "ok", f"{version}, for a CPU")
+    if gpu:
+        return Finding(subject, "ok", f"{version}, for CUDA {cuda}")
+    return Finding(
+        subject,
+        "note",
+        f"{version}, for CUDA {cuda}, and no GPU is there; the CPU build is some 5 GB smaller (README, quick start)",
+    )
+
+
+def _torch_build() -> Finding:
+    import torch
+
+    return torch_build(torch.__version__, torch.version.cuda, torch.cuda.is_available())
 
 
 def _threads() -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,8 +31,8 @@ from facerec.landmarks.device import resolve_device, share_cores
 
 if TYPE_CHECKING:
     from facerec.recognition.description import DescribeMany
-    from facerec.recognition.enrolment import EnrolmentSummary
     from facerec.recognition.enrolment_plan import EnrolmentPlan, EnrolmentPreview
+    from facerec.recognition.enrolment_summary import EnrolmentSummary
     from facerec.recognition.recognizer import RecognizerSettings
     from facerec.recognition.store.records import FacesPolicy
 
@@ -58,7 +59,8 @@ _SHOWN = 5
     type=click.Choice(["one", "largest", "all"]),
     default="largest",
     show_default=True,
-    help="Which faces of a photograph are enrolled as its person; 'one' skips photographs with several faces.",
+    help="Which faces of a photograph are enrolled as its person; 'one' skips photographs with several faces; of "
+    "several about as large, 'largest' takes the one on the person's other photographs.",
 )
 @click.option(
     "--sync", is_flag=True, help="Remove entries whose photographs are no longer in the folders, or have changed there."
@@ -206,10 +208,8 @@ def _say_summary(summary: EnrolmentSummary, gallery: Path | str, device: str, qu
     for failed in [photo for photo in summary.skipped if photo.reason == "internal_error"][:_SHOWN]:
         note(f"Failed (an error in facerec): {printable(str(failed.path))}: {printable(failed.detail)}")
     report_ignored((*summary.ignored, *summary.passed_over), quiet)
-    for remark in summary.notes[:_SHOWN]:
-        note(f"Note: {printable(remark)}", quiet)
-    if len(summary.notes) > _SHOWN:
-        note(f"  and {len(summary.notes) - _SHOWN} more notes (--json lists all)", quiet)
+    _say_some(summary.groups, "Group photograph: ", "group photographs", quiet)
+    _say_some(summary.notes, "Note: ", "notes", quiet)
     if summary.people:
         note(
             f"Pose coverage: {count(summary.frontal_only, 'person')} frontal only; "
@@ -230,12 +230,16 @@ def _say_summary(summary: EnrolmentSummary, gallery: Path | str, device: str, qu
         )
     if summary.conflicts:
         note(f"Conflicts: {len(summary.conflicts)}", quiet)
-        for sentence in summary.conflicts[:_SHOWN]:
-            note(f"  {printable(sentence)}", quiet)
-        if len(summary.conflicts) > _SHOWN:
-            note(f"  and {len(summary.conflicts) - _SHOWN} more (--json lists all)", quiet)
+        _say_some(summary.conflicts, "  ", "conflicts", quiet)
     if summary.entries:
         note(f"Next: facerec identify PHOTO -g {printable(shlex.quote(str(gallery)))}", quiet)
+
+
+def _say_some(sentences: Sequence[str], before: str, what: str, quiet: bool) -> None:
+    for sentence in sentences[:_SHOWN]:
+        note(f"{before}{printable(sentence)}", quiet)
+    if len(sentences) > _SHOWN:
+        note(f"  and {len(sentences) - _SHOWN} more {what} (--json lists all)", quiet)
 
 
 def _say_layout(layout: str, example: str, quiet: bool) -> None:

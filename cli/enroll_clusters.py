@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from facerec.cli.options import note, printable, write_json
+from facerec.cli.options import count, note, printable, write_json
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,10 +45,10 @@ def _enroll(path: Path, gallery_path: Path | str, as_json: bool, quiet: bool) ->
         write_json({"enrolled": added, "without_name": waiting})
     photos = sum(added.values())
     note(
-        f"Enrolled {photos} photo{'s' * (photos != 1)} of {len(added)} people -> {printable(str(gallery_path))}; "
-        f"{waiting} groups have no name yet",
+        f"Enrolled {count(photos, 'photo')} of {count(len(added), 'person')} -> {printable(str(gallery_path))}; "
+        f"{count(waiting, 'group')} without a name yet",
         quiet,
     )
-    for name, count in added.items():
-        note(f"  {printable(name)}: {count}", quiet)
+    for name, number in added.items():
+        note(f"  {printable(name)}: {number}", quiet)
     return 0

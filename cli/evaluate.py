@@ -104,7 +104,7 @@ command.add_command(scores)
     "--worst", type=click.IntRange(min=0), default=12, show_default=True, help="Number of worst errors listed."
 )
 @click.option("--no-photos", is_flag=True, help="No thumbnails of photographs in the report.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed for drawing people and galleries.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the draws of smaller galleries.")
 @click.option(
     "--scores",
     "scores_folder",
@@ -266,7 +266,7 @@ def _describe(
         runs = describe_systems(protocol.pictures, recognizers, cache, advance, describe_tasks)
     computed, total = sum(run.computed for run in runs.values()), len(protocol.pictures) * len(runs)
     spent = duration(time.perf_counter() - started)
-    note(f"Described {computed} pictures in {spent}; {total - computed} came from the cache.", quiet)
+    note(f"Described {count(computed, 'picture')} in {spent}; {total - computed} came from the cache.", quiet)
     return runs
 
 

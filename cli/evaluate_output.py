@@ -245,7 +245,7 @@ def command_line(ctx: click.Context) -> str:
             continue
         value = ctx.params.get(name)
         if isinstance(parameter, click.Argument):
-            words.append(str(value))
+            words += [str(one) for one in value] if isinstance(value, tuple) else [str(value)]
         elif isinstance(parameter, click.Option) and parameter.multiple:
             words += [word for one in value or () for word in (parameter.opts[-1], str(one))]
         elif isinstance(parameter, click.Option):

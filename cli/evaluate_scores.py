@@ -14,7 +14,7 @@ from facerec.cli.options import json_option, quiet_option
 @click.command("scores")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--report", "folder", type=click.Path(file_okay=False, path_type=Path), help="Write the report here.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed for drawing people and galleries.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the draws of smaller galleries.")
 @standard_options
 @json_option
 @quiet_option

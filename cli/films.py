@@ -240,10 +240,11 @@ def _enroll(films: Sequence[Film], rate: float, person: str | None, given: dict[
         except UnusablePhotoError as error:
             record |= {"reason": error.reason, "detail": error.detail}
         records.append(record)
+        used = count(int(str(record.get("frames", 0))), "frame")
         if record["reason"]:
             said = f"{record['reason']}: {record['detail']}"
         else:
-            said = f"{record['frames']} frames in one entry" if record["new"] else "known already"
+            said = f"{used} in one entry" if record["new"] else "known already"
         note(f"{printable(film.name)} -> {printable(name)}: {said}", given["quiet"])
     if given["as_json"]:
         write_json({"films": records})

@@ -34,7 +34,10 @@ _COLUMNS = ("name", "file", "face", "yaw", "pitch", "roll", "visible_fraction")
     type=click.IntRange(min=32, max=1024),
     help="Side of the frontal view, px.",
 )
-@click.option("--contact-sheet", is_flag=True, help="Also write one picture with all frontal views, contact-sheet.png.")
+@click.option(
+    "--contact-sheet", is_flag=True, help="Also write one picture with all faces and their stages, contact-sheet.png."
+)
+@click.option("--neutral", is_flag=True, help="Remove the expression from the frontal view and the mesh.")
 @click.option("--strict", is_flag=True, help="Exit with 3 when a photograph was skipped.")
 @format_options("table", "csv", "jsonl")
 @recognizer_options(descriptor=None)
@@ -45,6 +48,7 @@ def command(
     mesh: str,
     size: int,
     contact_sheet: bool,
+    neutral: bool,
     strict: bool,
     form: str,
     models: RecognizerSettings,
@@ -98,11 +102,12 @@ def command(
                 skip(photo, index, face.reason, face.detail)
                 continue
             name = f"{stem}-{index}"
-            write_stages(face, recognizer.model, output, name, size)
+            write_stages(face, recognizer.model, output, name, size, neutral)
             if mesh != "none":
-                write_mesh(textured_mesh(face.texture, face.fitted, recognizer.model), output / f"{name}.{mesh}")
+                surface = textured_mesh(face.texture, face.fitted, recognizer.model, neutral)
+                write_mesh(surface, output / f"{name}.{mesh}")
             if contact_sheet:
-                strips.append(contact_row(face, recognizer.model))
+                strips.append(contact_row(face, recognizer.model, f"{name}   {photo}", neutral))
             record = _record(name, photo, index, face)
             if form == "jsonl":
                 write_line(record)

@@ -379,7 +379,7 @@ def migrate_gallery(
     from facerec.cli.output import photo_progress
     from facerec.recognition.description import EnrolmentSettings
     from facerec.recognition.descriptors import DEFAULT_DESCRIPTOR
-    from facerec.recognition.enrolment import write_skipped
+    from facerec.recognition.enrolment_summary import write_skipped
     from facerec.recognition.migration import MigrationSummary, migrate
     from facerec.recognition.recognizer import load_recognizer
     from facerec.recognition.store.sqlite import Gallery

@@ -1,4 +1,4 @@
-"""`facerec gallery review`: what a person should look at in a gallery, and carrying out what they decided."""
+"""`facerec gallery review`: list what a person should check in a gallery, and apply the person's decisions."""
 
 from __future__ import annotations
 
@@ -29,14 +29,19 @@ if TYPE_CHECKING:
     "--unknown",
     "answers",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Also the faces left unknown in this file, which `facerec identify --format jsonl` wrote.",
+    help="Also list the unknown faces in this file, which `facerec identify --format jsonl` wrote.",
 )
-@click.option("--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Write a page to decide on.")
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a page on which decisions can be taken.",
+)
 @click.option(
     "--apply",
     "decided",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Carry out the decisions that the page saved.",
+    help="Apply the decisions that the page saved.",
 )
 @recognizer_options("the gallery's", "the gallery's", "the gallery's")
 @json_option
@@ -50,13 +55,13 @@ def review(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Show what a person should look at: pictures and names that do not fit together, views that people lack, and faces
-    that identification left unknown.
+    """List what a person should check in a gallery: pictures and names that do not fit together, views that people
+    lack, and unknown faces.
 
     The page of --html shows the faces, offers decisions and saves them as a file: remove a picture, merge two names,
-    rename a person, mark a known stranger, enrol an unknown face. --apply carries them out; a decision that no longer
-    fits the gallery is refused with a reason (exit code 2). The page is one file and loads nothing from elsewhere; it
-    shows people: keep it as safe as the gallery.
+    rename a person, mark a known stranger, enrol an unknown face. --apply applies them; a decision that no longer fits
+    the gallery is refused with a reason (exit code 2). The page is one file and loads nothing from elsewhere. It shows
+    people: protect it like the gallery.
 
     \b
     Examples:
@@ -66,7 +71,7 @@ def review(
     """
     if decided is not None:
         if answers is not None or page is not None:
-            raise click.UsageError("expected --apply alone: it changes the gallery that the others look at")
+            raise click.UsageError("expected --apply without --html and --unknown, because it changes the gallery")
         return _apply(gallery_path, decided, models, as_json, quiet)
     from facerec.recognition.review_page import GalleryReview, read_unknown, write_review_page
     from facerec.recognition.store.galleries import open_gallery
@@ -86,7 +91,7 @@ def review(
         quiet,
     )
     if page is not None:
-        note(f"To decide: {printable(str(page))}", quiet)
+        note(f"Page for decisions: {printable(str(page))}", quiet)
     return 0
 
 
@@ -118,5 +123,5 @@ def _apply(gallery_path: Path | str, decided: Path, models: RecognizerSettings, 
     for one in outcomes:
         said = f"refused: {one.refused}" if one.refused else "done"
         note(f"{printable(str(one.decision))}: {printable(said)}", quiet)
-    note(f"Carried out {len(outcomes) - len(refused)} of {count(len(outcomes), 'decision')}", quiet)
+    note(f"Applied {len(outcomes) - len(refused)} of {count(len(outcomes), 'decision')}", quiet)
     return 2 if refused else 0

@@ -229,13 +229,11 @@ def _say_summary(photos: int, counts: Counter[str], unusable: int, threshold: Th
 
 def _table_row(probe: ProbeFace) -> list[object]:
     best = next(iter(probe.candidates), None)
-    # The column before it already gives the verdict, and the line below the table the origin of the threshold.
+    # The columns before it already give the verdict, of a match all of it, and the line below the table the origin of
+    # the threshold.
     why = f"{probe.reason}: {probe.detail}" if probe.detail else probe.reason.removeprefix(f"{probe.decision}: ")
-    why = why.replace(f" ({probe.threshold.note})", "")
-    if probe.turned:
-        why = f"{why}; turned by {probe.turned}"
-    for remark in probe.notes:
-        why = f"{why}; {remark}"
+    why = "" if probe.decision == "match" else why.replace(f" ({probe.threshold.note})", "")
+    turned = f"turned by {probe.turned}" if probe.turned else ""
     return [
         probe.file,
         probe.face,
@@ -244,7 +242,7 @@ def _table_row(probe: ProbeFace) -> list[object]:
         probe.person,
         None if best is None else f"{best.score:.2f}",
         None if best is None or best.overlap is None else f"{100 * best.overlap:.0f} %",
-        why,
+        "; ".join(said for said in (why, turned, *probe.notes) if said),
     ]
 
 

@@ -247,8 +247,8 @@ def count(number: int, noun: str) -> str:
     """The number with its noun: "1 photo", "2 photos", "0 faces", "3 entries"."""
     if number == 1:
         return f"1 {noun}"
-    if noun == "person":
-        return f"{number} people"
+    if noun.endswith("person"):
+        return f"{number} {noun.removesuffix('person')}people"
     many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
     return f"{number} {many}"
 

@@ -19,7 +19,7 @@ from facerec.cli.table import table_lines
 
 def write_line(record: Mapping[str, Any]) -> None:
     """Write one JSON object per line, UTF-8, to stdout, and flush it."""
-    from facerec.recognition.enrolment import json_line
+    from facerec.recognition.enrolment_summary import json_line
 
     click.echo(json_line(record).encode(), nl=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ EILEEN_COLLINS = "Eileen Collins"
 def installed_portraits() -> dict[str, Image]:
     """The installed portraits, by the person's name; a package that is not installed adds none."""
     found: dict[str, Image] = {}
-    for person, path in ((GRACE_HOPPER, _grace_hopper()), (EILEEN_COLLINS, _eileen_collins())):
+    for person, path in ((GRACE_HOPPER, grace_hopper_file()), (EILEEN_COLLINS, _eileen_collins())):
         if path is not None and path.is_file():
             try:
                 found[person] = read_image(path)
@@ -36,20 +37,21 @@ def installed_portraits() -> dict[str, Image]:
     return found
 
 
-def _grace_hopper() -> Path | None:
-    import matplotlib
-
-    return Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+def grace_hopper_file() -> Path | None:
+    """Where her portrait is, if matplotlib is installed."""
+    folder = _package_folder("matplotlib")  # not imported: that takes half a second
+    return None if folder is None else folder / "mpl-data" / "sample_data" / "grace_hopper.jpg"
 
 
 def _eileen_collins() -> Path | None:
     # The file is read directly, because `skimage.data.astronaut()` would download a missing file.
-    from importlib.util import find_spec
+    folder = _package_folder("skimage")
+    return None if folder is None else folder / "data" / "astronaut.png"
 
-    package = find_spec("skimage")
-    if package is None or package.origin is None:
-        return None
-    return Path(package.origin).parent / "data" / "astronaut.png"
+
+def _package_folder(name: str) -> Path | None:
+    package = find_spec(name)
+    return None if package is None or package.origin is None else Path(package.origin).parent
 
 
 def altered_copies(image: Image) -> dict[str, Image]:

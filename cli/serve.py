@@ -86,6 +86,7 @@ def command(
         raise click.UsageError(f"expected a token of at least 16 characters in {TOKEN_VARIABLE} for the host {host}")
     if root_path and not (root_path.startswith("/") and root_path.isprintable()):
         raise click.UsageError(f"expected a path that begins with / for --root-path; got {root_path!r}")
+    from facerec.cli.portraits import grace_hopper_file
     from facerec.landmarks.errors import InvalidInputError
     from facerec.recognition.store.galleries import open_gallery
 
@@ -108,7 +109,9 @@ def command(
         workers = share_cores(workers, where, queue + 1)
         settings = ServeSettings(workers, queue, per_minute, max_megabytes << 20)
         service = Service(recognizer, gallery_path, models.device, fpir)
-        service.warm()
+        portrait = grace_hopper_file()
+        if portrait is not None and portrait.is_file():
+            service.warm(portrait.read_bytes())
         access = Access(token, host in LOOPBACK, root_path.rstrip("/"))
         app = create_app(service, settings, access, RequestLog(access_log or ("off" if quiet else "requests")))
         config = uvicorn.Config(

@@ -135,7 +135,7 @@ def command(
         "recognition",
         "resnet",
         network_arrays(trained, load_weights("recognition", "resnet")["dlib_mean"]),
-        what="face network for the photograph's and the frontal view's looks, 128 numbers per look",
+        what="face network for views of the photograph and of the frontal view, 128 numbers per view",
         training_sets=[*set_names(faces.source), START],
         split=SPLIT,
         metric={name: round(value, 4) for name, value in measured.items()},

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.evaluation.calibration import calibration_error, cllr, cross_fitted, least_cllr, reliability, tippett
-from facerec.evaluation.people_intervals import effective_wilson, resample_verification
+from facerec.evaluation.people_intervals import ComparedPeople, auc_interval, eer_interval, fnmr_interval
 from facerec.evaluation.standard_rates import FMR_TARGETS
 from facerec.evaluation.verification import det, roc, tar_at_far, worst_scores
 
@@ -59,29 +59,23 @@ def add_intervals(
     same: NDArray[np.bool_],
     first: NDArray[np.int64],
     second: NDArray[np.int64],
-    rng: np.random.Generator,
 ) -> dict[str, Any]:
     """`figures` of the strict rule with intervals by people for AUC, EER and every TAR.
 
-    Each draw of people sets its thresholds again.
+    Thresholds move with the people.
 
     Args:
         figures: with `auc`, `eer` and `tar_at_far`.
         scores, same: (N,) of the comparisons; NaN for failed ones.
         first, second: (N,) numbers of their people.
-        rng: draws the people.
     """
     filled = worst_scores(scores, same)
-    targets = [point["target_far"] for point in figures["tar_at_far"]]
-    drawn = resample_verification(filled, same, first, second, targets or (0.5,), rng)
-    people = len(np.unique(np.concatenate([first, second])))
-    for name, values in (("auc", drawn.auc), ("eer", drawn.eer)):
-        spread = float(values.std(ddof=1))
-        figures[f"{name}_people_interval"] = list(effective_wilson(figures[name], spread, people))
-    for point, values in zip(figures["tar_at_far"], drawn.fnmr.T, strict=False):
-        spread = float(values.std(ddof=1))
-        interval = effective_wilson(point["tar"], spread, people, int(same.sum()))
-        point["tar_people_interval"] = list(interval)
+    people = ComparedPeople.of(first, second)
+    figures["auc_people_interval"] = list(auc_interval(filled, same, people))
+    figures["eer_people_interval"] = list(eer_interval(filled, same, people))
+    for point in figures["tar_at_far"]:
+        low, high = fnmr_interval(filled, same, people, point["target_far"])
+        point["tar_people_interval"] = [1 - high, 1 - low]
     return figures
 
 

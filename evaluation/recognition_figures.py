@@ -18,10 +18,9 @@ from facerec.evaluation.bins import in_order, pose_cell, yaw_bin
 from facerec.evaluation.curves import add_intervals, curves, histogram, spread_log
 from facerec.evaluation.intervals import wilson
 from facerec.evaluation.people_intervals import (
-    effective_wilson,
+    fnir_interval,
     numbered,
     pair_share_interval,
-    resample_fnir,
     share_interval,
 )
 from facerec.evaluation.pooling import pooled_result
@@ -71,7 +70,7 @@ def recognition_figures(
     Args:
         protocol: who is compared with whom.
         results: one per picture, in the order of `protocol.pictures`.
-        rng: draws the people of the intervals.
+        rng: draws galleries of smaller sizes.
         system: name of the system that gave the results, for the rows.
         settings: target rates and gallery sizes.
     """
@@ -86,15 +85,15 @@ def recognition_figures(
     for one in protocol.identifications:
         found, best = probe_rows(compared, one, outcomes, system)
         probes += found
-        figures = identification_figures(compared, one, outcomes, found, rng, protocol.groups, settings)
+        figures = identification_figures(compared, one, outcomes, found, protocol.groups, settings)
         figures["scores"] = comparison_figures(
-            best, [compared[i].person for i in (*one.probes, *one.unknown)], rng, settings
+            best, [compared[i].person for i in (*one.probes, *one.unknown)], settings
         )
         sets.append(identification_scores(compared, one, outcomes, best.names, best.scores))
         figures["standard"] = standard_figures(sets[-1], rng, settings)
         identification[one.name] = figures
     for pair_set in protocol.pairs:
-        figures, pair_rows = verification_figures(compared, pair_set, outcomes, rng, system, settings)
+        figures, pair_rows = verification_figures(compared, pair_set, outcomes, system, settings)
         pairs += pair_rows
         scores = np.array([np.nan if row.score is None else row.score for row in pair_rows])
         sets.append(pair_scores(compared, pair_set, outcomes, scores))
@@ -109,7 +108,6 @@ def identification_figures(
     one: Identification,
     results: Sequence[PictureResult],
     rows: Sequence[ProbeRow],
-    rng: np.random.Generator,
     groups: Mapping[str, Sequence[str]],
     settings: StandardSettings,
 ) -> dict[str, Any]:
@@ -146,7 +144,7 @@ def identification_figures(
             figures["by_yaw_pitch"][f"{yaw:+.0f} {pitch:+.0f}"] = closed_set(inside) | angles
     figures["gallery"] = {"people": people} | _outcome_of([results[i] for i in one.gallery])
     if one.unknown:
-        figures["open_set"] = open_set_figures(rows, rng, settings.fpir)
+        figures["open_set"] = open_set_figures(rows, settings.fpir)
     return figures
 
 
@@ -174,8 +172,8 @@ def closed_set(rows: Sequence[ProbeRow]) -> dict[str, Any]:
     }
 
 
-def open_set_figures(rows: Sequence[ProbeRow], rng: np.random.Generator, targets: Sequence[float]) -> dict[str, Any]:
-    """TPIR at FPIR, with unknown probes separate from known ones, by the strict rule."""
+def open_set_figures(rows: Sequence[ProbeRow], targets: Sequence[float]) -> dict[str, Any]:
+    """Unknown probes apart from known ones: TPIR at FPIR, by the house's strict rule."""
     known = [row for row in rows if row.known]
     unknown = [row for row in rows if not row.known]
     mates = np.array([np.nan if row.mate_score is None else row.mate_score for row in known])
@@ -187,12 +185,9 @@ def open_set_figures(rows: Sequence[ProbeRow], rng: np.random.Generator, targets
     strangers = number[[not row.known for row in rows]][raised]
     found = open_set(ranks, mates, alarms, targets)
     points = []
-    if found:
-        reached = [point.target_fpir for point in found]
-        drawn = resample_fnir(mates, ranks, who, alarms[raised], strangers, (1,), reached, rng)[:, 0]
-    for j, point in enumerate(found):
-        named = (ranks == 1) & (np.nan_to_num(mates, nan=-np.inf) >= point.threshold)
-        spread = float(drawn[:, j].std(ddof=1))
+    named = np.where((ranks == 1) & ~np.isnan(mates), mates, -np.inf)
+    for point in found:
+        low, high = fnir_interval(named, who, alarms[raised], strangers, point.target_fpir)
         points.append(
             {
                 "target_fpir": point.target_fpir,
@@ -200,9 +195,9 @@ def open_set_figures(rows: Sequence[ProbeRow], rng: np.random.Generator, targets
                 "fpir_people_interval": list(share_interval(alarms[raised] >= point.threshold, strangers)),
                 "threshold": point.threshold,
                 "tpir": point.tpir,
-                "tpir_interval": list(wilson(int(named.sum()), len(known))),
-                # The threshold is set again on each draw of strangers.
-                "tpir_people_interval": list(effective_wilson(point.tpir, spread, len(set(who.tolist())), len(known))),
+                "tpir_interval": list(wilson(int((named >= point.threshold).sum()), len(known))),
+                # The threshold moves with the strangers.
+                "tpir_people_interval": [1 - high, 1 - low],
             }
         )
     return {
@@ -228,9 +223,7 @@ def _open_set_curve(named: NDArray[np.float64], alarms: NDArray[np.float64]) -> 
     return {"fpir": [float(v) for v in curve.far[keep]], "fnir": [float(v) for v in curve.frr[keep]]}
 
 
-def comparison_figures(
-    best: PersonScores, people: Sequence[str], rng: np.random.Generator, settings: StandardSettings
-) -> dict[str, Any]:
+def comparison_figures(best: PersonScores, people: Sequence[str], settings: StandardSettings) -> dict[str, Any]:
     """Figures of every probe against every person, as if each were a pair; keys in docs/reports.md.
 
     Calibration is fitted on one half of the probes' people and judged on the other, both ways round.
@@ -238,7 +231,6 @@ def comparison_figures(
     Args:
         best: scores of the P probes, known ones and unknown ones.
         people: who the P probes show.
-        rng: draws the people of the intervals.
         settings: target rates.
     """
     order = {person: place for place, person in enumerate(sorted(set(people)))}
@@ -258,14 +250,13 @@ def comparison_figures(
     first = np.repeat(number[: len(people)], len(best.names))
     second = np.tile(number[len(people) :], len(people))
     figures |= {"auc": auc(scores, same), "eer": eer(scores, same)} | curves(scores, same, folds, apart, settings.fmr)
-    return add_intervals(figures, scores, same, first, second, rng)
+    return add_intervals(figures, scores, same, first, second)
 
 
 def verification_figures(
     pictures: Sequence[Picture],
     pair_set: PairSet,
     results: Sequence[PictureResult],
-    rng: np.random.Generator,
     system: str = "",
     settings: StandardSettings | None = None,
 ) -> tuple[dict[str, Any], list[PairRow]]:
@@ -337,7 +328,7 @@ def verification_figures(
     if both:
         figures["eer"] = eer(scores, same)
         figures |= curves(scores, same, pair_set.fold, figures["threshold_from"], settings.fmr)
-        figures = add_intervals(figures, scores, same, first, second, rng)
+        figures = add_intervals(figures, scores, same, first, second)
     return figures, rows
 
 

@@ -50,10 +50,11 @@ RECOGNITION_RULES = (
     "A pair with a failed picture is a wrong decision in the accuracy; in ROC, DET, AUC and EER it has the "
     "worst possible score: below all others for one person, above all others for two people.",
     "Pictures that share less than an eighth of the signature's cells are not compared; that counts as a failure.",
-    "rank1_interval is Wilson's 95 % interval over probes; rank1_people_interval is a bootstrap that draws people.",
-    "Probes of people who are not in the gallery are reported separately (open_set) and are in no rank; the rate of "
-    "false alarms is over the described ones, because a failed one raises no alarm.",
-    "Calibration is measured on other pairs than it was fitted on; a failed pair is uninformative and costs one bit.",
+    "rank1_interval is Wilson's 95 % interval over probes; rank1_people_interval allows for what probes of one person "
+    "have in common.",
+    "Probes of people who are not in the gallery are reported apart (open_set) and are in no rank; the rate of false "
+    "alarms is over the described ones, since a failed one raises no alarm.",
+    "Calibration is judged on other pairs than it was fitted on; a failed pair says nothing and costs one bit.",
 )
 
 LANDMARK_RULES = (

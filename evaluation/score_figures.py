@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from facerec.evaluation.bins import PITCH_BINS, UNKNOWN_YAW, YAW_BINS, pitch_bin, yaw_bin
 from facerec.evaluation.curves import spread_log
 from facerec.evaluation.people_intervals import (
-    effective_wilson,
+    ComparedPeople,
+    auc_interval,
+    eer_interval,
+    fnir_interval,
+    fnmr_interval,
     pair_share_interval,
-    resample_fnir,
-    resample_verification,
     share_interval,
 )
 from facerec.evaluation.score_set import Sample, ScoreSet
@@ -98,7 +100,7 @@ def standard_figures(
     figures = _acquisition(one, same, done) | {"people": people}
     scores, kind, a, b = one.scores[done], same[done], first[done], second[done]
     if not kind.all():
-        figures |= _verification(one, (scores, kind, a, b), figures["fta"]["rate"] or 0.0, rng, settings)
+        figures |= _verification(one, (scores, kind, a, b), figures["fta"]["rate"] or 0.0, settings)
     best = one.matrix()
     if best is not None and kind.any() and not kind.all():
         figures["identification"] = _identification(one, best, rng, settings)
@@ -132,16 +134,13 @@ def _acquisition(one: ScoreSet, same: NDArray[np.bool_], done: NDArray[np.bool_]
 Completed = tuple[NDArray[np.float64], NDArray[np.bool_], Indices, Indices]
 
 
-def _verification(
-    one: ScoreSet, completed: Completed, fta: float, rng: np.random.Generator, settings: StandardSettings
-) -> dict[str, Any]:
+def _verification(one: ScoreSet, completed: Completed, fta: float, settings: StandardSettings) -> dict[str, Any]:
     """FMR, FNMR, FAR, FRR at the target FMRs; AUC, EER and DET of completed comparisons; bins and groups.
 
     Without genuine comparisons (one picture of each person) there are FMRs alone.
     """
     scores, same, a, b = completed
     impostor, genuine = int((~same).sum()), int(same.sum())
-    people = len(np.unique(np.concatenate([a, b])))
     targets = tuple(target for target in settings.fmr if target * impostor >= 1 - 1e-9)
     points = []
     for target in targets:
@@ -152,18 +151,17 @@ def _verification(
         points.append({"target_fmr": target, "threshold": threshold} | point | {"far": far, "frr": frr})
     figures: dict[str, Any] = {}
     if genuine:
-        drawn = resample_verification(scores, same, a, b, targets or (0.5,), rng)
-        for j, point in enumerate(points):
-            # The threshold is drawn with the strangers here, and held fixed in the interval of the FMR.
-            spread = _spread(drawn.fnmr[:, j])
-            point["fnmr"]["interval"] = list(effective_wilson(point["fnmr"]["rate"], spread, people, genuine))
-        area, equal, curve = auc(scores, same), eer(scores, same), det(scores, same)
+        people = ComparedPeople.of(a, b)
+        for point in points:
+            # The threshold moves with the strangers here, and is held fixed in the interval of the FMR.
+            point["fnmr"]["interval"] = list(fnmr_interval(scores, same, people, point["target_fmr"]))
+        curve = det(scores, same)
         keep = spread_log(curve.far, curve.frr)
         figures = {
-            "auc": area,
-            "auc_interval": list(effective_wilson(area, _spread(drawn.auc), people)),
-            "eer": equal,
-            "eer_interval": list(effective_wilson(equal, _spread(drawn.eer), people)),
+            "auc": auc(scores, same),
+            "auc_interval": list(auc_interval(scores, same, people)),
+            "eer": eer(scores, same),
+            "eer_interval": list(eer_interval(scores, same, people)),
             "det": {"fmr": [float(v) for v in curve.far[keep]], "fnmr": [float(v) for v in curve.frr[keep]]},
         }
     return figures | {
@@ -190,25 +188,28 @@ def _discard(one: ScoreSet, completed: Completed, points: Sequence[dict[str, Any
     quality = np.minimum(*sides)[same]
     if not len(quality) or not np.isfinite(quality).all():
         return []
-    ordered = scores[same][np.argsort(quality, kind="stable")]
+    order = np.argsort(quality, kind="stable")
+    ordered = scores[same][order]
+    label = _labels([yaw_bin(sample.yaw) for sample in one.probes], one.probe[done][same])[order]
     curves = []
     for point in points:
         missed = ordered < point["threshold"]
-        # At least one comparison stays.
-        kept = [missed[int(share * len(missed)) :] for share in DISCARDED]
-        curves.append(
-            {
-                "target_fmr": point["target_fmr"],
-                "discarded": list(DISCARDED),
-                "fnmr": [float(one.mean()) for one in kept],
-                "errors": [int(one.sum()) for one in kept],
+        curve = {"target_fmr": point["target_fmr"], "discarded": list(DISCARDED)} | _after_discarding(missed)
+        if set(label) != {UNKNOWN_YAW}:
+            curve["by_yaw"] = {
+                name: {"trials": int((label == name).sum())} | _after_discarding(missed[label == name])
+                for name in (*YAW_BINS, UNKNOWN_YAW)
+                if np.any(label == name)
             }
-        )
+        curves.append(curve)
     return curves
 
 
-def _spread(values: NDArray[np.float64]) -> float:
-    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
+def _after_discarding(missed: NDArray[np.bool_]) -> dict[str, Any]:
+    """FNMR and errors of what stays after each share of `DISCARDED`; `missed` (N,) has the worst quality first."""
+    # At least one comparison stays.
+    kept = [missed[int(share * len(missed)) :] for share in DISCARDED]
+    return {"fnmr": [float(one.mean()) for one in kept], "errors": [int(one.sum()) for one in kept]}
 
 
 def _at_threshold(completed: Completed, threshold: float, chosen: NDArray[np.bool_] | None = None) -> dict[str, Any]:
@@ -322,16 +323,15 @@ def _identification(
     _, number = np.unique([*found.people, *found.stranger_people], return_inverse=True)
     own, other = number[: len(found.mate)], number[len(found.mate) :]
     people = len(np.unique(own))
-    drawn = resample_fnir(found.mate, found.rank, own, found.strangers, other, ranks, targets or (0.5,), rng)
     points = []
-    for j, target in enumerate(targets):
+    for target in targets:
         threshold = threshold_at(found.strangers, target)
         fpir = counted(false_positives(found, threshold), share_interval(found.strangers >= threshold, other))
         fnir = {}
-        for i, rank in enumerate(ranks):
+        for rank in ranks:
+            named = np.where(returned(found, rank, -np.inf), found.mate, -np.inf)
             rate = false_negatives(found, rank, threshold)
-            spread = _spread(drawn[:, i, j])
-            fnir[str(rank)] = counted(rate, effective_wilson(rate.rate or 0.0, spread, people, rate.trials))
+            fnir[str(rank)] = counted(rate, fnir_interval(named, own, found.strangers, other, target))
         points.append({"target_fpir": target, "threshold": threshold, "fpir": fpir, "fnir": fnir})
     whole = {
         str(rank): counted(false_negatives(found, rank), share_interval(~returned(found, rank, -np.inf), own))

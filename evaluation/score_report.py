@@ -21,10 +21,10 @@ SCORE_RULES = (
     "Strict figures: a failed comparison has the worst possible score, below all others for one person and above all "
     "others for two; a failed probe is a miss at every rank.",
     "The standard's figures: FMR and FNMR are over completed comparisons; FTA, FTE and comparisons that failed "
-    "although both sides had a signature are reported separately; FAR = FMR (1 - FTA), FRR = FTA + FNMR (1 - FTA).",
-    "Rates based on fewer than 30 errors are marked; without errors the bound is 3 / trials.",
-    "Intervals are 95 % intervals by people; at a target rate they choose the threshold again in each resample.",
-    "Calibration is fitted on one half of the probes' people and measured on the other, in both directions.",
+    "although both sides were there stand apart; FAR = FMR (1 - FTA), FRR = FTA + FNMR (1 - FTA).",
+    "Rates that rest on fewer than 30 errors are marked; without errors the bound is 3 / trials.",
+    "Intervals are 95 % ones by people; at a target rate the threshold moves with the people.",
+    "Calibration is fitted on one half of the probes' people and judged on the other, both ways round.",
 )
 
 
@@ -58,7 +58,7 @@ def score_set_figures(one: ScoreSet, rng: np.random.Generator, settings: Standar
         )
         figures |= {"auc": auc(one.scores, same), "eer": eer(one.scores, same)}
         figures |= curves(one.scores, same, folds, apart, settings.fmr)
-        add_intervals(figures, one.scores, same, first, second, rng)
+        add_intervals(figures, one.scores, same, first, second)
     return figures | {"standard": standard_figures(one, rng, settings)}
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from facerec.landmarks.photo_files import find_photos
     from facerec.landmarks.types import Box, Face, Image, Landmarks
     from facerec.recognition.description import EnrolmentSettings
-    from facerec.recognition.enrolment import EnrolmentSummary
+    from facerec.recognition.enrolment_summary import EnrolmentSummary
     from facerec.recognition.front_door import enroll, identify, verify
     from facerec.recognition.identification import Identifier, ProbeFace
     from facerec.recognition.pair import PairDecision
@@ -55,7 +55,7 @@ _PLACES = {
     "landmarks.photo_files": ("find_photos",),
     "landmarks.types": ("Box", "Face", "Image", "Landmarks"),
     "recognition.description": ("EnrolmentSettings",),
-    "recognition.enrolment": ("EnrolmentSummary",),
+    "recognition.enrolment_summary": ("EnrolmentSummary",),
     "recognition.front_door": ("enroll", "identify", "verify"),
     "recognition.identification": ("Identifier", "ProbeFace"),
     "recognition.pair": ("PairDecision",),

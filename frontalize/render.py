@@ -166,16 +166,19 @@ def _vertex_normals(points: Floats, triangles: NDArray[np.int64]) -> Floats:
     return np.asarray(normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9))
 
 
-def frontal_view(texture: FaceTexture, fitted: FittedFace, model: FaceModel, size: int = 224) -> Image:
-    """The face turned to the front, expression neutralised, hidden parts filled from the mirrored side.
+def frontal_view(
+    texture: FaceTexture, fitted: FittedFace, model: FaceModel, size: int = 224, neutral: bool = False
+) -> Image:
+    """The face turned to the front, hidden parts filled from the mirrored side.
 
     The half of the face that was seen better keeps its light in the seam: the filled half is faded into it.
 
     Args:
         texture: the lifted texture.
-        fitted: the fitted face; its own shape is rendered.
+        fitted: the fitted face; its own shape and expression are rendered.
         model: the face model.
         size: side of the square picture, px.
+        neutral: without the expression. A smile's teeth stay in the texture and are pressed between closed lips.
 
     Returns:
         (size, size, 3) uint8 RGB, white background.
@@ -183,9 +186,9 @@ def frontal_view(texture: FaceTexture, fitted: FittedFace, model: FaceModel, siz
     if size < 16:
         raise InvalidInputError(f"expected a frontal view of at least 16 px; got {size}")
     camera = Camera(np.eye(3), np.array([size / 2, size * 0.46]), size / 235.0)
-    rendering = render_head(
-        model, fitted.shape, None, camera, blended_texture(texture), size, size, supersample=2, skull=False
-    )
+    expression = None if neutral else fitted.expression
+    filled = blended_texture(texture)
+    rendering = render_head(model, fitted.shape, expression, camera, filled, size, size, supersample=2, skull=False)
     alpha = rendering.alpha[..., None]
     return np.asarray(np.rint(rendering.pixels * alpha + 255 * (1 - alpha)), dtype=np.uint8)
 
@@ -285,13 +288,17 @@ def _pixel(point: NDArray[np.floating]) -> tuple[int, int]:
     return round(float(x)), round(float(y))
 
 
-def textured_mesh(texture: FaceTexture, fitted: FittedFace, model: FaceModel) -> trimesh.Trimesh:
-    """The fitted face as a mesh with its texture (PLY, OBJ or GLB through trimesh), neutral expression, mm, y up."""
+def textured_mesh(texture: FaceTexture, fitted: FittedFace, model: FaceModel, neutral: bool = False) -> trimesh.Trimesh:
+    """The fitted face as a mesh with its texture (PLY, OBJ or GLB through trimesh), mm, y up.
+
+    With its expression, or `neutral`.
+    """
     import trimesh
     from PIL import Image as PillowImage
 
     g = model.size
-    points = model.geometry(fitted.shape, None).reshape(-1, 3) * [1.0, -1.0, -1.0]
+    geometry = model.geometry(fitted.shape, None if neutral else fitted.expression)
+    points = geometry.reshape(-1, 3) * [1.0, -1.0, -1.0]
     columns, rows = np.meshgrid(np.arange(g) / (g - 1), np.arange(g) / (g - 1))
     uv = np.stack([columns.ravel(), 1.0 - rows.ravel()], axis=1)  # meshes count v upwards
     picture = PillowImage.fromarray(np.clip(np.rint(blended_texture(texture)), 0, 255).astype(np.uint8))

@@ -34,6 +34,9 @@ _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _ANY_HEIF_BRANDS = frozenset({b"mif1", b"msf1"})
 
+_TARGA_COLOURS = {1: True, 2: False, 3: False, 9: True, 10: False, 11: False}
+"""Kinds of Targa pictures, plain and run-length encoded: whether their colours stand in a map."""
+
 _JXL_STARTS = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n")
 
 _END_OF_JPEG = b"\xff\xd9"
@@ -121,8 +124,20 @@ def _open(data: bytes, max_pixels: int) -> PilImage.Image:
         # Pillow reports damaged metadata and large sizes as warnings of its own modules; both are answered here.
         warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
         PilImage.init()
-        formats = [name for name in _FORMATS if name in PilImage.OPEN]
+        formats = ["TGA"] if _is_targa(data) else [name for name in _FORMATS if name in PilImage.OPEN]
         return PilImage.open(io.BytesIO(data), formats=formats)
+
+
+def _is_targa(data: bytes) -> bool:
+    """Whether a file begins like a Targa picture, which has no magic number: every field of its header must fit."""
+    if len(data) <= 18 or data[2] not in _TARGA_COLOURS or data[1] not in (0, 1):
+        return False
+    mapped = _TARGA_COLOURS[data[2]]
+    colours, bits = int.from_bytes(data[5:7], "little"), data[7]
+    fits = bits in (15, 16, 24, 32) and data[1] == 1 if mapped else (colours, bits) == (0, 0) or data[1] == 1
+    width, height = (int.from_bytes(data[k : k + 2], "little") for k in (12, 14))
+    depths = (8,) if mapped or data[2] in (3, 11) else (15, 16, 24, 32)
+    return fits and width > 0 and height > 0 and data[16] in depths and data[17] & 0xC0 == 0
 
 
 def _extra_kind(data: bytes) -> str:
@@ -269,6 +284,8 @@ def _as_rgb(picture: PilImage.Image, notes: list[str]) -> PilImage.Image:
         return PilImage.fromarray(_stretch(grey, notes)).convert("RGB")
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
+        if picture.format == "TGA" and layer.getchannel("A").getextrema() == (0, 0):
+            return layer.convert("RGB")  # many writers of 32 bits leave the last 8 empty
         ground = PilImage.new("RGBA", layer.size, "white")
         ground.alpha_composite(layer)
         return ground.convert("RGB")
@@ -294,7 +311,7 @@ def _explain_unknown(data: bytes) -> str:
         text = ""
     if text and all(character.isprintable() or character in "\t\r\n\f" for character in text):
         return "not a picture: the file holds text"
-    return "not a picture of a known format (" + ", ".join(_FORMATS) + ", HEIC, JXL), or its header is damaged"
+    return "not a picture of a known format (" + ", ".join(_FORMATS) + ", TGA, HEIC, JXL), or its header is damaged"
 
 
 __all__ = ["MAX_PIXELS", "DecodedPhoto", "decode"]

@@ -54,6 +54,8 @@ _FILM_STARTS = (
     b"\0\0\x01\xb3",
 )
 _PICTURE_BRANDS = frozenset({b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+_TARGA_END = b"TRUEVISION-XFILE.\0"
+"""How Targa pictures end. They begin with nothing of their own, and old ones, without this end, need their name."""
 _BITMAP = re.compile(rb"BM.{4}\0\0\0\0", re.DOTALL)
 _NETPBM = re.compile(rb"P[1-6]\s+[\d#]")
 
@@ -160,7 +162,8 @@ def _reason_to_ignore(file: Path) -> str:
     try:
         with file.open("rb") as stream:
             head = stream.read(_HEAD)
-            if not _is_picture(head):
+            stream.seek(max(0, file.stat().st_size - len(_TARGA_END)))
+            if not _is_picture(head) and stream.read() != _TARGA_END:
                 return FILM if _is_film(head) else NOT_A_PICTURE
     except OSError as error:
         return f"cannot be opened: {error.strerror}"

@@ -44,8 +44,8 @@ class ClusterSettings:
             benchmarks/results/films.md.
         far: share of impostor pairs that reach the cut at most, for few faces.
         reach: pairs of single faces this far below the cut are looked at as well: the mean of a group may lie above it.
-        neighbours: of each face, the most alike ones are where groups start to look; bounds memory at any number of
-            faces. A person's faces beyond these are reached through the group.
+        neighbours: number of the most similar faces of each face with which groups start; bounds memory at any number
+            of faces. A person's faces beyond these are reached through the group.
         block: faces scored at a time against all others.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
@@ -55,7 +56,8 @@ class EnrolmentSettings:
 
     Attributes:
         faces: which faces of a photograph belong to its person: "largest" (default: a portrait may have people in the
-            background), "one" (photographs with several faces are skipped as multiple_faces) or "all".
+            background; of a group photograph the face that the person's other photographs show, see `group_photos`),
+            "one" (photographs with several faces are skipped as multiple_faces) or "all".
         workers: photographs described at a time. The commands take one per core (`facerec.cli.options.share_cores`).
         batch: photographs per transaction; what a killed process loses at most. 16 take seconds, a commit milliseconds.
         keep_textures: keep each face's UV texture in the gallery, some 100 KB per face, so that it can be described
@@ -63,6 +65,8 @@ class EnrolmentSettings:
         sync: remove from the gallery what is no longer in the folders that are enrolled, or has changed.
         frontal_yaw: a person seen only within this |yaw|, degrees, counts as "frontal only".
         profile_yaw: from this |yaw| on, degrees, an entry counts as a profile view: the far eye is hidden.
+        rival: a photograph is a group photograph when the second face's side exceeds this share of the largest one's.
+            A bystander who stands twice as far from the camera as the person stays below.
     """
 
     faces: FacesPolicy = "largest"
@@ -72,6 +76,7 @@ class EnrolmentSettings:
     sync: bool = False
     frontal_yaw: float = 30.0
     profile_yaw: float = 60.0
+    rival: float = 0.5
 
     def __post_init__(self) -> None:
         if self.workers < 1 or self.batch < 1:
@@ -80,12 +85,21 @@ class EnrolmentSettings:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """The result of describing one photograph's bytes; `notes` are those of `image.read_photo`."""
+    """The result of describing one photograph's bytes.
+
+    Attributes:
+        reason, detail: why it cannot be used; None and "" otherwise.
+        entries: the faces that count.
+        notes: those of `image.read_photo`.
+        group: 0, or, for a group photograph, the number of faces in it: then `entries` are all that were described,
+            and at most one of them is the person's.
+    """
 
     reason: ReasonCode | Literal["internal_error"] | None
     detail: str = ""
     entries: tuple[NewEntry, ...] = ()
     notes: tuple[str, ...] = ()
+    group: int = 0
 
 
 class DescribeMany(Protocol):
@@ -152,6 +166,13 @@ def choose_faces(
     return entries
 
 
+def is_group(faces: Sequence[DescribedFace | UndescribedFace], rival: float) -> bool:
+    """Whether another face is so large, by the share `rival` of the largest one's side, that size decides nothing."""
+    boxes = [face.face.box if isinstance(face, DescribedFace) else face.box for face in faces]
+    sides = sorted((math.sqrt(box.width * box.height) for box in boxes), reverse=True)
+    return len(sides) > 1 and sides[1] > rival * sides[0]
+
+
 def describe_photo(source: Path | bytes, describer: Describer, settings: EnrolmentSettings) -> Outcome:
     """What becomes of one photograph, a file or its bytes."""
     notes: tuple[str, ...] = ()
@@ -160,7 +181,9 @@ def describe_photo(source: Path | bytes, describer: Describer, settings: Enrolme
         notes = photo.notes
         if not (faces := describer.describe(photo.pixels)):
             raise no_face(*photo.pixels.shape[:2])
-        return Outcome(None, entries=tuple(choose_faces(faces, settings.faces, settings.keep_textures)), notes=notes)
+        group = settings.faces == "largest" and is_group(faces, settings.rival)
+        entries = choose_faces(faces, "all" if group else settings.faces, settings.keep_textures)
+        return Outcome(None, entries=tuple(entries), notes=notes, group=len(faces) if group else 0)
     except UnusablePhotoError as error:
         return Outcome(error.reason, error.detail, notes=notes)
     except (ContractError, DeviceError):

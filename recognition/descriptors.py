@@ -28,8 +28,8 @@ from facerec.recognition.views import (
     ARCFACE_FRAME,
     DLIB_FRAME,
     FACE_FRAME,
-    Look,
     ViewFrame,
+    ViewKind,
     filled_view,
     frontal_pixels,
     photo_view,
@@ -118,7 +118,7 @@ ViewNetwork = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """A face network: (B, S, S, 3) uint8 RGB views to (B, D) float32 vectors, of any length."""
 
 
-HALF_LOOKS: dict[str, tuple[Look, ...]] = {
+HALF_VIEWS: dict[str, tuple[ViewKind, ...]] = {
     # The photograph's cell stands twice: it counts as much as both halves together.
     "both": ("photo", "photo", "left", "right"),
     "photo": ("photo",),
@@ -126,7 +126,7 @@ HALF_LOOKS: dict[str, tuple[Look, ...]] = {
 }
 """Views for a network that was trained on halves with their mirror image, one cell each."""
 
-WHOLE_LOOKS: dict[str, tuple[Look, ...]] = {"both": ("photo", "whole"), "photo": ("photo",), "frontal": ("whole",)}
+WHOLE_VIEWS: dict[str, tuple[ViewKind, ...]] = {"both": ("photo", "whole"), "photo": ("photo",), "frontal": ("whole",)}
 """Views for a network that was trained on whole faces only."""
 
 MIN_SEEN = 0.35
@@ -134,7 +134,7 @@ MIN_SEEN = 0.35
 
 
 class ViewDescriptor:
-    """A face network's vectors of one or several looks at a face.
+    """A face network's vectors of one or several views of a face.
 
     The photograph is always seen, and so is the frontal view as a whole; the left and the right half, each with its
     mirror, where enough of them was seen. So a profile is compared with the half of a frontal picture that it shows.
@@ -143,7 +143,7 @@ class ViewDescriptor:
         name, weights: see `Descriptor`.
         network: gives a vector for each view.
         frame: where it expects the face.
-        looks: what it is shown, a cell each.
+        kinds: the views it is shown, one cell each.
         both_ways: whether the photograph's vector is the mean of its own and its mirror image's.
     """
 
@@ -153,29 +153,29 @@ class ViewDescriptor:
         weights: tuple[tuple[str, str], ...],
         network: ViewNetwork,
         frame: ViewFrame,
-        looks: tuple[Look, ...],
+        kinds: tuple[ViewKind, ...],
         both_ways: bool = False,
     ) -> None:
         self.name = name
         self.weights = weights
         self._network = network
         self._frame = frame
-        self._looks = looks
+        self._kinds = kinds
         self._both_ways = both_ways
 
     def describe(self, image: Image | None, fitted: FittedFace | None, texture: FaceTexture) -> Described:
-        """See `Descriptor.describe`; one cell per look."""
+        """See `Descriptor.describe`; one cell per view."""
         pixels, seen = frontal_pixels(texture, self._frame)
         share = dict(
             zip(("left", "right"), seen_shares(seen, self._frame, texture.visible.shape[0]).tolist(), strict=True)
         )
-        views: dict[Look, Image] = {}
-        for look in dict.fromkeys(self._looks):
-            if look != "photo":
-                if share.get(look, 1.0) >= MIN_SEEN:
-                    views[look] = filled_view(pixels, seen, look, self._frame)
+        views: dict[ViewKind, Image] = {}
+        for kind in dict.fromkeys(self._kinds):
+            if kind != "photo":
+                if share.get(kind, 1.0) >= MIN_SEEN:
+                    views[kind] = filled_view(pixels, seen, kind, self._frame)
             elif image is not None and fitted is not None:
-                views[look] = photo_view(image, fitted, self._frame)
+                views[kind] = photo_view(image, fitted, self._frame)
         if not views:
             raise InvalidInputError(f"{self.name} describes photographs; got a texture alone")
         shown = list(views.values())
@@ -187,9 +187,9 @@ class ViewDescriptor:
             photo = list(views).index("photo")
             vectors[photo] = _unit(vectors[photo] + vectors[-1])
             vectors = vectors[:-1]
-        known = np.array([look in views for look in self._looks])
-        cells = np.zeros((len(self._looks), vectors.shape[1]), dtype=np.float32)
-        cells[known] = vectors[[list(views).index(look) for look in self._looks if look in views]]
+        known = np.array([kind in views for kind in self._kinds])
+        cells = np.zeros((len(self._kinds), vectors.shape[1]), dtype=np.float32)
+        cells[known] = vectors[[list(views).index(kind) for kind in self._kinds if kind in views]]
         return cells, known
 
 
@@ -202,7 +202,7 @@ def _shipped(name: str) -> tuple[str, str]:
     return f"recognition/{name}", weight_record("recognition", name).sha256
 
 
-def _resnet(looks: str, device: str) -> ViewDescriptor:
+def _resnet(kinds: str, device: str) -> ViewDescriptor:
     arrays = load_weights("recognition", "resnet")
     if engine_on(device) == "onnx":
         network = views_network(graph_network(resnet_graph(arrays)))
@@ -210,11 +210,11 @@ def _resnet(looks: str, device: str) -> ViewDescriptor:
         from facerec.recognition.resnet import network_of, runner
 
         network = views_network(runner(network_of(arrays), device))
-    name, weights = _name_of(looks, "resnet"), (_shipped("resnet"),)
-    return ViewDescriptor(name, weights, network, FACE_FRAME, HALF_LOOKS[looks], both_ways=True)
+    name, weights = _name_of(kinds, "resnet"), (_shipped("resnet"),)
+    return ViewDescriptor(name, weights, network, FACE_FRAME, HALF_VIEWS[kinds], both_ways=True)
 
 
-def _dlib(looks: str, device: str) -> ViewDescriptor:
+def _dlib(kinds: str, device: str) -> ViewDescriptor:
     from facerec.recognition.resnet import dlib_model_file, read_dlib_network, runner
 
     path = dlib_model_file()
@@ -222,18 +222,18 @@ def _dlib(looks: str, device: str) -> ViewDescriptor:
     mean = load_weights("recognition", "resnet")["dlib_mean"]
     network = views_network(runner(read_dlib_network(path, mean), device))
     weights = (_shipped("resnet"), (f"recognition/{path.name}", _digest(path)))
-    return ViewDescriptor(_name_of(looks, "dlib"), weights, network, DLIB_FRAME, WHOLE_LOOKS[looks])
+    return ViewDescriptor(_name_of(kinds, "dlib"), weights, network, DLIB_FRAME, WHOLE_VIEWS[kinds])
 
 
-def _onnx(looks: str, path: Path, device: str) -> ViewDescriptor:
-    name, network = _name_of(looks, f"onnx:{path.name}"), onnx_network(path, device)
+def _onnx(kinds: str, path: Path, device: str) -> ViewDescriptor:
+    name, network = _name_of(kinds, f"onnx:{path.name}"), onnx_network(path, device)
     return ViewDescriptor(
-        name, ((f"recognition/{path.name}", _digest(path)),), network, ARCFACE_FRAME, WHOLE_LOOKS[looks]
+        name, ((f"recognition/{path.name}", _digest(path)),), network, ARCFACE_FRAME, WHOLE_VIEWS[kinds]
     )
 
 
-def _name_of(looks: str, network: str) -> str:
-    return network if looks == "both" else f"{looks}:{network}"
+def _name_of(kinds: str, network: str) -> str:
+    return network if kinds == "both" else f"{kinds}:{network}"
 
 
 def _digest(path: Path) -> str:
@@ -303,14 +303,14 @@ def load_descriptor(name: str, device: str = "cpu") -> Descriptor:
     }
     if name in plain:
         return plain[name]()
-    looks, network = "both", name
+    kinds, network = "both", name
     for prefix in ("photo", "frontal"):
         if name.startswith(f"{prefix}:"):
-            looks, network = prefix, name[len(prefix) + 1 :]
+            kinds, network = prefix, name[len(prefix) + 1 :]
     if network == "resnet":
-        return _resnet(looks, device)
+        return _resnet(kinds, device)
     if network == "dlib":
-        return _dlib(looks, device)
+        return _dlib(kinds, device)
     if network.startswith("onnx:"):
-        return _onnx(looks, Path(network[len("onnx:") :]), device)
+        return _onnx(kinds, Path(network[len("onnx:") :]), device)
     raise InvalidInputError(f"expected a descriptor of {', '.join(DESCRIPTORS)}; got {name!r}")

@@ -8,18 +8,15 @@ gets a stable reason code and the batch continues. One batch is one transaction.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
 
-from facerec.landmarks.errors import InvalidInputError, ReasonCode, UnusablePhotoError
+from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError
 from facerec.landmarks.image import read_image
 from facerec.recognition.description import (
     DescribeMany,
@@ -29,130 +26,23 @@ from facerec.recognition.description import (
     describe_photo,
     new_entry,
 )
-from facerec.recognition.enrolment_plan import EnrolmentItem, EnrolmentPlan, Layout, read_digest, reasons_json
+from facerec.recognition.enrolment_plan import EnrolmentItem, EnrolmentPlan, read_digest
+from facerec.recognition.enrolment_summary import EnrolmentSummary, SkippedPhoto
+from facerec.recognition.group_photos import GroupPhoto, choose_in_groups
 from facerec.recognition.impostors import recalibrate
 from facerec.recognition.recognizer import UndescribedFace
 from facerec.recognition.review import gallery_findings
-from facerec.recognition.store.derived_files import SKIPPED_SUFFIX, derived_file
 from facerec.recognition.store.protocol import GalleryStore
 from facerec.recognition.store.records import NewPhoto, PhotoRecord
 
 
-@dataclass(frozen=True)
-class SkippedPhoto:
-    """A photograph that was not enrolled.
+@dataclass(frozen=True, eq=False)
+class WaitingPhoto:
+    """A described group photograph whose person's other photographs are still to come, and its digest."""
 
-    Attributes:
-        person: the person it is supposed to show.
-        path: the file.
-        reason: reason code, or "internal_error" when this program failed on it.
-        detail: one sentence.
-        sha256: digest of its bytes, empty when they could not be read.
-    """
-
-    person: str
-    path: Path
-    reason: ReasonCode | Literal["internal_error"]
-    detail: str
-    sha256: str
-
-    def as_json(self) -> dict[str, Any]:
-        """JSON-ready values, the lines of the file of skipped photographs."""
-        return {
-            "file": str(self.path),
-            "person": self.person,
-            "reason": self.reason,
-            "detail": self.detail,
-            "sha256": self.sha256,
-        }
-
-
-@dataclass
-class EnrolmentSummary:
-    """What an enrolment did.
-
-    Attributes:
-        photos: photographs planned.
-        enrolled: of these, how many have entries in the gallery now.
-        new: how many of those were described in this run.
-        duplicates: photographs whose very bytes the same person has under another name of file.
-        skipped: photographs without an entry, also those a former run skipped for the same reason.
-        ignored, passed_over: see `EnrolmentPlan`.
-        notes: on photographs described in this run, defects that were compensated in reading (`image.read_photo`).
-        gone: photographs of the gallery that are no longer in the folders, or have changed there.
-        removed: of these, how many were removed from the gallery (`EnrolmentSettings.sync`).
-        conflicts: sentences, with scores, on photographs that speak for two people, near-duplicates, people who may be
-            one and pictures that look like no other of their person (see `review`).
-        people, entries: how many the gallery holds now.
-        frontal_only: people of the gallery seen only within `EnrolmentSettings.frontal_yaw`.
-        with_profile: people of the gallery with a profile view.
-        yaw: lowest and highest yaw of each person of the gallery, degrees.
-        lacks: of each person who lacks one, the views that no entry shows: "frontal", "left profile" (the nose points
-            to the picture's left), "right profile".
-        layout: how names were taken from paths.
-        example: the same, by the first photograph: "QUENTIN <- new/QUENTIN/me.jpg".
-        contract: digest of the gallery's contract.
-        digest: digest of the gallery's content.
-        seconds: duration.
-    """
-
-    photos: int
-    layout: Layout
-    contract: str
-    enrolled: int = 0
-    new: int = 0
-    duplicates: int = 0
-    skipped: list[SkippedPhoto] = field(default_factory=list)
-    ignored: tuple[tuple[Path, str], ...] = ()
-    passed_over: tuple[tuple[Path, str], ...] = ()
-    notes: list[str] = field(default_factory=list)
-    gone: int = 0
-    removed: int = 0
-    conflicts: list[str] = field(default_factory=list)
-    people: int = 0
-    entries: int = 0
-    frontal_only: int = 0
-    with_profile: int = 0
-    yaw: dict[str, tuple[float, float]] = field(default_factory=dict)
-    lacks: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    digest: str = ""
-    seconds: float = 0.0
-    example: str = ""
-
-    @property
-    def reasons(self) -> dict[str, int]:
-        """Number of skipped photographs by reason, most frequent first."""
-        return dict(sorted(Counter(s.reason for s in self.skipped).items(), key=lambda item: (-item[1], item[0])))
-
-    def as_json(self) -> dict[str, Any]:
-        """JSON-ready values."""
-        return {
-            "photos": self.photos,
-            "layout": self.layout,
-            "example": self.example,
-            "enrolled": self.enrolled,
-            "new": self.new,
-            "duplicates": self.duplicates,
-            "skipped": self.reasons,
-            "skipped_photos": [s.as_json() for s in self.skipped],
-            "ignored": reasons_json(self.ignored),
-            "passed_over": reasons_json(self.passed_over),
-            "notes": self.notes,
-            "gone": self.gone,
-            "removed": self.removed,
-            "conflicts": self.conflicts,
-            "people": self.people,
-            "entries": self.entries,
-            "pose_coverage": {
-                "frontal_only": self.frontal_only,
-                "with_profile": self.with_profile,
-                "yaw": {name: [round(low, 1), round(high, 1)] for name, (low, high) in self.yaw.items()},
-                "lacks": {name: list(views) for name, views in self.lacks.items()},
-            },
-            "contract": self.contract,
-            "digest": self.digest,
-            "seconds": round(self.seconds, 3),
-        }
+    item: EnrolmentItem
+    digest: str
+    photo: GroupPhoto
 
 
 @contextmanager
@@ -202,12 +92,16 @@ def enroll(
     summary = EnrolmentSummary(len(plan.items), plan.layout, gallery.contract_digest, ignored=plan.ignored)
     summary.passed_over, summary.example = plan.passed_over, plan.example
     seen: set[tuple[str, str]] = set()
+    groups: list[WaitingPhoto] = []
     with worker_pool(settings.workers) as pool:
+        describe_many = describe_many or describe_in_threads(pool, describer)
         for start in range(0, len(plan.items), settings.batch):
-            items = plan.items[start : start + settings.batch]
-            enroll_batch(
-                items, gallery, describe_many or describe_in_threads(pool, describer), settings, pool, summary, seen
-            )
+            end = start + settings.batch
+            items = plan.items[start:end]
+            groups += enroll_batch(items, gallery, describe_many, settings, pool, summary, seen)
+            following = plan.items[end].person if end < len(plan.items) else ""
+            enroll_groups([one for one in groups if one.item.person != following], gallery, settings, summary)
+            groups = [one for one in groups if one.item.person == following]  # more photographs of theirs come
             progress(len(items))
     gone = _find_gone(plan, gallery, seen)
     summary.gone = len(gone)
@@ -264,10 +158,11 @@ def enroll_upload(
     with open_for_writing() as gallery, worker_pool(1) as pool:
         gallery.check_contract(describer.contract)
         summary = EnrolmentSummary(1, "flat", gallery.contract_digest)
-        enroll_batch([item], gallery, lambda photos, settings: [outcome], settings, pool, summary, set())
-    for skipped in summary.skipped:  # the gallery remembers that it could not be used
-        return Outcome(skipped.reason, skipped.detail)
-    return outcome
+        groups = enroll_batch([item], gallery, lambda photos, settings: [outcome], settings, pool, summary, set())
+        enroll_groups(groups, gallery, settings, summary)
+        for skipped in summary.skipped:  # a group photograph, or the gallery remembers that it could not be used
+            return Outcome(skipped.reason, skipped.detail)
+        return replace(outcome, entries=gallery.stored_entries(person, item.sha256), group=0)
 
 
 def enroll_face(
@@ -351,8 +246,8 @@ def enroll_batch(
     pool: ThreadPoolExecutor,
     summary: EnrolmentSummary,
     seen: set[tuple[str, str]],
-) -> None:
-    """One batch, one transaction."""
+) -> list[WaitingPhoto]:
+    """One batch, one transaction; returns the group photographs, which wait for the person's other photographs."""
     digests = list(pool.map(EnrolmentItem.digest, items))
     read = [(item, digest) for item, digest in zip(items, digests, strict=True) if isinstance(digest, str)]
     for item, digest in zip(items, digests, strict=True):
@@ -363,26 +258,31 @@ def enroll_batch(
         if record.faces == settings.faces:
             known.setdefault(record.sha256, {})[record.person] = record
 
-    # Each content is described once, whoever has it and however often.
-    new = {digest: item.path for item, digest in reversed(read) if digest not in known}
+    # Each content is described once, whoever has it and however often, but for a group photograph's other people.
+    lacking = {digest for item, digest in read if item.person not in known.get(digest, {})}
+    again = {digest for digest in lacking & known.keys() if any(r.in_group for r in known[digest].values())}
+    new = {digest: item.path for item, digest in reversed(read) if digest in again or digest not in known}
     paths = [new[digest] for digest in sorted(new)]
     outcomes = dict(zip(sorted(new), describe_many(paths, settings), strict=True)) if paths else {}
     summary.notes += [f"{new[digest]}: {note}" for digest, outcome in outcomes.items() for note in outcome.notes]
-    lacking = {digest for item, digest in read if item.person not in known.get(digest, {})}
-    for digest, records in known.items():
-        outcomes[digest] = _find_remembered(gallery, records, entries=digest in lacking)
+    for digest in known.keys() - again:
+        outcomes[digest] = _find_remembered(gallery, known[digest], entries=digest in lacking)
 
     photos: list[NewPhoto] = []
     moved: list[tuple[str, str, Path, Path]] = []
+    waiting: list[WaitingPhoto] = []
     for item, digest in read:
         outcome = outcomes[digest]
         absolute = item.absolute_path
         before = known.get(digest, {}).get(item.person)
-        again = (item.person, digest) in seen
+        twice = (item.person, digest) in seen
         seen.add((item.person, digest))
+        if outcome.group and before is None:
+            waiting.append(WaitingPhoto(item, digest, GroupPhoto(outcome.entries, outcome.group)))
+            continue
         if outcome.reason is not None:
             summary.skipped.append(SkippedPhoto(item.person, item.path, outcome.reason, outcome.detail, digest))
-        elif again:
+        elif twice:
             summary.duplicates += 1
             summary.enrolled += 1
         else:
@@ -391,23 +291,61 @@ def enroll_batch(
         if before is not None:
             if before.absolute_path != absolute and not before.absolute_path.exists():
                 moved.append((item.person, digest, item.relative_path, absolute))
-        elif not again and outcome.reason != "internal_error":
-            photos.append(
-                NewPhoto(
-                    person=item.person,
-                    sha256=digest,
-                    relative_path=item.relative_path,
-                    absolute_path=absolute,
-                    faces=settings.faces,
-                    outcome=outcome.reason or "enrolled",
-                    detail=outcome.detail,
-                    entries=outcome.entries,
-                )
-            )
+        elif not twice and outcome.reason != "internal_error":
+            photos.append(new_photo(item, digest, settings, outcome))
     if photos:
         gallery.add(photos)
     if moved:
         gallery.relocate(moved)
+    return waiting
+
+
+def enroll_groups(
+    waiting: Sequence[WaitingPhoto], gallery: GalleryStore, settings: EnrolmentSettings, summary: EnrolmentSummary
+) -> None:
+    """Group photographs, once the other photographs of their people are in `gallery`; one transaction.
+
+    One that shows nobody for sure is kept nowhere: the next run, with more photographs of the person, asks again.
+    """
+    photos: list[NewPhoto] = []
+    for person in sorted({one.item.person for one in waiting}):
+        own = {one.digest: one.photo for one in waiting if one.item.person == person}
+        choices = dict(zip(own, choose_in_groups(person, list(own.values()), gallery), strict=True))
+        done: set[str] = set()
+        for one in waiting:
+            if one.item.person != person:
+                continue
+            choice = choices[one.digest]
+            if choice.entry is None:
+                detail = choice.detail
+                summary.skipped.append(SkippedPhoto(person, one.item.path, "multiple_faces", detail, one.digest))
+                continue
+            summary.enrolled += 1
+            if one.digest in done:
+                summary.duplicates += 1
+                continue
+            done.add(one.digest)
+            summary.new += 1
+            summary.groups.append(f"{one.item.path}, face {choice.entry.face}: {choice.detail}")
+            outcome = Outcome(None, choice.detail, (choice.entry,))
+            photos.append(new_photo(one.item, one.digest, settings, outcome))
+    if photos:
+        gallery.add(photos)
+
+
+def new_photo(item: EnrolmentItem, digest: str, settings: EnrolmentSettings, outcome: Outcome) -> NewPhoto:
+    """What `outcome` says of a photograph; `internal_error` is a fault of this program, and kept nowhere."""
+    assert outcome.reason != "internal_error"
+    return NewPhoto(
+        person=item.person,
+        sha256=digest,
+        relative_path=item.relative_path,
+        absolute_path=item.absolute_path,
+        faces=settings.faces,
+        outcome=outcome.reason or "enrolled",
+        detail=outcome.detail,
+        entries=outcome.entries,
+    )
 
 
 def _find_remembered(gallery: GalleryStore, records: Mapping[str, PhotoRecord], entries: bool) -> Outcome:
@@ -416,25 +354,3 @@ def _find_remembered(gallery: GalleryStore, records: Mapping[str, PhotoRecord], 
     if record.outcome != "enrolled":
         return Outcome(record.outcome, record.detail)
     return Outcome(None, entries=gallery.stored_entries(record.person, record.sha256) if entries else ())
-
-
-def write_skipped(gallery: Path, skipped: Sequence[SkippedPhoto]) -> Path | None:
-    """List what was skipped, one JSON object per line, in a file beside the gallery; returns it.
-
-    Nothing is skipped: the list of the run before is removed, and None is returned.
-    """
-    path = derived_file(gallery, SKIPPED_SUFFIX)
-    if not skipped:
-        path.unlink(missing_ok=True)
-        return None
-    lines = "".join(json_line(photo.as_json()) for photo in skipped)
-    fresh = derived_file(path, ".new")
-    fresh.touch(mode=0o600)  # it names people
-    fresh.write_text(lines, encoding="utf-8")
-    os.replace(fresh, path)
-    return path
-
-
-def json_line(record: Mapping[str, Any]) -> str:
-    """One line of JSON in readable Unicode; bytes of file names that are no Unicode become escapes."""
-    return json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace").decode() + "\n"

@@ -307,7 +307,7 @@ class EnrolmentPreview:
 
 
 def preview_enrolment(plan: EnrolmentPlan, gallery: GalleryStore | None, faces: FacesPolicy) -> EnrolmentPreview:
-    """Look at the files of `plan` and at the gallery, if there is one already; change nothing."""
+    """Compare the files of `plan` with the gallery, if there is one already; change nothing."""
     digests = [item.digest() for item in plan.items]
     read = sorted({digest for digest in digests if isinstance(digest, str)})
     records = gallery.photos(read) if gallery is not None else []

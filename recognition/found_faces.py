@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image as PilImage
 
-from facerec.landmarks.crop import Roi, cut
+from facerec.landmarks.crop import Roi, framed
 from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError, UnusablePhotoError
 from facerec.landmarks.image import photo_digest, read_image
 from facerec.landmarks.types import Box, Image
@@ -152,7 +152,7 @@ def face_picture(image: Image, box: Box) -> bytes:
         image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         roi = Roi.around(Box(*(getattr(box, name) * scale for name in _BOX[:4])), 1.6)
     stream = io.BytesIO()
-    PilImage.fromarray(cut(image, roi, PICTURE)).save(stream, "JPEG", quality=85)
+    PilImage.fromarray(framed(image, roi, PICTURE)).save(stream, "JPEG", quality=85)
     return stream.getvalue()
 
 

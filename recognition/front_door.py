@@ -17,8 +17,8 @@ from facerec.landmarks.image import Photo
 from facerec.landmarks.types import describe_value
 from facerec.recognition import enrolment
 from facerec.recognition.description import DescribeMany, Describer, EnrolmentSettings
-from facerec.recognition.enrolment import EnrolmentSummary, write_skipped
 from facerec.recognition.enrolment_plan import EnrolmentPlan, plan_enrolment
+from facerec.recognition.enrolment_summary import EnrolmentSummary, write_skipped
 from facerec.recognition.identification import Identifier, ProbeFace, gallery_address
 from facerec.recognition.pair import PairDecision, compare_photos, pair_threshold
 from facerec.recognition.recognizer import RecognizerSettings, load_recognizer

@@ -8,18 +8,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from facerec.landmarks.errors import InvalidInputError
-from facerec.recognition.description import Describer, EnrolmentSettings, stored_texture
+from facerec.recognition.description import Describer, EnrolmentSettings, Outcome, stored_texture
 from facerec.recognition.enrolment import (
-    EnrolmentSummary,
-    SkippedPhoto,
+    WaitingPhoto,
     describe_in_threads,
     enroll_batch,
+    enroll_groups,
+    new_photo,
     worker_pool,
 )
 from facerec.recognition.enrolment_plan import EnrolmentItem, read_digest
+from facerec.recognition.enrolment_summary import EnrolmentSummary, SkippedPhoto
 from facerec.recognition.store.derived_files import derived_file
 from facerec.recognition.store.records import NewPhoto, PhotoRecord
 from facerec.recognition.store.sqlite import Gallery
+
+_SAME_PLACE = 0.4
+"""Overlap (intersection over union) from which on two boxes of one photograph, by two detectors, are of one face."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,7 @@ def migrate(
     staging = derived_file(gallery.path, f".migrating-{describer.contract.digest[:12]}")
     with Gallery.create(staging, describer.contract, exist_ok=True) as target:
         seen: set[tuple[str, str]] = set()
+        groups: list[WaitingPhoto] = []
         total = EnrolmentSummary(len(places), "folders", target.contract_digest)
         with worker_pool(settings.workers) as pool:
             describe_many = describe_in_threads(pool, describer)
@@ -82,8 +88,10 @@ def migrate(
                 for start in range(0, len(part), settings.batch):
                     batch = part[start : start + settings.batch]
                     items = [EnrolmentItem(record.person, path, record.relative_path) for record, path in batch]
-                    enroll_batch(items, target, describe_many, chosen, pool, total, seen)
+                    groups += enroll_batch(items, target, describe_many, chosen, pool, total, seen)
                     progress(len(items))
+            largest = replace(settings, faces="largest")
+            enroll_groups(_without_known_faces(groups, gallery, target, largest, total), target, largest, total)
         for record in from_textures:
             target.add([_from_textures(record, gallery, describer)])
             progress(1)
@@ -94,6 +102,27 @@ def migrate(
     for suffix in ("", "-wal", "-shm"):
         derived_file(staging, suffix).unlink(missing_ok=True)
     return MigrationSummary(total.enrolled, len(from_textures), tuple(total.skipped), tuple(missing))
+
+
+def _without_known_faces(
+    groups: Sequence[WaitingPhoto],
+    gallery: Gallery,
+    target: Gallery,
+    settings: EnrolmentSettings,
+    total: EnrolmentSummary,
+) -> list[WaitingPhoto]:
+    """Group photographs whose face has to be chosen again; where `gallery` says which one it was, it stays that one."""
+    left: list[WaitingPhoto] = []
+    for one in groups:
+        boxes = [entry.box for entry in gallery.entries(one.item.person, one.digest)]
+        face = max(one.photo.faces, key=lambda face: boxes[0].iou(face.box)) if boxes else None
+        if face is None or boxes[0].iou(face.box) < _SAME_PLACE:
+            left.append(one)
+            continue
+        (record,) = (r for r in gallery.photos([one.digest]) if r.person == one.item.person)
+        target.add([new_photo(one.item, one.digest, settings, Outcome(None, record.detail, (face,)))])
+        total.enrolled += 1
+    return left
 
 
 def _before_descriptor(contract_json: str) -> dict[str, str]:

@@ -131,7 +131,7 @@ def dlib_model_file() -> Path:
 
 def runner(network: FaceResNet, device: str = "cpu") -> Network:
     """The network as `views_network` takes it, on `device`."""
-    return torch_network(network, device, (3, 3, VIEW_SIZE, VIEW_SIZE))  # a face's looks at a time
+    return torch_network(network, device, (3, 3, VIEW_SIZE, VIEW_SIZE))  # a face's views at a time
 
 
 def read_dlib_network(path: Path, mean: NDArray[np.floating] | None = None) -> FaceResNet:

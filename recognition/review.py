@@ -16,14 +16,14 @@ from facerec.recognition.masked_score import masked_scores
 from facerec.recognition.search import SearchSettings
 from facerec.recognition.store.protocol import GalleryStore
 from facerec.recognition.store.records import EntryRecord
-from facerec.recognition.threshold import gallery_threshold, threshold_of
+from facerec.recognition.threshold import counted, gallery_threshold, threshold_of
 
 FindingKind = Literal["same_photo", "looks_like_another", "near_duplicate", "one_person", "odd_picture"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a person should look at.
+    """One finding that a person should check.
 
     Attributes:
         kind: "same_photo" (one photograph under two names), "looks_like_another" (an entry looks more like somebody
@@ -126,7 +126,7 @@ def review(gallery: GalleryStore, threshold: float | None, settings: ReviewSetti
 def stray_pictures(calibration: Calibration, threshold: float | None) -> list[LookAlike]:
     """The entries that look more like somebody else, at `threshold` or above; none without a threshold.
 
-    A stray picture makes the one it resembles look odd, too: only the worse of the two is named.
+    A misplaced picture makes the one it resembles look odd, too; only the worse of the two is reported.
     """
     odd: dict[int, LookAlike] = {}
     for suspect in calibration.look_alikes:
@@ -145,10 +145,10 @@ class _Compared:
 
 
 def _shared_photos(records: Sequence[EntryRecord]) -> list[Finding]:
-    """Photographs with entries under two names, by the names."""
-    of_photo: dict[str, dict[str, EntryRecord]] = {}
+    """Photographs with one face under two names, by the names; two faces of a group photograph are none."""
+    of_photo: dict[tuple[str, int], dict[str, EntryRecord]] = {}
     for record in records:
-        of_photo.setdefault(record.sha256, {}).setdefault(record.person, record)
+        of_photo.setdefault((record.sha256, record.face), {}).setdefault(record.person, record)
     pairs = [
         (people[a], people[b]) for people in of_photo.values() for a, b in itertools.combinations(sorted(people), 2)
     ]
@@ -209,9 +209,8 @@ def _one_person(
         if middle >= max(own[a], own[b], floor):
             first, second = (int(np.flatnonzero(person == who)[0]) for who in (a, b))
             names = looked_at.person[first], looked_at.person[second]
-            sentence = (
-                f"{names[0]} and {names[1]} may be one person: median score {middle:.2f} over {between.size} pairs"
-            )
+            pairs = counted(between.size, "pair")
+            sentence = f"{names[0]} and {names[1]} may be one person: median score {middle:.2f} over {pairs}"
             entries = looked_at.ids[first], looked_at.ids[second]
             found.append(Finding("one_person", sentence, names, entries, middle))
     return sorted(found, key=lambda one: -(one.score or 0.0))[: settings.listed]

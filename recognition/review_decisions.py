@@ -121,9 +121,9 @@ class DecisionOutcome:
 def apply_decisions(
     decisions: list[ReviewDecision], gallery: GalleryStore, load: Callable[[], Describer]
 ) -> list[DecisionOutcome]:
-    """Carry decisions out: entries are removed first, then faces enrolled, then people merged, renamed and marked.
+    """Apply decisions: entries are removed first, then faces enrolled, then people merged, renamed and marked.
 
-    A decision that no longer fits is refused with a reason and stops nobody.
+    A decision that no longer fits is refused with a reason; the others are still applied.
 
     Args:
         decisions: from `read_decisions`.
@@ -163,7 +163,7 @@ def _carry_out(decision: ReviewDecision, gallery: GalleryStore, describer: Descr
         case "enroll":
             assert describer is not None
             if any(record.person == name for record in gallery.photos([decision.sha256 or ""])):
-                raise InvalidInputError(f"{name} has this photograph already")
+                raise InvalidInputError(f"{name} already has this photograph")
             known = {record.name: record.nobody for record in gallery.people()}
             if known.get(name, decision.nobody) != decision.nobody:
                 raise InvalidInputError(f"{name} is {'a person' if decision.nobody else 'a known stranger'} already")
@@ -175,9 +175,9 @@ def _carry_out(decision: ReviewDecision, gallery: GalleryStore, describer: Descr
 def _chosen_face(decision: ReviewDecision, describer: Describer) -> NewPhoto:
     path, face = Path(decision.file or ""), decision.face or 0
     if not path.is_file():
-        raise InvalidInputError("the photograph is not there any more")
+        raise InvalidInputError("the photograph does not exist any more")
     if photo_digest(path) != decision.sha256:
-        raise InvalidInputError("the photograph is another one than at the review")
+        raise InvalidInputError("the photograph has changed since the review")
     faces = describer.describe(read_image(path))
     if not 0 <= face < len(faces):
         raise InvalidInputError(f"the photograph has {len(faces)} faces, none of number {face}")

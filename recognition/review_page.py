@@ -29,12 +29,12 @@ from facerec.recognition.store.records import EntryRecord, PersonRecord
 
 KINDS = {
     "same_photo": "One photograph under two names",
-    "looks_like_another": "Pictures that look more like somebody else",
-    "odd_picture": "Pictures that look like no other of their person",
+    "looks_like_another": "Pictures that are more similar to somebody else",
+    "odd_picture": "Pictures that are similar to no other of their person",
     "one_person": "Names that may be one person",
-    "near_duplicate": "Pictures that look like one, saved twice",
+    "near_duplicate": "Pictures that may be one picture saved twice",
 }
-"""What the kinds of findings are called, in the order of the page."""
+"""Headings of the kinds of findings, in the order of the page."""
 
 PEOPLE_LISTED = 1000
 """People who can be renamed or marked on the page; of a larger gallery, those whom a finding names."""
@@ -71,7 +71,7 @@ class UnknownFace:
 
 
 def read_unknown(path: Path) -> list[UnknownFace]:
-    """The unknown faces in what `facerec identify --format jsonl` wrote; tracks of films are passed over.
+    """The unknown faces in the output of `facerec identify --format jsonl`; tracks of films are ignored.
 
     Raises:
         InvalidInputError: the file cannot be read, or a line is no answer.
@@ -100,7 +100,7 @@ def read_unknown(path: Path) -> list[UnknownFace]:
 
 @dataclass(frozen=True, eq=False)
 class GalleryReview:
-    """All that a person should look at.
+    """Everything that a person should check.
 
     Attributes:
         gallery: its address.
@@ -120,7 +120,7 @@ class GalleryReview:
 
     @staticmethod
     def of(gallery: GalleryStore, address: str, unknown: Sequence[UnknownFace] = ()) -> GalleryReview:
-        """Look at a gallery as enrolment does."""
+        """Check a gallery as enrolment does."""
         findings = gallery_findings(gallery, calibrate(gallery))
         named = {entry for finding in findings for entry in finding.entries}
         entries = {record.entry: record for record in gallery.entries() if record.entry in named}

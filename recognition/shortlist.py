@@ -2,8 +2,8 @@
 
 The masked score is a quotient of two inner products, and an index knows one. Entries are therefore grouped by how many
 cells they show, so that within a group the denominator hardly varies, and each group has an index of its own by the
-inner product <E_g, E_p>. The shortlists of all groups are then scored and ranked exactly (`search`). How hard the index
-looks is chosen when it is built: as hard as it takes to find what the exact search finds.
+inner product <E_g, E_p>. The shortlists of all groups are then scored and ranked exactly (`search`). The search effort
+is chosen when the index is built: as much as it takes to find what the exact search finds.
 
 Like every derived file, `GALLERY.ivf`, `.hnsw` and `.pq` name the state of the gallery they were made from; a digest
 guards every byte.
@@ -42,7 +42,7 @@ class ShortlistSettings:
         recall: share of the trial probes for which the best person must be the one that the exact search finds.
         trials: trial probes; 256 tell 99 % from 96 %.
         mate_score: cosine of a trial probe with the entry it is made of. A half is what pictures of one person reach
-            with a usable descriptor in unlike poses; easier ones need no index that looks this hard.
+            with a usable descriptor in unlike poses; easier ones need less search effort.
         flat: groups of fewer entries are scored by inner product without an index; below this nothing is gained.
         training: vectors that centroids are trained on.
         block_bytes: vectors added at a time.
@@ -62,7 +62,7 @@ class ShortlistSettings:
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard an index looks: `entries` named in each group, and lists (ivf) or graph nodes (hnsw) looked at."""
+    """Search effort of an index: `entries` returned in each group, and lists (ivf) or graph nodes (hnsw) visited."""
 
     entries: int
     visited: int
@@ -82,7 +82,7 @@ class ShortlistIndex:
 
     Attributes:
         method: what kind.
-        effort: how hard it looks.
+        effort: its search effort.
         recall: share of the trial probes whose best person was the exact search's, measured when it was built.
         groups: for each group, places (M,) in the gallery's index and the FAISS index over them.
     """
@@ -96,7 +96,8 @@ class ShortlistIndex:
     def build(gallery: GalleryReader, method: IndexMethod, settings: ShortlistSettings | None = None) -> ShortlistIndex:
         """Index the mapped vectors of `gallery` (see `VectorFile.build`) and write the index beside it.
 
-        When even the hardest look stays below the recall asked for, that is taken and its `recall` says so.
+        If even the greatest effort stays below the requested recall, it is used, and `recall` states the measured
+        value.
         """
         import faiss
 

@@ -11,13 +11,14 @@ from facerec.landmarks.types import Image
 from facerec.recognition.recognizer import DescribedFace
 
 
-def stage_pictures(face: DescribedFace, model: FaceModel, size: int = 224) -> dict[str, Image]:
+def stage_pictures(face: DescribedFace, model: FaceModel, size: int = 224, neutral: bool = False) -> dict[str, Image]:
     """The stages of a described face by their names.
 
     Args:
         face: the face.
         model: the face model it was fitted with.
         size: side of the frontal view, px.
+        neutral: show it without its expression.
 
     Returns:
         "overlay" (landmarks and mesh on the photograph), "texture" (UV chart), "mask" (what the camera saw), "frontal";
@@ -27,15 +28,17 @@ def stage_pictures(face: DescribedFace, model: FaceModel, size: int = 224) -> di
         "overlay": draw_overlay(face.face.image, face.fitted, face.face.landmarks, model),
         "texture": face.texture.pixels,
         "mask": face.texture.mask,
-        "frontal": frontal_view(face.texture, face.fitted, model, size),
+        "frontal": frontal_view(face.texture, face.fitted, model, size, neutral),
     }
 
 
-def write_stages(face: DescribedFace, model: FaceModel, folder: Path, name: str, size: int = 224) -> list[Path]:
+def write_stages(
+    face: DescribedFace, model: FaceModel, folder: Path, name: str, size: int = 224, neutral: bool = False
+) -> list[Path]:
     """Write `stage_pictures` to FOLDER/NAME.STAGE.png; the folder is made when it is not there. Returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for stage, picture in stage_pictures(face, model, size).items():
+    for stage, picture in stage_pictures(face, model, size, neutral).items():
         written.append(folder / f"{name}.{stage}.png")
         write_image(written[-1], picture)
     return written

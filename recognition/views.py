@@ -22,7 +22,7 @@ from facerec.frontalize.raster import rasterize
 from facerec.frontalize.types import Camera, FaceTexture, FittedFace
 from facerec.landmarks.types import Image
 
-Look = Literal["photo", "whole", "left", "right"]
+ViewKind = Literal["photo", "whole", "left", "right"]
 """What a network is shown: the photograph, the frontal view filled from both sides, or one side and its mirror."""
 
 
@@ -130,19 +130,19 @@ def seen_shares(seen: NDArray[np.bool_], frame: ViewFrame, texels: int = 256) ->
     return np.stack([left, right], axis=-1).astype(np.float32)
 
 
-def filled_view(pixels: Image, seen: NDArray[np.bool_], look: Look, frame: ViewFrame) -> Image:
+def filled_view(pixels: Image, seen: NDArray[np.bool_], kind: ViewKind, frame: ViewFrame) -> Image:
     """A frontal view without holes.
 
     Args:
         pixels, seen: of `frontal_pixels`.
-        look: "whole": what was seen, else its mirror twin; "left" or "right": that side of the view and its mirror.
+        kind: "whole": what was seen, else its mirror twin; "left" or "right": that side of the view and its mirror.
         frame: whose neutral colour stands where neither was seen.
     """
-    if look != "whole":
+    if kind != "whole":
         side = np.zeros(frame.size, dtype=bool)
         # An odd size has a middle column that belongs to both sides.
         side[: (frame.size + 1) // 2] = True
-        seen = seen & (side if look == "left" else side[::-1])
+        seen = seen & (side if kind == "left" else side[::-1])
     out = np.empty_like(pixels)
     out[:] = frame.neutral
     for shown, mask in ((pixels[:, ::-1], seen[:, ::-1]), (pixels, seen)):

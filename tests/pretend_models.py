@@ -1,7 +1,8 @@
 """Pretended models for tests of galleries: pictures whose pixels spell out who is on them, and how they are described.
 
 Row 0 of a picture holds the number of faces, row 1 + i face i: (person, yaw code, picture of that person). Yaw codes
-0..12 are -90..+90 degrees. Person 255 is found but cannot be fitted. Not a test module; loaded by `conftest.py`.
+0..12 are -90..+90 degrees. Person 255 is found but cannot be fitted. The faces after the first are much smaller, in a
+group of one size. Not a test module; loaded by `conftest.py`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from facerec.recognition.signature import Signature
 
 CELLS, DIMENSION = 16, 12
 UNFITTED = 255
+SIDE = 24  # px across a picture
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,11 @@ def signature(person: int, yaw: float, picture: int, tag: str = "a", spread: flo
     return Signature((cells * visible[:, None]).astype(np.float32), visible, PretendContract(tag).digest, regions)
 
 
-def paint(path: Path, *faces: tuple[int, int, int]) -> Path:
+def paint(path: Path, *faces: tuple[int, int, int], group: bool = False) -> Path:
     """Write a picture (PNG) of `faces`, each (person, yaw code, picture)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.zeros((24, 24, 3), dtype=np.uint8)
-    pixels[0, :, 0] = len(faces)
+    pixels = np.zeros((max(SIDE, len(faces) + 1), SIDE, 3), dtype=np.uint8)
+    pixels[0, :, :2] = len(faces), group
     for i, face in enumerate(faces):
         pixels[1 + i, :] = face
     write_image(path, pixels)
@@ -73,6 +75,8 @@ class PretendRecognizer:
         return cls()
 
     def describe(self, image: Image, boxes: Sequence[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
+        if image.shape[1] != SIDE:  # a photograph that `paint` did not make
+            return []
         self.described += 1
         time.sleep(self.delay)
         return [self._face(image, i) for i in range(int(image[0, 0, 0]))]
@@ -102,7 +106,8 @@ class PretendRecognizer:
 
     def _face(self, image: Image, i: int) -> DescribedFace | UndescribedFace:
         person, code, picture = (int(v) for v in image[1 + i, 0])
-        box = Box(1 + i, 2, 20 - i, 22, 0.9)
+        side = 18 if i == 0 or image[0, 0, 1] else 8
+        box = Box(1 + i, 2, 1 + i + side, 2 + side, 0.9)
         if person == UNFITTED:
             return UndescribedFace(box, "fit_unstable", "the fit did not settle")
         yaw = 15.0 * (code - 6)

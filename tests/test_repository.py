@@ -108,7 +108,6 @@ LONG_FUNCTIONS: dict[str, str] = {}
 MANY_PARAMETERS = {
     "save_weights": "each is a field of the record that is written, given by name",
     "render_head": "face, camera, texture and picture; what is optional is given by name",
-    "resample_fnir": "the columns of two tables of searches",
     "open": "the public door to identification: every choice has its name and its default",
     "_at_size": "the table of searches and what is asked of it",
     "_rank": "columns of one probe's scores, which the fast path and its twin both have at hand",

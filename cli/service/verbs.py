@@ -17,7 +17,7 @@ from typing import Any
 from facerec.cli.service.faults import ApiError
 from facerec.cli.service.groups import grouped, read_signature
 from facerec.cli.service.metrics import Metrics
-from facerec.cli.service.pictures import face_frontal
+from facerec.cli.service.pictures import face_frontal, face_pictures
 from facerec.landmarks.errors import FacerecError, UnusablePhotoError
 from facerec.landmarks.image import read_image
 from facerec.landmarks.models import LANDMARK_MODELS
@@ -135,12 +135,13 @@ class Service:
             said = ApiError.of(error)
             return {"status": said.code, "detail": said.detail}
 
-    def warm(self) -> None:
-        """Describe a picture of nobody, so that what is made at first use is there before the first request."""
-        import numpy as np
-
-        with contextlib.suppress(FacerecError):
-            self.describer.describe(np.zeros((320, 320, 3), dtype=np.uint8))
+    def warm(self, portrait: bytes) -> None:
+        """Take a photograph of one face along the whole path, and forget it: what is made or loaded at first use is
+        there before the first request, whose answer then is as fast as the others."""
+        with contextlib.suppress(FacerecError), self.snapshot() as now:
+            for probe in Identifier(self.describer, now.search, now.threshold).identify_bytes(portrait):
+                if probe.described is not None:
+                    face_pictures(probe.described.face.image, probe)
 
     def identify(
         self, photo: bytes, name: str, candidates: int, gone: Callable[[], bool] = lambda: False

@@ -1,4 +1,4 @@
-"""What was seen of a film, to look at: a contact sheet a track, and the film with boxes and names."""
+"""Pictures of a film's result: one contact sheet per track, and the film with boxes and names."""
 
 from __future__ import annotations
 

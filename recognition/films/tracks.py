@@ -130,7 +130,7 @@ class Track:
         passed = max(self.last.time - before.time, 1e-6)
         ahead = min((time - self.last.time) / passed, 2.0)  # a speed does not last long
         (x, y), (x_before, y_before) = box.center, before.box.center
-        # A face moves a fraction of its size between two looks; more is an error of one of the boxes.
+        # A face moves by a fraction of its size between two frames; more is an error of one of the boxes.
         dx = float(np.clip(ahead * (x - x_before), -box.width, box.width))
         dy = float(np.clip(ahead * (y - y_before), -box.height, box.height))
         return Box(box.x0 + dx, box.y0 + dy, box.x1 + dx, box.y1 + dy, box.score)
@@ -149,7 +149,7 @@ class FaceTracker:
         """Frames on which faces were searched for."""
 
     def look(self, frame: Frame) -> list[tuple[Track, Sighting]]:
-        """Look at the next frame; gives the tracks seen on it."""
+        """Process the next frame; gives the tracks seen on it."""
         longest = max(self.settings.lost_after, self.settings.back_within)
         alive = [one for one in self._alive if frame.time - one.last.time <= longest]
         expected = [one for one in alive if frame.time - one.last.time <= self.settings.lost_after]

@@ -231,8 +231,8 @@ class MilvusGallery:
         )
 
     def shared_photos(self) -> list[tuple[str, str]]:
-        """Pairs of people that share a photograph, see `Gallery.shared_photos`."""
-        return pairs_that_share(self.photos())
+        """Pairs of people that share a face of a photograph, see `Gallery.shared_photos`."""
+        return pairs_that_share(self.entries())
 
     def index(self) -> EntryIndex:
         """All entries in their fixed order, without vectors."""

@@ -57,7 +57,7 @@ class NewPhoto:
         absolute_path: where it lay when it was enrolled.
         faces: which faces were asked for.
         outcome: "enrolled", or the reason code why not.
-        detail: one sentence behind a reason code, otherwise empty.
+        detail: one sentence behind a reason code, or on which face of a group photograph was taken; otherwise empty.
         entries: the described faces; none unless enrolled.
     """
 
@@ -89,6 +89,11 @@ class PhotoRecord:
     outcome: Outcome
     detail: str
     faces_enrolled: int
+
+    @property
+    def in_group(self) -> bool:
+        """Whether it is a group photograph, of which one face was taken for this person: others have other faces."""
+        return self.outcome == "enrolled" and bool(self.detail)
 
 
 @dataclass(frozen=True)
@@ -236,15 +241,19 @@ def people_of(entries: Iterable[EntryRecord]) -> list[PersonRecord]:
     ]
 
 
-def pairs_that_share(photos: Iterable[PhotoRecord]) -> list[tuple[str, str]]:
-    """Pairs of people that share a photograph, see `Gallery.shared_photos`."""
-    having: dict[str, list[PhotoRecord]] = {}
-    for photo in photos:
-        if photo.outcome == "enrolled":
-            having.setdefault(photo.sha256, []).append(photo)
-    pairs = [(a, b) for own in having.values() for a in own for b in own if a.person < b.person]
-    pairs.sort(key=lambda pair: (pair[0].person, pair[1].person))
-    return [(f"{a.person} ({a.relative_path})", f"{b.person} ({b.relative_path})") for a, b in pairs]
+def pairs_that_share(entries: Iterable[EntryRecord]) -> list[tuple[str, str]]:
+    """Pairs of people that share a face of a photograph, see `Gallery.shared_photos`."""
+    having: dict[tuple[str, int], list[EntryRecord]] = {}
+    for entry in entries:
+        having.setdefault((entry.sha256, entry.face), []).append(entry)
+    pairs = {
+        (a.person, b.person, a.relative_path, b.relative_path)
+        for own in having.values()
+        for a in own
+        for b in own
+        if a.person < b.person
+    }
+    return [(f"{p} ({a})", f"{q} ({b})") for p, q, a, b in sorted(pairs)]
 
 
 def content_digest(contract: str, rows: Iterable[tuple[str, str, int, bytes]], nobodies: Iterable[str] = ()) -> str:

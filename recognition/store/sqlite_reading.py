@@ -297,18 +297,23 @@ class GalleryReader:
             remarks += [f"{a} and {b}: the same photograph under two names" for a, b in self.shared_photos()]
             missing = [photo.absolute_path for photo in self.photos() if not photo.absolute_path.exists()]
             if missing:
-                remarks.append(f"{len(missing)} photographs are no longer where they were enrolled, e.g. {missing[0]}")
+                gone = "1 photograph is" if len(missing) == 1 else f"{len(missing)} photographs are"
+                remarks.append(f"{gone} no longer where they were enrolled, e.g. {missing[0]}")
         except (FacerecError, sqlite3.Error) as error:
             faults.append(str(error))
         return Verification(len(ids), tuple(faults), tuple(remarks))
 
     @_whole_rows
     def shared_photos(self) -> list[tuple[str, str]]:
-        """Pairs of people that share a photograph, as ("bob (bob/3.jpg)", "alice (alice/1.jpg)")."""
+        """Pairs of people that share a face of a photograph, as ("alice (alice/1.jpg)", "bob (bob/3.jpg)").
+
+        A group photograph that two people have, each with a face of their own, is none.
+        """
         rows = self._all(
             "SELECT p.name, a.relative_path, q.name, b.relative_path FROM photos a "
             "JOIN photos b ON a.sha256 = b.sha256 JOIN people p ON p.id = a.person JOIN people q ON q.id = b.person "
-            "WHERE p.name < q.name AND a.outcome = 'enrolled' AND b.outcome = 'enrolled' ORDER BY p.name, q.name"
+            "WHERE p.name < q.name AND EXISTS (SELECT 1 FROM entries e JOIN entries f ON e.face = f.face "
+            "WHERE e.photo = a.id AND f.photo = b.id) ORDER BY p.name, q.name"
         )
         return [(f"{p} ({stored_path(a)})", f"{q} ({stored_path(b)})") for p, a, q, b in rows]
 

@@ -126,7 +126,7 @@ def shade(normals: Tensor, light: Tensor) -> Tensor:
 
 
 class BatchedViews:
-    """Makes the looks of `facerec.recognition.views` for batches of crops and fits.
+    """Makes the views of `facerec.recognition.views` for batches of crops and fits.
 
     Args:
         model: the face model.

@@ -16,7 +16,7 @@ from facerec.recognition.training.faces import Faces
 
 @dataclass(frozen=True)
 class LookSettings:
-    """Which looks a network is shown.
+    """Which views a network is shown.
 
     Attributes:
         photo: share of photographs, real and rendered; the rest are halves of the frontal view.
@@ -26,7 +26,7 @@ class LookSettings:
         yaw: least and greatest |yaw| of a rendered pose, degrees; pitch: greatest |pitch|.
         expression: least share of the own expression that a rendered face keeps.
         light: strength of the directional light in rendered poses.
-        min_seen: least share of a half that makes a look.
+        min_seen: least share of a half that makes a view.
     """
 
     photo: float = 0.6
@@ -41,7 +41,7 @@ class LookSettings:
 
 
 class LookMaker:
-    """Draws looks at faces on a device."""
+    """Draws views of faces on a device."""
 
     def __init__(self, views: BatchedViews, settings: LookSettings, generator: torch.Generator) -> None:
         self._views, self._settings, self._generator = views, settings, generator
@@ -50,7 +50,7 @@ class LookMaker:
         return low + (high - low) * torch.rand(*shape, generator=self._generator, device=self._views.device)
 
     def draw(self, faces: Faces, rows: Tensor) -> Tensor:
-        """(B, 3, S, S) in [0, 1], one look at each of `rows`."""
+        """(B, 3, S, S) in [0, 1], one view of each of `rows`."""
         s, views = self._settings, self._views
         b = len(rows)
         crops = faces.crops.batch(rows)
@@ -130,7 +130,7 @@ class LookMaker:
 
 @dataclass(frozen=True)
 class DisturbanceSettings:
-    """How much a look is disturbed. Shares of looks, and ranges.
+    """How much a view is degraded. Shares of views, and ranges.
 
     Attributes:
         angle: greatest turn, radians; zoom: greatest relative change; shift: greatest move, share of half the view.
@@ -186,7 +186,7 @@ def _jpeg(x: Tensor, quality: Tensor) -> Tensor:
 
 
 def disturb(x: Tensor, neutral: tuple[int, int, int], s: DisturbanceSettings, generator: torch.Generator) -> Tensor:
-    """Looks (B, 3, S, S) in [0, 1], mirrored at random, moved, coarsened, blurred, relit, cut: in [0, 1]."""
+    """Views (B, 3, S, S) in [0, 1], mirrored at random, moved, coarsened, blurred, relit, cut: in [0, 1]."""
     b, _, size, _ = x.shape
     device = x.device
 

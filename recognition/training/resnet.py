@@ -50,7 +50,7 @@ class ResNetTraining:
             its person's mean, half and half; only for people with several pictures, whom it tells apart.
         shares: how often the faces of each source are drawn; within a source every person as often as the root of
             the number of their pictures, and pictures beyond 35 degrees profile_weight times as often.
-        reuse: how often a look is disturbed and shown before it is made again; more than 1 spares a CPU.
+        reuse: how often a view is degraded and used before it is made again; more than 1 spares a CPU.
         averaging: decay a step of the running mean of the weights, which is the result.
     """
 
@@ -200,7 +200,7 @@ class _Learner:
         self.step = 0
 
     def learn(self, inputs: Tensor, rows: Tensor, target: Tensor, rate: float) -> Tensor:
-        """One step on the looks `inputs` of the faces `rows`.
+        """One step on the views `inputs` of the faces `rows`.
 
         Args:
             inputs: (B, 3, S, S) network input.
@@ -209,7 +209,7 @@ class _Learner:
             rate: share of the highest learning rates.
 
         Returns:
-            (3,) loss of the margin softmax, that of the teacher, share of looks whose person scored highest.
+            (3,) loss of the margin softmax, that of the teacher, share of views whose person scored highest.
         """
         training = self.training
         for group in self.optimizer.param_groups:
@@ -270,7 +270,7 @@ class _Learner:
 
 
 class _Looks:
-    """Draws the looks of a batch; each is disturbed and shown `reuse` times on average before it is made again."""
+    """Draws the views of a batch; each is degraded and used `reuse` times on average before it is made again."""
 
     def __init__(self, faces: Faces, views: BatchedViews, training: ResNetTraining, generator: torch.Generator) -> None:
         self.faces, self.training, self.generator = faces, training, generator
@@ -346,7 +346,7 @@ def train_resnet(
 def _refresh(
     pool: tuple[Tensor, Tensor] | None, rows: Tensor, looks: Tensor, training: ResNetTraining, step: int
 ) -> tuple[Tensor, Tensor]:
-    """The pool of looks with the oldest replaced by new ones; it grows to eight batches."""
+    """The pool of views with the oldest replaced by new ones; it grows to eight batches."""
     if pool is None or len(pool[0]) < 8 * training.batch:
         return (rows, looks) if pool is None else (torch.cat([pool[0], rows]), torch.cat([pool[1], looks]))
     first = (step * len(rows)) % (len(pool[0]) - len(rows) + 1)
@@ -384,7 +384,7 @@ def starting_network(path: Path | None = None) -> FaceResNet:
 
 
 def views_on(device: str | torch.device) -> BatchedViews:
-    """The looks of the package's own network, made on `device`."""
+    """The views of the package's own network, made on `device`."""
     return BatchedViews(FaceModel.load(), FACE_FRAME, device)
 
 

@@ -64,3 +64,14 @@ def test_this_installation_runs_the_whole_path_on_a_portrait(capsys: pytest.Capt
     found = findings(capsys)
     assert found["self test"]["status"] == "ok"
     assert "cells seen" in found["self test"]["detail"]
+
+
+def test_the_build_of_torch_is_named_and_one_for_a_gpu_that_is_not_there_is_noted() -> None:
+    cpu, cuda, idle = (
+        doctor.torch_build(*build)
+        for build in (("2.13.0+cpu", None, False), ("2.13.0", "13.0", True), ("2.13.0", "13.0", False))
+    )
+    assert (cpu.status, cuda.status, idle.status) == ("ok", "ok", "note")
+    assert "for a CPU" in cpu.detail
+    assert "5 GB smaller" in idle.detail
+    assert "smaller" not in cuda.detail

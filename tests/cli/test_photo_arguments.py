@@ -122,6 +122,17 @@ def test_the_summary_shows_where_names_come_from_and_counts_ignored_files(
 def test_counted_nouns_agree_with_their_number() -> None:
     assert [count(1, "photo"), count(2, "photo"), count(0, "entry")] == ["1 photo", "2 photos", "0 entries"]
     assert [count(1, "person"), count(3, "person"), count(1, "entry")] == ["1 person", "3 people", "1 entry"]
+    assert [count(1, "unknown person"), count(0, "unknown person")] == ["1 unknown person", "0 unknown people"]
+
+
+def test_the_table_gives_reasons_only_for_what_its_other_columns_do_not_say(
+    staff: str, pretend: ModuleType, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pretend.paint(Path("door/c.png"), (9, 6, 0))
+    assert run(["identify", "door/a.png", "door/c.png", "-g", "staff", "--threshold", "0.3", "--format", "table"]) == 0
+    known, stranger = capfd.readouterr().out.splitlines()[1:]
+    assert known.split()[-2:] == ["100", "%"]  # the overlap: the last column has nothing to add to a match
+    assert "below 0.30" in stranger
 
 
 @pytest.mark.parametrize(("size", "hinted"), [((92, 112), True), ((199, 400), True), ((640, 480), False)])

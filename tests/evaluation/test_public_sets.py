@@ -136,6 +136,13 @@ def test_aflw2000_is_measured_by_its_bins_and_its_pose(tmp_path: Path) -> None:
     assert (pose["n"], pose["missed"]) == (3, 1)
     assert pose["mae_roll"] == pytest.approx(5.0, abs=0.1)
     assert pose["mae_yaw"] < 0.1
+    # Each bin of yaw counts the same in the mean, and none may be left out.
+    assert landmark_figures(annotated, results, [None] * 4, mean_face)[0]["view_mean"]["nme_box"] is None
+    results[1] = found(annotated[1].points + 3)
+    figures, _ = landmark_figures(annotated, results, [None] * 4, mean_face)
+    views = [one["nme_box"] for one in figures["by_view"].values()]
+    assert figures["view_mean"]["nme_box"] == pytest.approx(np.mean(views))
+    assert figures["view_mean"]["nme_box"] > figures["nme_box"]
 
 
 def test_other_files_than_aflw2000_s_are_named(tmp_path: Path) -> None:

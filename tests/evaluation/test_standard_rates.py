@@ -8,11 +8,16 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from facerec.evaluation.people_intervals import (
+    ComparedPeople,
+    Spread,
+    auc_interval,
+    eer_interval,
     effective_wilson,
+    fnir_interval,
+    fnmr_interval,
     pair_share_interval,
-    resample_fnir,
-    resample_verification,
     share_interval,
+    spread_by_people,
 )
 from facerec.evaluation.score_figures import StandardSettings, differential, standard_figures
 from facerec.evaluation.score_set import Sample, ScoreSet, from_matrix
@@ -318,57 +323,132 @@ def test_intervals_by_people_contain_the_truth_at_their_nominal_rate() -> None:
         assert 0.93 - 0.02 <= held / runs <= 0.97 + 0.02  # 0.02: two standard deviations of 400 runs
 
 
-def test_the_variance_of_pairs_is_that_of_all_pairs_which_share_a_person() -> None:
+def test_the_spread_of_a_share_is_that_of_leaving_each_person_out() -> None:
+    rng = np.random.default_rng(1)
+    who = rng.integers(0, 12, 200)  # people with few and with many pictures
+    wrong = rng.normal(size=200) + 2 * rng.normal(size=12)[who] > 1
+    share = wrong.mean()
+    left_out = [wrong[who != person].mean() - share for person in range(12)]
+    expected = np.sqrt(11 / 12 * np.sum(np.square(left_out)))
+    assert spread_by_people((wrong - share) / 200, ComparedPeople.of(who, who)).deviation == pytest.approx(expected)
+    low, high = share_interval(wrong, who)
+    assert low < share < high
+
+
+def test_comparisons_of_the_same_two_people_are_counted_once() -> None:
     rng = np.random.default_rng(1)
     first, second = rng.integers(0, 12, 200), rng.integers(0, 12, 200)
-    level = 3 * rng.normal(size=12)
-    wrong = rng.normal(size=200) + level[second] > 1  # who is second decides
-    off = wrong - wrong.mean()
-    variance = (
-        sum(
-            off[i] * off[j]
-            for i in range(200)
-            for j in range(200)
-            if {int(first[i]), int(second[i])} & {int(first[j]), int(second[j])}
-        )
-        / 200**2
-        * 12
-        / 11
-    )
-    expected = effective_wilson(float(wrong.mean()), float(np.sqrt(max(variance, 0.0))), 12, 200)
-    assert pair_share_interval(wrong, first, second) == pytest.approx(expected)
+    wrong = rng.normal(size=200) + 3 * rng.normal(size=12)[second] > 1  # who is second decides
+    share = wrong.mean()
+    involved = (np.arange(12)[:, None] == first) | (np.arange(12)[:, None] == second)
+    growth = 1 / (1 - involved.mean(axis=1))
+    variance = 11 / 12 * sum((wrong[~one].mean() - share) ** 2 for one in involved)
+    for a in range(12):
+        for b in range(a):
+            of_both = involved[a] & involved[b]
+            variance -= 11 / 12 * growth[a] * growth[b] * ((wrong[of_both] - share).sum() / 200) ** 2
+    found = spread_by_people((wrong - share) / 200, ComparedPeople.of(first, second))
+    assert found.deviation == pytest.approx(np.sqrt(variance))
+    assert pair_share_interval(wrong, first, second) == effective_wilson(float(share), found, 200)
+    swapped = ComparedPeople.of(second, first)
+    assert spread_by_people((wrong - share) / 200, swapped).deviation == pytest.approx(found.deviation)
 
 
-def test_resampled_verification_equals_a_slow_loop_over_the_same_draws() -> None:
-    one = world(0.0, people=8, pictures=2, unknown=0)
-    first, second, people = one.people()
-    scores, same = np.round(one.scores, 1), first == second  # ties
-    drawn = resample_verification(scores, same, first, second, (0.1,), np.random.default_rng(3), 20)
-    rng = np.random.default_rng(3)
-    picks = rng.integers(0, people, size=(20, people))
-    for row, pick in enumerate(picks):
-        times = np.bincount(pick, minlength=people)
-        repeats = np.where(first == second, times[first], times[first] * times[second])
-        many, kind = np.repeat(scores, repeats), np.repeat(same, repeats)
-        at = threshold_at(many[~kind], 0.1)
-        assert drawn.fnmr[row, 0] == pytest.approx((many[kind] < at).mean())
-        assert drawn.auc[row] == pytest.approx(roc_auc_score(kind, many))
+def test_people_in_two_comparisons_of_opposite_outcome_are_not_sure() -> None:
+    # A ring in which errors and right answers take turns: what each person is in adds up to nothing.
+    first = np.arange(20)
+    wrong = first % 2 == 0
+    spread = spread_by_people((wrong - 0.5) / 20, ComparedPeople.of(first, (first + 1) % 20))
+    assert spread.deviation >= 0.95 * np.sqrt(0.25 / 20)  # nearly that of twenty independent trials
+    assert pair_share_interval(wrong, first, (first + 1) % 20) == pytest.approx((0.28, 0.72), abs=0.04)
 
 
-def test_resampled_fnir_chooses_the_threshold_again_in_each_resample() -> None:
+def test_a_spread_that_one_person_makes_is_hardly_known() -> None:
+    who = np.repeat(np.arange(10), 10)
+    even, one = np.zeros((2, 100))
+    even[::10], one[:10] = 1, 1
+    spreads = [spread_by_people((x - x.mean()) / 100, ComparedPeople.of(who, who)) for x in (one, np.roll(one, 5))]
+    assert spreads[0].freedom < 3 < spreads[1].freedom <= 9
+    # One error among a hundred must not be surer than none.
+    wrong = np.zeros(100, dtype=bool)
+    wrong[0] = True
+    assert share_interval(wrong, who)[1] > 0.1
+
+
+def few_people(rng: np.random.Generator, people: int = 30) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Scores, same, first, second: three genuine comparisons of each person, each compared with eight others."""
+    level, ease = rng.normal(size=(2, people))
+    own, a = np.repeat(np.arange(people), 3), np.repeat(np.arange(people), 8)
+    b = (a + np.tile(1 + np.arange(8), people)) % people
+    genuine = 2 + ease[own] + rng.normal(size=len(own))
+    impostor = (level[a] + level[b]) / np.sqrt(2) + rng.normal(size=len(a))
+    same = np.arange(len(own) + len(a)) < len(own)
+    return np.concatenate([genuine, impostor]), same, np.concatenate([own, a]), np.concatenate([own, b])
+
+
+def test_intervals_of_verification_hold_the_truth_as_often_as_they_say() -> None:
+    rng, scale, runs = np.random.default_rng(0), np.sqrt(2.0), 300
+    truth = {
+        "fnmr": norm.cdf(norm.isf(0.1) - 2 / scale),
+        "auc": norm.cdf(1.0),
+        "eer": norm.cdf(-1 / scale),
+        "fnir": norm.cdf(norm.isf(0.1) - 2 / scale),
+    }
+    held = dict.fromkeys(truth, 0)
+    for _ in range(runs):
+        scores, same, first, second = few_people(rng)
+        people = ComparedPeople.of(first, second)
+        mates, strangers = (scale * rng.normal(size=30) for _ in range(2))  # one search of each person
+        found = {
+            "fnmr": fnmr_interval(scores, same, people, 0.1),
+            "auc": auc_interval(scores, same, people),
+            "eer": eer_interval(scores, same, people),
+            "fnir": fnir_interval(mates + 2, np.arange(30), strangers, np.arange(30, 60), 0.1),
+        }
+        for name, (low, high) in found.items():
+            held[name] += low <= truth[name] <= high
+    for name, count in held.items():
+        assert 0.92 <= count / runs <= 0.985, name  # two standard deviations of 300 runs around 93 and 97 %
+
+
+def test_the_threshold_moves_with_the_strangers() -> None:
     rng = np.random.default_rng(0)
-    mate, rank = rng.normal(size=30) + 2, rng.integers(1, 4, 30).astype(float)
-    rank[::7], mate[::7] = np.inf, np.nan
-    strangers = np.append(rng.normal(size=19) + 1, -np.inf)
-    own, other = np.arange(30) // 3, 10 + np.arange(20) // 2
-    drawn = resample_fnir(mate, rank, own, strangers, other, (1, 2), (0.1,), np.random.default_rng(5), 15)
-    picks = np.random.default_rng(5).integers(0, 20, size=(15, 20))
-    for row, pick in enumerate(picks):
-        times = np.bincount(pick, minlength=20)
-        at = threshold_at(np.repeat(strangers, times[other]), 0.1)
-        for i, most in enumerate((1, 2)):
-            right = (rank <= most) & (np.nan_to_num(mate, nan=-np.inf) >= at)
-            assert drawn[row, i, 0] == pytest.approx(1 - np.average(right, weights=times[own]))
+    genuine = rng.normal(size=3000) + 2
+    who = np.arange(3000)
+    width = []
+    for strangers in (30, 3000):
+        found = fnir_interval(genuine, who, rng.normal(size=strangers), 3000 + np.arange(strangers), 0.1)
+        width.append(found[1] - found[0])
+    fixed = share_interval(genuine < norm.isf(0.1), who)
+    assert width[1] < 2 * (fixed[1] - fixed[0])
+    assert width[0] > 5 * (fixed[1] - fixed[0])
+
+
+def test_intervals_of_verification_take_failures_as_infinite_scores_and_refuse_nan() -> None:
+    scores, same, first, second = few_people(np.random.default_rng(2))
+    people = ComparedPeople.of(first, second)
+    failed = scores.copy()
+    failed[:9] = -np.inf  # three people's genuine comparisons
+    failed[-4:] = np.inf
+    for interval in (auc_interval, eer_interval, lambda *of: fnmr_interval(*of, 0.1)):
+        low, high = interval(failed, same, people)
+        assert 0 <= low < high <= 1
+        assert interval(scores, same, people) != (low, high)
+        with pytest.raises(InvalidInputError, match="completed"):
+            interval(np.where(np.isinf(failed), np.nan, failed), same, people)
+        with pytest.raises(InvalidInputError, match="both kinds"):
+            interval(scores, np.ones_like(same), people)
+
+
+def test_ten_people_told_apart_without_error_are_not_certain() -> None:
+    who = np.arange(10)
+    first, second = np.concatenate([who, who]), np.concatenate([who, np.roll(who, 1)])
+    scores, same = np.repeat([1.0, 0.0], 10), np.repeat([True, False], 10)
+    people = ComparedPeople.of(first, second)
+    assert auc_interval(scores, same, people) == pytest.approx((0.7225, 1.0), abs=1e-3)
+    assert eer_interval(scores, same, people) == pytest.approx((0.0, 0.2775), abs=1e-3)
+    assert fnmr_interval(scores, same, people, 0.1) == pytest.approx((0.0, 0.2775), abs=1e-3)
+    assert effective_wilson(0.5, Spread(0.0, 1.0, 0)) == (0.0, 1.0)
 
 
 def test_strangers_alone_have_false_matches_by_group_and_no_figure_of_genuine_ones() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,19 @@ def test_the_frontal_view_turns_every_pose_to_the_front(
 ) -> None:
     views = [frontal_view(everywhere, stand(yaw, pitch), model, 64) for yaw, pitch in ((0, 0), (-70, 20))]
     np.testing.assert_array_equal(views[0], views[1])
+
+
+def test_the_expression_is_kept_unless_a_neutral_face_is_asked_for(
+    model: FaceModel, everywhere: FaceTexture, stand: Stand
+) -> None:
+    plain = stand()
+    smiling = replace(plain, expression=np.array([2.0, -2.0, 1.0]))
+    views = [frontal_view(everywhere, face, model, 96, neutral) for face in (plain, smiling) for neutral in (0, 1)]
+    assert (views[2] != views[0]).any()
+    np.testing.assert_array_equal(views[3], views[1])
+    meshes = [textured_mesh(everywhere, smiling, model, neutral).vertices for neutral in (False, True)]
+    assert np.abs(meshes[0] - meshes[1]).max() > 0.5  # mm
+    np.testing.assert_array_equal(meshes[1], textured_mesh(everywhere, plain, model).vertices)
 
 
 def test_the_hidden_half_is_filled_from_its_mirror_twin(model: FaceModel, red_blue: np.ndarray, stand: Stand) -> None:

@@ -10,6 +10,7 @@ from facerec.landmarks.crop import (
     apply_matrix,
     cut,
     cut_grey,
+    framed,
     grey,
     warp_matrix,
 )
@@ -30,6 +31,17 @@ def test_turning_the_square_grey_is_turning_the_picture_grey(side: float, center
     roi = Roi(*center, side)
     whole, own = cut(grey(image), roi, 32).astype(int), cut_grey(image, roi, 32).astype(int)
     assert np.abs(whole - own).max() <= 1
+
+
+@pytest.mark.parametrize("center", [(60.2, 44.9), (0.0, 0.0), (119.0, 3.3), (-80.0, 50.0)])
+def test_what_lies_outside_the_picture_is_white_where_people_look(center: tuple[float, float]) -> None:
+    image = np.random.default_rng(0).integers(0, 200, (90, 120, 3), dtype=np.uint8)
+    roi = Roi(*center, 60.0)
+    shown, sampled = framed(image, roi, 30), cut(image, roi, 30)
+    at = roi.to_picture(np.stack(np.meshgrid(np.arange(30), np.arange(30)), axis=-1), 30)
+    inside = ((at >= -0.5) & (at <= (119.5, 89.5))).all(axis=-1)
+    np.testing.assert_array_equal(shown[inside], sampled[inside])
+    assert (shown[~inside] == 255).all()
 
 
 def test_points_go_to_the_crop_and_back() -> None:

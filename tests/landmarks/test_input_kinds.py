@@ -92,6 +92,21 @@ def usual_kinds() -> None:
         near(read_photo(encoded(picture(), form)), picture())
 
 
+def targa() -> None:
+    for options in ({}, {"compression": "tga_rle"}, {"orientation": 1}):
+        near(read_photo(encoded(picture(), "TGA", **options)), picture(), 0.001)
+    for mode in ("L", "P", "RGBA"):
+        other = picture().convert(mode)
+        near(read_photo(encoded(other, "TGA")), other.convert("RGB"), 0.001)
+    empty = picture().convert("RGBA")
+    empty.putalpha(0)  # as writers leave it that know of no transparency
+    near(read_photo(encoded(empty, "TGA")), picture(), 0.001)
+    whole = encoded(picture(), "TGA")
+    near(read_photo(whole[: 18 + 96 * 64 * 3]), picture(), 0.001)  # as before 1989, without the mark at its end
+    refused(whole[:5000], "unreadable")
+    refused(b"\0\0\2" + bytes(40), "unreadable", "known format")
+
+
 def avif() -> None:
     near(read_photo(encoded(picture(), "AVIF", quality=90)), picture())
 
@@ -250,6 +265,7 @@ FTYP = struct.pack(">I", 24) + b"ftypheic\0\0\0\0mif1heic" + bytes(600)
 
 CASES: dict[str, tuple[str, Callable[[], None]]] = {
     "JPEG, PNG, WebP, TIFF, BMP, PPM, JPEG 2000": ("read", usual_kinds),
+    "Targa (TGA); in a folder by the ending `.tga` or the mark at the file's end": ("read", targa),
     "AVIF": ("read", avif),
     "HEIC, HEIF": ("read, with `facerec[heif]`", heif_files),
     "HEIC, HEIF without the extra": (
@@ -285,7 +301,8 @@ def test_each_kind_of_file_gives_what_the_table_says(kind: str) -> None:
 
 
 def test_the_table_lists_the_kinds_that_are_tested_with_their_answers() -> None:
-    rows = [line.strip("| \n").split(" | ") for line in TABLE.read_text("utf-8").splitlines() if line[:2] == "| "]
+    table = TABLE.read_text("utf-8").split("\n## ")[0]  # the table after it is of what may be named
+    rows = [line.strip("| \n").split(" | ") for line in table.splitlines() if line[:2] == "| "]
     assert {row[0]: row[1] for row in rows[2:]} == {kind: answer for kind, (answer, _) in CASES.items()}
 
 

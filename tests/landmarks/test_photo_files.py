@@ -21,7 +21,7 @@ def picture() -> PilImage.Image:
     return PilImage.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "TGA"])
 @pytest.mark.parametrize("name", ["photo", "photo.dat", "photo.backup", "photo.jfif", "photo.jpe"])
 def test_content_decides_what_a_photograph_is(tmp_path: Path, picture: PilImage.Image, kind: str, name: str) -> None:
     picture.save(tmp_path / name, kind)

@@ -13,13 +13,13 @@ from facerec.landmarks.errors import InvalidInputError
 from facerec.recognition import descriptors
 from facerec.recognition.descriptors import (
     DESCRIPTORS,
-    HALF_LOOKS,
-    WHOLE_LOOKS,
+    HALF_VIEWS,
+    WHOLE_VIEWS,
     ViewDescriptor,
     load_descriptor,
     onnx_network,
 )
-from facerec.recognition.views import ARCFACE_FRAME, DLIB_FRAME, Look, filled_view, frontal_pixels, photo_view
+from facerec.recognition.views import ARCFACE_FRAME, DLIB_FRAME, ViewKind, filled_view, frontal_pixels, photo_view
 
 IMAGE = np.random.default_rng(3).integers(0, 256, (300, 400, 3), dtype=np.uint8)
 
@@ -44,25 +44,25 @@ def corner_pixels(views: np.ndarray) -> np.ndarray:
     return views[:, 40:44, 40:42].reshape(len(views), -1).astype(np.float32) - 100
 
 
-def described_by(looks: tuple[Look, ...]) -> ViewDescriptor:
-    return ViewDescriptor("pretended", (("w", "0" * 64),), corner_pixels, DLIB_FRAME, looks)
+def described_by(kinds: tuple[ViewKind, ...]) -> ViewDescriptor:
+    return ViewDescriptor("pretended", (("w", "0" * 64),), corner_pixels, DLIB_FRAME, kinds)
 
 
-@pytest.mark.parametrize("looks", [*HALF_LOOKS.values(), *WHOLE_LOOKS.values()])
-def test_each_cell_is_the_network_on_its_view(looks: tuple[Look, ...]) -> None:
-    cells, seen = described_by(looks).describe(IMAGE, fitted(), texture())
+@pytest.mark.parametrize("kinds", [*HALF_VIEWS.values(), *WHOLE_VIEWS.values()])
+def test_each_cell_is_the_network_on_its_view(kinds: tuple[ViewKind, ...]) -> None:
+    cells, seen = described_by(kinds).describe(IMAGE, fitted(), texture())
     pixels, mask = frontal_pixels(texture(), DLIB_FRAME)
     assert seen.all()
-    for look, cell in zip(looks, cells, strict=True):
+    for kind, cell in zip(kinds, cells, strict=True):
         view = (
-            photo_view(IMAGE, fitted(), DLIB_FRAME) if look == "photo" else filled_view(pixels, mask, look, DLIB_FRAME)
+            photo_view(IMAGE, fitted(), DLIB_FRAME) if kind == "photo" else filled_view(pixels, mask, kind, DLIB_FRAME)
         )
         expected = corner_pixels(view[None])[0]
         np.testing.assert_allclose(cell, expected / np.linalg.norm(expected), atol=1e-6)
 
 
 def test_a_half_that_was_not_seen_is_no_cell() -> None:
-    cells, seen = described_by(HALF_LOOKS["both"]).describe(IMAGE, fitted(), texture(right=False))
+    cells, seen = described_by(HALF_VIEWS["both"]).describe(IMAGE, fitted(), texture(right=False))
     assert seen.tolist() == [True, True, True, False]
     assert not cells[3].any()
     np.testing.assert_allclose(np.linalg.norm(cells[:3], axis=1), 1, atol=1e-6)
@@ -70,8 +70,8 @@ def test_a_half_that_was_not_seen_is_no_cell() -> None:
 
 
 def test_without_its_photograph_a_face_is_described_by_its_texture() -> None:
-    whole, _ = described_by(HALF_LOOKS["both"]).describe(IMAGE, fitted(), texture())
-    cells, seen = described_by(HALF_LOOKS["both"]).describe(None, None, texture())
+    whole, _ = described_by(HALF_VIEWS["both"]).describe(IMAGE, fitted(), texture())
+    cells, seen = described_by(HALF_VIEWS["both"]).describe(None, None, texture())
     assert seen.tolist() == [False, False, True, True]
     assert not cells[:2].any()
     np.testing.assert_array_equal(cells[2:], whole[2:])
@@ -92,7 +92,7 @@ def test_the_learnt_descriptor_names_itself_and_its_weights(name: str) -> None:
     assert loaded.name == name
     assert [file for file, _ in loaded.weights] == ["recognition/resnet"]
     cells, seen = loaded.describe(IMAGE, fitted(), texture())
-    assert cells.shape == (len(HALF_LOOKS[name.rpartition(":")[0] or "both"]), 128)
+    assert cells.shape == (len(HALF_VIEWS[name.rpartition(":")[0] or "both"]), 128)
     assert seen.all()
     again, _ = loaded.describe(IMAGE, fitted(), texture())
     np.testing.assert_array_equal(cells, again)

@@ -16,8 +16,9 @@ from facerec.landmarks.errors import ContractError
 from facerec.landmarks.image import write_image
 from facerec.landmarks.types import Box, Image
 from facerec.recognition.description import EnrolmentSettings
-from facerec.recognition.enrolment import enroll, enroll_upload, lacking_views, write_skipped
+from facerec.recognition.enrolment import enroll, enroll_upload, lacking_views
 from facerec.recognition.enrolment_plan import EnrolmentItem, EnrolmentPlan, plan_enrolment
+from facerec.recognition.enrolment_summary import write_skipped
 from facerec.recognition.recognizer import DescribedFace, UndescribedFace
 from facerec.recognition.store.protocol import GalleryStore
 from facerec.recognition.store.sqlite import Gallery

@@ -221,7 +221,7 @@ def test_one_set_of_stages_is_written_per_face(
 ) -> None:
     picture = np.zeros((5, 4, 3), np.uint8)
     monkeypatch.setattr(stage_pictures, "draw_overlay", lambda image, fitted, landmarks, model: picture)
-    monkeypatch.setattr(stage_pictures, "frontal_view", lambda texture, fitted, model, size: picture)
+    monkeypatch.setattr(stage_pictures, "frontal_view", lambda *_: picture)
     group = pretend.paint(tmp_path / "Ä 김.png", (1, 6, 0), (2, 6, 0))
     empty = pretend.paint(tmp_path / "empty.png")
     written = [

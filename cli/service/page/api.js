@@ -24,7 +24,7 @@ function once(method, path, body, { progress, signal } = {}) {
       const said = request.response;
       if (request.status === 200 && said) return resolve(said);
       if (request.status === 401) refused();
-      const error = said?.error ?? { code: "no_answer", detail: "the answer of the service broke off" };
+      const error = said?.error ?? { code: "no_answer", detail: "the answer of the service was interrupted" };
       reject(new ServiceError(error.code, error.detail));
     });
     const lost = () => reject(new ServiceError("no_connection", "no connection to the service"));

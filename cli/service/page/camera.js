@@ -10,8 +10,8 @@ export function prepare(open) {
   const has = Boolean(navigator.mediaDevices?.getUserMedia);
   get("camera-start").disabled = !has;
   get("camera-state").textContent = has
-    ? "Pictures stay in this page until you take one."
-    : "This browser gives pages no camera here: it does so on this machine's own address and over HTTPS.";
+    ? "Pictures stay in this page until you use one."
+    : "The browser allows camera access only on this machine's loopback address and over HTTPS.";
   get("camera-start").addEventListener("click", start);
   get("camera-stop").addEventListener("click", stop);
   get("camera-take").addEventListener("click", async () => { await take(); open(); });

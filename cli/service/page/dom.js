@@ -44,6 +44,7 @@ export function ask({ title, text, yes, field, value = "", danger = false }) {
     dialog.returnValue = "";
     dialog.showModal();
     if (field) input.select();
+    if (danger) get("ask-no").focus();  // Enter alone must remove nobody
   });
 }
 

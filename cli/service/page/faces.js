@@ -61,7 +61,7 @@ function looks(item, face) {
   if (face.pictures.crop) {
     const picture = make("div", { class: "picture" }, make("img", { src: face.pictures.crop, alt: `Face ${face.face + 1}` }));
     if (face.landmarks) picture.append(points(item.answer.photo, face));
-    row.append(make("figure", {}, picture, make("figcaption", {}, face.landmarks ? "landmarks; rings are hidden from the camera" : "as it was found")));
+    row.append(make("figure", {}, picture, make("figcaption", {}, face.landmarks ? "landmarks; rings are hidden from the camera" : "as detected")));
   }
   if (face.pictures.frontal) row.append(make("figure", {},
     make("div", { class: "picture" }, make("img", { src: face.pictures.frontal, alt: "frontal view" })),
@@ -86,7 +86,7 @@ function points(photo, face) {
 // A candidate comes with a probability where the descriptor's scores were measured on mates.
 function candidates(face) {
   const extra = ["p_same"].filter(name => face.candidates.some(candidate => Number.isFinite(candidate[name])));
-  const titles = { p_same: "probability of one person" };
+  const titles = { p_same: "same person" };
   const head = make("tr", {}, make("th", { scope: "col" }, "candidate"), make("th", { scope: "col", class: "figure" }, "score"),
     make("th", { scope: "col", class: "figure" }, "seen by both"),
     ...extra.map(name => make("th", { scope: "col", class: "figure" }, titles[name])));

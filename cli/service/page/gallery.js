@@ -23,17 +23,19 @@ export function draw() {
   get("gallery-size").textContent = `${known.length} people` + (wanted ? `, ${found.length} found` : "")
     + (found.length > MOST ? `, the first ${MOST} shown` : "");
   get("people").replaceChildren(...found.slice(0, MOST).map(row));
-  if (!known.length) get("people").append(make("li", { class: "hint" }, "Nobody is enrolled yet."));
+  if (!known.length) get("people").append(make("li", { class: "hint" }, "Nobody is enrolled yet. Open a photograph and give a face a name."));
 }
 
 function row(person) {
   const one = person.photos === 1 ? "1 photograph" : `${person.photos} photographs`;
+  const [least, most] = person.yaw.map(angle => angle.toFixed(0) + "°");
+  const yaw = least === most ? least : `${least} to ${most}`;
   const button = (text, heard, kind = "quiet") => make("button", {
     type: "button", class: kind, "aria-label": `${text} ${person.person}`, on: { click: () => heard(person.person) },
   }, text);
   return make("li", { class: "card" }, map(person),
     make("div", {}, make("div", { class: "name" }, person.person),
-      make("div", { class: "soft" }, `${one}, yaw ${person.yaw[0].toFixed(0)}° to ${person.yaw[1].toFixed(0)}°`)),
+      make("div", { class: "soft" }, `${one}, yaw ${yaw}`)),
     make("div", { class: "row" }, button("Rename", renamed), button("Merge", merged), button("Remove", removed, "danger")));
 }
 
@@ -55,24 +57,25 @@ function map(person) {
 async function change(verb, done) {
   try {
     const said = await verb;
-    say(done + (said.bytes_gone ? "" : "; a reader still holds the old bytes, they are erased when it moves on"));
+    say(done + (said.bytes_gone ? "" : "; another process still reads the old state, whose bytes are erased afterwards"));
   } catch (error) { say(error.message, true); }
   await load();
+  get("find").focus();  // the button that asked is gone
 }
 
 async function renamed(person) {
-  const to = await ask({ title: `Rename ${person}`, text: "The old name leaves the gallery.", field: "New name", value: person, yes: "Rename" });
-  if (to && to !== person) await change(rename(person, to), `${person} is called ${to} now`);
+  const to = await ask({ title: `Rename ${person}`, text: "The old name is erased from the gallery.", field: "New name", value: person, yes: "Rename" });
+  if (to && to !== person) await change(rename(person, to), `${person} is now called ${to}`);
 }
 
 async function merged(person) {
   const into = await ask({ title: `Merge ${person}`, field: "Into", yes: "Merge",
-    text: `Make ${person} and another person of the gallery one, who keeps the other's name.` });
-  if (into) await change(merge(person, into), `${person} and ${into} are one person now`);
+    text: `Merge ${person} with another person of the gallery, who keeps the name.` });
+  if (into) await change(merge(person, into), `${person} and ${into} are now one person`);
 }
 
 async function removed(person) {
-  const sure = await ask({ title: `Remove ${person}?`, yes: "Remove for good", danger: true,
-    text: "Name, signatures and poses leave the gallery for good. Photographs are not touched." });
+  const sure = await ask({ title: `Remove ${person}?`, yes: "Remove permanently", danger: true,
+    text: "Name, signatures and poses are erased from the gallery permanently. Photographs are not touched." });
   if (sure !== null) await change(remove(person), `${person} is removed`);
 }

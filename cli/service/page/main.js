@@ -24,9 +24,10 @@ function open(tab) {
 tabs.forEach((tab, i) => {
   tab.addEventListener("click", () => open(tab));
   tab.addEventListener("keydown", event => {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!step) return;
-    const other = tabs[(i + step + tabs.length) % tabs.length];
+    const to = { ArrowRight: i + 1, ArrowLeft: i - 1, Home: 0, End: tabs.length - 1 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    const other = tabs[(to + tabs.length) % tabs.length];
     open(other);
     other.focus();
   });

@@ -29,7 +29,7 @@ function next() {
   const waiting = items.filter(item => item.state === "waiting");
   for (const item of waiting.slice(0, Math.max(0, AT_ONCE - working))) work(item);
   const left = items.filter(item => ["waiting", "working"].includes(item.state)).length;
-  say(left ? `${left} of ${items.length} photographs to go` : items.length ? "All photographs are done" : "");
+  say(left ? `${left} of ${items.length} photographs remaining` : items.length ? "All photographs are done" : "");
 }
 
 async function work(item) {
@@ -81,9 +81,9 @@ function drawRow(item) {
       on: { click: () => { item.stop.abort(); if (item.state === "waiting") { item.state = "cancelled"; drawRow(item); next(); } } } }, "×")
     : item.state === "done" ? null
       : make("button", { type: "button", class: "quiet", "aria-label": `Try ${item.file.name} again`, on: { click: () => again(item) } }, "↻");
-  const focused = item.row.contains(document.activeElement) && document.activeElement.className === "open";
+  const focused = item.row.contains(document.activeElement) ? document.activeElement.className : "";
   item.row.replaceChildren(open, ...(end ? [end] : []));
-  if (focused) open.focus();
+  if (focused) (focused === "open" ? open : end ?? open).focus();
 }
 
 export function show(item) {
@@ -100,7 +100,7 @@ export function show(item) {
     const [one] = item.answer.faces;
     const picture = item.answer.photo
       ? make("div", { class: "stage" }, make("img", { src: item.answer.photo.picture, alt: item.file.name })) : null;
-    const text = one.reason === "no_face" ? "No face was found on this photograph." : `${one.reason}: ${one.detail}`;
+    const text = one.reason === "no_face" ? "No face was found in this photograph." : `${one.reason}: ${one.detail}`;
     view.replaceChildren(make("p", { class: "verdict none" }, text), ...(picture ? [picture] : []));
     return;
   }

@@ -450,3 +450,28 @@ def test_faces_are_grouped_by_request_and_nothing_is_kept(
     said = client.post("/group", files={"signatures": ("s", "\n".join(texts))})
     assert said.json() == {"groups": [[0, 2], [1]]}
     assert client.post("/group", files={"signatures": ("s", "nonsense")}).status_code == 422
+
+
+def test_a_service_is_warm_before_its_first_request(
+    gallery: Path, pretend: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen = []
+    monkeypatch.setattr(
+        pictures_module, "frontal_view", lambda texture, fitted, model: seen.append(1) or texture.pixels
+    )
+    service = Service(pretend.PretendRecognizer(), gallery)
+    service.warm(pretend.paint(tmp_path / "one.png", (1, 6, 1)).read_bytes())
+    service.warm(b"torn")  # whatever the portrait is, the service starts
+    service.close()
+    assert seen == [1]
+    assert "facerec_faces_total{" not in service.metrics.text({})  # nobody asked
+
+
+def test_an_answer_about_100_faces_is_below_3_mb_beside_its_pictures(
+    serve: Callable[..., Client], tmp_path: Path, pretend: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures_module, "frontal_view", lambda texture, fitted, model: texture.pixels)
+    photo = pretend.paint(tmp_path / "crowd.png", *[(1 + i % 50, 6, i) for i in range(100)])
+    faces = post(serve(), "/identify?pictures=true&k=5", photo).json()["faces"]
+    assert len(faces) == 100
+    assert len(json.dumps([{k: v for k, v in face.items() if k != "pictures"} for face in faces])) < 3_000_000

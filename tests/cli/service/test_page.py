@@ -100,6 +100,15 @@ class Page:
     def fill(self, selector: str, value: str) -> None:
         self.browser.evaluate(f"document.querySelector({json.dumps(selector)}).value = {json.dumps(value)}")
 
+    def key(self, name: str) -> None:
+        code = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowRight": 39}[name]
+        text = {"text": "\r"} if name == "Enter" else {}
+        for kind in ("keyDown", "keyUp"):
+            self.browser.send(
+                "Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code, **text
+            )
+            text = {}
+
     def wait(self, script: str, seconds: int = 120) -> Any:
         return self.browser.wait_for(script, seconds)
 
@@ -164,15 +173,15 @@ def test_faces_are_enrolled_and_people_renamed_merged_and_removed(
     page.click(button.format("Rename", "p2"))
     page.fill("#ask-value", "Bo")
     page.click("#ask button", "Rename")
-    page.wait_status("p2 is called Bo now")
+    page.wait_status("p2 is now called Bo")
     page.click(button.format("Merge", "p3"))
     page.fill("#ask-value", "p4")
     page.click("#ask button", "Merge")
-    page.wait_status("p3 and p4 are one person now")
+    page.wait_status("p3 and p4 are now one person")
     page.click(button.format("Remove", "p4"))
-    page.click("#ask button", "Leave it")
+    page.click("#ask button", "Cancel")
     page.click(button.format("Remove", NAME))
-    page.click("#ask button", "Remove for good")
+    page.click("#ask button", "Remove permanently")
     page.wait_status("is removed")
     with Gallery.open(tmp_path / "staff") as gallery:
         assert [(p.name, p.entries) for p in gallery.people()] == [("Bo", 2), ("Ida <i>Nine</i>", 2), ("p4", 4)]
@@ -193,3 +202,49 @@ def test_a_lost_connection_is_reported_and_the_photograph_can_be_sent_again(
     assert page.browser.evaluate("Boolean(document.querySelector(\"[aria-label='Try late.png again']\"))")
     page.click("#queue .open", "one.png")  # what was answered is still there
     assert NAME in page.text(".face.card")
+
+
+@pytest.mark.slow
+def test_the_camera_takes_a_photograph_into_the_queue(page: Page) -> None:
+    page.click("[role=tab]", "Camera")
+    page.click("#camera-start")
+    page.wait("!document.querySelector('#video').hidden && !document.querySelector('#camera-take').disabled")
+    page.click("#camera-take")
+    page.wait("document.querySelector('#queue').innerText.includes('camera 1.jpg')")
+    page.wait("document.querySelector('#status').innerText == 'All photographs are done'")
+    assert page.browser.evaluate("document.querySelector('#video').hidden")  # the camera is off again
+    assert page.browser.said == []
+
+
+@pytest.mark.slow
+def test_the_keyboard_alone_reaches_the_gallery_and_gives_up_a_question(page: Page) -> None:
+    page.wait("document.querySelectorAll('#people li').length == 4")
+    focus = "document.activeElement.ariaLabel || document.activeElement.id"
+    page.key("Tab")
+    assert page.browser.evaluate(focus) == "tab-photos"
+    outline = "getComputedStyle(document.activeElement).outlineStyle"
+    assert page.browser.evaluate(outline) == "solid"  # the focus is seen
+    page.key("ArrowRight")
+    page.key("ArrowRight")
+    assert page.browser.evaluate("!document.querySelector('#gallery').hidden")
+    while not str(page.browser.evaluate(focus)).startswith("Remove"):
+        page.key("Tab")
+    name = page.browser.evaluate(focus)
+    page.key("Enter")
+    assert page.browser.evaluate("document.querySelector('#ask').open")
+    page.key("Escape")
+    assert not page.browser.evaluate("document.querySelector('#ask').open")
+    assert page.browser.evaluate(focus) == name  # back where the question was asked
+    assert page.browser.evaluate("document.querySelectorAll('#people li').length") == 4
+
+
+@pytest.mark.slow
+def test_a_table_of_candidates_fits_beside_the_photograph(page: Page, tmp_path: Path, pretend: ModuleType) -> None:
+    page.choose(pretend.paint(tmp_path / "one.png", (1, 6, 3)))
+    page.wait("document.querySelector('#status').innerText == 'All photographs are done'")
+    for width in (1400, 390):
+        page.wide(width)
+        inside = "document.querySelector('.face table').scrollWidth <= document.querySelector('.face.card').clientWidth"
+        assert page.browser.evaluate(inside)
+        assert page.browser.evaluate("document.querySelector('.face td').offsetWidth") > 60  # a name, not a letter
+        assert page.browser.evaluate("document.documentElement.scrollWidth") <= width
