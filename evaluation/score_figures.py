@@ -188,21 +188,28 @@ def _discard(one: ScoreSet, completed: Completed, points: Sequence[dict[str, Any
     quality = np.minimum(*sides)[same]
     if not len(quality) or not np.isfinite(quality).all():
         return []
-    ordered = scores[same][np.argsort(quality, kind="stable")]
+    order = np.argsort(quality, kind="stable")
+    ordered = scores[same][order]
+    label = _labels([yaw_bin(sample.yaw) for sample in one.probes], one.probe[done][same])[order]
     curves = []
     for point in points:
         missed = ordered < point["threshold"]
-        # At least one comparison stays.
-        kept = [missed[int(share * len(missed)) :] for share in DISCARDED]
-        curves.append(
-            {
-                "target_fmr": point["target_fmr"],
-                "discarded": list(DISCARDED),
-                "fnmr": [float(one.mean()) for one in kept],
-                "errors": [int(one.sum()) for one in kept],
+        curve = {"target_fmr": point["target_fmr"], "discarded": list(DISCARDED)} | _after_discarding(missed)
+        if set(label) != {UNKNOWN_YAW}:
+            curve["by_yaw"] = {
+                name: {"trials": int((label == name).sum())} | _after_discarding(missed[label == name])
+                for name in (*YAW_BINS, UNKNOWN_YAW)
+                if np.any(label == name)
             }
-        )
+        curves.append(curve)
     return curves
+
+
+def _after_discarding(missed: NDArray[np.bool_]) -> dict[str, Any]:
+    """FNMR and errors of what stays after each share of `DISCARDED`; `missed` (N,) has the worst quality first."""
+    # At least one comparison stays.
+    kept = [missed[int(share * len(missed)) :] for share in DISCARDED]
+    return {"fnmr": [float(one.mean()) for one in kept], "errors": [int(one.sum()) for one in kept]}
 
 
 def _at_threshold(completed: Completed, threshold: float, chosen: NDArray[np.bool_] | None = None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from facerec.landmarks.image import read_image, write_image
 from facerec.recognition import recognizer as recognizer_module
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "inputs.md"
-TITLE = "## What may be named"
+TITLE = "## Paths that may be given"
 
 
 def _fifo(_: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def _files(_: pytest.MonkeyPatch) -> None:
 
 
 ROWS: dict[str, tuple[str, list[str], int, str, Callable[[pytest.MonkeyPatch], None] | None]] = {
-    "`enroll people/`": ("a person for each folder", ["enroll", "people"], 0, "ANNA <- people/ANNA/1.png", None),
+    "`enroll people/`": ("one person per folder", ["enroll", "people"], 0, "ANNA <- people/ANNA/1.png", None),
     "`enroll people/*/*.jpg`": (
         "the same",
         ["enroll", "people/ANNA/1.png", "people/BO/1.png"],
@@ -91,21 +91,21 @@ ROWS: dict[str, tuple[str, list[str], int, str, Callable[[pytest.MonkeyPatch], N
         None,
     ),
     "`enroll list.csv`": (
-        "the table's people; commas, semicolons or tabs, with or without a byte-order mark",
+        "the people in the table; commas, semicolons or tabs, with or without a byte-order mark",
         ["enroll", "list.csv"],
         0,
         "Anna <- people/ANNA/1.png",
         _table,
     ),
     "films, texts and other files in a folder": (
-        "passed over, counted by reason",
+        "ignored, counted by reason",
         ["enroll", "new/QUENTIN"],
         0,
         "1 a film (e.g. new/QUENTIN/film.mp4); 1 not a picture (e.g. new/QUENTIN/notes.txt)",
         _files,
     ),
     "a pipe, a socket, a device, a link that leads back": (
-        "passed over, never opened",
+        "ignored, never opened",
         ["enroll", "new/QUENTIN"],
         0,
         "not a regular file",
@@ -119,14 +119,14 @@ ROWS: dict[str, tuple[str, list[str], int, str, Callable[[pytest.MonkeyPatch], N
         _group,
     ),
     "`7.jpg`, `IMG_1234.jpg` by themselves": (
-        "they name nobody: the person is the folder they lie in; `--layout flat` takes the names of files",
+        "they name nobody; the person is the folder that holds them; `--layout flat` uses the names of the files",
         ["enroll", "7.png", "IMG_1234.png"],
         0,
         "1 person in the gallery*Names are taken from folders*--layout flat takes file names",
         _numbers,
     ),
     "a folder that cannot be read": (
-        "passed over with the reason; the rest is enrolled",
+        "ignored with the reason; the rest is enrolled",
         ["enroll", "new/QUENTIN"],
         0,
         "cannot be opened: Permission denied",
@@ -141,28 +141,28 @@ ROWS: dict[str, tuple[str, list[str], int, str, Callable[[pytest.MonkeyPatch], N
         lambda _: Path("notes.txt").write_text("no gallery") and None,
     ),
     "`identify b.jpg a.jpg`": (
-        "answers in the order given",
+        "answers in the given order",
         ["identify", "people/BO/1.png", "people/ANNA/1.png", "-g", "staff"],
         0,
         "people/BO/1.png*people/ANNA/1.png",
         None,
     ),
     "`identify 'door/*.jpg'` (quoted)": (
-        "the files that match; none: refused",
+        "the files that match; refused if there is none",
         ["identify", "people/*/nobody.png", "-g", "staff"],
         2,
         "no file matches people/*/nobody.png",
         None,
     ),
     "`identify -`": (
-        "one photograph on standard input, called -",
+        "one photograph from standard input, called -",
         ["identify", "-", "-g", "staff", "--json"],
         0,
         '"file": "-"',
         _standard_input,
     ),
     "`identify --files-from list.txt`": (
-        "the paths in it, one a line; - reads them on standard input",
+        "the paths in it, one per line; - reads them from standard input",
         ["identify", "--files-from", "list.txt", "-g", "staff"],
         0,
         "people/BO/1.png*people/ANNA/1.png",
@@ -193,7 +193,7 @@ ROWS: dict[str, tuple[str, list[str], int, str, Callable[[pytest.MonkeyPatch], N
 
 
 @pytest.mark.parametrize("row", list(ROWS))
-def test_what_may_be_named_is_answered_as_the_document_says(row, pretend, monkeypatch, tmp_path, capfd):
+def test_every_path_is_answered_as_the_document_states(row, pretend, monkeypatch, tmp_path, capfd):
     monkeypatch.setattr(recognizer_module, "Recognizer", pretend.PretendRecognizer)
     monkeypatch.chdir(tmp_path)
     places = ("people/ANNA/1.png", "people/BO/1.png", "new/QUENTIN/me.png", "001/frontal/1.png", "002/frontal/1.png")

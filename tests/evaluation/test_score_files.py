@@ -91,7 +91,12 @@ def test_quality_that_knows_the_errors_lowers_the_fnmr_at_once() -> None:
     scores = np.concatenate([rng.normal(size=100) + 2, rng.normal(size=900)])
     place = np.arange(1000)
     probes = tuple(
-        Sample(str(i), f"p{i % 100}" if i < 100 else f"q{i}", quality=float(scores[i]) if i < 100 else 1.0)
+        Sample(
+            str(i),
+            f"p{i % 100}" if i < 100 else f"q{i}",
+            yaw=20.0 * (i % 2),
+            quality=float(scores[i]) if i < 100 else 1.0,
+        )
         for i in range(1000)
     )
     references = tuple(Sample(f"r{j}", f"p{j}") for j in range(100))
@@ -102,6 +107,12 @@ def test_quality_that_knows_the_errors_lowers_the_fnmr_at_once() -> None:
     for share, errors, rate in zip(curve["discarded"], curve["errors"], curve["fnmr"], strict=True):
         assert errors == max(0, missed - int(share * 100))
         assert rate == pytest.approx(errors / (100 - int(share * 100)))
+    for parity, name in enumerate(("0-15", "15-30")):
+        own = curve["by_yaw"][name]
+        missed = int((scores[parity:100:2] < np.sort(scores[100:])[-91]).sum())
+        assert own["trials"] == 50
+        assert own["errors"] == [max(0, missed - int(share * 50)) for share in curve["discarded"]]
+        assert own["fnmr"][10] == pytest.approx(own["errors"][10] / 25)
 
 
 def test_groups_of_a_list_reach_the_pictures(tmp_path: Path, write_picture: Any) -> None:
