@@ -293,13 +293,6 @@ MUTATIONS = (
         "tests/evaluation/test_standard_rates.py::test_smaller_galleries_have_the_rates_of_galleries_drawn_one_by_one",
     ),
     Mutation(
-        "failed searches of smaller galleries left out",
-        "evaluation/standard_rates.py",
-        "        np.where(np.isnan(mate), np.inf, rank),",
-        "        np.where(np.isnan(mate), 1, rank),",
-        "tests/evaluation/test_standard_rates.py::test_identification_rates_equal_a_loop_over_searches",
-    ),
-    Mutation(
         "Tippett shares over both kinds together",
         "evaluation/calibration.py",
         "/ max(int(np.count_nonzero(kind)), 1)\n",

@@ -103,7 +103,11 @@ def command(
         raise DeviceError(f"the device {device} was requested, but torch finds no CUDA device")
     settings = DetectorTraining(seed=seed)
     settings = replace(
-        settings, steps=steps or settings.steps, batch=batch or settings.batch, rate=rate or settings.rate
+        settings,
+        steps=steps or settings.steps,
+        batch=batch or settings.batch,
+        rate=rate or settings.rate,
+        loaders=loaders,
     )
     torch.set_num_threads(threads)
 
@@ -124,7 +128,6 @@ def command(
         settings,
         device=device,
         max_minutes=math.inf if max_minutes is None else max_minutes,
-        loaders=loaders,
         start=None if start is None else load_file(start),
         report=report,
     )

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
-import importlib.util
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
+
+from tests import pretend_models
+from tests.headless_browser import CHROMIUM, Browser
 
 
 @pytest.fixture(autouse=True)
@@ -19,28 +21,16 @@ def _single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACEREC_PRECISION", "float32")
 
 
-def _beside(name: str) -> ModuleType:
-    """tests/NAME.py: by its path, because pytest's importlib mode puts no test folder on sys.path."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
-        assert spec
-        assert spec.loader
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
 @pytest.fixture(scope="session")
 def pretend() -> ModuleType:
     """tests/pretend_models.py"""
-    return _beside("pretend_models")
+    return pretend_models
 
 
 @pytest.fixture(scope="session")
 def pretend_service() -> ModuleType:
     """tests/pretend_service.py"""
-    return _beside("pretend_service")
+    return importlib.import_module("tests.pretend_service")  # needs httpx
 
 
 @pytest.fixture(scope="session")
@@ -64,11 +54,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Any]:
-    """A `headless_browser.Browser`."""
-    headless = _beside("headless_browser")
-    if headless.CHROMIUM is None:
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    """Chromium."""
+    if CHROMIUM is None:
         pytest.skip("needs Chromium")
-    one = headless.Browser(tmp_path / "profile")
+    one = Browser(tmp_path / "profile")
     yield one
     one.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from facerec.frontalize.types import Camera, FaceTexture, FittedFace
 from facerec.landmarks.image import write_image
-from facerec.landmarks.types import Box, Face, Landmarks
+from facerec.landmarks.types import Box, Face, Image, Landmarks
 from facerec.recognition.recognizer import DescribedFace, FaceFit, LiftedFace, UndescribedFace
 from facerec.recognition.signature import Signature
 
@@ -70,12 +71,10 @@ class PretendRecognizer:
         self.described = 0
 
     @classmethod
-    def load(
-        cls, landmarks: str = "godp", descriptor: str = "dfd", device: str = "cpu", **finding: object
-    ) -> PretendRecognizer:
+    def load(cls, *_: object, **settings: object) -> PretendRecognizer:
         return cls()
 
-    def describe(self, image, boxes=None):
+    def describe(self, image: Image, boxes: Sequence[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
         if image.shape[1] != SIDE:  # a photograph that `paint` did not make
             return []
         self.described += 1
@@ -86,26 +85,26 @@ class PretendRecognizer:
     def stages(self) -> str:
         return self.contract.digest
 
-    def fit(self, image):
+    def fit(self, image: Image) -> list[FaceFit | UndescribedFace]:
         faces = self.describe(image)
         return [FaceFit(f.face, f.fitted) if isinstance(f, DescribedFace) else f for f in faces]
 
-    def lift(self, fit):
+    def lift(self, fit: FaceFit) -> LiftedFace:
         return LiftedFace(
             fit.face, fit.fitted, FaceTexture(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.float32))
         )
 
-    def sign(self, lifted):
+    def sign(self, lifted: LiftedFace) -> DescribedFace | UndescribedFace:
         faces = [self._face(lifted.face.image, i) for i in range(int(lifted.face.image[0, 0, 0]))]
         return next(
             one for one in faces if (one.face if isinstance(one, DescribedFace) else one).box.x0 == lifted.face.box.x0
         )
 
-    def describe_texture(self, texture):
+    def describe_texture(self, texture: FaceTexture) -> Signature:
         person, code, picture = (int(v) for v in texture.pixels[0, 0])
         return signature(person, 15.0 * (code - 6), picture, self.contract.tag)
 
-    def _face(self, image, i):
+    def _face(self, image: Image, i: int) -> DescribedFace | UndescribedFace:
         person, code, picture = (int(v) for v in image[1 + i, 0])
         side = 18 if i == 0 or image[0, 0, 1] else 8
         box = Box(1 + i, 2, 1 + i + side, 2 + side, 0.9)

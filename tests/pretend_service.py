@@ -13,10 +13,18 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import httpx
 
 from facerec.recognition.store.sqlite import Gallery
+from tests import pretend_models
+
+People = dict[str, set[tuple[int, int]]]
+"""Names, and whose pictures each has: (person, picture)."""
+Request = tuple[str, str, dict[str, str], Path | None]
+"""Method, path, fields and photograph."""
 
 COMMAND = Path(__file__).with_name("pretend_command.py")
 WHO = ("command", "service", "page")
@@ -32,7 +40,7 @@ class Processes:
     They are forked from one process that has imported everything: Python's start takes longer than what is tried.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         self.lock, self.number = threading.Lock(), 0
         self.warm = subprocess.Popen(
@@ -43,7 +51,9 @@ class Processes:
             env={**os.environ, "FACEREC_DEBUG": ""},
         )
 
-    def ask(self, **asked):
+    def ask(self, **asked: object) -> Any:
+        assert self.warm.stdin
+        assert self.warm.stdout
         with self.lock:
             self.warm.stdin.write(json.dumps(asked) + "\n")
             self.warm.stdin.flush()
@@ -51,46 +61,48 @@ class Processes:
         assert line, "the process that forks the others has ended"
         return json.loads(line)
 
-    def start(self, *arguments):
+    def start(self, *arguments: object) -> Process:
         """A `Process` that works on `arguments`."""
         self.number += 1
         return Process(self, [str(argument) for argument in arguments], self.folder / f"said-{self.number}")
 
-    def run(self, *arguments):
+    def run(self, *arguments: object) -> dict[str, Any]:
         """What a command says on stdout and stderr, and its exit code."""
         process = self.start(*arguments)
         return {"code": process.wait(), "stdout": process.stdout.read_text(), "stderr": process.stderr.read_text()}
 
-    def close(self):
+    def close(self) -> None:
         self.warm.kill()
         self.warm.wait()
-        self.warm.stdin.close()
-        self.warm.stdout.close()
+        for stream in (self.warm.stdin, self.warm.stdout):
+            assert stream
+            stream.close()
 
 
 class Process:
     """One of `Processes`; what it says is in the files `stdout` and `stderr`."""
 
-    def __init__(self, processes, arguments, said):
-        self.processes, self.code = processes, None
+    def __init__(self, processes: Processes, arguments: list[str], said: Path) -> None:
+        self.processes = processes
+        self.code: int | None = None
         self.stdout, self.stderr = said.with_suffix(".out.txt"), said.with_suffix(".err.txt")
         self.pid = processes.ask(start=arguments, stdout=str(self.stdout), stderr=str(self.stderr))
 
-    def poll(self):
+    def poll(self) -> int | None:
         """Its exit code; None while it runs."""
         if self.code is None:
             self.code = self.processes.ask(poll=self.pid)
         return self.code
 
-    def wait(self, seconds=240):
+    def wait(self, seconds: float = 240) -> int:
         """Its exit code, once it has ended."""
         until = time.monotonic() + seconds
-        while self.poll() is None:
+        while (code := self.poll()) is None:
             assert time.monotonic() < until, f"process {self.pid} is still at work"
             time.sleep(0.002)
-        return self.code
+        return code
 
-    def kill(self):
+    def kill(self) -> bool:
         """kill -9, unless it has ended; whether it was at work."""
         at_work = self.poll() is None
         if at_work:
@@ -98,20 +110,20 @@ class Process:
             self.wait()
         return at_work
 
-    def terminate(self):
+    def terminate(self) -> None:
         os.kill(self.pid, signal.SIGTERM)
 
 
 class ServiceProcess:
     """`facerec serve` with the pretended models, in a process of its own."""
 
-    def __init__(self, processes, gallery, *options):
+    def __init__(self, processes: Processes, gallery: Path, *options: object) -> None:
         command = ["serve", "-g", gallery, "--port", 0, "--device", "cpu", "--per-minute", 1000000]
         self.process = processes.start(*command, *options)
         self.address = self._address()
         self.client = httpx.Client(base_url=self.address, timeout=120)
 
-    def _address(self):
+    def _address(self) -> str:
         until = time.monotonic() + 240
         while time.monotonic() < until and self.process.poll() is None:
             found = re.search(r"Serving .* at (http://\S+)/$", self.said(), re.M)
@@ -120,14 +132,14 @@ class ServiceProcess:
             time.sleep(0.01)
         raise AssertionError(self.said())
 
-    def said(self):
+    def said(self) -> str:
         return self.process.stderr.read_text() if self.process.stderr.exists() else ""
 
-    def resident(self):
+    def resident(self) -> int:
         """Memory, bytes."""
         return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-    def kill(self):
+    def kill(self) -> bool:
         """kill -9, unless it has ended; whether it was at work."""
         self.client.close()
         return self.process.kill()
@@ -136,24 +148,24 @@ class ServiceProcess:
 class Operations:
     """Random changes of one gallery by commands and by the service, beside a list of what must be in it."""
 
-    def __init__(self, folder, pretend, seed=0):
+    def __init__(self, folder: Path, pretend: ModuleType, seed: int = 0) -> None:
         self.folder, self.pretend, self.rng = Path(folder), pretend, random.Random(seed)
         self.gallery = self.folder / "gallery"
-        self.people: dict[str, set[tuple[int, int]]] = {}  # name: whose pictures (person, picture)
+        self.people: People = {}
         self.numbers = 0
         self.names = 0
         self.counts: dict[str, int] = {}
         self.read_meanwhile = 0
         self.seconds: dict[tuple[str, str], float] = {}  # that an operation took the last time
 
-    def picture(self, person, picture):
-        return self.pretend.paint(self.folder / "pictures" / f"{person}-{picture}.png", (person, 6, picture))
+    def picture(self, person: int, picture: int) -> Path:
+        return pretend_models.paint(self.folder / "pictures" / f"{person}-{picture}.png", (person, 6, picture))
 
-    def new_name(self):
+    def new_name(self) -> str:
         self.names += 1
         return self.rng.choice(["Zoë {}", "n/{}", "a b {}", "<i>{}</i>", "p{}"]).format(self.names)
 
-    def begin(self, processes):
+    def begin(self, processes: Processes) -> None:
         rows = ["path,person"]
         for _ in range(6):
             self.numbers += 1
@@ -164,7 +176,7 @@ class Operations:
         said = processes.run("enroll", self.folder / "list.csv", "-g", self.gallery, "--device", "cpu", "-q")
         assert said["code"] == 0, said
 
-    def choose(self):
+    def choose(self) -> tuple[str, list[object], Request, People]:
         """One operation: its name, the arguments of the command, the request (method, path, fields), what follows."""
         names = sorted(self.people)
         kinds = ["enrol"] * 3 + (["rename", "merge", "remove"] if len(names) > 3 else [])
@@ -198,7 +210,7 @@ class Operations:
         command = ["gallery", *command, "-g", self.gallery, "-q"]
         return kind, command, ("POST", f"/gallery/{kind}", fields, None), after
 
-    def ask(self, client, request, page=False):
+    def ask(self, client: httpx.Client, request: Request, page: bool = False) -> Any:
         """The answer to a request; with `page` asked as the page asks it."""
         method, path, fields, photo = request
         files = {"photo": (photo.name, photo.read_bytes())} if photo else None
@@ -207,7 +219,7 @@ class Operations:
             fields = {**fields, "face": "0"}
         return client.request(method, path, data=fields, files=files, headers=headers)
 
-    def step(self, client, processes):
+    def step(self, client: httpx.Client, processes: Processes) -> None:
         """One operation by a command, the service or the page, and what the service says afterwards."""
         kind, command, request, after = self.choose()
         who = self.rng.choice(WHO)
@@ -226,7 +238,7 @@ class Operations:
         self.people = after
         self.check(client, who == "page")
 
-    def killed(self, service, processes):
+    def killed(self, service: ServiceProcess, processes: Processes) -> tuple[ServiceProcess, str, bool, bool]:
         """One operation, while which whoever makes it is killed: the state before it or the one after it, and no other.
 
         Returns the service, started again where it was killed, who was killed, whether at work, and whether the
@@ -257,11 +269,11 @@ class Operations:
         self.check(service.client)
         return service, who, at_work, found == states[1]
 
-    def asked_in_vain(self, client, request, page):
+    def asked_in_vain(self, client: httpx.Client, request: Request, page: bool) -> None:
         with contextlib.suppress(httpx.HTTPError):  # its service was killed
             self.ask(client, request, page)
 
-    def check(self, client, page=False):
+    def check(self, client: httpx.Client, page: bool = False) -> None:
         """The service's people are those that must be there, and it names one of them rightly."""
         answer = client.get("/gallery/people", params={"poses": page})
         assert answer.status_code == 200, answer.text

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import facerec
-from facerec.landmarks.image import write_image
+from facerec.landmarks.image import Photo, write_image
 from facerec.recognition import recognizer as recognizer_module
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,7 +68,7 @@ def test_the_public_names_are_these_and_all_of_them_load() -> None:
         assert getattr(facerec, name) is not None
     assert set(PUBLIC) <= set(dir(facerec))
     with pytest.raises(AttributeError, match="no attribute 'recognise'"):
-        facerec.recognise  # type: ignore[attr-defined]  # noqa: B018
+        facerec.recognise  # noqa: B018
 
 
 def test_a_type_checker_sees_the_names_where_they_are_loaded_from() -> None:
@@ -175,7 +175,7 @@ def gallery(pretend: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pa
 
 def test_a_photograph_may_be_a_path_a_text_bytes_or_an_array(gallery: Path) -> None:
     file = gallery.parent / "people" / "p3" / "0.png"
-    given = [file, str(file), file.read_bytes(), facerec.read_image(file)]
+    given: list[Photo] = [file, str(file), file.read_bytes(), facerec.read_image(file)]
     with facerec.Identifier.open(gallery, threshold=0.4) as identifier:
         answers = list(identifier.identify(given))
         assert [answer.person for answer in answers] == ["p3"] * 4
@@ -207,9 +207,9 @@ def test_what_is_no_photograph_is_answered_with_what_was_expected(gallery: Path,
                 list(identifier.identify(wrong))  # type: ignore[arg-type]
         with pytest.raises(facerec.InvalidInputError, match=r"expected an image of shape \(H, W, 3\)"):
             list(identifier.identify(np.zeros((4, 4), np.uint8)))
-    for wrong in (3, None, b"x", ["a", 3]):
+    for not_files in (3, None, b"x", ["a", 3]):
         with pytest.raises(facerec.InvalidInputError, match="expected folders, photographs or tables"):
-            facerec.enroll(wrong, gallery)  # type: ignore[arg-type]
+            facerec.enroll(not_files, gallery)  # type: ignore[arg-type]
     with pytest.raises(facerec.InvalidInputError, match="expected a photograph: its path"):
         facerec.verify(3, gallery, threshold=0.4)  # type: ignore[arg-type]
     for call in (lambda: facerec.identify("a.jpg", 3), lambda: facerec.enroll(gallery.parent / "people", None)):  # type: ignore[arg-type]

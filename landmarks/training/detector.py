@@ -74,6 +74,7 @@ class DetectorTraining:
         calibration_every: of the training backgrounds, one in so many is kept for the threshold and never trained on.
         false_share: largest share of calibration looks with a false face at the threshold.
         save_every: seconds between checkpoints.
+        loaders: processes that make scenes beside the network's; 0 makes them in this process.
     """
 
     seed: int = 0
@@ -89,6 +90,7 @@ class DetectorTraining:
     calibration_every: int = 8
     false_share: float = 0.004
     save_every: float = 180.0
+    loaders: int = 1
     scenes: SceneSettings = field(default_factory=SceneSettings)
 
 
@@ -267,7 +269,6 @@ def train_detector(
     *,
     device: str = "cpu",
     max_minutes: float = math.inf,
-    loaders: int = 1,
     start: Mapping[str, NDArray[Any]] | None = None,
     report: Report = lambda line: None,
 ) -> TrainingResult:
@@ -279,7 +280,6 @@ def train_detector(
         settings: must be those the checkpoint was made with.
         device: "cpu" or a CUDA device.
         max_minutes: stop, with a checkpoint, after so many minutes.
-        loaders: processes that make scenes beside the network's; 0 makes them in this process.
         start: arrays of a trained detector to begin with, when `work` holds no checkpoint.
         report: gets a line of progress now and then.
     """
@@ -295,7 +295,7 @@ def train_detector(
             learner.begin_with(network_of(start), np.stack([scenes.scene(2**40 + k).image for k in range(64)]))
         if learner.step:
             report(f"going on from step {learner.step}")
-        _run(learner, data, work, time.monotonic() + 60 * max_minutes, loaders, report)
+        _run(learner, data, work, time.monotonic() + 60 * max_minutes, report)
         if learner.step < settings.steps:
             return TrainingResult(learner.step)
         threshold = calibrate(learner.mean, data.calibration, settings.false_share, device)
@@ -305,7 +305,7 @@ def train_detector(
         cv2.setNumThreads(threads)
 
 
-def _run(learner: _Learner, data: TrainingData, work: Path, until: float, loaders: int, report: Report) -> None:
+def _run(learner: _Learner, data: TrainingData, work: Path, until: float, report: Report) -> None:
     """Train until all steps are done or the monotonic clock shows `until`; `work` gets the checkpoints."""
     settings = learner.settings
     work.mkdir(parents=True, exist_ok=True)
@@ -318,9 +318,9 @@ def _run(learner: _Learner, data: TrainingData, work: Path, until: float, loader
         loader = DataLoader(
             _Scenes(_maker(data, learner.mined, settings), first, last * settings.batch - first),
             batch_size=settings.batch,
-            num_workers=loaders,
+            num_workers=settings.loaders,
             worker_init_fn=_one_thread,
-            prefetch_factor=4 if loaders else None,
+            prefetch_factor=4 if settings.loaders else None,
         )
         shown = torch.zeros(3)
         for batch in loader:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from PIL import Image as PilImage
@@ -10,30 +13,39 @@ from PIL import Image as PilImage
 from facerec.cli import main
 from facerec.recognition import recognizer as recognizer_module
 from facerec.recognition.store.sqlite import Gallery
+from tests.pretend_models import PretendRecognizer
+
+
+class Command:
+    """Runs commands with the pretended models; returns what one wrote to stdout. `described` counts photographs."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+        self._made: list[PretendRecognizer] = []
+        self._capfd = capfd
+        monkeypatch.setattr(recognizer_module, "load_recognizer", self._load)
+
+    def _load(self, *_args: object, **_options: object) -> PretendRecognizer:
+        self._made.append(PretendRecognizer())
+        return self._made[-1]
+
+    def __call__(self, *arguments: object, code: int = 0) -> str:
+        self._made.clear()
+        assert main.run([str(argument) for argument in arguments]) == code, self._capfd.readouterr().err
+        return self._capfd.readouterr().out
+
+    @property
+    def described(self) -> int:
+        """Photographs that the last command described."""
+        return sum(one.described for one in self._made)
 
 
 @pytest.fixture
-def facerec(pretend, monkeypatch, capfd):
-    """Run a command with the pretended models; returns what it wrote to stdout. `facerec.described` counts."""
-    made = []
-
-    def load(*_args, **_options):
-        made.append(pretend.PretendRecognizer())
-        return made[-1]
-
-    monkeypatch.setattr(recognizer_module, "load_recognizer", load)
-
-    def run(*arguments, code=0):
-        made.clear()
-        assert main.run([str(argument) for argument in arguments]) == code, capfd.readouterr().err
-        run.described = sum(one.described for one in made)
-        return capfd.readouterr().out
-
-    return run
+def facerec(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    return Command(monkeypatch, capfd)
 
 
 @pytest.fixture
-def photos(tmp_path, pretend):
+def photos(tmp_path: Path, pretend: ModuleType) -> Path:
     """Persons 1 to 3: frontal, left and right profile; one group picture of all three, one picture without a face."""
     folder = tmp_path / "photos"
     for person in (1, 2, 3):
@@ -44,18 +56,18 @@ def photos(tmp_path, pretend):
     return folder
 
 
-def groups(folder):
-    return json.loads((folder / "clusters.json").read_text())["clusters"]
+def groups(folder: Path) -> list[dict[str, Any]]:
+    return list(json.loads((folder / "clusters.json").read_text())["clusters"])
 
 
-def write_name(folder, file, name):
+def write_name(folder: Path, file: str, name: str) -> None:
     record = json.loads((folder / "clusters.json").read_text())
     (group,) = [g for g in record["clusters"] if any(f["file"].endswith(file) for f in g["faces"])]
     group["name"] = name
     (folder / "clusters.json").write_text(json.dumps(record))
 
 
-def test_unknown_faces_become_people_with_a_sheet_and_a_page(facerec, photos, tmp_path):
+def test_unknown_faces_become_people_with_a_sheet_and_a_page(facerec: Command, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "people"
     listed = json.loads(facerec("cluster", photos, "-o", out, "--cut", 0.5, "--json"))["clusters"]
     assert listed == groups(out)
@@ -69,7 +81,9 @@ def test_unknown_faces_become_people_with_a_sheet_and_a_page(facerec, photos, tm
     assert (out / "faces.npz").stat().st_mode & 0o077 == 0
 
 
-def test_written_names_survive_a_second_run_which_describes_only_new_photographs(facerec, photos, tmp_path, pretend):
+def test_written_names_survive_a_second_run_which_describes_only_new_photographs(
+    facerec: Command, photos: Path, tmp_path: Path, pretend: ModuleType
+) -> None:
     out = tmp_path / "people"
     facerec("cluster", photos, "-o", out, "--cut", 0.5)
     assert facerec.described == 11
@@ -82,7 +96,7 @@ def test_written_names_survive_a_second_run_which_describes_only_new_photographs
     assert 'value="Ännä"' in (out / "index.html").read_text()
 
 
-def test_named_groups_are_enrolled_and_known_the_next_time(facerec, photos, tmp_path):
+def test_named_groups_are_enrolled_and_known_the_next_time(facerec: Command, photos: Path, tmp_path: Path) -> None:
     out, gallery = tmp_path / "people", tmp_path / "g"
     facerec("cluster", photos, "-o", out, "--cut", 0.5)
     write_name(out, "10.png", "Anna")
@@ -103,7 +117,9 @@ def test_named_groups_are_enrolled_and_known_the_next_time(facerec, photos, tmp_
     ]
 
 
-def test_another_file_than_one_of_clusters_is_refused(facerec, photos, tmp_path, capfd):
+def test_another_file_than_one_of_clusters_is_refused(
+    facerec: Command, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     wrong = tmp_path / "clusters.json"
     wrong.write_text('{"clusters": [{"name": "A"}]}')
     facerec("enroll", "--from-clusters", wrong, "-g", tmp_path / "g", code=2)

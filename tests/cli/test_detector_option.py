@@ -10,15 +10,16 @@ import pytest
 
 from facerec.cli.main import run
 from facerec.recognition import recognizer as recognizer_module
+from tests.pretend_models import PretendRecognizer
 
 
 @pytest.fixture
 def asked(pretend: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]]:
     calls: list[dict[str, Any]] = []
 
-    class Asked(pretend.PretendRecognizer):  # type: ignore[misc,name-defined]
+    class Asked(PretendRecognizer):
         @classmethod
-        def load(cls, **options: Any) -> Any:
+        def load(cls, *_: object, **options: Any) -> PretendRecognizer:
             calls.append(options)
             return cls()
 

@@ -14,29 +14,34 @@ import textwrap
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
 from facerec.cli.main import run
 from facerec.landmarks.errors import UnusablePhotoError
+from facerec.landmarks.types import Image
 from facerec.recognition import recognizer as recognizer_module
 from facerec.recognition import shipped_impostors as shipped_module
 from facerec.recognition.impostor_curve import ImpostorCurve
+from facerec.recognition.recognizer import DescribedFace, UndescribedFace
 from facerec.recognition.shipped_impostors import ShippedImpostors
 from facerec.recognition.store.sqlite import Gallery
+from tests.pretend_models import PretendRecognizer
 
 NAME = "Smith, Zoë\n\x1b[31m\u202e[bold]Jr."
 
 
 @pytest.fixture(autouse=True)
-def pretended_models(pretend, monkeypatch, tmp_path):
+def pretended_models(pretend: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(recognizer_module, "Recognizer", pretend.PretendRecognizer)
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
-def people(tmp_path, pretend):
+def people(tmp_path: Path, pretend: ModuleType) -> Path:
     root = tmp_path / "people"
     for person in range(1, 5):
         for picture in range(2):
@@ -45,22 +50,22 @@ def people(tmp_path, pretend):
 
 
 @pytest.fixture
-def gallery(people, capfd):
+def gallery(people: Path, capfd: pytest.CaptureFixture[str]) -> Path:
     assert run(["enroll", str(people), "-g", "staff", "--device", "cpu", "-q"]) == 0
     capfd.readouterr()
     return Path("staff")
 
 
-def lines(text):
+def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def enrolled(path="staff"):
+def enrolled(path: str = "staff") -> str:
     with Gallery.open(path) as gallery:
         return gallery.digest()
 
 
-def test_enrol_then_identify(people, pretend, capfd):
+def test_enrol_then_identify(people: Path, pretend: ModuleType, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["enroll", "people", "-g", "staff", "--device", "cpu"]) == 0
     out, err = capfd.readouterr()
     assert out == ""
@@ -82,19 +87,23 @@ def test_enrol_then_identify(people, pretend, capfd):
 
 
 @pytest.mark.parametrize("person", [3, 255])
-def test_every_format_states_by_how_much_the_photograph_was_turned(people, pretend, capfd, monkeypatch, person):
+def test_every_format_states_by_how_much_the_photograph_was_turned(
+    people: Path, pretend: ModuleType, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, person: int
+) -> None:
     """A face that was described (3), and one that was found and not fitted (255)."""
     assert run(["enroll", "people", "-g", "staff", "-q"]) == 0
     probe = pretend.paint(Path("probe.png"), (person, 8, 50))
     identify = ["identify", str(probe), "-g", "staff", "--threshold", "0.4", "-q"]
     assert run(identify) == 0
     assert "turned" not in capfd.readouterr().out
-    whole = pretend.PretendRecognizer.describe
+    whole = PretendRecognizer.describe
 
-    def turned(self, image):
+    def turned(self: PretendRecognizer, image: Image) -> list[DescribedFace | UndescribedFace]:
         faces = whole(self, image)
         return [
-            replace(one, face=replace(one.face, turned=90)) if hasattr(one, "face") else replace(one, turned=90)
+            replace(one, face=replace(one.face, turned=90))
+            if isinstance(one, DescribedFace)
+            else replace(one, turned=90)
             for one in faces
         ]
 
@@ -107,7 +116,9 @@ def test_every_format_states_by_how_much_the_photograph_was_turned(people, prete
     assert next(csv.DictReader(io.StringIO(capfd.readouterr().out)))["turned"] == "90"
 
 
-def test_enrol_reports_what_it_skipped_and_strict_exits_with_3(people, pretend, capfd):
+def test_enrol_reports_what_it_skipped_and_strict_exits_with_3(
+    people: Path, pretend: ModuleType, capfd: pytest.CaptureFixture[str]
+) -> None:
     (people / "p2" / "0a.jpg").write_bytes(b"\xff\xd8\xff broken")
     (people / "p2" / "0b.jpg").write_bytes(b"")
     (people / "p2" / "0c.jpg").write_text("text")
@@ -124,7 +135,9 @@ def test_enrol_reports_what_it_skipped_and_strict_exits_with_3(people, pretend, 
     assert run(["enroll", "people", "-g", "staff", "--faces", "one", "--strict"]) == 3
 
 
-def test_a_name_with_commas_and_line_breaks_is_safe_everywhere(pretend, capfd):
+def test_a_name_with_commas_and_line_breaks_is_safe_everywhere(
+    pretend: ModuleType, capfd: pytest.CaptureFixture[str]
+) -> None:
     pretend.paint(Path("1.png"), (1, 6, 0))
     with Path("list.csv").open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([["path", "person"], ["1.png", NAME]])
@@ -152,7 +165,7 @@ def test_a_name_with_commas_and_line_breaks_is_safe_everywhere(pretend, capfd):
     assert capfd.readouterr().out == ""
 
 
-def test_the_same_photograph_under_two_names_is_reported(people, capfd):
+def test_the_same_photograph_under_two_names_is_reported(people: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shutil.copy(people / "p1" / "0.png", people / "p2" / "9.png")
     assert run(["enroll", "people", "-g", "staff"]) == 0
     err = capfd.readouterr().err
@@ -162,7 +175,7 @@ def test_the_same_photograph_under_two_names_is_reported(people, capfd):
     assert "the same photograph under two names" in capfd.readouterr().out
 
 
-def test_nothing_is_written_into_the_folder_of_photographs(people, capfd):
+def test_nothing_is_written_into_the_folder_of_photographs(people: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = sorted(people.rglob("*"))
     stamps = [path.stat().st_mtime_ns for path in [people, *before]]
     for path in [p for p in before if p.is_dir()] + [people]:
@@ -173,7 +186,9 @@ def test_nothing_is_written_into_the_folder_of_photographs(people, capfd):
     assert [path.stat().st_mtime_ns for path in [people, *before]] == stamps
 
 
-def test_a_dry_run_writes_nothing_and_loads_no_models(people, monkeypatch, capfd):
+def test_a_dry_run_writes_nothing_and_loads_no_models(
+    people: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.delattr(recognizer_module, "Recognizer")
     assert run(["enroll", "people", "-g", "staff", "--dry-run", "--json"]) == 0
     out, err = capfd.readouterr()
@@ -182,7 +197,9 @@ def test_a_dry_run_writes_nothing_and_loads_no_models(people, monkeypatch, capfd
     assert not Path("staff").exists()
 
 
-def test_a_gpu_for_the_networks_does_not_ask_for_one_to_search_with(gallery, people, monkeypatch, capfd):
+def test_a_gpu_for_the_networks_does_not_ask_for_one_to_search_with(
+    gallery: Path, people: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """`--device auto` where torch has a GPU and FAISS has none: the search stays on the CPU."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     photo = str(next(Path("people").rglob("*.png")))
@@ -190,7 +207,7 @@ def test_a_gpu_for_the_networks_does_not_ask_for_one_to_search_with(gallery, peo
     assert lines(capfd.readouterr().out)[0]["decision"] != "none"
 
 
-def test_threshold_zero_is_honoured(gallery, pretend, capfd):
+def test_threshold_zero_is_honoured(gallery: Path, pretend: ModuleType, capfd: pytest.CaptureFixture[str]) -> None:
     pretend.paint(Path("stranger.png"), (99, 6, 0))
     decisions = {}
     for value in ("0", "-1", "1"):
@@ -203,7 +220,7 @@ def test_threshold_zero_is_honoured(gallery, pretend, capfd):
     assert decisions["0"][0] == ("match" if decisions["0"][1] >= 0 else "unknown")
 
 
-def test_a_small_gallery_states_which_rate_its_pairs_support(gallery, capfd):
+def test_a_small_gallery_states_which_rate_its_pairs_support(gallery: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["identify", "people/p1/0.png", "-g", "staff", "--json"]) == 0
     out, err = capfd.readouterr()
     threshold = lines(out)[0]["threshold"]
@@ -214,14 +231,14 @@ def test_a_small_gallery_states_which_rate_its_pairs_support(gallery, capfd):
     assert "0 of 24 impostor pairs" in err
 
 
-def test_a_folder_without_photographs_is_refused(gallery, capfd):
+def test_a_folder_without_photographs_is_refused(gallery: Path, capfd: pytest.CaptureFixture[str]) -> None:
     Path("empty").mkdir()
     assert run(["identify", "empty", "-g", "staff"]) == 2
     assert run(["enroll", "empty", "-g", "staff"]) == 2
     assert capfd.readouterr().err.count("found none in empty") == 2
 
 
-def test_an_empty_gallery_answers_unknown(pretend, capfd):
+def test_an_empty_gallery_answers_unknown(pretend: ModuleType, capfd: pytest.CaptureFixture[str]) -> None:
     pretend.paint(Path("root") / "ann" / "none.png")
     assert run(["enroll", "root", "-g", "staff"]) == 0
     pretend.paint(Path("probe.png"), (1, 6, 0))
@@ -233,7 +250,9 @@ def test_an_empty_gallery_answers_unknown(pretend, capfd):
     assert run(["gallery", "export", "-g", "staff", "--format", "npz", "-o", "out.npz"]) == 0
 
 
-def test_a_photo_without_a_face_gives_a_line_and_strict_exits_with_3(gallery, pretend, capfd):
+def test_a_photo_without_a_face_gives_a_line_and_strict_exits_with_3(
+    gallery: Path, pretend: ModuleType, capfd: pytest.CaptureFixture[str]
+) -> None:
     pretend.paint(Path("none.png"))
     Path("text.jpg").write_text("text")
     probes = ["identify", "none.png", "text.jpg", "people/p1/0.png", "-g", "staff"]
@@ -245,10 +264,12 @@ def test_a_photo_without_a_face_gives_a_line_and_strict_exits_with_3(gallery, pr
     assert "no_face" in capfd.readouterr().out
 
 
-def test_other_weights_are_refused_with_the_command_that_resolves_it(gallery, pretend, monkeypatch, capfd):
-    class Other(pretend.PretendRecognizer):
+def test_other_weights_are_refused_with_the_command_that_resolves_it(
+    gallery: Path, pretend: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Other(PretendRecognizer):
         @classmethod
-        def load(cls, **_):
+        def load(cls, *_: object, **settings: object) -> Other:
             return cls("b")
 
     monkeypatch.setattr(recognizer_module, "Recognizer", Other)
@@ -268,7 +289,9 @@ def test_other_weights_are_refused_with_the_command_that_resolves_it(gallery, pr
 
 
 @pytest.mark.parametrize("content", [b"", b"not a gallery", b"SQLite format 3\x00" + bytes(200)])
-def test_a_file_that_is_no_gallery_is_refused_by_every_command(people, content, capfd):
+def test_a_file_that_is_no_gallery_is_refused_by_every_command(
+    people: Path, content: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
     Path("staff").write_bytes(content)
     for command in (
         ["enroll", "people"],
@@ -283,7 +306,9 @@ def test_a_file_that_is_no_gallery_is_refused_by_every_command(people, content, 
     assert "there is no none" in capfd.readouterr().err
 
 
-def test_a_gallery_copied_elsewhere_needs_no_photograph_described_again(gallery, pretend, monkeypatch, capfd):
+def test_a_gallery_copied_elsewhere_needs_no_photograph_described_again(
+    gallery: Path, pretend: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     Path("away").mkdir()
     shutil.move("staff", "away/moved")
     shutil.copytree("people", "copy")
@@ -292,7 +317,7 @@ def test_a_gallery_copied_elsewhere_needs_no_photograph_described_again(gallery,
     assert json.loads(capfd.readouterr().out)["new"] == 0
 
 
-def subprocess_enrolment(tmp_path, delay):
+def subprocess_enrolment(tmp_path: Path, delay: float) -> subprocess.Popen[bytes]:
     script = textwrap.dedent(
         f"""
         import sys
@@ -319,10 +344,10 @@ def subprocess_enrolment(tmp_path, delay):
     )
 
 
-def wait_for_entries(process, least):
+def wait_for_entries(process: subprocess.Popen[bytes], least: int) -> None:
     until = time.monotonic() + 120
     while time.monotonic() < until:
-        assert process.poll() is None, process.stderr.read()
+        assert process.poll() is None, process.stderr and process.stderr.read()
         if Path("staff").exists():
             with Gallery.open("staff") as gallery:
                 if len(gallery.entries()) >= least:
@@ -331,7 +356,9 @@ def wait_for_entries(process, least):
     pytest.fail("the enrolment did not come on")
 
 
-def test_an_enrolment_killed_in_the_middle_is_resumed(people, tmp_path, capfd):
+def test_an_enrolment_killed_in_the_middle_is_resumed(
+    people: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert run(["enroll", "people", "-g", "whole", "-q"]) == 0
     process = subprocess_enrolment(tmp_path, delay=0.2)
     try:
@@ -353,8 +380,10 @@ def test_an_enrolment_killed_in_the_middle_is_resumed(people, tmp_path, capfd):
     assert enrolled("staff") == enrolled("whole")
 
 
-def test_an_interrupted_enrolment_ends_with_130_and_explains_how_to_continue(people, pretend, monkeypatch, capfd):
-    def interrupt(self, image):
+def test_an_interrupted_enrolment_ends_with_130_and_explains_how_to_continue(
+    people: Path, pretend: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(self, image: Image) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pretend.PretendRecognizer, "describe", interrupt)
@@ -362,10 +391,12 @@ def test_an_interrupted_enrolment_ends_with_130_and_explains_how_to_continue(peo
     assert "run the same command to continue" in capfd.readouterr().err
 
 
-def test_a_fault_of_the_models_ends_with_1_after_the_batch(people, pretend, monkeypatch, capfd):
-    real = pretend.PretendRecognizer.describe
+def test_a_fault_of_the_models_ends_with_1_after_the_batch(
+    people: Path, pretend: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    real = PretendRecognizer.describe
 
-    def faulty(self, image):
+    def faulty(self: PretendRecognizer, image: Image) -> list[DescribedFace | UndescribedFace]:
         if image[1, 0, 0] == 2:
             raise ZeroDivisionError("in the fit")
         return real(self, image)
@@ -379,7 +410,7 @@ def test_a_fault_of_the_models_ends_with_1_after_the_batch(people, pretend, monk
     assert len(lines(capfd.readouterr().out)) == 8
 
 
-def test_removal_asks_or_needs_yes(gallery, capfd):
+def test_removal_asks_or_needs_yes(gallery: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["gallery", "remove", "p1", "-g", "staff"]) == 2
     assert "--yes" in capfd.readouterr().err
     assert run(["gallery", "remove", "p9", "-g", "staff", "-y"]) == 2
@@ -393,7 +424,7 @@ def test_removal_asks_or_needs_yes(gallery, capfd):
     assert run(["gallery", "remove", "--entry", "5", "-g", "staff", "-y"]) == 0
 
 
-def test_info_and_export_show_the_content_of_the_gallery(gallery, capfd):
+def test_info_and_export_show_the_content_of_the_gallery(gallery: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["gallery", "info", "-g", "staff", "--json"]) == 0
     info = json.loads(capfd.readouterr().out)
     assert (info["people"], info["photos"], info["entries"]) == (4, 8, 8)
@@ -415,7 +446,7 @@ def test_info_and_export_show_the_content_of_the_gallery(gallery, capfd):
     assert run(["gallery", "verify", "-g", "staff", "--json"]) == 0
 
 
-def test_verify_finds_damage(gallery, capfd):
+def test_verify_finds_damage(gallery: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with Gallery.open("staff") as opened:
         vector = opened.signature(3).cells.tobytes()
     data = bytearray(gallery.read_bytes())
@@ -431,7 +462,7 @@ def test_verify_finds_damage(gallery, capfd):
 
 
 @pytest.fixture
-def shipped(pretend, monkeypatch, tmp_path):
+def shipped(pretend: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ShippedImpostors:
     scores = np.random.default_rng(0).normal(0.05, 0.08, 100_000)
     record = ShippedImpostors(pretend.PretendContract().digest, 50, "made up", ImpostorCurve.measure(scores, 10))
     path = tmp_path / "impostors-pretend.json"
@@ -440,7 +471,9 @@ def shipped(pretend, monkeypatch, tmp_path):
     return record
 
 
-def test_two_photographs_are_compared_at_the_shipped_threshold(shipped, pretend, capfd):
+def test_two_photographs_are_compared_at_the_shipped_threshold(
+    shipped: ShippedImpostors, pretend: ModuleType, capfd: pytest.CaptureFixture[str]
+) -> None:
     for name, face in (
         ("a", (1, 6, 0)),
         ("b", (1, 8, 1)),
@@ -461,7 +494,9 @@ def test_two_photographs_are_compared_at_the_shipped_threshold(shipped, pretend,
     assert "over 100,000 impostor pairs" in capfd.readouterr().out
 
 
-def test_a_gallery_decides_at_the_share_of_strangers_that_is_asked_for(shipped, gallery, capfd):
+def test_a_gallery_decides_at_the_share_of_strangers_that_is_asked_for(
+    shipped: ShippedImpostors, gallery: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     values = {}
     for fpir in ("0.1", "0.01", "0.001"):
         assert run(["identify", "people/p1/0.png", "-g", "staff", "--json", "--fpir", fpir]) == 0
@@ -482,7 +517,9 @@ def test_a_gallery_decides_at_the_share_of_strangers_that_is_asked_for(shipped, 
     assert found["expected_tpir"] == {}  # nothing was measured on mates for this made-up descriptor
 
 
-def test_verify_without_shipped_impostors_wants_a_threshold(pretend, monkeypatch, capfd):
+def test_verify_without_shipped_impostors_wants_a_threshold(
+    pretend: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(shipped_module, "SHIPPED_IMPOSTORS", Path("none"))
     pretend.paint(Path("a.png"), (1, 6, 0))
     assert run(["verify", "a.png", "a.png", "--json"]) == 0
@@ -492,7 +529,9 @@ def test_verify_without_shipped_impostors_wants_a_threshold(pretend, monkeypatch
     assert run(["verify", "a.png", "a.png", "--threshold", "0", "--far", "0.1"]) == 2
 
 
-def test_verify_of_a_photograph_without_a_face_gives_its_reason_and_2(pretend, capfd):
+def test_verify_of_a_photograph_without_a_face_gives_its_reason_and_2(
+    pretend: ModuleType, capfd: pytest.CaptureFixture[str]
+) -> None:
     pretend.paint(Path("a.png"), (1, 6, 0))
     pretend.paint(Path("none.png"))
     assert run(["verify", "a.png", "none.png", "--json"]) == 2
@@ -502,7 +541,7 @@ def test_verify_of_a_photograph_without_a_face_gives_its_reason_and_2(pretend, c
     assert UnusablePhotoError("no_face", "no face was found").args[0] in capfd.readouterr().out
 
 
-def test_people_are_renamed_and_merged(gallery, capfd):
+def test_people_are_renamed_and_merged(gallery: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["gallery", "rename", "p1", "Zoë", "-g", str(gallery)]) == 0
     assert run(["gallery", "rename", "p2", "p3", "-g", str(gallery)]) == 2
     assert "facerec gallery merge 'p2' --into 'p3'" in capfd.readouterr().err
@@ -512,7 +551,9 @@ def test_people_are_renamed_and_merged(gallery, capfd):
     assert {(p["person"], p["entries"]) for p in lines(capfd.readouterr().out)} == {("Zoë", 2), ("p3", 6)}
 
 
-def test_a_known_stranger_is_reported_in_every_format_and_is_no_match(gallery, pretend, capfd):
+def test_a_known_stranger_is_reported_in_every_format_and_is_no_match(
+    gallery: Path, pretend: ModuleType, capfd: pytest.CaptureFixture[str]
+) -> None:
     probe = str(pretend.paint(Path("probe.png"), (2, 6, 9)))
     assert run(["gallery", "mark", "p9", "--nobody", "-g", "staff"]) == 2
     assert run(["gallery", "mark", "p2", "-g", "staff"]) == 2
@@ -545,7 +586,9 @@ def test_a_known_stranger_is_reported_in_every_format_and_is_no_match(gallery, p
     assert lines(capfd.readouterr().out)[0]["person"] == "p2"
 
 
-def test_an_index_is_made_when_asked_and_used_when_asked(gallery, pretend, capfd):
+def test_an_index_is_made_when_asked_and_used_when_asked(
+    gallery: Path, pretend: ModuleType, capfd: pytest.CaptureFixture[str]
+) -> None:
     probe = pretend.paint(Path("probe.png"), (2, 6, 9))
     assert run(["identify", str(probe), "-g", str(gallery), "--json", "-q", "--device", "cpu"]) == 0
     exact = lines(capfd.readouterr().out)
@@ -560,7 +603,9 @@ def test_an_index_is_made_when_asked_and_used_when_asked(gallery, pretend, capfd
     assert (face["decision"], face["candidates"]) == (exact[0]["decision"], exact[0]["candidates"])
 
 
-def test_enrolment_reports_missing_photographs_and_sync_removes_them(gallery, people, capfd):
+def test_enrolment_reports_missing_photographs_and_sync_removes_them(
+    gallery: Path, people: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     (people / "p1" / "0.png").unlink()
     arguments = ["enroll", str(people), "-g", str(gallery), "--device", "cpu"]
     assert run(arguments) == 0

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image as PilImage
@@ -17,21 +20,26 @@ from facerec.recognition.films.enrolment import add_film, film_digest
 from facerec.recognition.store.records import NewEntry, NewPhoto
 from facerec.recognition.store.sqlite import Gallery
 
+if TYPE_CHECKING:
+    from facerec.landmarks.video import Frame
+
 
 @pytest.fixture
-def facerec(pretend, monkeypatch, capfd):
+def facerec(
+    pretend: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
     monkeypatch.setattr(recognizer_module, "load_recognizer", lambda *_: pretend.PretendRecognizer())
     # The pretended pictures are smaller than a face.
     monkeypatch.setattr(tracks, "face_picture", lambda image, box: _jpeg())
 
-    def run(*arguments, code=0):
+    def run(*arguments: object, code: int = 0) -> str:
         assert main.run([str(argument) for argument in arguments]) == code, capfd.readouterr().err
         return capfd.readouterr().out
 
     return run
 
 
-def _jpeg():
+def _jpeg() -> bytes:
     import io
 
     from PIL import Image as PilImage
@@ -42,7 +50,7 @@ def _jpeg():
 
 
 @pytest.fixture
-def burst(tmp_path, pretend):
+def burst(tmp_path: Path, pretend: ModuleType) -> Path:
     """Person 3, turning from one side to the other."""
     for number, code in enumerate((2, 4, 6, 8, 10)):
         pretend.paint(tmp_path / "burst" / f"{number}.png", (3, code, number + 20))
@@ -50,14 +58,16 @@ def burst(tmp_path, pretend):
 
 
 @pytest.fixture
-def gallery(facerec, tmp_path, pretend):
+def gallery(facerec: Callable[..., str], tmp_path: Path, pretend: ModuleType) -> Path:
     for person in range(1, 5):
         pretend.paint(tmp_path / "people" / f"p{person}" / "0.png", (person, 6, 0))
     facerec("enroll", tmp_path / "people", "-g", tmp_path / "g")
     return tmp_path / "g"
 
 
-def test_a_film_gives_one_decision_per_track_with_the_frames_that_made_it(facerec, burst, gallery, tmp_path):
+def test_a_film_gives_one_decision_per_track_with_the_frames_that_made_it(
+    facerec: Callable[..., str], burst: Path, gallery: Path, tmp_path: Path
+) -> None:
     said = facerec(
         "identify", "--film", burst, "-g", gallery, "--threshold", 0.4, "--json", "--per-frame", "--save-debug",
         tmp_path / "out",
@@ -70,10 +80,12 @@ def test_a_film_gives_one_decision_per_track_with_the_frames_that_made_it(facere
     assert (tmp_path / "out" / "burst-track-1.png").is_file()
 
 
-def test_what_was_found_before_ctrl_c_is_written(facerec, burst, gallery, monkeypatch):
+def test_what_was_found_before_ctrl_c_is_written(
+    facerec: Callable[..., str], burst: Path, gallery: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = Film.frames
 
-    def interrupted(self, rate):
+    def interrupted(self: Film, rate: float) -> Iterator[Frame]:
         for frame in whole(self, rate):
             if frame.number == 3:
                 raise KeyboardInterrupt
@@ -84,7 +96,7 @@ def test_what_was_found_before_ctrl_c_is_written(facerec, burst, gallery, monkey
     assert json.loads(said)["frames"] == 3
 
 
-def test_a_burst_is_enrolled_as_one_template(facerec, burst, tmp_path):
+def test_a_burst_is_enrolled_as_one_template(facerec: Callable[..., str], burst: Path, tmp_path: Path) -> None:
     said = json.loads(facerec("enroll", "--film", burst, "--person", "Cleo", "-g", tmp_path / "new", "--json"))
     assert (said["films"][0]["person"], said["films"][0]["new"]) == ("Cleo", True)
     again = json.loads(facerec("enroll", "--film", burst, "--person", "Cleo", "-g", tmp_path / "new", "--json"))
@@ -96,7 +108,9 @@ def test_a_burst_is_enrolled_as_one_template(facerec, burst, tmp_path):
         assert visible.all()
 
 
-def test_a_film_in_a_folder_that_is_synchronised_stays_while_its_file_does(facerec, burst, tmp_path, pretend):
+def test_a_film_in_a_folder_that_is_synchronised_stays_while_its_file_does(
+    facerec: Callable[..., str], burst: Path, tmp_path: Path, pretend: ModuleType
+) -> None:
     people = tmp_path / "people"
     pretend.paint(people / "Anna" / "0.png", (1, 6, 0))
     film = people / "Cleo.gif"
@@ -117,13 +131,15 @@ def test_a_film_in_a_folder_that_is_synchronised_stays_while_its_file_does(facer
         assert [person.name for person in opened.people()] == ["Anna"]
 
 
-def test_the_threshold_of_a_film_is_the_one_asked_for(facerec, burst, gallery):
+def test_the_threshold_of_a_film_is_the_one_asked_for(facerec: Callable[..., str], burst: Path, gallery: Path) -> None:
     said = json.loads(facerec("identify", "--film", burst, "-g", gallery, "--threshold", 0.99, "--json"))
     assert (said["decision"], said["threshold"]["value"]) == ("unknown", 0.99)
     facerec("identify", "--film", burst, "-g", gallery, "--fpir", 0.1, "--threshold", 0.4, code=2)
 
 
-def test_films_and_photographs_are_not_mixed(facerec, burst, gallery, tmp_path):
+def test_films_and_photographs_are_not_mixed(
+    facerec: Callable[..., str], burst: Path, gallery: Path, tmp_path: Path
+) -> None:
     (tmp_path / "a.mp4").write_bytes(b"x")
     facerec("identify", tmp_path / "a.mp4", burst, "-g", gallery, code=2)
     facerec("identify", tmp_path / "none.mp4", "-g", gallery, code=2)

@@ -12,11 +12,12 @@ import pytest
 from facerec.cli.main import run
 from facerec.recognition import recognizer as recognizer_module
 from facerec.recognition import stage_pictures
+from tests.pretend_models import PretendRecognizer
 
 
 @pytest.fixture
 def photos(pretend: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    class Reads(pretend.PretendRecognizer):  # type: ignore[misc,name-defined]
+    class Reads(PretendRecognizer):
         model = None
 
     picture = np.zeros((5, 4, 3), np.uint8)

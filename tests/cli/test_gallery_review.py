@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from facerec.cli import main
 from facerec.recognition import recognizer as recognizer_module
+from facerec.recognition.store.records import EntryRecord
 from facerec.recognition.store.sqlite import Gallery
+
+if TYPE_CHECKING:
+    from tests.headless_browser import Browser
 
 
 @pytest.fixture
-def facerec(pretend, monkeypatch, capfd):
+def facerec(
+    pretend: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
     monkeypatch.setattr(recognizer_module, "Recognizer", pretend.PretendRecognizer)
 
-    def run(*arguments, code=0):
+    def run(*arguments: object, code: int = 0) -> str:
         assert main.run([str(argument) for argument in arguments]) == code, capfd.readouterr().err
         return capfd.readouterr().out
 
@@ -23,7 +33,7 @@ def facerec(pretend, monkeypatch, capfd):
 
 
 @pytest.fixture
-def gallery(facerec, tmp_path, pretend):
+def gallery(facerec: Callable[..., str], tmp_path: Path, pretend: ModuleType) -> Path:
     """Four people of three pictures; p1 has a picture of person 2 as well, p3 and p4 share a photograph."""
     for person in range(1, 5):
         for picture in range(3):
@@ -36,7 +46,7 @@ def gallery(facerec, tmp_path, pretend):
 
 
 @pytest.fixture
-def answers(facerec, gallery, tmp_path, pretend):
+def answers(facerec: Callable[..., str], gallery: Path, tmp_path: Path, pretend: ModuleType) -> Path:
     """What identify says of a stranger (person 9), beside a known face."""
     pretend.paint(tmp_path / "door" / "a.png", (9, 6, 1), (2, 6, 2))
     said = facerec("identify", tmp_path / "door", "-g", gallery, "--threshold", 0.6, "--json")
@@ -44,22 +54,24 @@ def answers(facerec, gallery, tmp_path, pretend):
     return tmp_path / "door.jsonl"
 
 
-def findings(facerec, gallery, *more):
+def findings(facerec: Callable[..., str], gallery: Path, *more: object) -> Any:
     return json.loads(facerec("gallery", "review", "-g", gallery, "--json", *more))
 
 
-def entry_of(gallery, file):
+def entry_of(gallery: Path, file: str) -> EntryRecord:
     with Gallery.open(gallery) as opened:
         return next(record for record in opened.entries() if record.absolute_path.name == file)
 
 
-def decide(tmp_path, *decisions):
+def decide(tmp_path: Path, *decisions: object) -> Path:
     path = tmp_path / "decisions.json"
     path.write_text(json.dumps({"format": 1, "decisions": decisions}))
     return path
 
 
-def test_what_enrolment_noticed_is_found_again_with_entries_and_people(facerec, gallery):
+def test_what_enrolment_noticed_is_found_again_with_entries_and_people(
+    facerec: Callable[..., str], gallery: Path
+) -> None:
     said = findings(facerec, gallery)
     kinds = {one["kind"] for one in said["findings"]}
     assert {"same_photo", "odd_picture"} <= kinds
@@ -69,14 +81,18 @@ def test_what_enrolment_noticed_is_found_again_with_entries_and_people(facerec, 
     assert "odd_picture" in facerec("gallery", "review", "-g", gallery)
 
 
-def test_unknown_faces_come_from_what_identify_wrote(facerec, gallery, answers, tmp_path):
+def test_unknown_faces_come_from_what_identify_wrote(
+    facerec: Callable[..., str], gallery: Path, answers: Path, tmp_path: Path
+) -> None:
     (face,) = findings(facerec, gallery, "--unknown", answers)["unknown"]
     assert (face["file"], face["face"]) == (str(tmp_path / "door" / "a.png"), 0)
     answers.write_text('{"file": "a.png"}\n')
     facerec("gallery", "review", "-g", gallery, "--unknown", answers, code=2)
 
 
-def test_the_page_is_one_file_and_names_cannot_leave_their_place(facerec, gallery, answers, tmp_path):
+def test_the_page_is_one_file_and_names_cannot_leave_their_place(
+    facerec: Callable[..., str], gallery: Path, answers: Path, tmp_path: Path
+) -> None:
     with Gallery.open(gallery, write=True) as opened:
         opened.rename("p3", "<b>'\"&")
     facerec("gallery", "review", "-g", gallery, "--unknown", answers, "--html", tmp_path / "review.html")
@@ -86,7 +102,9 @@ def test_the_page_is_one_file_and_names_cannot_leave_their_place(facerec, galler
     assert (tmp_path / "review.html").stat().st_mode & 0o077 == 0
 
 
-def test_what_is_ticked_on_the_page_is_what_it_saves(facerec, gallery, answers, tmp_path, browser):
+def test_what_is_ticked_on_the_page_is_what_it_saves(
+    facerec: Callable[..., str], gallery: Path, answers: Path, tmp_path: Path, browser: Browser
+) -> None:
     facerec("gallery", "review", "-g", gallery, "--unknown", answers, "--html", tmp_path / "review.html")
     browser.open((tmp_path / "review.html").as_uri())
     browser.wait_for("document.readyState == 'complete' && location.protocol == 'file:'")
@@ -105,7 +123,7 @@ def test_what_is_ticked_on_the_page_is_what_it_saves(facerec, gallery, answers, 
     assert browser.said == []
 
 
-def test_decisions_are_carried_out(facerec, gallery, answers, tmp_path):
+def test_decisions_are_carried_out(facerec: Callable[..., str], gallery: Path, answers: Path, tmp_path: Path) -> None:
     stray = entry_of(gallery, "stray.png")
     (face,) = findings(facerec, gallery, "--unknown", answers)["unknown"]
     from facerec.landmarks.image import photo_digest
@@ -129,7 +147,9 @@ def test_decisions_are_carried_out(facerec, gallery, answers, tmp_path):
     assert [json.loads(line)["person"] for line in again.splitlines()] == ["Nina", "Bo"]
 
 
-def test_a_decision_that_no_longer_fits_is_refused_and_changes_nothing(facerec, gallery, tmp_path):
+def test_a_decision_that_no_longer_fits_is_refused_and_changes_nothing(
+    facerec: Callable[..., str], gallery: Path, tmp_path: Path
+) -> None:
     stray = entry_of(gallery, "stray.png")
     photo = tmp_path / "people" / "p2" / "0.png"
     path = decide(

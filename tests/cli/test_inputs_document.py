@@ -6,7 +6,7 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -193,7 +193,9 @@ ROWS: dict[str, tuple[str, list[str], int, str, Callable[[pytest.MonkeyPatch], N
 
 
 @pytest.mark.parametrize("row", list(ROWS))
-def test_every_path_is_answered_as_the_document_states(row, pretend, monkeypatch, tmp_path, capfd):
+def test_every_path_is_answered_as_the_document_states(
+    row, pretend: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(recognizer_module, "Recognizer", pretend.PretendRecognizer)
     monkeypatch.chdir(tmp_path)
     places = ("people/ANNA/1.png", "people/BO/1.png", "new/QUENTIN/me.png", "001/frontal/1.png", "002/frontal/1.png")
@@ -212,7 +214,7 @@ def test_every_path_is_answered_as_the_document_states(row, pretend, monkeypatch
     assert found == sorted(found)  # parts that a star separates come in this order
 
 
-def test_the_document_lists_what_is_tried_and_nothing_else():
+def test_the_document_lists_what_is_tried_and_nothing_else() -> None:
     lines = DOCUMENT.read_text("utf-8").split(TITLE)[1].splitlines()
     rows = [line.strip("| \n").split(" | ") for line in lines if line[:2] == "| "][2:]
     assert {row[0]: row[1] for row in rows} == {row: answer for row, (answer, *_) in ROWS.items()}

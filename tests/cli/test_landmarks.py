@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def picture(path: Path, level: int = 150, width: int = 100) -> Path:
     return path
 
 
-def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
@@ -56,8 +57,8 @@ def test_every_face_gets_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert (first["face"], second["face"]) == (0, 1)
     assert first["file"] == str(tmp_path / "Zoë, two.png")
     assert [first["box"][edge] for edge in ("x0", "y0", "x1", "y1")] == [20, 20, 80, 80]
-    assert second["points"][0] == [100, 20]  # type: ignore[index]
-    assert first["visible"].count(False) == 8  # type: ignore[attr-defined]
+    assert second["points"][0] == [100, 20]
+    assert first["visible"].count(False) == 8
     assert first["markup"] == "ibug68"
 
 

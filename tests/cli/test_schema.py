@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -51,7 +53,9 @@ def holds(values: list[Any], name: str) -> list[Any]:
 
 
 @pytest.fixture
-def said(pretend, monkeypatch, tmp_path, capfd):
+def said(
+    pretend: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., list[Any]]:
     """What a command writes to stdout, as JSON values."""
     monkeypatch.setattr(recognizer_module, "Recognizer", pretend.PretendRecognizer)
     monkeypatch.chdir(tmp_path)
@@ -71,7 +75,7 @@ def said(pretend, monkeypatch, tmp_path, capfd):
     return command
 
 
-def test_the_commands_answers_match_the_schema(said):
+def test_the_commands_answers_match_the_schema(said: Callable[..., list[Any]]) -> None:
     holds(said("identify", "group.png", "nobody.png", "-g", "staff", "--json"), "identified_face")
     holds(said("verify", "group.png", "people/p1/0.png", "--json"), "pair")
     holds(said("verify", "group.png", "nobody.png", "--json"), "pair")
@@ -80,7 +84,7 @@ def test_the_commands_answers_match_the_schema(said):
     holds(said("gallery", "export", "-g", "staff"), "entry")
 
 
-def test_the_service_answers_what_the_commands_answer(said, pretend):
+def test_the_service_answers_what_the_commands_answer(said: Callable[..., list[Any]], pretend: ModuleType) -> None:
     pytest.importorskip("fastapi", reason="needs facerec[serve]")
     from facerec.cli.service.verbs import Service
 
@@ -93,12 +97,12 @@ def test_the_service_answers_what_the_commands_answer(said, pretend):
         photos = [(name, Path(name).read_bytes()) for name in ("group.png", "people/p1/0.png")]
         assert holds([service.verify(*photos)], "pair") == said("verify", *(name for name, _ in photos), "--json")
         assert holds(service.people()["people"], "person") == said("gallery", "list", "-g", "staff", "--json")
-        holds(service.landmarks(*reversed(photos[0]))["faces"], "located_face")
+        holds(service.landmarks(photos[0][1], photos[0][0])["faces"], "located_face")
     finally:
         service.close()
 
 
-def test_a_value_outside_the_schema_is_detected():
+def test_a_value_outside_the_schema_is_detected() -> None:
     person = {"person": "a", "photos": 1, "entries": 1, "yaw": [0, 1], "visible_fraction": 0.5, "nobody": False}
     assert faults(person, {"$ref": "#/$defs/person"}) == []
     assert faults(person | {"age": 3}, {"$ref": "#/$defs/person"}) == ["$.age is not in the schema"]

@@ -77,9 +77,10 @@ def test_figures_that_are_no_figures_are_refused_before_the_training(
 
 
 def test_given_figures_are_recorded(made_up: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    learnt = DFD(
-        *(np.zeros(s, np.float32) for s in ((64, 121, 25), (64, 8, 25), (64, 8), (64, 8, 4))), dfd.DFDSettings(words=8)
+    filters, words, mean, projection = (
+        np.zeros(s, np.float32) for s in ((64, 121, 25), (64, 8, 25), (64, 8), (64, 8, 4))
     )
+    learnt = DFD(filters, words, mean, projection, dfd.DFDSettings(words=8))
 
     def pretend(*arguments: object, **named: object) -> DFD:
         named["progress"](0, 1.5)  # type: ignore[operator]

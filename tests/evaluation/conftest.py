@@ -82,6 +82,9 @@ class FakeRecognizer:
         timings = lifted.timings_ms | {"describe": 3.0}
         return DescribedFace(lifted.face, lifted.fitted, lifted.texture, signature, 0.8, timings_ms=timings)
 
+    def describe_texture(self, texture: FaceTexture) -> Signature:
+        raise NotImplementedError("made-up textures say nothing of who is on them")
+
 
 Writer = Callable[..., Path]
 

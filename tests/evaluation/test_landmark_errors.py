@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from facerec.evaluation.fits import LEAST_IOU
 from facerec.evaluation.landmark_errors import (
-    LEAST_IOU,
     LandmarkResult,
     ced,
     ced_auc,

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -132,7 +133,7 @@ def test_the_sweep_begins_with_the_plain_box_and_grows_for_what_follows_its_box(
     class Follower:
         """Keeps the points where they lie in the box."""
 
-        def locate(self, image: Image, boxes: list[Box]) -> list[Landmarks]:
+        def locate(self, image: Image, boxes: Sequence[Box]) -> list[Landmarks]:
             return [
                 Landmarks(
                     ((points - 50) / 100 * [b.width, b.height] + [b.x0, b.y0]).astype(np.float32),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -22,6 +23,9 @@ from facerec.evaluation.score_set import Sample, ScoreSet, from_matrix
 from facerec.evaluation.signatures import describe_systems
 from facerec.evaluation.spread_chart import SpreadMark, spread_chart
 from facerec.landmarks.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from tests.evaluation.conftest import FakeRecognizer, Writer
 
 FACTS = RunFacts("facerec evaluate <made up>", {}, {"facerec": "0"}, {}, {"cpu_count": 2, "processor": "made up"})
 SETTINGS = StandardSettings(fmr=(0.1,), fpir=(0.1,), ranks=(1,))
@@ -109,7 +113,7 @@ def test_marks_of_a_spread_stand_at_their_rates_and_few_errors_are_hollow() -> N
         spread_chart([("a", marks[:1])], ["x", "y"], title="t", x=axis, aimed=None)
 
 
-def test_failed_pictures_are_shown_by_reason(tmp_path: Path, recognizer, write_picture) -> None:
+def test_failed_pictures_are_shown_by_reason(tmp_path: Path, recognizer: FakeRecognizer, write_picture: Writer) -> None:
     lines = ["path,person,role"]
     for person in (1, 2):
         for number, fate in ((0, 0), (1, 1), (2, 2)):

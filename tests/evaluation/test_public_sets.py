@@ -78,8 +78,8 @@ def test_cofw_is_measured_in_its_own_points_from_the_pictures_inside_its_file(tm
     assert one.visible is not None
     assert np.flatnonzero(~one.visible).tolist() == [3]
     for kind in ("box", "interocular", "pupil"):
-        assert nme(shape, one.points, kind, one.sources) < 1e-6  # type: ignore[arg-type]
-        assert nme(shape + [3, 0], one.points, kind, one.sources) > 0.03  # type: ignore[arg-type]
+        assert nme(shape, one.points, kind, one.sources) < 1e-6
+        assert nme(shape + [3, 0], one.points, kind, one.sources) > 0.03
 
 
 def test_helen_is_measured_in_the_places_that_the_68_points_have_too(tmp_path: Path) -> None:

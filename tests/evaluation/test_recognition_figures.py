@@ -172,7 +172,7 @@ def test_strangers_are_not_part_of_rank_one(tmp_path: Path, write_picture: Any, 
 def test_pictures_that_share_too_few_cells_are_not_compared(
     cfp_tree: Path, make_recognizer: Any, write_picture: Any
 ) -> None:
-    class OneCell(make_recognizer):  # type: ignore[misc,valid-type]
+    class OneCell(make_recognizer):  # type: ignore[misc]
         def sign(self, lifted: Any) -> Any:
             face = super().sign(lifted)
             if int(lifted.face.image[0, 0, 2]) == HALF:

@@ -38,7 +38,10 @@ from facerec.evaluation.signatures import describe_systems
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.types import Box
 
-PIXEL = "data:image/png;base64," + base64.b64encode(cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1]).decode()
+PIXEL = (
+    "data:image/png;base64,"
+    + base64.b64encode(cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1].tobytes()).decode()
+)
 """A picture of one pixel."""
 
 FACTS = RunFacts(
@@ -237,7 +240,9 @@ def test_a_page_of_uhdb31s_size_is_small(tmp_path: Path, make_recognizer: Any, w
     report = pose_report(tmp_path, systems[0], write_picture, *systems[1:])
     picture = CasePicture("photograph", "data:image/jpeg;base64," + "A" * 8_000)
     heads = {
-        (yaw, pitch): "data:image/png;base64," + "A" * 8_000 for yaw in range(-90, 91, 30) for pitch in (-30, 0, 30)
+        (float(yaw), float(pitch)): "data:image/png;base64," + "A" * 8_000
+        for yaw in range(-90, 91, 30)
+        for pitch in (-30, 0, 30)
     }
     write_report(tmp_path / "out", Report(report.json, report.rows, [[picture] * 6] * 12), heads)
     assert (tmp_path / "out/report.html").stat().st_size < 2_000_000
@@ -247,7 +252,7 @@ def test_a_page_of_uhdb31s_size_is_small(tmp_path: Path, make_recognizer: Any, w
 def test_a_browser_shows_the_page_whole_at_any_width_without_a_complaint(
     report: Report, tmp_path: Path, browser: Any
 ) -> None:
-    angles = {(yaw, pitch): PIXEL for yaw in range(-90, 91, 30) for pitch in (-30, 0, 30)}
+    angles = {(float(yaw), float(pitch)): PIXEL for yaw in range(-90, 91, 30) for pitch in (-30, 0, 30)}
     shots = [[CasePicture(label, PIXEL) for label in "abcdef"]] * len(report.json["worst"])
     write_report(tmp_path / "out", replace(report, pictures=shots), angles)
     browser.open((tmp_path / "out/report.html").as_uri())

@@ -13,7 +13,8 @@ def targets(places: list[list[float]], visible: list[bool], annotated: list[bool
 
 
 def slow(scores: torch.Tensor, places: list[list[int]], channels: list[int]) -> tuple[float, float]:
-    near, far = [], []
+    near: list[float] = []
+    far: list[float] = []
     for y in range(80):
         for x in range(80):
             row = torch.tensor([scores[0, c, y, x] for c in channels])

@@ -8,13 +8,24 @@ import pytest
 
 from facerec.evaluation.fits import FitCache, fit_picture, open_picture
 from facerec.evaluation.protocols.recognition import Picture
-from facerec.evaluation.signatures import SignatureCache, describe_in_threads, describe_pictures, describe_systems
+from facerec.evaluation.signatures import (
+    PictureResult,
+    SignatureCache,
+    describe_in_threads,
+    describe_pictures,
+    describe_systems,
+)
 from facerec.landmarks.errors import ContractError, UnusablePhotoError
 from facerec.landmarks.image import read_image, write_image
 from facerec.landmarks.types import Box
 from facerec.recognition.recognizer import UndescribedFace
 
 FINE, NO_FACE, UNSTABLE, HALF, PLAIN = range(5)
+
+
+def cells_of(one: PictureResult) -> np.ndarray:
+    assert one.signature is not None
+    return one.signature.cells
 
 
 @pytest.fixture
@@ -56,7 +67,7 @@ def test_a_second_run_reads_everything_from_the_cache(pictures: Any, recognizer:
         )
         assert (a.signature is None) == (b.signature is None)
         if a.signature is not None and b.signature is not None:
-            np.testing.assert_array_equal(a.signature.cells, b.signature.cells)
+            np.testing.assert_array_equal(cells_of(a), cells_of(b))
             np.testing.assert_array_equal(a.signature.visible, b.signature.visible)
             assert a.signature.contract == b.signature.contract
 
@@ -76,7 +87,7 @@ def test_threads_give_what_one_after_the_other_gives(
     for a, b in zip(run.results, plain.results, strict=True):
         assert (a.reason, a.box, a.yaw, a.faces) == (b.reason, b.box, b.yaw, b.faces)
         if a.signature is not None:
-            np.testing.assert_array_equal(a.signature.cells, b.signature.cells)
+            np.testing.assert_array_equal(cells_of(a), cells_of(b))
 
 
 def test_a_fault_in_a_thread_ends_the_run(pictures: Any, recognizer: Any) -> None:
@@ -200,7 +211,7 @@ def test_systems_that_differ_in_the_descriptor_alone_find_and_fit_once(pictures:
             )
             assert set(shared.timings_ms) == set(own.timings_ms)
             if own.signature is not None:
-                np.testing.assert_array_equal(shared.signature.cells, own.signature.cells)
+                np.testing.assert_array_equal(cells_of(shared), cells_of(own))
 
 
 def test_a_later_descriptor_finds_the_fits_of_an_earlier_run(
@@ -212,7 +223,7 @@ def test_a_later_descriptor_finds_the_fits_of_an_earlier_run(
     assert (later.fits, later.calls) == (0, 2)
     fresh = describe_pictures(pictures, make_recognizer("contract-b")).results
     assert [one.reason for one in run.results] == [one.reason for one in fresh]
-    np.testing.assert_array_equal(run.results[0].signature.cells, fresh[0].signature.cells)
+    np.testing.assert_array_equal(cells_of(run.results[0]), cells_of(fresh[0]))
     assert run.results[0].timings_ms["fit"] == 2.0
 
 

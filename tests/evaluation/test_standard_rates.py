@@ -270,7 +270,7 @@ def test_differentials_by_hand() -> None:
 
 
 def test_a_group_of_few_errors_marks_the_differential() -> None:
-    def block(errors: int) -> dict:
+    def block(errors: int) -> dict[str, object]:
         return {"rate": errors / 1000, "errors": errors, "trials": 1000}
 
     many = {"a": {"fmr": block(40), "fnmr": block(50)}, "b": {"fmr": block(80), "fnmr": block(10)}}

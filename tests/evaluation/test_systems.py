@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -25,6 +26,9 @@ from facerec.evaluation.signatures import describe_pictures
 from facerec.evaluation.systems import System, parse_systems
 from facerec.landmarks.errors import ContractError, InvalidInputError
 from facerec.recognition.signature import Signature
+
+if TYPE_CHECKING:
+    from tests.evaluation.conftest import FakeRecognizer, Writer
 
 FINE, NO_FACE, UNSTABLE, HALF, PLAIN = range(5)
 
@@ -48,13 +52,13 @@ def test_systems_without_a_name_or_twice_are_refused(asked: str, message: str) -
 
 
 @pytest.fixture
-def loaded(monkeypatch: pytest.MonkeyPatch, make_recognizer) -> list[tuple[str, str]]:
+def loaded(monkeypatch: pytest.MonkeyPatch, make_recognizer: type[FakeRecognizer]) -> list[tuple[str, str]]:
     """Made-up recognizers in place of the models: "poor" describes badly. The systems that were loaded."""
     from facerec.recognition.recognizer import Recognizer
 
     asked: list[tuple[str, str]] = []
 
-    def load(landmarks: str, descriptor: str, device: str, detector: str):
+    def load(landmarks: str, descriptor: str, device: str, detector: str) -> FakeRecognizer:
         asked.append((landmarks, descriptor))
         return make_recognizer(descriptor, noise=8.0 if descriptor == "poor" else 0.3)
 
@@ -67,7 +71,9 @@ def evaluate(tree: Path, out: Path, *more: str) -> int:
     return run([*arguments, *more])
 
 
-def test_systems_stand_side_by_side_in_one_report(cfp_tree: Path, tmp_path: Path, loaded, capsys) -> None:
+def test_systems_stand_side_by_side_in_one_report(
+    cfp_tree: Path, tmp_path: Path, loaded: list[tuple[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert evaluate(cfp_tree, tmp_path / "all", "--systems", "godp+good,poor") == 0
     assert loaded == [("godp", "good"), ("godp", "poor")]
     content = json.loads((tmp_path / "all/report.json").read_text("utf-8"))
@@ -85,7 +91,9 @@ def test_systems_stand_side_by_side_in_one_report(cfp_tree: Path, tmp_path: Path
     assert "poor" in capsys.readouterr().out
 
 
-def test_the_comparison_within_a_report_is_that_of_two_reports(cfp_tree: Path, tmp_path: Path, loaded, capsys) -> None:
+def test_the_comparison_within_a_report_is_that_of_two_reports(
+    cfp_tree: Path, tmp_path: Path, loaded: list[tuple[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
     evaluate(cfp_tree, tmp_path / "all", "--systems", "good,poor")
     evaluate(cfp_tree, tmp_path / "good", "--descriptor", "good")
     evaluate(cfp_tree, tmp_path / "poor", "--descriptor", "poor")
@@ -114,7 +122,7 @@ def test_the_comparison_within_a_report_is_that_of_two_reports(cfp_tree: Path, t
     assert all(one["test"]["p_value"] == 1.0 and one["first_system"] == one["second_system"] for one in both)
 
 
-def test_rows_name_their_system(cfp_tree: Path, tmp_path: Path, loaded) -> None:
+def test_rows_name_their_system(cfp_tree: Path, tmp_path: Path, loaded: list[tuple[str, str]]) -> None:
     evaluate(cfp_tree, tmp_path / "all", "--systems", "good,poor")
     for file, n in (("probes.csv", 24), ("pairs.csv", 24)):
         with (tmp_path / "all" / file).open(newline="", encoding="utf-8") as stream:
@@ -122,7 +130,7 @@ def test_rows_name_their_system(cfp_tree: Path, tmp_path: Path, loaded) -> None:
         assert [sum(row["system"] == name for row in rows) for name in ("good", "poor")] == [n, n]
 
 
-def test_every_two_systems_are_tested_on_every_set(cfp_tree: Path, make_recognizer) -> None:
+def test_every_two_systems_are_tested_on_every_set(cfp_tree: Path, make_recognizer: type[FakeRecognizer]) -> None:
     protocol = read_cfp(cfp_tree)
     figures = {}
     for name, noise in (("a", 0.3), ("b", 4.0), ("c", 8.0)):
@@ -158,9 +166,9 @@ def test_a_hundred_frames_weigh_as_much_as_one_photograph() -> None:
         pool([photo, signature([[1, 0]], [True], "d")], ["a", "b"])
 
 
-def ijb_tree(root: Path, write_picture) -> Path:
+def ijb_tree(root: Path, write_picture: Writer) -> Path:
     """Persons 1-3 with two templates of two pictures each; person 4 is not enrolled; person 3's gallery is lost."""
-    rows = {"gallery": [], "probes": []}
+    rows: dict[str, list[str]] = {"gallery": [], "probes": []}
     for person in (1, 2, 3, 4):
         for number, kind in ((1, "gallery"), (2, "probes")):
             if person == 4 and kind == "gallery":
@@ -176,7 +184,9 @@ def ijb_tree(root: Path, write_picture) -> Path:
     return root
 
 
-def test_a_template_is_found_when_any_picture_is(tmp_path: Path, write_picture, recognizer) -> None:
+def test_a_template_is_found_when_any_picture_is(
+    tmp_path: Path, write_picture: Writer, recognizer: FakeRecognizer
+) -> None:
     protocol = read_ijb(ijb_tree(tmp_path, write_picture))
     assert len(protocol.templates) == 7
     run = describe_pictures(protocol.pictures, recognizer)
@@ -201,7 +211,9 @@ def test_a_template_is_found_when_any_picture_is(tmp_path: Path, write_picture, 
     assert (lost.signature, lost.reason, lost.failed_at) == (None, "no_face", "find")
 
 
-def test_a_template_fails_at_the_stage_its_best_picture_reached(tmp_path: Path, write_picture, recognizer) -> None:
+def test_a_template_fails_at_the_stage_its_best_picture_reached(
+    tmp_path: Path, write_picture: Writer, recognizer: FakeRecognizer
+) -> None:
     paths = [write_picture(tmp_path / f"{fate}.png", 1, 0, fate) for fate in (NO_FACE, PLAIN, UNSTABLE)]
     from facerec.evaluation.protocols.recognition import Picture
 
@@ -227,7 +239,7 @@ def test_a_template_fails_at_the_stage_its_best_picture_reached(tmp_path: Path, 
     ],
 )
 def test_lists_of_templates_that_are_wrong_are_refused(
-    tmp_path: Path, write_picture, file: str, text: str | None, message: str
+    tmp_path: Path, write_picture: Writer, file: str, text: str | None, message: str
 ) -> None:
     ijb_tree(tmp_path, write_picture)
     (tmp_path / file).unlink()
@@ -237,7 +249,7 @@ def test_lists_of_templates_that_are_wrong_are_refused(
         read_ijb(tmp_path)
 
 
-def test_two_faces_of_one_photograph_are_two_pictures(tmp_path: Path, write_picture) -> None:
+def test_two_faces_of_one_photograph_are_two_pictures(tmp_path: Path, write_picture: Writer) -> None:
     write_picture(tmp_path / "a.png", 1)
     head = "template_id,subject_id,file,face_x,face_y,face_width,face_height\n"
     (tmp_path / "search_gallery_1.csv").write_text(head + "1,p1,a.png,0,0,10,12\n2,p2,a.png,12,0,10,12\n")
@@ -277,7 +289,7 @@ def test_a_subject_without_a_pose_is_no_easier_experiment(tmp_path: Path) -> Non
         read_uhdb31(tmp_path)
 
 
-def test_sets_of_a_csv_have_galleries_of_their_own(tmp_path: Path, write_picture) -> None:
+def test_sets_of_a_csv_have_galleries_of_their_own(tmp_path: Path, write_picture: Writer) -> None:
     lines = ["path,person,role,set"]
     for light in ("I01", "I02"):
         for role in ("gallery", "probe"):

@@ -34,7 +34,7 @@ def slow_auc(scores: np.ndarray, same: np.ndarray) -> float:
             if not fine or np.isnan(impostor):
                 continue  # a failed genuine pair beats nobody, a failed impostor pair is beaten by nobody
             total += 1.0 if genuine > impostor else 0.5 if genuine == impostor else 0.0
-    return total / (same.sum() * (~same).sum())
+    return float(total / (same.sum() * (~same).sum()))
 
 
 @pytest.mark.parametrize("seed", range(5))

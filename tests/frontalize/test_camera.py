@@ -70,4 +70,4 @@ def test_a_texture_of_the_wrong_form_is_refused() -> None:
     with pytest.raises(InvalidInputError, match=r"\(T, T, 3\)"):
         FaceTexture(np.zeros((8, 9, 3), np.uint8), np.zeros((8, 8), np.float32))
     with pytest.raises(InvalidInputError, match="uint8"):
-        FaceTexture(np.zeros((8, 8, 3)), np.zeros((8, 8), np.float32))
+        FaceTexture(np.zeros((8, 8, 3)), np.zeros((8, 8), np.float32))  # type: ignore[arg-type]

@@ -25,12 +25,14 @@ def bowl() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def with_mouth(triangles: np.ndarray, vertices: np.ndarray) -> np.ndarray:
     """The triangles without a wide slot below the nose."""
     centre = vertices[triangles].mean(axis=1)
-    return triangles[~((np.abs(centre[:, 0]) < 26) & (centre[:, 1] > 20) & (centre[:, 1] < 30))]
+    kept: np.ndarray = triangles[~((np.abs(centre[:, 0]) < 26) & (centre[:, 1] > 20) & (centre[:, 1] < 30))]
+    return kept
 
 
 def signed_areas(uv: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     a, b, c = (uv[triangles[:, k]] for k in range(3))
-    return ((b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (c[:, 0] - a[:, 0]) * (b[:, 1] - a[:, 1])) / 2
+    area: np.ndarray = ((b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (c[:, 0] - a[:, 0]) * (b[:, 1] - a[:, 1])) / 2
+    return area
 
 
 def test_the_unwrapping_fills_the_square_without_folds() -> None:

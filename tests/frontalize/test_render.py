@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -155,7 +156,7 @@ def test_a_mesh_is_exported_upright_with_its_colours(
     mesh = textured_mesh(everywhere, stand(), model)
     path = tmp_path / f"face 0.{ending}"
     write_mesh(mesh, path)
-    read = trimesh.load(path, force="mesh", process=False)
+    read: Any = trimesh.load(path, force="mesh", process=False)  # what it has depends on the kind of file
     assert len(read.vertices) == model.size**2
     colours = np.asarray((read.visual if ending == "ply" else read.visual.to_color()).vertex_colors)[:, :3]
     left, right = read.vertices[:, 0] < -20, read.vertices[:, 0] > 20
@@ -172,7 +173,7 @@ def test_a_mesh_is_exported_upright_with_its_colours(
 
 
 def test_the_texture_of_a_mesh_counts_v_upwards(model: FaceModel, everywhere: FaceTexture, stand: Stand) -> None:
-    mesh = textured_mesh(everywhere, stand(), model)
+    mesh: Any = textured_mesh(everywhere, stand(), model)
     top = mesh.vertices[:, 1].argmax()
     assert mesh.visual.uv[top, 1] > 0.9
     np.testing.assert_array_equal(np.asarray(mesh.visual.material.image)[0, 0], everywhere.pixels[0, 0])
@@ -185,7 +186,7 @@ def test_meshes_in_one_folder_keep_their_own_textures(
     write_mesh(textured_mesh(everywhere, stand(), model), tmp_path / "one.obj")
     write_mesh(textured_mesh(grey, stand(), model), tmp_path / "two.obj")
     assert {p.name for p in tmp_path.iterdir()} == {f"{n}.{e}" for n in ("one", "two") for e in ("obj", "mtl", "png")}
-    one = trimesh.load(tmp_path / "one.obj", force="mesh", process=False)
+    one: Any = trimesh.load(tmp_path / "one.obj", force="mesh", process=False)
     assert np.asarray(one.visual.material.image.convert("RGB")).std() > 30
 
 

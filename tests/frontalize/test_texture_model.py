@@ -26,7 +26,7 @@ SETTINGS = TextureModelSettings(size=SIZE, modes=2)
 @pytest.fixture(scope="module")
 def normals(model: FaceModel) -> np.ndarray:
     grid = resample_grid(surface_normals(model.mean), SIZE).astype(np.float64)
-    return grid / np.linalg.norm(grid, axis=2, keepdims=True)
+    return np.asarray(grid / np.linalg.norm(grid, axis=2, keepdims=True))
 
 
 def patterns() -> tuple[np.ndarray, np.ndarray]:

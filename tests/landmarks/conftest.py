@@ -56,8 +56,8 @@ def drawn_face(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def drawn_pack(n: int = 12, seed: int = 0, source: str = "drawn") -> LandmarkPack:
     """Faces with small random shifts of their points, all visible."""
     rng = np.random.default_rng(seed)
-    points = np.stack([drawn_points() * rng.uniform(0.95, 1.05, 2) + rng.uniform(-4, 4, 2) for _ in range(n)])
-    points = points.astype(np.float32)
+    drawn = [drawn_points() * rng.uniform(0.95, 1.05, 2) + rng.uniform(-4, 4, 2) for _ in range(n)]
+    points = np.stack(drawn).astype(np.float32)
     return LandmarkPack(
         np.stack([drawn_face(p, rng) for p in points]),
         points,

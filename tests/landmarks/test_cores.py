@@ -12,10 +12,10 @@ from facerec.landmarks.cores import limit_threads, usable_cores
 
 
 @pytest.fixture
-def eight(monkeypatch):
+def eight(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine of eight cores, all of which the process may run on."""
-    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.setattr(cores.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
 
 
 def group(root: Path, own: str, files: dict[str, str]) -> tuple[Path, Path]:
@@ -49,17 +49,23 @@ def group(root: Path, own: str, files: dict[str, str]) -> tuple[Path, Path]:
         ("0::/", {"cpu.max": "what is this"}, 8),
     ],
 )
-def test_the_quota_of_the_own_group_and_those_around_it_counts(own, files, expected, eight, tmp_path):
+def test_the_quota_of_the_own_group_and_those_around_it_counts(
+    own: str, files: dict[str, str], expected: int, eight: None, tmp_path: Path
+) -> None:
     assert usable_cores(*group(tmp_path, own, files)) == expected
 
 
-def test_where_there_are_no_groups_the_affinity_counts(eight, tmp_path, monkeypatch):
+def test_where_there_are_no_groups_the_affinity_counts(
+    eight: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert usable_cores(tmp_path / "none", tmp_path / "none") == 8
-    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: {1, 5}, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 5}, raising=False)
     assert usable_cores(tmp_path / "none", tmp_path / "none") == 2
 
 
-def test_libraries_are_kept_to_what_may_run_unless_somebody_said_otherwise(eight, monkeypatch):
+def test_libraries_are_kept_to_what_may_run_unless_somebody_said_otherwise(
+    eight: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cores, "usable_cores", lambda: 3)
     environment = {"OMP_NUM_THREADS": "5"}
     limit_threads(environment)
@@ -71,7 +77,7 @@ def test_libraries_are_kept_to_what_may_run_unless_somebody_said_otherwise(eight
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
-def test_a_command_on_one_core_starts_one_thread():
+def test_a_command_on_one_core_starts_one_thread() -> None:
     script = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
         "from facerec.landmarks.cores import limit_threads; limit_threads()\n"
@@ -82,7 +88,7 @@ def test_a_command_on_one_core_starts_one_thread():
     assert done.stdout == "1\n"
 
 
-def test_nothing_but_the_one_function_counts_cores():
+def test_nothing_but_the_one_function_counts_cores() -> None:
     root = Path(__file__).parents[2]
     counting = {
         str(path.relative_to(root))

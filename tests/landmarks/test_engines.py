@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from facerec.landmarks import engine, godp_weights
 from facerec.landmarks.checkpoint import load_weights
@@ -15,7 +18,7 @@ from facerec.landmarks.detection import box_network, detector_network, verifier_
 from facerec.landmarks.detection.detector import FaceDetector, cells_above
 from facerec.landmarks.detection.detector_graph import STRIDES, THRESHOLD, detector_graph
 from facerec.landmarks.detection.patch_graphs import MEAN_FACE, box_graph, verifier_graph
-from facerec.landmarks.engine import engine_on
+from facerec.landmarks.engine import Network, engine_on
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.finder import FaceFinder
 from facerec.landmarks.godp_graph import godp_graph, stated_settings
@@ -24,7 +27,7 @@ from facerec.landmarks.precision import VARIABLE as PRECISION
 
 
 @pytest.fixture(autouse=True)
-def float32_and_one_thread(monkeypatch):
+def float32_and_one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv(PRECISION, "float32")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -32,28 +35,28 @@ def float32_and_one_thread(monkeypatch):
     torch.set_num_threads(before)
 
 
-def arrays_of(name, *without):
+def arrays_of(name: str, *without: str) -> dict[str, NDArray[Any]]:
     return {k: v for k, v in load_weights("landmarks", name).items() if k not in without}
 
 
-def noise(*shape):
+def noise(*shape: int) -> NDArray[np.float32]:
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
-def assert_equal_outputs(theirs, ours, inputs):
+def assert_equal_outputs(theirs: Network, ours: Network, inputs: NDArray[np.float32]) -> None:
     for one, other in zip(theirs(inputs), ours(inputs), strict=True):
         assert one.shape == other.shape
         assert np.abs(one - other).max() <= 2e-4 * np.abs(other).max()
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 128, 192), (1, 3, 64, 64), (2, 3, 192, 128)])
-def test_the_detectors_maps_are_those_of_torch(shape):
+def test_the_detectors_maps_are_those_of_torch(shape: tuple[int, int, int, int]) -> None:
     arrays = arrays_of("detector", THRESHOLD)
     theirs = detector_network.runner(detector_network.network_of(arrays))
     assert_equal_outputs(theirs, graph_network(detector_graph(arrays)), noise(*shape))
 
 
-def test_cells_are_read_as_in_training():
+def test_cells_are_read_as_in_training() -> None:
     maps = [noise(1, 15, 128 // s, 192 // s) for s in STRIDES]
     read = detector_network.decode([torch.from_numpy(m) for m in maps], 128, 192)
     logits, boxes, points = (values[0].numpy() for values in read)
@@ -68,30 +71,30 @@ def test_cells_are_read_as_in_training():
     np.testing.assert_allclose(places[:, 2:], points[kept], rtol=1e-5, atol=1e-3)
 
 
-def test_godps_maps_are_those_of_torch():
+def test_godps_maps_are_those_of_torch() -> None:
     arrays = load_weights("landmarks", "godp")
     ours = graph_network(godp_graph(arrays_of("godp", "settings"), stated_settings(arrays)[0]))
     assert_equal_outputs(godp_weights.runner(godp_weights.godp_from_arrays(arrays)[0]), ours, noise(2, 1, 160, 160))
 
 
-def test_the_verifiers_odds_are_those_of_torch():
+def test_the_verifiers_odds_are_those_of_torch() -> None:
     arrays = {k.removeprefix("verifier."): v for k, v in arrays_of("finder", "rule").items()}
     theirs = verifier_network.runner(verifier_network.networks_of(arrays, 2))
     assert_equal_outputs(theirs, graph_network(verifier_graph(arrays, 2)), noise(3, 3, 64, 64))
 
 
-def test_the_box_regressors_numbers_are_those_of_torch():
+def test_the_box_regressors_numbers_are_those_of_torch() -> None:
     arrays = arrays_of("box", MEAN_FACE)
     theirs = box_network.runner(box_network.network_of(arrays))
     assert_equal_outputs(theirs, graph_network(box_graph(arrays)), noise(3, 1, 64, 64))
 
 
-def test_faces_are_found_alike_with_both(monkeypatch):
+def test_faces_are_found_alike_with_both(monkeypatch: pytest.MonkeyPatch) -> None:
     import matplotlib.cbook
 
     from facerec.landmarks.image import read_image
 
-    with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as stream:
+    with open(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False), "rb") as stream:
         portrait = read_image(stream.read())
     found = []
     for name in ("onnx", "torch"):
@@ -109,7 +112,9 @@ def test_faces_are_found_alike_with_both(monkeypatch):
     ("wanted", "device", "chosen"),
     [("", "cpu", "onnx"), ("auto", "cuda", "torch"), ("torch", "cpu", "torch"), ("onnx", "cpu", "onnx")],
 )
-def test_the_engine_is_onnxruntime_on_a_cpu_unless_asked_otherwise(monkeypatch, wanted, device, chosen):
+def test_the_engine_is_onnxruntime_on_a_cpu_unless_asked_otherwise(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, device: str, chosen: str
+) -> None:
     monkeypatch.delenv(engine.VARIABLE, raising=False)
     if wanted:
         monkeypatch.setenv(engine.VARIABLE, wanted)
@@ -117,13 +122,13 @@ def test_the_engine_is_onnxruntime_on_a_cpu_unless_asked_otherwise(monkeypatch, 
 
 
 @pytest.mark.parametrize(("wanted", "device"), [("tensorflow", "cpu"), ("onnx", "cuda")])
-def test_an_engine_that_is_not_there_is_refused(monkeypatch, wanted, device):
+def test_an_engine_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, wanted: str, device: str) -> None:
     monkeypatch.setenv(engine.VARIABLE, wanted)
     with pytest.raises(InvalidInputError, match=engine.VARIABLE):
         engine_on(device)
 
 
-def test_weights_that_do_not_fit_are_refused():
+def test_weights_that_do_not_fit_are_refused() -> None:
     arrays = arrays_of("detector", THRESHOLD)
     with pytest.raises(InvalidInputError, match=r"stem\.0\.bias"):
         FaceDetector.from_arrays(arrays_of("detector", "stem.0.bias"))
@@ -133,7 +138,7 @@ def test_weights_that_do_not_fit_are_refused():
         Weights({"a": np.zeros(3)}, "it").take("a", 4)
 
 
-def test_a_graph_is_a_model_that_the_onnx_library_accepts():
+def test_a_graph_is_a_model_that_the_onnx_library_accepts() -> None:
     onnx = pytest.importorskip("onnx")
     graph = OnnxGraph()
     x = graph.input("x", ("n", 2, 8, 8))
@@ -145,7 +150,7 @@ def test_a_graph_is_a_model_that_the_onnx_library_accepts():
     assert graph_network(graph)(noise(5, 2, 8, 8))[0].shape == (5, 3, 8, 8)
 
 
-def test_the_path_on_a_cpu_imports_no_torch():
+def test_the_path_on_a_cpu_imports_no_torch() -> None:
     """From pixels to a signature, its search and the commands that use it."""
     code = """
 import sys

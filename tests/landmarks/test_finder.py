@@ -21,7 +21,7 @@ class Landmarker:
     """Sure about the largest box only."""
 
     def __init__(self) -> None:
-        self.located = []
+        self.located: list[Box] = []
 
     def locate(self, image: Any, boxes: Any) -> Any:
         self.located += boxes
@@ -40,20 +40,25 @@ class Verifier:
         return np.array([-9.0 if box.height > 1.5 * box.width else 3.0 for box in boxes])
 
 
+def finder_of(detector: Any, landmarker: Any, rule: FinderRule | None, verifier: Any = None, **more: Any) -> FaceFinder:
+    """A finder of stand-ins."""
+    return FaceFinder(detector, landmarker, rule, verifier, **more)
+
+
 def test_sure_landmarks_save_a_weak_candidate_and_unsure_ones_cost_a_strong_one() -> None:
-    faces = FaceFinder(Detector(), Landmarker(), FinderRule(1.0, 20.0, -10.0)).find(PICTURE)
+    faces = finder_of(Detector(), Landmarker(), FinderRule(1.0, 20.0, -10.0)).find(PICTURE)
     assert [face.box.width for face in faces] == [60]
     assert faces[0].box.score > 0.99
 
 
 def test_the_verifier_affects_the_decision() -> None:
     rule = FinderRule(0.0, 0.0, 0.0, verifier=1.0)
-    found = FaceFinder(Detector(), Landmarker(), rule, Verifier()).find(PICTURE)
+    found = finder_of(Detector(), Landmarker(), rule, Verifier()).find(PICTURE)
     assert [face.box.width for face in found] == [60, 10]
 
 
 def test_the_boxes_of_another_detector_are_accepted() -> None:
-    found = FaceFinder(Detector(), Landmarker(), None).find(PICTURE)
+    found = finder_of(Detector(), Landmarker(), None).find(PICTURE)
     assert [face.box.score for face in found] == [0.6, 0.95, 0.9]
 
 
@@ -63,7 +68,7 @@ def test_the_rules_model_decides_and_the_landmarker_locates_what_is_left() -> No
             assert [box.width for box in boxes] == [60]
             return [Landmarks(np.full((68, 2), 7, np.float32), np.zeros(68, np.float32), np.ones(68, bool))]
 
-    (face,) = FaceFinder(Detector(), Other(), FinderRule(1.0, 20.0, -10.0), rule_model=Landmarker()).find(PICTURE)
+    (face,) = finder_of(Detector(), Other(), FinderRule(1.0, 20.0, -10.0), rule_model=Landmarker()).find(PICTURE)
     assert (face.landmarks.points == 7).all()
 
 
@@ -71,7 +76,7 @@ def test_landmarks_are_located_only_where_they_can_still_matter() -> None:
     """Skipping what no landmarks could save is exact: the faces are those of locating everything."""
     for rule in (FinderRule(1.0, 20.0, -21.0), FinderRule(2.0, 1.0, -4.0, 0.5), FinderRule(1.0, -3.0, 0.0, 0.2, 2.0)):
         marks = Landmarker()
-        finder = FaceFinder(Detector(), marks, rule, Verifier())
+        finder = finder_of(Detector(), marks, rule, Verifier())
         found = {face.box.x0 for face in finder.find(PICTURE)}
         everything = finder.candidates(PICTURE)
         verified = finder.verified(PICTURE, [face.box for face in everything])
@@ -82,12 +87,12 @@ def test_landmarks_are_located_only_where_they_can_still_matter() -> None:
         }
         assert found == exact
     marks = Landmarker()
-    FaceFinder(Detector(), marks, FinderRule(1.0, 1.0, 0.0, 1.0), Verifier()).find(PICTURE)
+    finder_of(Detector(), marks, FinderRule(1.0, 1.0, 0.0, 1.0), Verifier()).find(PICTURE)
     assert 5 not in {box.x0 for box in marks.located}
 
 
 def test_candidates_come_the_largest_first() -> None:
-    found = FaceFinder(Detector(), Landmarker(), FinderRule(0, 0, 0)).candidates(PICTURE)
+    found = finder_of(Detector(), Landmarker(), FinderRule(0, 0, 0)).candidates(PICTURE)
     areas = [face.box.width * face.box.height for face in found]
     assert areas == sorted(areas, reverse=True)
     assert len(areas) == 3
@@ -100,16 +105,16 @@ def test_faces_of_one_size_come_from_top_to_bottom_and_left_to_right_whatever_th
 
         def detect(self, image: Any) -> Any:
             places = [(50, 0), (0, 0), (0, 40), (70, 40)]
-            return [Box(*places[i], places[i][0] + 20, places[i][1] + 20, 0.5 + i / 10) for i in self.order]
+            return [Box(x, y, x + 20, y + 20, 0.5 + i / 10) for i in self.order for x, y in [places[i]]]
 
     for order in ((0, 1, 2, 3), (3, 1, 0, 2)):
-        found = FaceFinder(Crowd(order), Landmarker(), None).find(PICTURE)
+        found = finder_of(Crowd(order), Landmarker(), None).find(PICTURE)
         assert [(f.box.x0, f.box.y0) for f in found] == [(0, 0), (50, 0), (0, 40), (70, 40)]
 
 
 def test_faces_below_the_smallest_wanted_size_are_left_out() -> None:
     def sides(smallest: Any) -> Any:
-        finder = FaceFinder(Detector(), Landmarker(), None, settings=FinderSettings(smallest))
+        finder = finder_of(Detector(), Landmarker(), None, settings=FinderSettings(smallest))
         return [min(face.box.width, face.box.height) for face in finder.find(PICTURE)]
 
     assert sides(0) == [60, 20, 10]
@@ -123,7 +128,8 @@ class Deep(Detector):
     """Sees one more face where it is asked for smaller ones."""
 
     def __init__(self, usual: Any) -> None:
-        self.usual, self.asked = usual, []
+        self.usual = usual
+        self.asked: list[float | None] = []
 
     def detect(self, image: Any) -> Any:
         self.asked.append(None)
@@ -136,7 +142,7 @@ class Deep(Detector):
 
 def deep(usual: Any, smallest: float = 0.0) -> Any:
     detector = Deep(usual)
-    finder = FaceFinder(detector, Landmarker(), FinderRule(1.0, 0.0, 3.0), settings=FinderSettings(smallest, tiny=4.0))
+    finder = finder_of(detector, Landmarker(), FinderRule(1.0, 0.0, 3.0), settings=FinderSettings(smallest, tiny=4.0))
     return [face.box.width for face in finder.find(PICTURE)], detector.asked
 
 

@@ -9,12 +9,19 @@ from facerec.landmarks.godp_graph import SCORE_STRIDES, GodpSettings
 SMALL = GodpSettings(width=0.125)
 
 
+def out_channels(layer: object) -> int:
+    assert isinstance(layer, torch.nn.Conv2d)
+    return layer.out_channels
+
+
 def a_network(settings: GodpSettings = SMALL) -> Godp:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = Godp(settings)
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):  # not the identity, so that fusing has something to do
+                assert module.running_mean is not None
+                assert module.running_var is not None
                 module.running_mean.normal_(0, 0.3)
                 module.running_var.uniform_(0.5, 2)
                 torch.nn.init.normal_(module.weight, 1, 0.2)
@@ -43,7 +50,7 @@ def test_at_full_width_the_groups_have_vggs_channels() -> None:
     with torch.device("meta"):
         network = Godp(GodpSettings(width=1.0))
     groups = [network.g1, network.g2, network.g3, network.g4, network.g5, network.g6, network.g7, network.g8]
-    widths = [[unit.conv.out_channels for unit in group] for group in [*groups, network.g9, network.g10]]
+    widths = [[out_channels(unit.conv) for unit in group] for group in [*groups, network.g9, network.g10]]
     assert widths[:5] == [[64, 64], [128, 128], [256] * 3, [512] * 3, [512] * 3]
     assert widths[5:] == [[512] * 3, [512] * 3, [512, 512, 256], [256, 256, 128], [128, 64]]
 
@@ -71,7 +78,7 @@ def test_fusing_the_normalisation_changes_no_answer() -> None:
 
 def test_every_weight_gets_a_gradient() -> None:
     network = a_network().train()
-    torch.stack([s.square().sum() for s in network(normalize_roi(some_rois()))]).sum().backward()
+    torch.autograd.backward(torch.stack([s.square().sum() for s in network(normalize_roi(some_rois()))]).sum())
     assert not [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
 
 

@@ -33,7 +33,7 @@ def test_places_are_found_to_the_methods_accuracy(method: str, most: float) -> N
 def test_reading_between_pixels_beats_whole_pixels() -> None:
     maps = peaks(PLACES) + torch.randn(1, 30, 80, 80, generator=torch.Generator().manual_seed(1)) * 0.1
     errors = {
-        method: float((decode(maps, DecodeSettings(method=method))[0] - PLACES).norm(dim=1).mean())  # type: ignore[arg-type]
+        method: float((decode(maps, DecodeSettings(method=method))[0] - PLACES).norm(dim=1).mean())
         for method in ("argmax", "quadratic", "local")
     }
     assert max(errors["quadratic"], errors["local"]) < errors["argmax"] / 2
@@ -49,7 +49,7 @@ def test_peaks_at_the_border_stay_finite_and_inside(method: str) -> None:
 
 def test_a_flat_map_is_read_without_failing() -> None:
     for method in ("argmax", "quadratic", "local"):
-        found = decode(torch.zeros(1, 2, 20, 20), DecodeSettings(method=method))  # type: ignore[arg-type]
+        found = decode(torch.zeros(1, 2, 20, 20), DecodeSettings(method=method))
         assert bool(torch.isfinite(found).all())
 
 

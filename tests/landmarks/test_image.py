@@ -28,7 +28,7 @@ def smooth(height: int = 40, width: int = 60) -> np.ndarray:
 
 def encoded(picture: PilImage.Image, form: str, **options: object) -> bytes:
     stream = io.BytesIO()
-    picture.save(stream, form, **options)  # type: ignore[arg-type]
+    picture.save(stream, form, **options)
     return stream.getvalue()
 
 
@@ -277,7 +277,7 @@ def test_png_is_written_without_loss_and_other_endings_are_refused(tmp_path: Pat
     with pytest.raises(InvalidInputError, match=r"\.png, \.jpg"):
         write_image(tmp_path / "a.gif", smooth())
     with pytest.raises(InvalidInputError, match="uint8"):
-        write_image(tmp_path / "a.png", smooth().astype(np.float32))  # type: ignore[arg-type]
+        write_image(tmp_path / "a.png", smooth().astype(np.float32))
 
 
 def test_folders_are_walked_for_photographs_only_in_a_stable_order(tmp_path: Path) -> None:

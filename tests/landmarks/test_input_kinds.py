@@ -31,7 +31,7 @@ def picture(height: int = 64, width: int = 96) -> PilImage.Image:
 
 def encoded(one: PilImage.Image, form: str, **options: object) -> bytes:
     stream = io.BytesIO()
-    one.save(stream, form, **options)  # type: ignore[arg-type]
+    one.save(stream, form, **options)
     return stream.getvalue()
 
 

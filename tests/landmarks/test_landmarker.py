@@ -109,7 +109,7 @@ def test_the_first_of_the_perturbed_rois_is_the_box_itself() -> None:
 
 def test_wrong_input_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="RGB"):
-        finder().locate(np.zeros((10, 10), dtype=np.uint8), [])  # type: ignore[arg-type]
+        finder().locate(np.zeros((10, 10), dtype=np.uint8), [])
     with pytest.raises(InvalidInputError, match="landmark model"):
         Landmarker.load("dlib")
     with pytest.raises(InvalidInputError, match="boxes"):

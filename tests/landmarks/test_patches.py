@@ -50,7 +50,7 @@ def test_the_derivative_by_the_place_is_the_image_gradient_there() -> None:
     picture = ramp(0.7, -0.3)
     point = torch.tensor([[[20.0, 18.0]]], dtype=torch.float64, requires_grad=True)
     weight = torch.rand(30, 30, dtype=torch.float64)
-    (patches(picture, point)[0, 0] * weight).sum().backward()
+    torch.autograd.backward((patches(picture, point)[0, 0] * weight).sum())
     gradient = image_gradient(picture)[0, :, 18, 20]
     assert torch.allclose(gradient, torch.tensor([0.7, -0.3], dtype=torch.float64))
     assert point.grad is not None
@@ -61,7 +61,7 @@ def test_autograd_through_patches_agrees_with_the_sobel_gradient_on_smooth_pictu
     """Eqs. 17 and 21 with the paper's Sobel gradient, read at the places of the patch."""
     pictures, points = smooth(), some_places(5).requires_grad_(True)
     weight = torch.rand((2, 5, 14, 14), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    (patches(pictures, points, 14) * weight).sum().backward()
+    torch.autograd.backward((patches(pictures, points, 14) * weight).sum())
     sobel = image_gradient(pictures)
     by_hand = torch.stack(
         [(patches(sobel[:, axis], points.detach(), 14) * weight).sum(dim=(2, 3)) for axis in (0, 1)], dim=2
@@ -76,7 +76,7 @@ def test_the_derivative_of_a_pixel_difference_is_the_difference_of_gradients() -
     first = torch.tensor([[2.5, -1.5]] * 4, dtype=torch.float64)
     second = torch.tensor([[-3.5, 2.5]] * 4, dtype=torch.float64)
     weight = torch.rand((2, 4), generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    (pixel_differences(pictures, points, first, second) * weight).sum().backward()
+    torch.autograd.backward((pixel_differences(pictures, points, first, second) * weight).sum())
     sobel, at = image_gradient(pictures), points.detach()
     by_hand = torch.stack(
         [weight * (sample(sobel[:, axis], at + first) - sample(sobel[:, axis], at + second)) for axis in (0, 1)], dim=2
@@ -89,7 +89,7 @@ def test_the_derivative_by_the_picture_is_a_pulse_at_each_of_the_two_pixels() ->
     """Eqs. 20 and 22: 1 at p + d1, -1 at p + d2, nothing elsewhere."""
     picture = torch.zeros(1, SIDE, SIDE, requires_grad=True)
     first, second = torch.tensor([[3.0, 1.0]]), torch.tensor([[-2.0, 4.0]])
-    pixel_differences(picture, torch.tensor([[[20.0, 10.0]]]), first, second).sum().backward()
+    torch.autograd.backward(pixel_differences(picture, torch.tensor([[[20.0, 10.0]]]), first, second).sum())
     expected = torch.zeros(1, SIDE, SIDE)
     expected[0, 11, 23], expected[0, 14, 18] = 1.0, -1.0
     assert picture.grad is not None

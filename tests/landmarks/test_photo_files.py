@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,7 +84,7 @@ def test_a_folder_that_cannot_be_read_is_passed_over(
     picture.save(tmp_path / "open.png")
     listed = Path.iterdir
 
-    def refusing(folder: Path):  # a superuser may read every folder, so chmod would prove nothing
+    def refusing(folder: Path) -> Any:  # a superuser may read every folder, so chmod would prove nothing
         if folder.name == "closed":
             raise PermissionError(13, "Permission denied")
         return listed(folder)

@@ -69,7 +69,8 @@ def find(scores: Any, rule: Any = RULE, settings: Any = None) -> Any:
     image = np.zeros((50, 80, 3), np.uint8)
     image[0, 0] = 255
     detector = LooksFor(scores)
-    return FaceFinder(detector, Points(), rule, settings=settings).find(image), detector.looked
+    points: Any = Points()
+    return FaceFinder(detector, points, rule, settings=settings).find(image), detector.looked
 
 
 @pytest.mark.parametrize(("degrees", "box"), [(90, (3, 37, 23, 47)), (180, (67, 26, 77, 46)), (270, (56, 2, 76, 12))])

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from facerec.recognition.description import EnrolmentSettings
-from facerec.recognition.enrolment import enroll
-from facerec.recognition.enrolment_plan import plan_enrolment
+from facerec.recognition.enrolment import EnrolmentSummary, enroll
+from facerec.recognition.enrolment_plan import Layout, plan_enrolment
 from facerec.recognition.store.sqlite import Gallery
+
+Enrol = Callable[..., tuple[EnrolmentSummary, int]]
 
 
 @pytest.fixture
-def people(tmp_path: Path, pretend: ModuleType) -> Any:
+def people(tmp_path: Path, pretend: ModuleType) -> Path:
     """people/: four persons, three pictures each, one of them turned."""
     root = tmp_path / "people"
     for person in range(1, 5):
@@ -25,10 +28,12 @@ def people(tmp_path: Path, pretend: ModuleType) -> Any:
 
 
 @pytest.fixture
-def run(tmp_path: Path, pretend: ModuleType) -> Any:
+def run(tmp_path: Path, pretend: ModuleType) -> Enrol:
     """Enrol folders into a gallery with the pretended models; returns summary, digest and number of descriptions."""
 
-    def enrol(*paths: Any, to: str = "g", layout: str = "auto", tag: str = "a", **settings: Any) -> Any:
+    def enrol(
+        *paths: Path, to: str = "g", layout: Layout | Literal["auto"] = "auto", tag: str = "a", **settings: Any
+    ) -> tuple[EnrolmentSummary, int]:
         recognizer = pretend.PretendRecognizer(tag)
         with Gallery.create(tmp_path / to, recognizer.contract, exist_ok=True) as gallery:
             summary = enroll(plan_enrolment(paths, layout), gallery, recognizer, EnrolmentSettings(**settings))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -14,11 +15,13 @@ from facerec.recognition.shipped_impostors import SHIPPED_IMPOSTORS, ShippedImpo
 from facerec.recognition.signature import Signature
 
 
-def groups(labels):
+def groups(labels: np.ndarray) -> set[frozenset[int]]:
     return {frozenset(np.flatnonzero(labels == label).tolist()) for label in set(labels.tolist())}
 
 
-def faces(pretend, people, pictures, yaws=(0.0,)):
+def faces(
+    pretend: ModuleType, people: int, pictures: int, yaws: tuple[float, ...] = (0.0,)
+) -> tuple[list[Signature], list[int]]:
     """Signatures and whose they are, mixed."""
     made = [
         (pretend.signature(person, yaws[(person + picture) % len(yaws)], picture), person)
@@ -29,11 +32,11 @@ def faces(pretend, people, pictures, yaws=(0.0,)):
     return [made[k][0] for k in order], [made[k][1] for k in order]
 
 
-def alone(count):
+def alone(count: int) -> tuple[list[int], list[str | None]]:
     return list(range(count)), [None] * count
 
 
-def test_people_are_found_across_pose(pretend):
+def test_people_are_found_across_pose(pretend: ModuleType) -> None:
     signatures, people = faces(pretend, 12, 6, (-75.0, 0.0, 75.0))
     labels = cluster(signatures, *alone(len(people)), cut=0.5)
     assert groups(labels) == groups(np.array(people))
@@ -41,12 +44,12 @@ def test_people_are_found_across_pose(pretend):
     assert sorted(set(labels.tolist())) == list(range(12))
 
 
-def test_two_profiles_that_share_no_cell_are_joined_by_the_frontal_between_them():
+def test_two_profiles_that_share_no_cell_are_joined_by_the_frontal_between_them() -> None:
     rng = np.random.default_rng(3)
     cells = rng.normal(size=(8, 6)).astype(np.float32)
     cells /= np.linalg.norm(cells, axis=1, keepdims=True)
 
-    def seen(first, last):
+    def seen(first: int, last: int) -> Signature:
         visible = (np.arange(8) >= first) & (np.arange(8) < last)
         return Signature(cells * visible[:, None], visible, "c")
 
@@ -56,7 +59,7 @@ def test_two_profiles_that_share_no_cell_are_joined_by_the_frontal_between_them(
     assert groups(cluster([left, right, seen(0, 8)], *alone(3), cut=0.5)) == {frozenset({0, 1, 2})}
 
 
-def test_a_person_is_at_most_once_on_a_photograph(pretend):
+def test_a_person_is_at_most_once_on_a_photograph(pretend: ModuleType) -> None:
     twins = [pretend.signature(1, 0.0, picture) for picture in range(4)]
     assert len(groups(cluster(twins, [0, 1, 2, 3], [None] * 4, cut=0.5))) == 1
     labels = cluster(twins, [0, 0, 1, 1], [None] * 4, cut=0.5)
@@ -65,7 +68,7 @@ def test_a_person_is_at_most_once_on_a_photograph(pretend):
     assert labels[2] != labels[3]
 
 
-def test_faces_of_one_name_are_one_group_and_two_names_are_two(pretend):
+def test_faces_of_one_name_are_one_group_and_two_names_are_two(pretend: ModuleType) -> None:
     signatures = [pretend.signature(1, 0.0, picture) for picture in range(4)]
     signatures.append(pretend.signature(2, 0.0, 0))
     labels = cluster(signatures, range(5), ["Anna", None, "Bo", None, "Anna"], cut=0.5)
@@ -74,7 +77,7 @@ def test_faces_of_one_name_are_one_group_and_two_names_are_two(pretend):
     assert labels[1] in (labels[0], labels[2])  # what is unnamed may join either
 
 
-def test_the_group_scores_are_those_of_all_pairs():
+def test_the_group_scores_are_those_of_all_pairs() -> None:
     """The slow exact twin: average linkage over the list of pairs, weighted by overlap."""
     rng = np.random.default_rng(5)
     visible = rng.random((24, 5)) < 0.7
@@ -85,7 +88,7 @@ def test_the_group_scores_are_those_of_all_pairs():
     signatures = [Signature(c, v, "c") for c, v in zip(cells, visible, strict=True)]
     photos = rng.integers(0, 12, 24).tolist()
 
-    def alike(a, b):
+    def alike(a: frozenset[int], b: frozenset[int]) -> float:
         sums = [(cells[i] * cells[j]).sum() for i in a for j in b]
         overlap = [(visible[i] & visible[j]).sum() for i in a for j in b]
         return float(np.sum(sums, dtype=np.float64)) / float(np.sum(overlap))
@@ -105,7 +108,7 @@ def test_the_group_scores_are_those_of_all_pairs():
     assert groups(cluster(signatures, photos, [None] * 24, 0.3, settings)) == set(slow)
 
 
-def test_the_block_size_changes_nothing(pretend):
+def test_the_block_size_changes_nothing(pretend: ModuleType) -> None:
     signatures, people = faces(pretend, 9, 5, (-60.0, 0.0, 60.0))
     expected = cluster(signatures, *alone(len(people)), cut=0.4)
     for block in (1, 8, 1000):
@@ -114,7 +117,7 @@ def test_the_block_size_changes_nothing(pretend):
         )
 
 
-def test_wrong_input_is_named(pretend):
+def test_wrong_input_is_named(pretend: ModuleType) -> None:
     one = pretend.signature(1, 0.0, 0)
     assert cluster([], [], [], 0.5).shape == (0,)
     with pytest.raises(InvalidInputError, match="1, 2, 1"):
@@ -125,7 +128,7 @@ def test_wrong_input_is_named(pretend):
         ClusterSettings(far=0)
 
 
-def test_among_many_faces_the_cut_is_higher():
+def test_among_many_faces_the_cut_is_higher() -> None:
     contract = json.loads(next(SHIPPED_IMPOSTORS.glob("impostors-*.json")).read_text())["contract"]
     alike = ShippedImpostors.load(contract).alike
     few, many = cluster_cut(contract, 20), cluster_cut(contract, 10_000)

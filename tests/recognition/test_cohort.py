@@ -8,7 +8,7 @@ import pytest
 from facerec.landmarks.errors import InvalidInputError
 from facerec.recognition import cohort as cohort_module
 from facerec.recognition.cohort import Cohort, normalised_score, normalised_scores
-from facerec.recognition.masked_score import masked_scores
+from facerec.recognition.masked_score import Vectors, masked_scores
 from facerec.recognition.search import MaskedSearch
 from facerec.recognition.signature import Signature
 from facerec.recognition.store.records import EntryIndex
@@ -17,7 +17,7 @@ C, D = 3, 32
 PATTERNS = np.array([[True, True, True], [True, True, False], [True, False, True]])
 
 
-def faces(count, seed, common=0.0, visible=PATTERNS[0]):
+def faces(count: int, seed: int, common: float = 0.0, visible: np.ndarray = PATTERNS[0]) -> Vectors:
     """Made-up faces; those of a group that shares much are alike."""
     rng = np.random.default_rng(seed)
     shared = np.random.default_rng(99).normal(size=(C, D))
@@ -27,12 +27,12 @@ def faces(count, seed, common=0.0, visible=PATTERNS[0]):
     return (cells * seen[..., None]).astype(np.float32), seen
 
 
-def cohort_of(*parts, contract="c"):
+def cohort_of(*parts: Vectors, contract: str = "c") -> Cohort:
     return Cohort(np.concatenate([c for c, _ in parts]), np.concatenate([v for _, v in parts]), contract)
 
 
 @pytest.fixture
-def cohort(monkeypatch):
+def cohort(monkeypatch: pytest.MonkeyPatch) -> Cohort:
     made = cohort_of(
         faces(200, 1), faces(200, 2, common=0.8), *(faces(60, 3 + k, 0.4, p) for k, p in enumerate(PATTERNS[1:]))
     )
@@ -41,11 +41,11 @@ def cohort(monkeypatch):
     return made
 
 
-def rates(scores, value):
+def rates(scores: np.ndarray, value: float | np.floating) -> float:
     return float((scores[np.triu_indices(len(scores), 1)] >= value).mean())
 
 
-def test_one_threshold_gives_alike_groups_nearly_the_rate_of_others(cohort):
+def test_one_threshold_gives_alike_groups_nearly_the_rate_of_others(cohort: Cohort) -> None:
     plain, alike = faces(300, 20), faces(300, 21, common=0.8)
     raw = [masked_scores(group, group)[0] for group in (plain, alike)]
     value = np.quantile(raw[0], 0.99)
@@ -55,7 +55,7 @@ def test_one_threshold_gives_alike_groups_nearly_the_rate_of_others(cohort):
     assert rates(normal[1], value) < 0.03
 
 
-def test_the_level_of_a_pair_is_symmetric_and_subtracted_from_the_cosine(cohort):
+def test_the_level_of_a_pair_is_symmetric_and_subtracted_from_the_cosine(cohort: Cohort) -> None:
     cells, seen = faces(2, 30)
     a, b = (Signature(cells[k], seen[k], "c") for k in range(2))
     one, other = normalised_score(a, b), normalised_score(b, a)
@@ -67,7 +67,7 @@ def test_the_level_of_a_pair_is_symmetric_and_subtracted_from_the_cosine(cohort)
     assert overlap[0, 1] == C
 
 
-def test_levels_are_those_of_strangers_who_show_what_the_other_picture_shows(cohort):
+def test_levels_are_those_of_strangers_who_show_what_the_other_picture_shows(cohort: Cohort) -> None:
     front, left = faces(1, 40), faces(1, 40, visible=PATTERNS[1])
     levels = cohort.levels(*front)
     members = ~cohort.visible[:, 2]
@@ -78,14 +78,14 @@ def test_levels_are_those_of_strangers_who_show_what_the_other_picture_shows(coh
     assert cohort.levels(*left).pattern[0] == place
 
 
-def test_a_descriptor_without_a_cohort_keeps_its_masked_scores(cohort):
+def test_a_descriptor_without_a_cohort_keeps_its_masked_scores(cohort: Cohort) -> None:
     cells, seen = faces(4, 50)
     assert np.array_equal(
         normalised_scores((cells, seen), (cells, seen), "other")[0], masked_scores((cells, seen), (cells, seen))[0]
     )
 
 
-def test_a_search_gives_the_normalised_score_and_ranks_by_it(cohort):
+def test_a_search_gives_the_normalised_score_and_ranks_by_it(cohort: Cohort) -> None:
     cells, seen = faces(40, 60, common=0.5)
     index = EntryIndex.of([(k + 1, f"p{k:02d}", "0" * 64, b"") for k in range(40)])
     search = MaskedSearch(index, (C, D), "c", lambda at: (cells[at], seen[at]))
@@ -100,7 +100,7 @@ def test_a_search_gives_the_normalised_score_and_ranks_by_it(cohort):
     assert [m.person for m in more.matches[:5]] == [m.person for m in result.matches]
 
 
-def test_a_cohort_survives_its_file(cohort):
+def test_a_cohort_survives_its_file(cohort: Cohort) -> None:
     back = Cohort.of_arrays(cohort.arrays())
     assert back.contract == "c"
     assert np.abs(back.cells - cohort.cells).max() < 0.01

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ FRONTAL = 11
 
 
 @pytest.mark.parametrize("beside", ["itself", "its mirror image"])
-def test_a_portrait_beside_itself_is_named_once_and_never_after_somebody_else(tmp_path, beside):
+def test_a_portrait_beside_itself_is_named_once_and_never_after_somebody_else(tmp_path: Path, beside: str) -> None:
     recognizer = Recognizer.load(device="cpu")
     people = synthetic_people(3, 7)
     with Gallery.create(tmp_path / "g", recognizer.contract) as gallery:
@@ -40,4 +42,6 @@ def test_a_portrait_beside_itself_is_named_once_and_never_after_somebody_else(tm
     assert unnamed.decision == "unknown"
     assert unnamed.reason.startswith(f"unknown: {people[1].name} 0.")
     assert f"is already face {named.face} of this photograph" in unnamed.reason
-    assert 0.5 < named.candidates[0].overlap < 1.0
+    overlap = named.candidates[0].overlap
+    assert overlap is not None
+    assert 0.5 < overlap < 1.0

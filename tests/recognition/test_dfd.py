@@ -128,7 +128,7 @@ def test_histograms_equal_a_slow_loop_over_texels(random_dfd: DFD) -> None:
         slow = np.zeros(9)
         for pixel in np.flatnonzero(usable[cell]):
             y, x = (cell // GRID) * CELL + pixel // CELL + REACH, (cell % GRID) * CELL + pixel % CELL + REACH
-            pattern = (w.T @ difference_matrix(prepared.astype(np.float64), y, x, SETTINGS) @ v).ravel()
+            pattern = (w.T @ difference_matrix(prepared.astype(np.float64), int(y), int(x), SETTINGS) @ v).ravel()
             slow[int(((random_dfd.words[cell] - pattern) ** 2).sum(axis=1).argmin())] += 1
         np.testing.assert_array_equal(counts[cell], slow)
         assert slow.max() < slow.sum()

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,11 +14,15 @@ import pytest
 
 from facerec.landmarks.errors import ContractError
 from facerec.landmarks.image import write_image
+from facerec.landmarks.types import Box, Image
 from facerec.recognition.description import EnrolmentSettings
 from facerec.recognition.enrolment import enroll, enroll_upload, lacking_views
 from facerec.recognition.enrolment_plan import EnrolmentItem, EnrolmentPlan, plan_enrolment
 from facerec.recognition.enrolment_summary import write_skipped
+from facerec.recognition.recognizer import DescribedFace, UndescribedFace
+from facerec.recognition.store.protocol import GalleryStore
 from facerec.recognition.store.sqlite import Gallery
+from tests.pretend_models import PretendRecognizer
 
 
 def test_every_photograph_becomes_an_entry_with_its_pose(people: Any, run: Any, tmp_path: Path) -> None:
@@ -65,6 +70,7 @@ def test_bad_photographs_get_a_reason_and_the_batch_continues(
         "0h": "no_face",
     }
     details = write_skipped(tmp_path / "g", summary.skipped)
+    assert details is not None
     lines = [json.loads(line) for line in details.read_text(encoding="utf-8").splitlines()]
     assert [line["reason"] for line in lines] == [photo.reason for photo in summary.skipped]
     assert all(line["file"] and line["person"] == "p2" and line["detail"] for line in lines)
@@ -77,8 +83,8 @@ def test_bad_photographs_get_a_reason_and_the_batch_continues(
 def test_a_fault_of_the_models_on_one_photograph_does_not_end_the_batch(
     people: Any, tmp_path: Path, pretend: ModuleType
 ) -> None:
-    class Faulty(pretend.PretendRecognizer):
-        def describe(self, image: Any) -> Any:
+    class Faulty(PretendRecognizer):
+        def describe(self, image: Image, boxes: Sequence[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
             if image[1, 0, 0] == 2 and image[1, 0, 2] == 1:
                 raise ZeroDivisionError("in the fit")
             return super().describe(image)
@@ -161,8 +167,8 @@ def test_a_photograph_of_another_person_in_a_folder_is_a_conflict(
 def test_an_interrupted_enrolment_keeps_its_batches_and_continues(
     people: Any, tmp_path: Path, pretend: ModuleType
 ) -> None:
-    class Interrupted(pretend.PretendRecognizer):
-        def describe(self, image: Any) -> Any:
+    class Interrupted(PretendRecognizer):
+        def describe(self, image: Image, boxes: Sequence[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
             if self.described == 7:
                 raise KeyboardInterrupt
             return super().describe(image)
@@ -183,8 +189,8 @@ def test_an_interrupted_enrolment_keeps_its_batches_and_continues(
 def test_workers_describe_at_the_same_time(people: Any, tmp_path: Path, pretend: ModuleType) -> None:
     together = threading.Barrier(3, timeout=20)
 
-    class Meeting(pretend.PretendRecognizer):
-        def describe(self, image: Any) -> Any:
+    class Meeting(PretendRecognizer):
+        def describe(self, image: Image, boxes: Sequence[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
             together.wait()
             return super().describe(image)
 
@@ -273,7 +279,7 @@ def test_an_upload_is_enrolled_as_the_file_would_be(people: Any, run: Any, tmp_p
 def test_an_upload_that_cannot_be_used_is_reported_and_not_stored(tmp_path: Path, pretend: ModuleType) -> None:
     nobody = pretend.paint(tmp_path / "nobody.png").read_bytes()
 
-    def writer() -> None:
+    def writer() -> GalleryStore:
         raise AssertionError("a gallery was opened for nothing")
 
     for photo, reason in ((nobody, "no_face"), (b"no picture", "unreadable")):

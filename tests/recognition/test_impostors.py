@@ -69,6 +69,7 @@ def test_an_odd_picture_in_a_persons_folder_is_named(filled: Any, pretend: Modul
     gallery.add([NewPhoto("p1", "stray", Path("z"), Path("/z"), "one", "enrolled", "", (stray,))])
     calibration = calibrate(gallery)
     at = gallery_threshold(calibration.scores, ThresholdSettings(far=0.2))
+    assert at is not None
     odd = [a for a in stray_pictures(calibration, at.value) if a.person == "p1"]
     assert [(a.other, a.score > a.own) for a in odd] == [("p4", True)]
 

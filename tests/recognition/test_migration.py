@@ -2,16 +2,28 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
 
 from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.types import Box, Image
 from facerec.recognition.description import EnrolmentSettings, stored_texture
 from facerec.recognition.migration import migrate
+from facerec.recognition.recognizer import DescribedFace, UndescribedFace
 from facerec.recognition.store.sqlite import Gallery
+from tests.pretend_models import PretendRecognizer
+
+if TYPE_CHECKING:
+    from tests.recognition.conftest import Enrol
 
 
-def test_a_migrated_gallery_is_the_one_the_new_models_would_have_made(people, run, tmp_path, pretend):
+def test_a_migrated_gallery_is_the_one_the_new_models_would_have_made(
+    people: Path, run: Enrol, tmp_path: Path, pretend: ModuleType
+) -> None:
     pretend.paint(people / "p1" / "7.png")
     run(people)
     fresh, _ = run(people, to="fresh", tag="b")
@@ -26,7 +38,7 @@ def test_a_migrated_gallery_is_the_one_the_new_models_would_have_made(people, ru
     assert {file.name for file in tmp_path.iterdir()} == {"people", "g", "fresh"}
 
 
-def test_known_strangers_stay_known_strangers(people, run, tmp_path, pretend):
+def test_known_strangers_stay_known_strangers(people: Path, run: Enrol, tmp_path: Path, pretend: ModuleType) -> None:
     run(people)
     with Gallery.open(tmp_path / "g", write=True) as gallery:
         gallery.mark(["p2"], True)
@@ -34,7 +46,9 @@ def test_known_strangers_stay_known_strangers(people, run, tmp_path, pretend):
         assert gallery.nobodies() == {"p2"}
 
 
-def test_a_migration_without_the_originals_changes_nothing(people, run, tmp_path, pretend):
+def test_a_migration_without_the_originals_changes_nothing(
+    people: Path, run: Enrol, tmp_path: Path, pretend: ModuleType
+) -> None:
     before, _ = run(people)
     shutil.move(people, tmp_path / "moved")
     (tmp_path / "moved" / "p1" / "0.png").write_bytes(b"changed")
@@ -50,7 +64,9 @@ def test_a_migration_without_the_originals_changes_nothing(people, run, tmp_path
         assert len(gallery.entries()) == 11
 
 
-def test_kept_textures_stand_in_for_originals_that_are_gone(people, run, tmp_path, pretend):
+def test_kept_textures_stand_in_for_originals_that_are_gone(
+    people: Path, run: Enrol, tmp_path: Path, pretend: ModuleType
+) -> None:
     fresh, _ = run(people, to="fresh", tag="b")
     run(people, keep_textures=True)
     shutil.rmtree(people / "p1")
@@ -68,7 +84,9 @@ def test_kept_textures_stand_in_for_originals_that_are_gone(people, run, tmp_pat
             stored_texture(texture[: len(texture) // 2])
 
 
-def test_textures_of_other_landmarks_are_no_substitute(people, run, tmp_path, pretend, monkeypatch):
+def test_textures_of_other_landmarks_are_no_substitute(
+    people: Path, run: Enrol, tmp_path: Path, pretend: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run(people, keep_textures=True)
     shutil.rmtree(people / "p1")
     new = pretend.PretendRecognizer("b")
@@ -81,9 +99,9 @@ def test_textures_of_other_landmarks_are_no_substitute(people, run, tmp_path, pr
         migrate(gallery, new)
 
 
-def test_an_interrupted_migration_continues(people, run, tmp_path, pretend):
-    class Interrupted(pretend.PretendRecognizer):
-        def describe(self, image):
+def test_an_interrupted_migration_continues(people: Path, run: Enrol, tmp_path: Path, pretend: ModuleType) -> None:
+    class Interrupted(PretendRecognizer):
+        def describe(self, image: Image, boxes: Sequence[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
             if self.described == 5:
                 raise KeyboardInterrupt
             return super().describe(image)

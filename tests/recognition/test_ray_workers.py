@@ -17,6 +17,8 @@ import pytest
 
 ray = pytest.importorskip("ray", reason="needs facerec[ray]")
 
+from collections.abc import Callable
+
 from facerec.evaluation.protocols.recognition import Picture
 from facerec.evaluation.signatures import describe_on, describe_systems, systems_contract
 from facerec.landmarks.errors import ContractError, InvalidInputError
@@ -56,6 +58,8 @@ def load(models: str, marks: str | None = None, delay: float = 0.0, tag: str = "
     import sys
 
     spec = importlib.util.spec_from_file_location("pretend_models", models)
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules["pretend_models"] = module
     spec.loader.exec_module(module)
@@ -119,7 +123,7 @@ def test_two_workers_one_killed_give_the_same_gallery(people: Any, tmp_path: Pat
     with Gallery.create(tmp_path / "alone", recognizer.contract) as gallery:
         alone = enroll(plan, gallery, recognizer, settings)
     marks = tmp_path / "marks"
-    loader = partial(load, pretend.__file__, str(marks), 0.2)
+    loader = partial(load, str(pretend.__file__), str(marks), 0.2)
     with (
         one_killed(marks),
         Gallery.create(tmp_path / "spread", recognizer.contract) as gallery,
@@ -139,15 +143,15 @@ def test_an_evaluation_by_workers_has_the_results_and_the_cache_of_one_without(
 ) -> None:
     paths = [*sorted(people.rglob("*.png")), tmp_path / "gone.png"]
     pictures = [Picture(path, path.name, path.parent.name) for path in paths]
-    systems = load_systems(pretend.__file__)
+    systems = load_systems(str(pretend.__file__))
     alone = describe_systems(pictures, systems, tmp_path / "alone")
     # Part of the work is done already, by one system: fits are known, results of the other are lacking.
     describe_systems(pictures[:5], {"one": systems["one"]}, tmp_path / "spread")
-    done = []
+    done: list[int] = []
     with RayWorkers.connect(
         ADDRESS,
         2,
-        partial(load_systems, pretend.__file__),
+        partial(load_systems, str(pretend.__file__)),
         systems_contract,
         systems_contract(systems),
         start_s=PATIENCE_S,
@@ -160,7 +164,7 @@ def test_an_evaluation_by_workers_has_the_results_and_the_cache_of_one_without(
         for a, b in zip(alone[name].results, spread[name].results, strict=True):
             assert (a.reason, a.faces, a.failed_at, a.yaw, a.box) == (b.reason, b.faces, b.failed_at, b.yaw, b.box)
             assert (a.signature is None) == (b.signature is None)
-            if a.signature is not None:
+            if a.signature is not None and b.signature is not None:
                 assert a.signature.contract == b.signature.contract
                 assert a.signature.cells.tobytes() == b.signature.cells.tobytes()
     stored = [{p.relative_to(tmp_path / way) for p in (tmp_path / way).rglob("*.npz")} for way in ("alone", "spread")]
@@ -169,7 +173,8 @@ def test_an_evaluation_by_workers_has_the_results_and_the_cache_of_one_without(
 
 
 def test_results_come_in_order_and_faults_as_they_are() -> None:
-    with RayWorkers.connect(ADDRESS, 2, dict, same, "same", start_s=PATIENCE_S) as workers:
+    models: Callable[[], dict[str, object]] = dict
+    with RayWorkers.connect(ADDRESS, 2, models, same, "same", start_s=PATIENCE_S) as workers:
         taken = []
 
         def items() -> Iterator[Any]:

@@ -69,7 +69,7 @@ def pretended(faces: Sequence[tuple[Box, np.ndarray]], descriptor: PretendedDesc
     detector = PretendedDetector([box for box, _ in faces])
     landmarker = PretendedLandmarker({box.x0: points for box, points in faces})
     found_by = FaceFinder(detector, landmarker, FinderRule(0.0, 0.0, 0.0))  # type: ignore[arg-type]
-    return Recognizer(found_by, FaceModel.load(), descriptor or PretendedDescriptor(), CONTRACT)
+    return Recognizer(found_by, FaceModel.load(), descriptor or PretendedDescriptor(), CONTRACT)  # type: ignore[arg-type]
 
 
 def boxed(points: np.ndarray, score: float) -> tuple[Box, np.ndarray]:

@@ -66,6 +66,7 @@ def dlib_file(path: Path, net: FaceResNet) -> Path:
 
     out = b"\x01\x02" + label(b"loss_metric_2")
     for layer in (m for m in net.modules() if isinstance(m, torch.nn.Conv2d)):
+        assert layer.bias is not None
         weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
         out += label(b"con_4") + tensor(np.concatenate([weight.ravel() / 2, (bias - 0.5) / 2]))
         n = layer.out_channels
@@ -136,7 +137,7 @@ def test_the_arrays_tell_whether_the_network_has_places() -> None:
 
 
 @pytest.mark.parametrize("places", [True, False])
-def test_the_graph_gives_the_vectors_of_torch(monkeypatch, places):
+def test_the_graph_gives_the_vectors_of_torch(monkeypatch: pytest.MonkeyPatch, places: bool) -> None:
     monkeypatch.setenv("FACEREC_PRECISION", "float32")
     torch.manual_seed(0)
     network = FaceResNet(places).eval()
@@ -150,7 +151,7 @@ def test_the_graph_gives_the_vectors_of_torch(monkeypatch, places):
         resnet_graph({name: value for name, value in arrays.items() if name != "head.bias"})
 
 
-def test_shipped_signatures_are_those_of_torch(monkeypatch):
+def test_shipped_signatures_are_those_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACEREC_PRECISION", "float32")
     arrays = load_weights("recognition", "resnet")
     views = np.random.default_rng(0).integers(0, 256, (2, 10, 10, 3), dtype=np.uint8).repeat(15, 1).repeat(15, 2)

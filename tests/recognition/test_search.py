@@ -1,32 +1,39 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
 from facerec.landmarks.errors import ContractError, DeviceError, InvalidInputError
-from facerec.recognition.masked_score import gpu_product, masked_scores, product_on
+from facerec.recognition.masked_score import Product, Vectors, gpu_product, masked_scores, product_on
 from facerec.recognition.search import MaskedSearch, SearchSettings
 from facerec.recognition.signature import Signature, pack_regions
 from facerec.recognition.store.records import EntryIndex
 
 CELLS, DIMENSION = 16, 12
 
+People = tuple[list[Signature], np.ndarray, list[str], list[Signature]]
 
-def random_signatures(rng, n, contract="c"):
+
+def random_signatures(rng: np.random.Generator, n: int, contract: str = "c") -> list[Signature]:
     cells = rng.normal(size=(n, CELLS, DIMENSION))
     cells /= np.linalg.norm(cells, axis=2, keepdims=True)
     visible = rng.random((n, CELLS)) < rng.random((n, 1))
     return [Signature((c * v[:, None]).astype(np.float32), v, contract) for c, v in zip(cells, visible, strict=True)]
 
 
-def stacked(signatures):
+def stacked(signatures: Sequence[Signature]) -> Vectors:
     return np.stack([s.cells for s in signatures]), np.stack([s.visible for s in signatures])
 
 
-def search_of(entries, person, names, product="faiss", **settings):
+def search_of(
+    entries: Sequence[Signature], person: ArrayLike, names: Sequence[str], product: Product = "faiss", **settings: Any
+) -> MaskedSearch:
     cells, visible = stacked(entries)
     index = EntryIndex(100 + np.arange(len(entries)), np.asarray(person), tuple(names), np.arange(len(entries)))
     return MaskedSearch(
@@ -40,7 +47,7 @@ def search_of(entries, person, names, product="faiss", **settings):
 
 
 @pytest.fixture
-def people():
+def people() -> People:
     rng = np.random.default_rng(3)
     entries = random_signatures(rng, 60)
     person = np.sort(rng.integers(0, 17, 60))
@@ -48,9 +55,11 @@ def people():
     return entries, person, [f"p{i:02d}" for i in present], random_signatures(rng, 11)
 
 
-def plain_search(entries, person, names, probe, k, least):
+def plain_search(
+    entries: Sequence[Signature], person: np.ndarray, names: list[str], probe: Signature, k: int, least: int
+) -> list[tuple[str, float, int]]:
     """The slow exact twin: every pair by Signature.score."""
-    best = {}
+    best: dict[str, tuple[float, int]] = {}
     for i, entry in enumerate(entries):
         score, overlap = probe.score(entry)
         name = names[person[i]]
@@ -60,7 +69,7 @@ def plain_search(entries, person, names, probe, k, least):
 
 
 @pytest.mark.parametrize("product", ["faiss", "numpy"])
-def test_block_scores_are_those_of_signatures_one_by_one(product):
+def test_block_scores_are_those_of_signatures_one_by_one(product: Product) -> None:
     rng = np.random.default_rng(0)
     a, b = random_signatures(rng, 7), random_signatures(rng, 23)
     scores, overlap = masked_scores(stacked(a), stacked(b), product)
@@ -69,7 +78,7 @@ def test_block_scores_are_those_of_signatures_one_by_one(product):
     np.testing.assert_array_equal(overlap, one_by_one[:, :, 1])
 
 
-def test_a_search_finds_what_scoring_every_pair_finds(people):
+def test_a_search_finds_what_scoring_every_pair_finds(people: People) -> None:
     entries, person, names, probes = people
     search = search_of(entries, person, names, min_overlap=0.25)
     for probe, result in zip(probes, search.search(probes, 6), strict=True):
@@ -78,19 +87,24 @@ def test_a_search_finds_what_scoring_every_pair_finds(people):
         assert result.people == len(names)
 
 
-def test_block_size_kept_vectors_and_probe_batches_do_not_change_the_result(people):
+def test_block_size_kept_vectors_and_probe_batches_do_not_change_the_result(people: People) -> None:
     entries, person, names, probes = people
     reference = search_of(entries, person, names).search(probes, 5)
     one = CELLS * (4 * DIMENSION + 1)
-    for settings in ({"block_bytes": one}, {"block_bytes": 7 * one, "kept_bytes": 0}, {"score_bytes": 1}):
-        results = search_of(entries, person, names, **settings).search(probes, 5)
+    chosen: tuple[dict[str, Any], ...] = (
+        {"block_bytes": one},
+        {"block_bytes": 7 * one, "kept_bytes": 0},
+        {"score_bytes": 1},
+    )
+    for settings in chosen:
+        results = search_of(entries, person, names, "faiss", **settings).search(probes, 5)
         for a, b in zip(reference, results, strict=True):
             assert [(m.person, m.score, m.entry) for m in a.matches] == [
                 (m.person, m.score, m.entry) for m in b.matches
             ]
 
 
-def test_pairs_below_the_least_overlap_do_not_score(people):
+def test_pairs_below_the_least_overlap_do_not_score(people: People) -> None:
     entries, person, names, probes = people
     probe = next(p for p in probes if p.visible.sum() >= 4)
     strict = search_of(entries, person, names, min_overlap=1.0).search([probe])[0]
@@ -99,7 +113,7 @@ def test_pairs_below_the_least_overlap_do_not_score(people):
     assert 0 < strict.largest_overlap < 1
 
 
-def test_a_match_states_how_much_of_the_texture_both_saw_and_whether_it_is_a_known_stranger():
+def test_a_match_states_how_much_of_the_texture_both_saw_and_whether_it_is_a_known_stranger() -> None:
     probe, entry = random_signatures(np.random.default_rng(4), 2)
     left, top = np.zeros((16, 16), bool), np.zeros((16, 16), bool)
     left[:, :8], top[:8] = True, True
@@ -117,14 +131,14 @@ def test_a_match_states_how_much_of_the_texture_both_saw_and_whether_it_is_a_kno
     assert probe.overlap(entry) == 0.25
 
 
-def test_equal_scores_rank_by_name_then_by_entry():
+def test_equal_scores_rank_by_name_then_by_entry() -> None:
     rng = np.random.default_rng(1)
     twin = random_signatures(rng, 1)[0]
     result = search_of([twin, twin, twin], [0, 1, 1], ["ann", "bob"], min_overlap=0).search([twin], 2)[0]
     assert [(m.person, m.entry) for m in result.matches] == [("ann", 100), ("bob", 101)]
 
 
-def test_an_empty_gallery_answers_with_nobody():
+def test_an_empty_gallery_answers_with_nobody() -> None:
     empty = EntryIndex(np.zeros(0, np.int64), np.zeros(0, np.int64), (), np.zeros(0, np.int64))
     probe = random_signatures(np.random.default_rng(1), 1)[0]
     search = MaskedSearch(empty, (0, 0), "c", lambda ids: pytest.fail("nothing to read"))
@@ -132,7 +146,7 @@ def test_an_empty_gallery_answers_with_nobody():
     assert (result.matches, result.people, result.comparable) == ((), 0, 0)
 
 
-def test_probes_of_another_contract_or_shape_are_refused(people):
+def test_probes_of_another_contract_or_shape_are_refused(people: People) -> None:
     entries, person, names, _ = people
     search = search_of(entries, person, names)
     rng = np.random.default_rng(1)
@@ -145,7 +159,7 @@ def test_probes_of_another_contract_or_shape_are_refused(people):
 
 
 @pytest.mark.parametrize(("share", "cells", "least"), [(0.15, 20, 3), (0.125, 64, 8), (0.0, 64, 1), (0.13, 64, 9)])
-def test_the_least_overlap_counts_whole_cells(share, cells, least):
+def test_the_least_overlap_counts_whole_cells(share: float, cells: int, least: int) -> None:
     assert SearchSettings(min_overlap=share).least_cells(cells) == least
 
 
@@ -155,26 +169,35 @@ class FakeGpu:
     METRIC_INNER_PRODUCT = 0
     __version__ = "1.99"
 
-    def __init__(self, gpus):
-        self.gpus, self.asked = gpus, []
+    def __init__(self, gpus: int) -> None:
+        self.gpus = gpus
+        self.asked: list[tuple[int, int]] = []
 
-    def get_num_gpus(self):
+    def get_num_gpus(self) -> int:
         return self.gpus
 
     class StandardGpuResources:
         pass
 
-    def pairwise_distance_gpu(self, resources, xq, xb, D=None, metric=None, device=-1):
+    def pairwise_distance_gpu(
+        self,
+        resources: object,
+        xq: np.ndarray,
+        xb: np.ndarray,
+        D: object = None,
+        metric: int | None = None,
+        device: int = -1,
+    ) -> np.ndarray:
         assert isinstance(resources, self.StandardGpuResources)
         assert (metric, device) == (self.METRIC_INNER_PRODUCT, 0)
         assert all(a.dtype == np.float32 and a.flags.c_contiguous for a in (xq, xb))
         self.asked.append((len(xq), len(xb)))
-        return xq @ xb.T
+        return np.asarray(xq @ xb.T)
 
 
 @pytest.fixture
-def fake_gpu(monkeypatch):
-    def install(gpus):
+def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], FakeGpu]:
+    def install(gpus: int) -> FakeGpu:
         fake = FakeGpu(gpus)
         monkeypatch.setitem(sys.modules, "faiss", fake)
         return fake
@@ -182,7 +205,7 @@ def fake_gpu(monkeypatch):
     return install
 
 
-def test_a_search_on_the_gpu_answers_as_one_on_the_cpu(people, fake_gpu):
+def test_a_search_on_the_gpu_answers_as_one_on_the_cpu(people: People, fake_gpu: Callable[[int], FakeGpu]) -> None:
     entries, person, names, probes = people
     wanted = search_of(entries, person, names).search(probes, 5)
     fake = fake_gpu(1)
@@ -198,7 +221,7 @@ def test_a_search_on_the_gpu_answers_as_one_on_the_cpu(people, fake_gpu):
         assert {probes_at_once for probes_at_once, _ in fake.asked} == {len(probes)}
 
 
-def test_cuda_without_a_gpu_for_faiss_is_an_error_and_auto_takes_the_cpu(fake_gpu):
+def test_cuda_without_a_gpu_for_faiss_is_an_error_and_auto_takes_the_cpu(fake_gpu: Callable[[int], FakeGpu]) -> None:
     with pytest.raises(DeviceError, match=r"built without GPU support .* facerec\[gpu\] in place of faiss-cpu"):
         product_on("cuda")
     assert product_on("auto") == product_on("cpu") == "faiss"

@@ -56,7 +56,7 @@ def test_the_score_is_the_mean_cosine_of_the_cells_both_saw() -> None:
     assert signature(0, [True, False]).score(signature(1, [False, True])) == (0.0, 0)
 
 
-def test_overlap_is_the_share_of_the_chart_that_both_saw():
+def test_overlap_is_the_share_of_the_chart_that_both_saw() -> None:
     rng = np.random.default_rng(2)
     visible = np.zeros((256, 256), np.float32)
     visible[:, :128] = 0.5
@@ -78,7 +78,7 @@ def test_overlap_is_the_share_of_the_chart_that_both_saw():
     assert pooled([left, unknown]).regions is None
 
 
-def one_cell(rng, regions):
+def one_cell(rng: np.random.Generator, regions: np.ndarray | None) -> Signature:
     cells = rng.normal(size=(1, 4))
     cells /= np.linalg.norm(cells)
     return Signature(cells.astype(np.float32), np.ones(1, bool), "c", regions)

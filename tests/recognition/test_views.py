@@ -42,7 +42,7 @@ def dotted(points: np.ndarray) -> np.ndarray:
 def middle_of(view: np.ndarray) -> np.ndarray:
     weight = view[..., 0].astype(float)
     rows, columns = np.indices(weight.shape)
-    return np.array([(columns * weight).sum(), (rows * weight).sum()]) / weight.sum()
+    return np.asarray(np.array([(columns * weight).sum(), (rows * weight).sum()]) / weight.sum())
 
 
 @pytest.mark.parametrize("frame", FRAMES)

@@ -5,15 +5,22 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 pytest.importorskip("fastapi", reason="needs facerec[serve]")
 pytest.importorskip("multipart", reason="needs facerec[serve]")
-httpx = pytest.importorskip("httpx", reason="needs httpx to ask the service")
-uvicorn = pytest.importorskip("uvicorn", reason="needs facerec[serve]")
+pytest.importorskip("httpx", reason="needs httpx to ask the service")
+pytest.importorskip("uvicorn", reason="needs facerec[serve]")
+
+import httpx
+import uvicorn
 
 from facerec.cli.main import run
 from facerec.cli.service import pictures as pictures_module
@@ -29,11 +36,16 @@ from facerec.recognition.shipped_impostors import ShippedImpostors
 from facerec.recognition.store.galleries import open_gallery
 from facerec.recognition.store.sqlite import Gallery
 
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from tests.pretend_models import PretendRecognizer
+
 NAME = "Zoë <b>Smith</b>/Jr."
 
 
 @pytest.fixture
-def gallery(tmp_path, pretend, monkeypatch):
+def gallery(tmp_path: Path, pretend: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(recognizer_module, "Recognizer", pretend.PretendRecognizer)
     rows = ["path,person"]
     for person in range(1, 5):
@@ -45,12 +57,17 @@ def gallery(tmp_path, pretend, monkeypatch):
     return tmp_path / "staff"
 
 
+class Client(httpx.Client):
+    """A client of a service that knows its pretended models."""
+
+    models: PretendRecognizer
+
+
 @contextlib.contextmanager
-def served(app):
+def served(app: FastAPI) -> Iterator[str]:
     """The application behind a real socket; yields its address."""
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", log_config=None)
     server = uvicorn.Server(config)
-    server.install_signal_handlers = lambda: None
     with config.bind_socket() as socket:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
         thread.start()
@@ -62,25 +79,27 @@ def served(app):
 
 
 @pytest.fixture
-def serve(gallery, pretend):
+def serve(gallery: Path, pretend: ModuleType) -> Iterator[Callable[..., Client]]:
     with contextlib.ExitStack() as stack:
 
-        def start(delay=0.0, token="", **settings):
+        def start(delay: float = 0.0, token: str = "", **settings: Any) -> Client:
             models = pretend.PretendRecognizer(delay=delay)
             app = create_app(Service(models, gallery), ServeSettings(**settings), Access(token))
             address = stack.enter_context(served(app))
-            client = stack.enter_context(httpx.Client(base_url=address, timeout=240))
+            client = stack.enter_context(Client(base_url=address, timeout=240))
             client.models = models
             return client
 
         yield start
 
 
-def post(client, path, photo, **rest):
+def post(client: httpx.Client, path: str, photo: Path, **rest: Any) -> httpx.Response:
     return client.post(path, files={"photo": (photo.name, photo.read_bytes())}, **rest)
 
 
-def test_identify_and_verify_answer_what_the_command_line_answers(serve, gallery, tmp_path, pretend, capfd):
+def test_identify_and_verify_answer_what_the_command_line_answers(
+    serve: Callable[..., Client], gallery: Path, tmp_path: Path, pretend: ModuleType, capfd: pytest.CaptureFixture[str]
+) -> None:
     client = serve()
     probes = [
         pretend.paint(tmp_path / "group.png", (1, 6, 7), (9, 6, 1)),
@@ -108,8 +127,8 @@ def test_identify_and_verify_answer_what_the_command_line_answers(serve, gallery
 
 
 def test_the_service_decides_at_the_share_of_strangers_that_it_was_started_with(
-    gallery, tmp_path, pretend, monkeypatch
-):
+    gallery: Path, tmp_path: Path, pretend: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     curve = ImpostorCurve.measure(np.random.default_rng(0).normal(0.05, 0.08, 10_000), 10)
     record = ShippedImpostors(pretend.PretendContract().digest, 50, "made up", curve)
     (tmp_path / "impostors-pretend.json").write_text(json.dumps(record.as_json()))
@@ -122,13 +141,16 @@ def test_the_service_decides_at_the_share_of_strangers_that_it_was_started_with(
             _, probes, _ = service.identify(photo, "p.png", 5)
         finally:
             service.close()
+        assert probes[0].threshold.value is not None
         assert probes[0].threshold.fpir == (fpir or 0.01)
         values.append(probes[0].threshold.value)
     assert values == sorted(values)
     assert values[0] < values[-1]
 
 
-def test_a_known_stranger_is_marked_and_reported(serve, gallery, tmp_path, pretend):
+def test_a_known_stranger_is_marked_and_reported(
+    serve: Callable[..., Client], gallery: Path, tmp_path: Path, pretend: ModuleType
+) -> None:
     client = serve()
     probe = pretend.paint(tmp_path / "again.png", (2, 6, 9))
     assert post(client, "/identify", probe).json()["faces"][0]["person"] == "p2"
@@ -143,7 +165,9 @@ def test_a_known_stranger_is_marked_and_reported(serve, gallery, tmp_path, prete
     assert post(client, "/identify", probe).json()["faces"][0]["person"] == "p2"
 
 
-def test_what_is_enrolled_and_removed_is_known_at_once_and_leaves_no_byte(serve, gallery, tmp_path, pretend):
+def test_what_is_enrolled_and_removed_is_known_at_once_and_leaves_no_byte(
+    serve: Callable[..., Client], gallery: Path, tmp_path: Path, pretend: ModuleType
+) -> None:
     client = serve()
     photo = pretend.paint(tmp_path / "new.png", (8, 6, 0))
     said = client.post("/enroll", files={"photo": ("new.png", photo.read_bytes())}, data={"person": "Remarkable Ida"})
@@ -165,7 +189,9 @@ def test_what_is_enrolled_and_removed_is_known_at_once_and_leaves_no_byte(serve,
         assert opened.verify().faults == ()
 
 
-def test_a_gallery_in_milvus_is_served_as_one_in_a_file(gallery, tmp_path, pretend, capfd):
+def test_a_gallery_in_milvus_is_served_as_one_in_a_file(
+    gallery: Path, tmp_path: Path, pretend: ModuleType, capfd: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("pymilvus", reason="needs facerec[milvus]")
     pytest.importorskip("milvus_lite", reason="needs facerec[milvus]")
     address = f"milvus:{tmp_path}/lite.db#staff"
@@ -175,10 +201,10 @@ def test_a_gallery_in_milvus_is_served_as_one_in_a_file(gallery, tmp_path, prete
     models = pretend.PretendRecognizer()
     probe, new = pretend.paint(tmp_path / "probe.png", (2, 8, 7)), pretend.paint(tmp_path / "new.png", (8, 6, 0))
 
-    def scored(faces):
+    def scored(faces: list[dict[str, Any]]) -> list[object]:
         return [(f["decision"], [(c["person"], c["score"]) for c in f["candidates"]], f["threshold"]) for f in faces]
 
-    def records(service):
+    def records(service: Service) -> list[dict[str, Any]]:
         _, probes, versions = service.identify(probe.read_bytes(), "p.png", 5)
         return [one.as_json(versions) for one in probes]
 
@@ -186,8 +212,9 @@ def test_a_gallery_in_milvus_is_served_as_one_in_a_file(gallery, tmp_path, prete
     try:
         with served(create_app(milvus, ServeSettings())) as at, httpx.Client(base_url=at, timeout=240) as client:
 
-            def said():
-                return client.post("/identify", files={"photo": ("p.png", probe.read_bytes())}).json()["faces"]
+            def said() -> list[dict[str, Any]]:
+                answer = client.post("/identify", files={"photo": ("p.png", probe.read_bytes())})
+                return list(answer.json()["faces"])
 
             wanted = records(file)
             assert scored(said()) == scored(wanted)
@@ -209,7 +236,7 @@ def test_a_gallery_in_milvus_is_served_as_one_in_a_file(gallery, tmp_path, prete
         milvus.close()
 
 
-def test_errors_have_stable_codes(serve, tmp_path, pretend):
+def test_errors_have_stable_codes(serve: Callable[..., Client], tmp_path: Path, pretend: ModuleType) -> None:
     client = serve(max_bytes=5000)
     assert post(client, "/landmarks", pretend.paint(tmp_path / "nobody.png")).json()["error"]["code"] == "no_face"
     big = tmp_path / "big.png"
@@ -219,7 +246,7 @@ def test_errors_have_stable_codes(serve, tmp_path, pretend):
         "too_large",
     )
 
-    def unsized():
+    def unsized() -> Iterator[bytes]:
         # A form that is well so far: of a broken one the service may say so before the limit is passed.
         yield b'--x\r\nContent-Disposition: form-data; name="photo"; filename="a.png"\r\n\r\n'
         for _ in range(20):
@@ -233,7 +260,7 @@ def test_errors_have_stable_codes(serve, tmp_path, pretend):
     assert (said.status_code, said.json()["error"]["code"]) == (403, "cross_origin")
 
 
-def test_a_token_is_required(serve, tmp_path, pretend):
+def test_a_token_is_required(serve: Callable[..., Client], tmp_path: Path, pretend: ModuleType) -> None:
     client = serve(token="a" * 20)
     photo = pretend.paint(tmp_path / "p.png", (1, 6, 1))
     assert post(client, "/identify", photo).json()["error"]["code"] == "unauthorized"
@@ -247,13 +274,17 @@ def test_a_token_is_required(serve, tmp_path, pretend):
     assert "/identify" in client.get("/openapi.json").json()["paths"]
 
 
-def test_another_host_without_a_token_is_refused(gallery, capfd, monkeypatch):
+def test_another_host_without_a_token_is_refused(
+    gallery: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("FACEREC_TOKEN", raising=False)
     assert run(["serve", "-g", str(gallery), "--host", "0.0.0.0"]) == 2
     assert "FACEREC_TOKEN" in capfd.readouterr().err
 
 
-def test_more_than_the_queue_holds_is_refused_as_busy_and_the_rest_is_right(serve, tmp_path, pretend):
+def test_more_than_the_queue_holds_is_refused_as_busy_and_the_rest_is_right(
+    serve: Callable[..., Client], tmp_path: Path, pretend: ModuleType
+) -> None:
     client = serve(delay=0.2, workers=1, queue=2)
     photos = [pretend.paint(tmp_path / f"q{i}.png", (1 + i % 4, 6, i)) for i in range(8)]
     with ThreadPoolExecutor(8) as pool:
@@ -266,7 +297,7 @@ def test_more_than_the_queue_holds_is_refused_as_busy_and_the_rest_is_right(serv
             assert answer.json()["faces"][0]["candidates"][0]["person"] == (NAME if i % 4 == 0 else f"p{1 + i % 4}")
 
 
-def test_a_client_that_asks_too_often_is_refused(serve):
+def test_a_client_that_asks_too_often_is_refused(serve: Callable[..., Client]) -> None:
     client = serve(per_minute=3)
     assert [client.get("/health").status_code for _ in range(5)] == [200, 200, 200, 429, 429]
 
@@ -275,7 +306,9 @@ def test_a_client_that_asks_too_often_is_refused(serve):
     ("path", "wrong"),
     [("/identify?candidates=-5", "candidates"), ("/identify?Pictures=1", "Pictures"), ("/enroll?person=x", "person")],
 )
-def test_an_unknown_parameter_is_refused(path, wrong, serve, tmp_path, pretend):
+def test_an_unknown_parameter_is_refused(
+    path: str, wrong: str, serve: Callable[..., Client], tmp_path: Path, pretend: ModuleType
+) -> None:
     answer = post(
         serve(), path, pretend.paint(tmp_path / "p.png", (1, 6, 1)), data={"person": "Ida"} if "enroll" in path else {}
     )
@@ -283,13 +316,15 @@ def test_an_unknown_parameter_is_refused(path, wrong, serve, tmp_path, pretend):
     assert f"unknown parameter '{wrong}'" in answer.json()["error"]["detail"]
 
 
-def test_an_unknown_field_is_refused(serve, tmp_path, pretend):
+def test_an_unknown_field_is_refused(serve: Callable[..., Client], tmp_path: Path, pretend: ModuleType) -> None:
     photo = pretend.paint(tmp_path / "p.png", (1, 6, 1))
     answer = post(serve(), "/enroll", photo, data={"person": "Ida", "name": "Ida"})
     assert "unknown parameter 'name'" in answer.json()["error"]["detail"]
 
 
-def test_faces_keep_their_numbers_and_landmarks_their_models_name(tmp_path, pretend, monkeypatch):
+def test_faces_keep_their_numbers_and_landmarks_their_models_name(
+    tmp_path: Path, pretend: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spelt = json.dumps({"landmarks": "rdssd"})
     monkeypatch.setattr(pretend.PretendContract, "as_json", lambda self: spelt)
     models, at = pretend.PretendRecognizer(), tmp_path / "other"
@@ -301,7 +336,9 @@ def test_faces_keep_their_numbers_and_landmarks_their_models_name(tmp_path, pret
     assert [(face["face"], face["model"]) for face in faces] == [(0, "rdssd"), (2, "rdssd")]
 
 
-def test_pictures_are_sent_once_and_bounded(serve, tmp_path, monkeypatch, pretend):
+def test_pictures_are_sent_once_and_bounded(
+    serve: Callable[..., Client], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pretend: ModuleType
+) -> None:
     """A photograph of many faces travels once, with a crop and a frontal view of each face."""
     monkeypatch.setattr(pictures_module, "frontal_view", lambda texture, fitted, model: texture.pixels)
     client, faces = serve(), [(1 + i % 4, 6, i) for i in range(9)]
@@ -322,7 +359,9 @@ def test_pictures_are_sent_once_and_bounded(serve, tmp_path, monkeypatch, preten
     ]
 
 
-def test_one_face_of_a_group_is_enrolled_and_nobody_else_of_it(serve, tmp_path, pretend):
+def test_one_face_of_a_group_is_enrolled_and_nobody_else_of_it(
+    serve: Callable[..., Client], tmp_path: Path, pretend: ModuleType
+) -> None:
     client = serve()
     photo = pretend.paint(tmp_path / "group.png", (7, 6, 0), (8, 6, 0), (pretend.UNFITTED, 6, 0))
     for face, person in ((1, "Ida"), (0, "Bo")):
@@ -339,11 +378,13 @@ def test_one_face_of_a_group_is_enrolled_and_nobody_else_of_it(serve, tmp_path, 
     assert "Cy" not in {p["person"] for p in client.get("/gallery/people").json()["people"]}
 
 
-def test_work_for_a_disconnected_client_is_discarded(serve, tmp_path, pretend):
+def test_work_for_a_disconnected_client_is_discarded(
+    serve: Callable[..., Client], tmp_path: Path, pretend: ModuleType
+) -> None:
     client = serve(delay=0.5, workers=1, queue=16)
     photos = [pretend.paint(tmp_path / f"q{i}.png", (1, 6, i)) for i in range(8)]
 
-    def impatient(photo):
+    def impatient(photo: Path) -> None:
         with pytest.raises(httpx.ReadTimeout):
             post(client, "/identify", photo, timeout=0.4)
 
@@ -354,7 +395,7 @@ def test_work_for_a_disconnected_client_is_discarded(serve, tmp_path, pretend):
     assert client.get("/health").json()["waiting"] == 0
 
 
-def test_a_client_that_sends_no_more_is_disconnected(serve):
+def test_a_client_that_sends_no_more_is_disconnected(serve: Callable[..., Client]) -> None:
     import socket
     from urllib.parse import urlsplit
 
@@ -366,7 +407,7 @@ def test_a_client_that_sends_no_more_is_disconnected(serve):
         assert slow.recv(65536).startswith(b"HTTP/1.1 408")
 
 
-def test_a_proxy_may_show_the_service_under_a_path_of_its_own(gallery, pretend):
+def test_a_proxy_may_show_the_service_under_a_path_of_its_own(gallery: Path, pretend: ModuleType) -> None:
     app = create_app(Service(pretend.PretendRecognizer(), gallery), ServeSettings(), Access("a" * 20, False, "/faces"))
     headers = {"Authorization": "Bearer " + "a" * 20}
     with served(app) as address, httpx.Client(base_url=address, timeout=240) as client:
@@ -379,14 +420,14 @@ def test_a_proxy_may_show_the_service_under_a_path_of_its_own(gallery, pretend):
     assert 'src="page/main.js"' in page  # relative: the browser asks under the same path
 
 
-def test_only_the_pages_files_are_served(serve):
+def test_only_the_pages_files_are_served(serve: Callable[..., Client]) -> None:
     client = serve()
     assert client.get("/").headers["content-security-policy"].startswith("default-src 'none'")
     for name in ("nothing.js", "..%2Fverbs.py", "%2e%2e/verbs.py", ".hidden"):
         assert client.get(f"/page/{name}").status_code == 404
 
 
-def test_signatures_sent_back_are_grouped_by_person(pretend):
+def test_signatures_sent_back_are_grouped_by_person(pretend: ModuleType) -> None:
     signatures = [pretend.signature(n, yaw, i) for i, (n, yaw) in enumerate([(1, 0), (2, 0), (1, 30), (2, 45), (3, 0)])]
     texts = [signature_text(one) for one in signatures]
     back = [read_signature(text, one.contract) for text, one in zip(texts, signatures, strict=True)]
@@ -399,7 +440,9 @@ def test_signatures_sent_back_are_grouped_by_person(pretend):
             read_signature(wrong, "x")
 
 
-def test_faces_are_grouped_by_request_and_nothing_is_kept(serve, tmp_path, pretend, monkeypatch):
+def test_faces_are_grouped_by_request_and_nothing_is_kept(
+    serve: Callable[..., Client], tmp_path: Path, pretend: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(pictures_module, "frontal_view", lambda texture, fitted, model: texture.pixels)
     client = serve()
     photos = [pretend.paint(tmp_path / f"s{i}.png", (n, 6, i)) for i, n in enumerate((11, 12, 11))]
@@ -409,7 +452,9 @@ def test_faces_are_grouped_by_request_and_nothing_is_kept(serve, tmp_path, prete
     assert client.post("/group", files={"signatures": ("s", "nonsense")}).status_code == 422
 
 
-def test_a_service_is_warm_before_its_first_request(gallery, pretend, monkeypatch, tmp_path):
+def test_a_service_is_warm_before_its_first_request(
+    gallery: Path, pretend: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     seen = []
     monkeypatch.setattr(
         pictures_module, "frontal_view", lambda texture, fitted, model: seen.append(1) or texture.pixels
@@ -422,7 +467,9 @@ def test_a_service_is_warm_before_its_first_request(gallery, pretend, monkeypatc
     assert "facerec_faces_total{" not in service.metrics.text({})  # nobody asked
 
 
-def test_an_answer_about_100_faces_is_below_3_mb_beside_its_pictures(serve, tmp_path, pretend, monkeypatch):
+def test_an_answer_about_100_faces_is_below_3_mb_beside_its_pictures(
+    serve: Callable[..., Client], tmp_path: Path, pretend: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(pictures_module, "frontal_view", lambda texture, fitted, model: texture.pixels)
     photo = pretend.paint(tmp_path / "crowd.png", *[(1 + i % 50, 6, i) for i in range(100)])
     faces = post(serve(), "/identify?pictures=true&k=5", photo).json()["faces"]

@@ -9,11 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 pytest.importorskip("fastapi", reason="needs facerec[serve]")
-httpx = pytest.importorskip("httpx", reason="needs httpx to ask the service")
+pytest.importorskip("httpx", reason="needs httpx to ask the service")
+
+import httpx
 
 COMMAND = Path(__file__).parents[2] / "pretend_command.py"
 
@@ -32,7 +35,7 @@ exec "$@"
 """
 
 
-def namespaces():
+def namespaces() -> bool:
     """Whether this machine lets the tests have a mount namespace of their own."""
     if shutil.which("unshare") is None or shutil.which("mountpoint") is None:
         return False
@@ -41,7 +44,7 @@ def namespaces():
 
 
 @pytest.fixture
-def gallery(tmp_path, pretend):
+def gallery(tmp_path: Path, pretend: ModuleType) -> Path:
     from facerec.recognition.enrolment import enroll
     from facerec.recognition.enrolment_plan import plan_enrolment
     from facerec.recognition.store.sqlite import Gallery
@@ -55,7 +58,7 @@ def gallery(tmp_path, pretend):
     return folder / "gallery"
 
 
-def answers(command, gallery, photo, environment, log):
+def answers(command: list[str], gallery: Path, photo: Path, environment: dict[str, str], log: Path) -> None:
     """Run the service by `command`, ask it once, and have it enrol somebody; ends it."""
     with log.open("w") as stream:
         process = subprocess.Popen(command, stderr=stream, stdin=subprocess.DEVNULL, env=environment)
@@ -84,7 +87,7 @@ def answers(command, gallery, photo, environment, log):
 
 
 @pytest.mark.slow
-def test_it_serves_with_a_read_only_root_and_without_a_home(gallery, tmp_path, pretend):
+def test_it_serves_with_a_read_only_root_and_without_a_home(gallery: Path, tmp_path: Path, pretend: ModuleType) -> None:
     if not namespaces():
         pytest.skip("this machine gives no mount namespace")
     photo = pretend.paint(tmp_path / "probe.png", (2, 6, 7))
@@ -99,15 +102,15 @@ def test_it_serves_with_a_read_only_root_and_without_a_home(gallery, tmp_path, p
 
 
 @pytest.mark.slow
-def test_a_user_without_a_name_or_a_home_may_write_a_gallery(gallery, monkeypatch):
+def test_a_user_without_a_name_or_a_home_may_write_a_gallery(gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A container's user often has no entry of its own: who holds a lock is then said without a name."""
     from facerec.recognition.store import writer_lock
     from facerec.recognition.store.sqlite import Gallery
 
-    def nobody():
+    def nobody() -> str:
         raise KeyError("getpwuid(): uid not found: 10001")
 
-    monkeypatch.setattr(writer_lock.getpass, "getuser", nobody)
+    monkeypatch.setattr("getpass.getuser", nobody)
     monkeypatch.delenv("HOME", raising=False)
     with Gallery.open(gallery, write=True) as opened:
         opened.rename("p1", "Ida")

@@ -6,11 +6,17 @@ import base64
 import contextlib
 import json
 import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 pytest.importorskip("fastapi", reason="needs facerec[serve]")
-uvicorn = pytest.importorskip("uvicorn", reason="needs facerec[serve]")
+pytest.importorskip("uvicorn", reason="needs facerec[serve]")
+
+import uvicorn
 
 from facerec.cli.service import pictures as pictures_module
 from facerec.cli.service.application import create_app
@@ -21,18 +27,23 @@ from facerec.recognition.enrolment import enroll
 from facerec.recognition.enrolment_plan import plan_enrolment
 from facerec.recognition.store.sqlite import Gallery
 
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from tests.headless_browser import Browser
+
 NAME = "Zoë <b>Smith"
 
 
 @contextlib.contextmanager
-def served(app):
+def served(app: FastAPI) -> Iterator[tuple[str, Callable[[], None]]]:
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", log_config=None)
     server = uvicorn.Server(config)
     with config.bind_socket() as socket:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
         thread.start()
 
-        def stop():
+        def stop() -> None:
             server.should_exit = True
             thread.join()
 
@@ -43,7 +54,7 @@ def served(app):
 
 
 @pytest.fixture
-def page(tmp_path, pretend, monkeypatch, browser):
+def page(tmp_path: Path, pretend: ModuleType, monkeypatch: pytest.MonkeyPatch, browser: Browser) -> Iterator[Page]:
     # The pretended faces have no shape to draw.
     monkeypatch.setattr(pictures_module, "frontal_view", lambda texture, fitted, model: texture.pixels)
     models = pretend.PretendRecognizer()
@@ -54,44 +65,42 @@ def page(tmp_path, pretend, monkeypatch, browser):
     with Gallery.create(tmp_path / "staff", models.contract) as gallery:
         enroll(plan_enrolment([tmp_path / "people"]), gallery, models, EnrolmentSettings())
     with served(create_app(Service(models, tmp_path / "staff"), ServeSettings())) as (address, stop):
-        one = Page(browser, address, tmp_path)
-        one.stop = stop
-        yield one
+        yield Page(browser, address, tmp_path, stop)
 
 
 class Page:
-    def __init__(self, browser, address, folder):
-        self.browser, self.folder = browser, folder
+    def __init__(self, browser: Browser, address: str, folder: Path, stop: Callable[[], None]) -> None:
+        self.browser, self.folder, self.stop = browser, folder, stop
         browser.open(address)
         browser.wait_for("document.readyState == 'complete' && location.protocol == 'http:'")
         self.wide(1400)
 
-    def wide(self, width):
+    def wide(self, width: int) -> None:
         self.browser.send(
             "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500
         )
 
-    def choose(self, *paths):
+    def choose(self, *paths: Path) -> None:
         root = self.browser.send("DOM.getDocument")["root"]["nodeId"]
         field = self.browser.send("DOM.querySelector", nodeId=root, selector="#photo")["nodeId"]
         self.browser.send("DOM.setFileInputFiles", files=[str(path) for path in paths], nodeId=field)
 
-    def text(self, selector):
-        return self.browser.evaluate(f"document.querySelector({json.dumps(selector)}).innerText")
+    def text(self, selector: str) -> str:
+        return str(self.browser.evaluate(f"document.querySelector({json.dumps(selector)}).innerText"))
 
-    def rows(self):
-        return self.browser.evaluate("[...document.querySelectorAll('#queue .state')].map(s => s.innerText)")
+    def rows(self) -> list[str]:
+        return list(self.browser.evaluate("[...document.querySelectorAll('#queue .state')].map(s => s.innerText)"))
 
-    def click(self, selector, text=""):
+    def click(self, selector: str, text: str = "") -> None:
         all_of = f"[...document.querySelectorAll({json.dumps(selector)})]"
         find = f"{all_of}.find(e => e.innerText.includes({json.dumps(text)}))"
         assert self.browser.evaluate(f"Boolean({find})"), (selector, text, self.text("body"))
         self.browser.evaluate(f"{find}.click()")
 
-    def fill(self, selector, value):
+    def fill(self, selector: str, value: str) -> None:
         self.browser.evaluate(f"document.querySelector({json.dumps(selector)}).value = {json.dumps(value)}")
 
-    def key(self, name):
+    def key(self, name: str) -> None:
         code = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowRight": 39}[name]
         text = {"text": "\r"} if name == "Enter" else {}
         for kind in ("keyDown", "keyUp"):
@@ -100,18 +109,18 @@ class Page:
             )
             text = {}
 
-    def wait(self, script, seconds=120):
+    def wait(self, script: str, seconds: int = 120) -> Any:
         return self.browser.wait_for(script, seconds)
 
-    def wait_status(self, text):
+    def wait_status(self, text: str) -> None:
         self.wait(f"document.querySelector('#status').innerText.includes({json.dumps(text)})")
 
-    def picture(self, name):
+    def picture(self, name: str) -> None:
         (self.folder / name).write_bytes(base64.b64decode(self.browser.send("Page.captureScreenshot")["data"]))
 
 
 @pytest.mark.slow
-def test_photographs_in_a_queue_each_keep_their_own_answer(page, tmp_path, pretend):
+def test_photographs_in_a_queue_each_keep_their_own_answer(page: Page, tmp_path: Path, pretend: ModuleType) -> None:
     group = pretend.paint(tmp_path / "group.png", (1, 6, 7), (9, 6, 1), (pretend.UNFITTED, 6, 1))
     nobody = pretend.paint(tmp_path / "nobody.png")
     torn = tmp_path / "torn.png"
@@ -143,7 +152,9 @@ def test_photographs_in_a_queue_each_keep_their_own_answer(page, tmp_path, prete
 
 
 @pytest.mark.slow
-def test_faces_are_enrolled_and_people_renamed_merged_and_removed(page, tmp_path, pretend):
+def test_faces_are_enrolled_and_people_renamed_merged_and_removed(
+    page: Page, tmp_path: Path, pretend: ModuleType
+) -> None:
     first = pretend.paint(tmp_path / "one.png", (9, 6, 0), (2, 6, 5))
     second = pretend.paint(tmp_path / "two.png", (9, 6, 1))
     page.choose(first, second)
@@ -179,7 +190,9 @@ def test_faces_are_enrolled_and_people_renamed_merged_and_removed(page, tmp_path
 
 
 @pytest.mark.slow
-def test_a_lost_connection_is_reported_and_the_photograph_can_be_sent_again(page, tmp_path, pretend):
+def test_a_lost_connection_is_reported_and_the_photograph_can_be_sent_again(
+    page: Page, tmp_path: Path, pretend: ModuleType
+) -> None:
     page.choose(pretend.paint(tmp_path / "one.png", (1, 6, 3)))
     page.wait("document.querySelector('#status').innerText == 'All photographs are done'")
     page.stop()
@@ -192,7 +205,7 @@ def test_a_lost_connection_is_reported_and_the_photograph_can_be_sent_again(page
 
 
 @pytest.mark.slow
-def test_the_camera_takes_a_photograph_into_the_queue(page):
+def test_the_camera_takes_a_photograph_into_the_queue(page: Page) -> None:
     page.click("[role=tab]", "Camera")
     page.click("#camera-start")
     page.wait("!document.querySelector('#video').hidden && !document.querySelector('#camera-take').disabled")
@@ -204,7 +217,7 @@ def test_the_camera_takes_a_photograph_into_the_queue(page):
 
 
 @pytest.mark.slow
-def test_the_keyboard_alone_reaches_the_gallery_and_gives_up_a_question(page):
+def test_the_keyboard_alone_reaches_the_gallery_and_gives_up_a_question(page: Page) -> None:
     page.wait("document.querySelectorAll('#people li').length == 4")
     focus = "document.activeElement.ariaLabel || document.activeElement.id"
     page.key("Tab")
@@ -226,7 +239,7 @@ def test_the_keyboard_alone_reaches_the_gallery_and_gives_up_a_question(page):
 
 
 @pytest.mark.slow
-def test_a_table_of_candidates_fits_beside_the_photograph(page, tmp_path, pretend):
+def test_a_table_of_candidates_fits_beside_the_photograph(page: Page, tmp_path: Path, pretend: ModuleType) -> None:
     page.choose(pretend.paint(tmp_path / "one.png", (1, 6, 3)))
     page.wait("document.querySelector('#status').innerText == 'All photographs are done'")
     for width in (1400, 390):

@@ -6,16 +6,26 @@ import contextlib
 import json
 import shutil
 import socket
+from collections.abc import Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.pretend_service import Operations, Processes, ServiceProcess
+
+    Harness = tuple[Operations, Processes, ServiceProcess]
 
 pytest.importorskip("fastapi", reason="needs facerec[serve]")
 pytest.importorskip("httpx", reason="needs httpx to ask the service")
 
 
 @pytest.fixture(scope="module")
-def harness(pretend_service, pretend, tmp_path_factory):
+def harness(
+    pretend_service: ModuleType, pretend: ModuleType, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Harness]:
     """(operations, commands, service) on one gallery, which the tests of this module change one after the other."""
     operations = pretend_service.Operations(tmp_path_factory.mktemp("served"), pretend)
     with contextlib.ExitStack() as stack:
@@ -27,16 +37,16 @@ def harness(pretend_service, pretend, tmp_path_factory):
         yield operations, commands, service
 
 
-def photo(operations, number=1, picture=77):
+def photo(operations: Operations, number: int = 1, picture: int = 77) -> dict[str, tuple[str, bytes]]:
     path = operations.picture(number, picture)
     return {"photo": (path.name, path.read_bytes())}
 
 
-def bytes_of(operations):
+def bytes_of(operations: Operations) -> bytes:
     return b"".join(file.read_bytes() for file in operations.folder.glob("gallery*"))
 
 
-def test_200_operations_by_commands_and_requests_in_any_order(harness):
+def test_200_operations_by_commands_and_requests_in_any_order(harness: Harness) -> None:
     operations, commands, service = harness
     for _ in range(200):
         operations.step(service.client, commands)
@@ -46,7 +56,9 @@ def test_200_operations_by_commands_and_requests_in_any_order(harness):
     assert not [file.name for file in operations.folder.glob("gallery-*")]  # no journal is left behind
 
 
-def test_a_command_or_service_killed_in_the_middle_has_done_all_or_nothing(harness, pretend_service):
+def test_a_command_or_service_killed_in_the_middle_has_done_all_or_nothing(
+    harness: Harness, pretend_service: ModuleType
+) -> None:
     operations, commands, _ = harness
     service, kills = pretend_service.ServiceProcess(commands, operations.gallery), set()
     try:
@@ -59,7 +71,7 @@ def test_a_command_or_service_killed_in_the_middle_has_done_all_or_nothing(harne
     assert {(who, True) for who in pretend_service.WHO} <= kills  # each of them while it was at work
 
 
-def test_what_a_command_removes_under_a_running_service_leaves_no_byte(harness):
+def test_what_a_command_removes_under_a_running_service_leaves_no_byte(harness: Harness) -> None:
     operations, commands, service = harness
     answer = service.client.post("/enroll", files=photo(operations), data={"person": "Remarkable Ida"})
     assert answer.json()["outcome"] == "enrolled"
@@ -70,7 +82,7 @@ def test_what_a_command_removes_under_a_running_service_leaves_no_byte(harness):
     operations.check(service.client)
 
 
-def test_a_broken_or_missing_gallery_is_a_server_error_and_health_shows_it(harness):
+def test_a_broken_or_missing_gallery_is_a_server_error_and_health_shows_it(harness: Harness) -> None:
     operations, _, service = harness
     client, gallery = service.client, operations.gallery
     kept = gallery.with_name("kept")
@@ -96,7 +108,7 @@ def test_a_broken_or_missing_gallery_is_a_server_error_and_health_shows_it(harne
     operations.check(client)
 
 
-def test_a_request_is_one_line_of_json_without_names(harness):
+def test_a_request_is_one_line_of_json_without_names(harness: Harness) -> None:
     operations, _, service = harness
     before = len(service.said().splitlines())
     name = sorted(operations.people)[0]
@@ -117,7 +129,7 @@ def test_a_request_is_one_line_of_json_without_names(harness):
     assert "77.png" not in text
 
 
-def test_metrics_count_requests_by_route_and_stages(harness):
+def test_metrics_count_requests_by_route_and_stages(harness: Harness) -> None:
     operations, _, service = harness
     service.client.post("/identify", files=photo(operations))
     for i in range(30):  # what a client makes up must not become a counter
@@ -135,14 +147,16 @@ def test_metrics_count_requests_by_route_and_stages(harness):
     assert "/made" not in text
 
 
-def test_the_error_for_a_used_port_names_the_process(harness):
+def test_the_error_for_a_used_port_names_the_process(harness: Harness) -> None:
     operations, commands, service = harness
     said = commands.run("serve", "-g", operations.gallery, "--port", urlsplit(service.address).port)
     assert said["code"] == 2
     assert f"is used by process {service.process.pid} (" in said["stderr"]
 
 
-def test_a_service_that_is_asked_to_stop_answers_what_it_has_begun(harness, pretend_service):
+def test_a_service_that_is_asked_to_stop_answers_what_it_has_begun(
+    harness: Harness, pretend_service: ModuleType
+) -> None:
     operations, commands, _ = harness
     service = pretend_service.ServiceProcess(commands, operations.gallery)
     address = urlsplit(service.address)

@@ -46,7 +46,8 @@ def turned(yaw: float, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
     about_y = np.array([[np.cos(y), 0, -np.sin(y)], [0, 1, 0], [np.sin(y), 0, np.cos(y)]])
     about_x = np.array([[1, 0, 0], [0, np.cos(p), np.sin(p)], [0, -np.sin(p), np.cos(p)]])
     about_z = np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])
-    return about_z @ about_x @ about_y
+    turned: np.ndarray = about_z @ about_x @ about_y
+    return turned
 
 
 def seen(yaw: float = 0.0, distance: float = 900.0, roll: float = 0.0, place: tuple[float, float] = (0.0, 0.0)) -> Any:

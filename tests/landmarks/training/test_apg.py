@@ -29,7 +29,7 @@ def statistics(seed: int = 0) -> RegressionStatistics:
     return RegressionStatistics.of(*faces(seed))
 
 
-def split_solver(value: Any, start: np.ndarray, weight: float) -> np.ndarray:  # type: ignore[no-untyped-def]
+def split_solver(value: Any, start: np.ndarray, weight: float) -> np.ndarray:
     """z = a - b with a, b >= 0 makes the l1 norm linear, so a bounded quasi-Newton method solves it to the end."""
 
     def of(both: np.ndarray) -> tuple[float, np.ndarray]:
@@ -65,7 +65,7 @@ def test_shrinking_is_the_proximal_map_of_the_l1_norm() -> None:
 
 def test_trust_weighs_faces_like_copies_of_them() -> None:
     features, targets, known = faces()
-    twice = [np.concatenate([part, part[:3]]) for part in (features, targets)]
+    twice = np.concatenate([features, features[:3]]), np.concatenate([targets, targets[:3]])
     copied = RegressionStatistics.of(*twice, np.ones((len(features) + 3, 4), dtype=bool))
     trust = np.ones((len(features), 4))
     trust[:3] = 2.0

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,7 @@ from facerec.landmarks.training.detector import (
 )
 from facerec.landmarks.training.detector_pictures import (
     AnnotatedPicture,
+    Kind,
     completed_frontal,
     halvings,
     set_pictures,
@@ -30,14 +32,14 @@ from facerec.landmarks.types import Box, Image
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
+def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 
 
-def picture_with_face(seed: int, kind="frame") -> AnnotatedPicture:
+def picture_with_face(seed: int, kind: Kind = "frame") -> AnnotatedPicture:
     """Grey noise with a red, green, blue and white patch at the corners of the 'face', five points among them."""
     rng = np.random.default_rng(seed)
     image = rng.integers(90, 110, (160, 120, 3), dtype=np.uint8)
@@ -60,7 +62,7 @@ PLAIN = SceneSettings(grey=0, blurred=0, noisy=0, coarse=0, compressed=0, hidden
 # -- training pictures -----------------------------------------------------------------------------------------------
 
 
-def test_a_scene_depends_on_seed_and_number_alone():
+def test_a_scene_depends_on_seed_and_number_alone() -> None:
     pictures = [picture_with_face(0), picture_with_face(1, "profile"), picture_with_face(2, "frontal")]
     maker, same = (SceneMaker(pictures, backgrounds(), seed=5) for _ in range(2))
     other = SceneMaker(pictures, backgrounds(), seed=6)
@@ -72,7 +74,7 @@ def test_a_scene_depends_on_seed_and_number_alone():
     assert (maker.scene(0).image != maker.scene(1).image).any()
 
 
-def test_boxes_lie_where_the_face_was_drawn():
+def test_boxes_lie_where_the_face_was_drawn() -> None:
     """The four coloured corners of the face must be in the picture, on the border of its box."""
     maker = SceneMaker([picture_with_face(0)], backgrounds(), settings=PLAIN, seed=1)
     checked = 0
@@ -93,7 +95,7 @@ def test_boxes_lie_where_the_face_was_drawn():
     assert checked >= 5
 
 
-def test_mirroring_swaps_left_and_right_points():
+def test_mirroring_swaps_left_and_right_points() -> None:
     maker = SceneMaker([picture_with_face(0)], backgrounds(), settings=SceneSettings(tilt=0.0), seed=2)
     seen = 0
     for number in range(20):
@@ -104,12 +106,12 @@ def test_mirroring_swaps_left_and_right_points():
     assert seen > 10
 
 
-def test_scenes_without_faces_are_made_of_backgrounds_alone():
+def test_scenes_without_faces_are_made_of_backgrounds_alone() -> None:
     maker = SceneMaker([picture_with_face(0)], backgrounds(), settings=SceneSettings(empty=1.0), seed=0)
     assert all(len(maker.scene(i).boxes) + len(maker.scene(i).ignored) == 0 for i in range(10))
 
 
-def test_decoys_are_drawn_and_never_labelled():
+def test_decoys_are_drawn_and_never_labelled() -> None:
     image = np.full((100, 100, 3), (250, 0, 250), dtype=np.uint8)
     decoy = Decoy(halvings(image), np.array([30.0, 30.0, 70.0, 70.0]))
     settings = SceneSettings(empty=1.0, decoy=1.0, grey=0, blurred=0, noisy=0, coarse=0, compressed=0)
@@ -120,7 +122,7 @@ def test_decoys_are_drawn_and_never_labelled():
         assert (scene.image[..., 1].astype(int) + 40 < scene.image[..., 0]).mean() > 0.004
 
 
-def test_a_frontal_is_completed_about_its_middle_line():
+def test_a_frontal_is_completed_about_its_middle_line() -> None:
     rng = np.random.default_rng(0)
     half = np.stack([rng.uniform(-50, -5, 30), rng.uniform(-60, 60, 30)], axis=1)
     middle = [18, 19, 20, 21, 22, 26, 27, 28, 29, 8]
@@ -134,7 +136,7 @@ def test_a_frontal_is_completed_about_its_middle_line():
 # -- targets, loss, training -----------------------------------------------------------------------------------------
 
 
-def test_every_face_that_must_be_found_has_a_cell_and_no_cell_is_asked_for_elsewhere():
+def test_every_face_that_must_be_found_has_a_cell_and_no_cell_is_asked_for_elsewhere() -> None:
     maker = SceneMaker([picture_with_face(0), picture_with_face(1, "profile")], backgrounds(), seed=3)
     for number in range(40):
         scene = maker.scene(number)
@@ -147,7 +149,7 @@ def test_every_face_that_must_be_found_has_a_cell_and_no_cell_is_asked_for_elsew
             assert any(Box(*map(float, box)).iou(Box(*map(float, other))) > 0.1 for other in given - {box})
 
 
-def test_the_loss_is_lowest_for_the_right_answer():
+def test_the_loss_is_lowest_for_the_right_answer() -> None:
     maker = SceneMaker([picture_with_face(0)], backgrounds(), settings=SceneSettings(empty=0), seed=4)
     scene = next(scene for scene in map(maker.scene, range(50)) if len(scene.boxes) == 1)
     wanted = targets(scene)
@@ -172,7 +174,7 @@ def test_the_loss_is_lowest_for_the_right_answer():
         assert float(detection_loss(wrong, state, boxes, points, 256)[loss]) > 10 * best[loss] + 0.01
 
 
-def test_overlap_of_boxes_agrees_with_the_box_type():
+def test_overlap_of_boxes_agrees_with_the_box_type() -> None:
     rng = np.random.default_rng(1)
     corner = rng.uniform(0, 20, (2, 50, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(5, 20, (2, 50, 2))], axis=2)
@@ -187,15 +189,15 @@ def small_training() -> tuple[TrainingData, DetectorTraining]:
     images = [levels[0] for levels in backgrounds(2)]
     data = TrainingData([picture_with_face(0), picture_with_face(1, "profile")], images, images)
     scenes = SceneSettings(side=64, sizes=(17.0, 50.0))
-    return data, DetectorTraining(steps=4, batch=2, warm_up=1, mining=(0.5,), scenes=scenes)
+    return data, DetectorTraining(steps=4, batch=2, warm_up=1, mining=(0.5,), scenes=scenes, loaders=0)
 
 
-def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(tmp_path: Path):
+def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
     data, settings = small_training()
-    whole = train_detector(data, tmp_path / "whole", settings, loaders=0)
+    whole = train_detector(data, tmp_path / "whole", settings)
     assert whole.network is not None
     for _ in range(settings.steps):
-        result = train_detector(data, tmp_path / "parts", settings, loaders=0, max_minutes=1e-9)
+        result = train_detector(data, tmp_path / "parts", settings, max_minutes=1e-9)
     assert result.network is not None
     from safetensors.numpy import load_file
 
@@ -205,18 +207,18 @@ def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(tmp_path: 
         np.testing.assert_allclose(one[key], other[key], rtol=1e-5, atol=1e-7)
 
 
-def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path):
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
     data, settings = small_training()
-    train_detector(data, tmp_path, settings, loaders=0, max_minutes=1e-9)
+    train_detector(data, tmp_path, settings, max_minutes=1e-9)
     from dataclasses import replace
 
     with pytest.raises(InvalidInputError, match="work folder"):
-        train_detector(data, tmp_path, replace(settings, seed=1), loaders=0)
+        train_detector(data, tmp_path, replace(settings, seed=1))
 
 
-def test_a_finished_training_exports_weights_that_load(tmp_path: Path):
+def test_a_finished_training_exports_weights_that_load(tmp_path: Path) -> None:
     data, settings = small_training()
-    result = train_detector(data, tmp_path / "work", settings, loaders=0)
+    result = train_detector(data, tmp_path / "work", settings)
     assert result.network is not None
     assert result.threshold is not None
     record = export_detector(result.network, result.threshold, settings, "facerec train detector", root=tmp_path)

@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -72,7 +73,7 @@ def by_hand(scores: torch.Tensor, targets: Targets, settings: LossSettings) -> f
 @pytest.mark.parametrize("points", ["visible", "all"])
 @pytest.mark.parametrize("distance_aware", [True, False])
 @pytest.mark.parametrize("yaw_bins", [1, 2])
-def test_the_loss_is_equation_7(points: str, distance_aware: bool, yaw_bins: int) -> None:
+def test_the_loss_is_equation_7(points: Literal["visible", "all"], distance_aware: bool, yaw_bins: int) -> None:
     settings = replace(EVERY_PIXEL, points=points, distance_aware=distance_aware)
     scores, targets = some_scores(yaw_bins=yaw_bins).detach(), some_targets(yaw_bins=yaw_bins)
     loss = distance_aware_softmax_loss(scores, targets, settings, generator())

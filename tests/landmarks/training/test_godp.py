@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.godp import Godp
 from facerec.landmarks.godp_graph import Calibration, GodpSettings
 from facerec.landmarks.godp_weights import godp_arrays, godp_from_arrays
 from facerec.landmarks.landmarker import GodpLandmarker
@@ -15,6 +16,7 @@ from facerec.landmarks.training.augment import AugmentSettings
 from facerec.landmarks.training.dsl import FAST_STAGES
 from facerec.landmarks.training.godp import (
     FaceSource,
+    Progress,
     TrainSettings,
     stage_at,
     train_godp,
@@ -95,7 +97,7 @@ def test_training_leaves_the_global_random_state_alone(tmp_path: Path, make_pack
 
 
 def test_a_time_limit_ends_the_training_and_errors_are_reported(tmp_path: Path, make_pack: Make) -> None:
-    reports = []
+    reports: list[Progress] = []
     train_godp(
         [(make_pack(4), 1.0)],
         replace(TINY, samples=100_000),
@@ -148,6 +150,7 @@ def test_plain_rois_are_the_middle_of_the_pack(make_pack: Make) -> None:
 
 def test_exported_weights_give_the_same_landmarker(tmp_path: Path, make_pack: Make) -> None:
     network = build_network(TINY.network, 0).eval()
+    assert isinstance(network, Godp)
     packs = [(make_pack(4), 1.0)]
     calibration = calibrate(network, packs, TINY, device=CPU, batches=2)
     record = save_landmark_weights(
@@ -172,6 +175,7 @@ def test_exported_weights_give_the_same_landmarker(tmp_path: Path, make_pack: Ma
 
 def test_weights_of_another_network_are_refused() -> None:
     network = build_network(TINY.network, 0).eval()
+    assert isinstance(network, Godp)
     arrays = godp_arrays(network, Calibration())
     with pytest.raises(InvalidInputError, match="settings"):
         godp_from_arrays({k: v for k, v in arrays.items() if k != "settings"})

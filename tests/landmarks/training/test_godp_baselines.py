@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from facerec.cli.train_godp import LOSS_NAMES
 from facerec.landmarks.errors import InvalidInputError
@@ -53,6 +54,7 @@ def test_an_hourglass_is_a_deconvnet_with_three_hyperlinks() -> None:
     plain, linked = (build_network(replace(TINY, architecture=one), 0).eval() for one in ("deconvnet", "hourglass"))
     assert plain.state_dict().keys() == linked.state_dict().keys()
     for network in (plain, linked):
+        assert isinstance(network.g8, nn.Module)
         network.g8.register_forward_pre_hook(lambda _, inputs: network_inputs.append(inputs[0]))
     network_inputs: list[torch.Tensor] = []
     with torch.no_grad():

@@ -64,10 +64,8 @@ def test_a_pack_is_read_back_as_it_was_written(tmp_path: Path, make_pack: Make) 
 def test_files_that_are_no_packs_are_refused(tmp_path: Path, make_pack: Make) -> None:
     (tmp_path / "text.npz").write_text("not an npz")
     np.savez(tmp_path / "other.npz", images=np.zeros(3))
-    np.savez(
-        tmp_path / "objects.npz",
-        **{n: np.array([{}], dtype=object) for n in ("images", "points", "state", "yaw", "source")},
-    )
+    thing = np.array([{}], dtype=object)
+    np.savez(tmp_path / "objects.npz", images=thing, points=thing, state=thing, yaw=thing, source=thing)
     for name, why in (("text", "landmark pack"), ("other", "missing"), ("objects", "landmark pack"), ("none", "pack")):
         with pytest.raises(InvalidInputError, match=why):
             LandmarkPack.load(tmp_path / f"{name}.npz")

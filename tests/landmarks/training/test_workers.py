@@ -1,11 +1,13 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from facerec.landmarks.training.packs import LandmarkPack
 from facerec.landmarks.training.workers import Workers, started_workers
 
 TWO = """
@@ -33,7 +35,7 @@ with started_workers("cpu") as device:
 
 
 @pytest.mark.slow
-def test_two_processes_train_one_network(tmp_path: Path, make_pack) -> None:
+def test_two_processes_train_one_network(tmp_path: Path, make_pack: Callable[..., LandmarkPack]) -> None:
     make_pack(8).save(tmp_path / "pack.npz")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     (tmp_path / "two.py").write_text(TWO)
@@ -61,6 +63,7 @@ def test_a_process_alone_is_a_group_of_one(monkeypatch: pytest.MonkeyPatch) -> N
     assert (workers.count, workers.first, workers.agreed(0.25, device)) == (1, True, 0.25)
     layer = torch.nn.Linear(2, 1)
     layer(torch.ones(1, 2)).sum().backward()
+    assert layer.weight.grad is not None
     before = layer.weight.grad.clone()
     workers.average_gradients(layer)
     assert torch.equal(layer.weight.grad, before)

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+
 import numpy as np
 import pytest
 
-from facerec.landmarks.types import Box
+from facerec.landmarks.types import Box, Image
 from facerec.landmarks.video import Frame
 from facerec.recognition.films.tracks import FaceTracker, Sighting, Track, TrackSettings, associate
-from facerec.recognition.recognizer import DescribedFace
+from facerec.recognition.recognizer import DescribedFace, UndescribedFace
 from facerec.recognition.signature import pooled
+
+Frames = Sequence[Mapping[int, tuple[float, float]]]
 
 
 class MovingFaces:
     """A describer of frames that are dictionaries of person -> (x, yaw); the image only carries the frame's number."""
 
-    def __init__(self, pretend, frames):
+    def __init__(self, pretend: ModuleType, frames: Frames) -> None:
         self.frames, self.pretend = frames, pretend
         self.searches = 0
 
-    def describe(self, image, boxes=None):
+    def describe(self, image: Image, boxes: Sequence[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
         self.searches += boxes is None
         number = int(image[0, 0, 0])
-        faces = []
+        faces: list[DescribedFace | UndescribedFace] = []
         for person, (x, yaw) in self.frames[number].items():
             face = self.pretend.PretendRecognizer()._face(_painted(person, yaw, number), 0)
             points = face.face.landmarks.points.copy()
@@ -43,14 +48,16 @@ class MovingFaces:
         return faces
 
 
-def _painted(person, yaw, picture):
+def _painted(person: int, yaw: float, picture: int) -> Image:
     pixels = np.zeros((24, 24, 3), dtype=np.uint8)
     pixels[0, :, 0] = 1
     pixels[1, :] = person, round(yaw / 15) + 6, picture
     return pixels
 
 
-def follow(pretend, frames, step=0.2, settings=None):
+def follow(
+    pretend: ModuleType, frames: Frames, step: float = 0.2, settings: TrackSettings | None = None
+) -> tuple[FaceTracker, MovingFaces]:
     describer = MovingFaces(pretend, frames)
     tracker = FaceTracker(describer, settings)
     for number in range(len(frames)):
@@ -59,7 +66,7 @@ def follow(pretend, frames, step=0.2, settings=None):
     return tracker, describer
 
 
-def test_people_who_cross_keep_their_tracks(pretend):
+def test_people_who_cross_keep_their_tracks(pretend: ModuleType) -> None:
     frames = [{1: (5 + 8 * k, 0), 2: (165 - 8 * k, 0)} for k in range(20)]
     tracker, _ = follow(pretend, frames)
     # Where one hides the other, one face is seen.
@@ -69,7 +76,7 @@ def test_people_who_cross_keep_their_tracks(pretend):
             assert one.signature.score(pretend.signature(person, 0.0, one.frame))[0] == pytest.approx(1)
 
 
-def test_faces_are_searched_for_on_key_frames_and_when_one_is_lost(pretend):
+def test_faces_are_searched_for_on_key_frames_and_when_one_is_lost(pretend: ModuleType) -> None:
     steady = [{1: (20, 0)} for _ in range(11)]
     assert follow(pretend, steady)[1].searches == 3  # at 0, 1 and 2 seconds
     jump = [{1: (20, 0)}] * 2 + [{1: (120, 0)}] * 2
@@ -78,7 +85,7 @@ def test_faces_are_searched_for_on_key_frames_and_when_one_is_lost(pretend):
     assert len(tracker.tracks) == 1
 
 
-def test_who_comes_back_goes_on_with_the_track_and_who_is_away_for_long_is_a_new_one(pretend):
+def test_who_comes_back_goes_on_with_the_track_and_who_is_away_for_long_is_a_new_one(pretend: ModuleType) -> None:
     frames = [{1: (20, 0)}] * 3 + [{}] * 20 + [{1: (120, 0)}] * 3
     assert len(follow(pretend, frames)[0].tracks) == 1
     assert len(follow(pretend, frames, settings=TrackSettings(back_within=3.0))[0].tracks) == 2
@@ -87,7 +94,7 @@ def test_who_comes_back_goes_on_with_the_track_and_who_is_away_for_long_is_a_new
     assert len(follow(pretend, frames)[0].tracks) == 2
 
 
-def test_a_template_completes_itself_and_near_duplicates_do_not_count(pretend):
+def test_a_template_completes_itself_and_near_duplicates_do_not_count(pretend: ModuleType) -> None:
     frames = [{1: (20, -75)}, {1: (20, 0)}, {1: (20, 75)}]
     (track,) = follow(pretend, frames)[0].tracks
     assert track.template.visible.all()
@@ -98,7 +105,7 @@ def test_a_template_completes_itself_and_near_duplicates_do_not_count(pretend):
     )
 
     class Frozen(MovingFaces):
-        def describe(self, image, boxes=None):
+        def describe(self, image: Image, boxes: Sequence[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
             return super().describe(np.zeros_like(image), boxes)
 
     tracker = FaceTracker(Frozen(pretend, [{1: (20, 0)}]))
@@ -107,16 +114,16 @@ def test_a_template_completes_itself_and_near_duplicates_do_not_count(pretend):
     assert [one.counts for one in tracker.tracks[0].sightings] == [True, False, False, False, False]
 
 
-def test_a_single_sighting_is_no_track(pretend):
+def test_a_single_sighting_is_no_track(pretend: ModuleType) -> None:
     assert follow(pretend, [{1: (20, 0)}, {}])[0].tracks == []
 
 
-def test_a_stranger_in_the_same_place_does_not_take_over_the_track(pretend):
+def test_a_stranger_in_the_same_place_does_not_take_over_the_track(pretend: ModuleType) -> None:
     frames = [{1: (20, 0)}] * 3 + [{2: (20, 0)}] * 3
     assert [len(track.sightings) for track in follow(pretend, frames)[0].tracks] == [3, 3]
 
 
-def test_the_better_frame_weighs_more(pretend):
+def test_the_better_frame_weighs_more(pretend: ModuleType) -> None:
     one, other = pretend.signature(1, 0.0, 0), pretend.signature(1, 0.0, 1)
     even, leaning = pooled([one, other]), pooled([one, other], [9.0, 1.0])
     assert leaning.score(one)[0] > even.score(one)[0] > even.score(pretend.signature(2, 0.0, 0))[0]
@@ -124,8 +131,8 @@ def test_the_better_frame_weighs_more(pretend):
         pooled([one, other], [1.0, 0.0])
 
 
-def test_association_gives_each_face_to_one_track(pretend):
-    def sighting(person, x, picture):
+def test_association_gives_each_face_to_one_track(pretend: ModuleType) -> None:
+    def sighting(person: int, x: float, picture: int) -> Sighting:
         return Sighting(
             0, 0.0, Box(x, 0, x + 20, 20), (0, 0, 0), 0.8, 1.0, pretend.signature(person, 0.0, picture), b""
         )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import ModuleType
+
 import pytest
 
 pytest.importorskip("pymilvus", reason="needs facerec[milvus]")
@@ -23,7 +26,7 @@ NAME = 'Zoë "the\n2nd" \\'
 
 
 @pytest.fixture
-def people(tmp_path, pretend):
+def people(tmp_path: Path, pretend: ModuleType) -> Path:
     root = tmp_path / "people"
     for person in range(1, 6):
         folder = root / (f"p{person}" if person > 1 else NAME)
@@ -34,7 +37,7 @@ def people(tmp_path, pretend):
 
 
 @pytest.fixture
-def enrolled(people, tmp_path, pretend):
+def enrolled(people: Path, tmp_path: Path, pretend: ModuleType) -> list[Path | str]:
     """The same photographs in a file and in Milvus, twice each: the second time nothing is new."""
     stores = []
     for address in (tmp_path / "g", f"milvus:{tmp_path}/lite.db#staff"):
@@ -48,7 +51,7 @@ def enrolled(people, tmp_path, pretend):
     return stores
 
 
-def test_it_is_the_gallery_that_a_file_would_be(enrolled, pretend):
+def test_it_is_the_gallery_that_a_file_would_be(enrolled: list[Path | str], pretend: ModuleType) -> None:
     with open_gallery(enrolled[0]) as file, open_gallery(enrolled[1]) as milvus:
         assert isinstance(milvus, MilvusGallery)
         assert isinstance(file, Gallery)
@@ -75,7 +78,7 @@ def test_it_is_the_gallery_that_a_file_would_be(enrolled, pretend):
             ]
 
 
-def test_people_are_removed_renamed_and_merged_as_in_a_file(enrolled, pretend):
+def test_people_are_removed_renamed_and_merged_as_in_a_file(enrolled: list[Path | str], pretend: ModuleType) -> None:
     photo_of_bo = pretend.signature(2, 0.0, 8)
     for address in enrolled:
         with open_gallery(address, write=True) as gallery:
@@ -94,16 +97,20 @@ def test_people_are_removed_renamed_and_merged_as_in_a_file(enrolled, pretend):
     with open_gallery(enrolled[0]) as file, open_gallery(enrolled[1]) as milvus:
         assert [(p.name, p.entries, p.nobody) for p in milvus.people()] == [("Bo", 2, True), ("p5", 9, False)]
         assert milvus.info().nobodies == 1
+        assert isinstance(milvus, MilvusGallery)
         (found,) = MilvusSearch(milvus).search([photo_of_bo], 1)
         assert (found.matches[0].person, found.matches[0].nobody) == ("Bo", True)
         assert milvus.digest() == file.digest()
 
 
-def test_a_writer_killed_between_entries_and_record_doubles_nothing(people, enrolled, pretend):
+def test_a_writer_killed_between_entries_and_record_doubles_nothing(
+    people: Path, enrolled: list[Path | str], pretend: ModuleType
+) -> None:
     with open_gallery(enrolled[1]) as milvus:
         whole = milvus.digest()
         photo = next(p for p in milvus.photos() if p.person == "p3")
         # What a kill leaves: the entry is there, the photograph's record is not.
+        assert isinstance(milvus, MilvusGallery)
         milvus._client.delete("staff_photos", filter=f'sha256 == "{photo.sha256}"')
         assert milvus.digest() != whole
         recognizer = pretend.PretendRecognizer()
@@ -112,7 +119,9 @@ def test_a_writer_killed_between_entries_and_record_doubles_nothing(people, enro
         assert milvus.digest() == whole
 
 
-def test_other_models_and_addresses_without_a_gallery_are_refused(enrolled, tmp_path, pretend):
+def test_other_models_and_addresses_without_a_gallery_are_refused(
+    enrolled: list[Path | str], tmp_path: Path, pretend: ModuleType
+) -> None:
     with pytest.raises(ContractError, match="cannot be compared"):
         open_gallery(enrolled[1], pretend.PretendContract("b"))
     with pytest.raises(InvalidInputError, match="none of that name"):

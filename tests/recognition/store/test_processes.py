@@ -7,6 +7,8 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -48,7 +50,7 @@ STEPS = {
 }
 
 
-def step(name, address, people):
+def step(name: str, address: Path | str, people: Path) -> Any:
     """What step `name` says, in a process of its own; a line on stderr is a failure."""
     script = BEGIN + textwrap.dedent(STEPS[name]) + "\nprint(json.dumps(said))"
     command = [sys.executable, "-c", script, str(address), str(Path(__file__).parents[2]), str(people)]
@@ -58,7 +60,7 @@ def step(name, address, people):
 
 
 @pytest.mark.parametrize("kind", ["file", "milvus"])
-def test_what_one_process_leaves_the_next_one_finds(kind, tmp_path, pretend):
+def test_what_one_process_leaves_the_next_one_finds(kind: str, tmp_path: Path, pretend: ModuleType) -> None:
     if kind == "milvus":
         pytest.importorskip("pymilvus", reason="needs facerec[milvus]")
         pytest.importorskip("milvus_lite", reason="needs facerec[milvus]")

@@ -9,7 +9,10 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -26,14 +29,17 @@ from facerec.recognition.store.sqlite import Gallery
 from facerec.recognition.store.vector_file import VectorFile
 from facerec.recognition.store.writer_lock import GalleryLockedError, GalleryWriteError
 
-
-@pytest.fixture
-def contract(pretend):
-    return pretend.PretendContract()
+if TYPE_CHECKING:
+    from tests.pretend_models import PretendContract
 
 
 @pytest.fixture
-def photo(pretend):
+def contract(pretend: ModuleType) -> PretendContract:
+    return PretendContract()
+
+
+@pytest.fixture
+def photo(pretend: ModuleType) -> Callable[..., NewPhoto]:
     def make(person: str, number: int, picture: int = 0, yaw: float = 0.0, sha256: str = "") -> NewPhoto:
         entry = NewEntry(0, pretend.signature(number, yaw, picture), (yaw, 1.0, -2.0), 0.7, 0.8, Box(1, 2, 30, 40, 0.9))
         sha256 = sha256 or f"{number:032d}{picture:032d}"
@@ -44,11 +50,11 @@ def photo(pretend):
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(tmp_path: Path) -> Path:
     return tmp_path / "staff"
 
 
-def test_what_is_added_is_read_again(path, contract, photo):
+def test_what_is_added_is_read_again(path: Path, contract: PretendContract, photo: Callable[..., NewPhoto]) -> None:
     new = photo("Zoë, the\n2nd \u0627", 3, yaw=45)
     with Gallery.create(path, contract) as gallery:
         gallery.add([new])
@@ -65,7 +71,9 @@ def test_what_is_added_is_read_again(path, contract, photo):
         assert gallery.verify().faults == ()
 
 
-def test_the_digest_depends_on_the_photographs_and_not_on_their_order(tmp_path, contract, photo):
+def test_the_digest_depends_on_the_photographs_and_not_on_their_order(
+    tmp_path: Path, contract: PretendContract, photo: Callable[..., NewPhoto]
+) -> None:
     photos = [photo(f"p{i % 3}", i, j) for i in range(4) for j in range(2)]
     digests = set()
     for number, batches in enumerate(([photos], [photos[::-1]], [[p] for p in photos[3:] + photos[:3]])):
@@ -81,7 +89,9 @@ def test_the_digest_depends_on_the_photographs_and_not_on_their_order(tmp_path, 
     assert list(last.person) == sorted(last.person)
 
 
-def test_a_path_that_is_no_file_is_stored_and_found_again(path, contract, photo):
+def test_a_path_that_is_no_file_is_stored_and_found_again(
+    path: Path, contract: PretendContract, photo: Callable[..., NewPhoto]
+) -> None:
     strange = Path(os.fsdecode(b"caf\xe9/\n1.jpg"))
     new = photo("ann", 1)
     new = NewPhoto("ann", new.sha256, strange, "/" / strange, "largest", "enrolled", "", new.entries)
@@ -90,22 +100,24 @@ def test_a_path_that_is_no_file_is_stored_and_found_again(path, contract, photo)
         assert gallery.photos()[0].relative_path == strange
 
 
-def test_names_are_composed_unicode_without_blanks_around():
+def test_names_are_composed_unicode_without_blanks_around() -> None:
     assert person_name(" A\u0308me\u0301lie \ud55c\n") == "\u00c4m\u00e9lie \ud55c"
     assert person_name("a\udcff") == "a\\udcff"
 
 
 @pytest.mark.parametrize("content", [b"", b"no gallery\n" * 20, b"SQLite format 3\x00" + bytes(84)])
-def test_a_file_that_is_no_gallery_is_refused_and_left_alone(path, contract, content):
+def test_a_file_that_is_no_gallery_is_refused_and_left_alone(
+    path: Path, contract: PretendContract, content: bytes
+) -> None:
     path.write_bytes(content)
-    for opening in (lambda: Gallery.open(path), lambda: Gallery.create(path, contract, exist_ok=True)):
+    for made in (False, True):
         with pytest.raises(InvalidInputError, match="expected a gallery made by facerec enroll"):
-            opening()
+            Gallery.create(path, contract, exist_ok=True) if made else Gallery.open(path)
     assert path.read_bytes() == content
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_another_sqlite_file_a_folder_and_nothing_are_refused(path, tmp_path):
+def test_another_sqlite_file_a_folder_and_nothing_are_refused(path: Path, tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE t (a)")
     connection.close()
@@ -117,7 +129,9 @@ def test_another_sqlite_file_a_folder_and_nothing_are_refused(path, tmp_path):
         Gallery.open(tmp_path / "none")
 
 
-def test_a_new_gallery_does_not_replace_one_that_exists(path, contract, photo):
+def test_a_new_gallery_does_not_replace_one_that_exists(
+    path: Path, contract: PretendContract, photo: Callable[..., NewPhoto]
+) -> None:
     with Gallery.create(path, contract) as gallery:
         gallery.add([photo("ann", 1)])
     with pytest.raises(InvalidInputError, match="exists"):
@@ -126,7 +140,9 @@ def test_a_new_gallery_does_not_replace_one_that_exists(path, contract, photo):
         assert len(gallery.people()) == 1
 
 
-def test_other_models_are_refused_with_both_sides_and_the_way_out(path, contract, pretend, photo):
+def test_other_models_are_refused_with_both_sides_and_the_way_out(
+    path: Path, contract: PretendContract, pretend: ModuleType, photo: Callable[..., NewPhoto]
+) -> None:
     Gallery.create(path, contract).close()
     other = pretend.PretendContract("b")
     with pytest.raises(ContractError) as caught:
@@ -142,7 +158,7 @@ def test_other_models_are_refused_with_both_sides_and_the_way_out(path, contract
             gallery.add([NewPhoto("x", "s", Path("x"), Path("x"), "one", "enrolled", "", (stray,))])
 
 
-def test_a_gallery_of_a_newer_facerec_is_refused(path, contract):
+def test_a_gallery_of_a_newer_facerec_is_refused(path: Path, contract: PretendContract) -> None:
     Gallery.create(path, contract).close()
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
@@ -151,7 +167,9 @@ def test_a_gallery_of_a_newer_facerec_is_refused(path, contract):
         Gallery.open(path)
 
 
-def test_a_gallery_of_an_older_facerec_is_brought_up_to_date_by_a_writer(path, contract, photo, monkeypatch):
+def test_a_gallery_of_an_older_facerec_is_brought_up_to_date_by_a_writer(
+    path: Path, contract: PretendContract, photo: Callable[..., NewPhoto], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Gallery.create(path, contract) as gallery:
         gallery.add([photo("ann", 1)])
     step = "ALTER TABLE people ADD COLUMN note TEXT"
@@ -163,7 +181,7 @@ def test_a_gallery_of_an_older_facerec_is_brought_up_to_date_by_a_writer(path, c
         assert [p.name for p in gallery.people()] == ["ann"]
 
 
-def as_layout_2(path):
+def as_layout_2(path: Path) -> None:
     """Make the file what the facerec before made of the same photographs."""
     connection = sqlite3.connect(path)
     rows = connection.execute(
@@ -179,7 +197,9 @@ def as_layout_2(path):
     connection.close()
 
 
-def test_a_gallery_of_the_layout_before_is_read_as_it_is_and_migrated_by_a_writer(path, contract, photo):
+def test_a_gallery_of_the_layout_before_is_read_as_it_is_and_migrated_by_a_writer(
+    path: Path, contract: PretendContract, photo: Callable[..., NewPhoto]
+) -> None:
     with Gallery.create(path, contract) as gallery:
         gallery.add([photo("ann", 1), photo("bob", 2)])
         state = gallery.state
@@ -203,7 +223,9 @@ def test_a_gallery_of_the_layout_before_is_read_as_it_is_and_migrated_by_a_write
         assert all(match.overlap is None for match in found.matches[1:])
 
 
-def test_a_known_stranger_stays_one_through_rename_merge_and_more_photographs(path, contract, photo):
+def test_a_known_stranger_stays_one_through_rename_merge_and_more_photographs(
+    path: Path, contract: PretendContract, photo: Callable[..., NewPhoto]
+) -> None:
     with Gallery.create(path, contract) as gallery:
         gallery.add([photo("ann", 1), photo("poster", 2), photo("poster again", 3)])
         plain = gallery.digest()
@@ -228,7 +250,7 @@ def test_a_known_stranger_stays_one_through_rename_merge_and_more_photographs(pa
             gallery.mark(["nobody"], True)
 
 
-def test_the_error_for_a_second_writer_names_the_first_and_since_when(path, contract):
+def test_the_error_for_a_second_writer_names_the_first_and_since_when(path: Path, contract: PretendContract) -> None:
     with Gallery.create(path, contract):
         with pytest.raises(GalleryLockedError, match=rf"process {os.getpid()} of .* since 20"):
             Gallery.open(path, write=True)
@@ -238,7 +260,7 @@ def test_the_error_for_a_second_writer_names_the_first_and_since_when(path, cont
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_a_holder_that_has_not_written_its_name_yet_is_waited_for(path, contract):
+def test_a_holder_that_has_not_written_its_name_yet_is_waited_for(path: Path, contract: PretendContract) -> None:
     Gallery.create(path, contract).close()
     with Gallery.open(path, write=True):
         lock = derived_file(path, ".lock")
@@ -251,7 +273,7 @@ def test_a_holder_that_has_not_written_its_name_yet_is_waited_for(path, contract
         timer.join()
 
 
-def test_a_second_writer_may_wait(path, contract):
+def test_a_second_writer_may_wait(path: Path, contract: PretendContract) -> None:
     first = Gallery.create(path, contract)
     closing = threading.Timer(0.2, first.close)
     closing.start()
@@ -261,7 +283,9 @@ def test_a_second_writer_may_wait(path, contract):
         closing.join()
 
 
-def test_readers_see_one_state_and_never_wait(path, contract, photo):
+def test_readers_see_one_state_and_never_wait(
+    path: Path, contract: PretendContract, photo: Callable[..., NewPhoto]
+) -> None:
     with Gallery.create(path, contract) as writer:
         writer.add([photo("ann", 1)])
         with Gallery.open(path) as before:
@@ -273,12 +297,14 @@ def test_readers_see_one_state_and_never_wait(path, contract, photo):
                 before.add([photo("cy", 3)])
 
 
-def test_a_batch_is_stored_whole_or_not_at_all(path, contract, photo, monkeypatch):
+def test_a_batch_is_stored_whole_or_not_at_all(
+    path: Path, contract: PretendContract, photo: Callable[..., NewPhoto], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Gallery.create(path, contract) as gallery:
         gallery.add([photo("ann", 1)])
         before = gallery.digest()
 
-        def full(self, connection, new):
+        def full(self: Gallery, connection: sqlite3.Connection, new: NewPhoto) -> None:
             if new.person == "cy":
                 raise sqlite3.OperationalError("disk I/O error")
             original(self, connection, new)
@@ -293,7 +319,9 @@ def test_a_batch_is_stored_whole_or_not_at_all(path, contract, photo, monkeypatc
         assert len(gallery.people()) == 2
 
 
-def test_a_full_disk_is_named_and_loses_nothing(path, contract, photo):
+def test_a_full_disk_is_named_and_loses_nothing(
+    path: Path, contract: PretendContract, photo: Callable[..., NewPhoto]
+) -> None:
     with Gallery.create(path, contract) as gallery:
         gallery.add([photo("ann", 1)])
         before = gallery.digest()
@@ -307,7 +335,9 @@ def test_a_full_disk_is_named_and_loses_nothing(path, contract, photo):
         assert gallery.digest() == before
 
 
-def test_removal_leaves_no_byte_of_the_person(path, contract, photo):
+def test_removal_leaves_no_byte_of_the_person(
+    path: Path, contract: PretendContract, photo: Callable[..., NewPhoto]
+) -> None:
     name = "Remarkable-Name-Of-Bob"
     bob = photo(name, 2)
     with Gallery.create(path, contract) as gallery:
@@ -335,7 +365,9 @@ def test_removal_leaves_no_byte_of_the_person(path, contract, photo):
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_a_renamed_person_keeps_every_entry_and_the_old_name_is_gone(path, contract, photo):
+def test_a_renamed_person_keeps_every_entry_and_the_old_name_is_gone(
+    path: Path, contract: PretendContract, photo: Callable[..., NewPhoto]
+) -> None:
     old = "Remarkable-Old-Name"
     with Gallery.create(path, contract) as gallery:
         gallery.add([photo(old, 1), photo(old, 1, 1), photo("cy", 3)])
@@ -348,7 +380,9 @@ def test_a_renamed_person_keeps_every_entry_and_the_old_name_is_gone(path, contr
     assert old.encode() not in b"".join(file.read_bytes() for file in path.parent.iterdir())
 
 
-def test_merged_people_are_what_enrolling_them_as_one_gives(path, tmp_path, contract, photo):
+def test_merged_people_are_what_enrolling_them_as_one_gives(
+    path: Path, tmp_path: Path, contract: PretendContract, photo: Callable[..., NewPhoto]
+) -> None:
     shared = "f" * 64
     with Gallery.create(path, contract) as gallery:
         gallery.add([photo("ann", 1), photo("ann", 1, 5, sha256=shared), photo("bo", 9)])
@@ -364,7 +398,9 @@ def test_merged_people_are_what_enrolling_them_as_one_gives(path, tmp_path, cont
         assert gallery.digest() == merged
 
 
-def test_a_damaged_entry_is_not_given_a_new_checksum(path, contract, photo):
+def test_a_damaged_entry_is_not_given_a_new_checksum(
+    path: Path, contract: PretendContract, photo: Callable[..., NewPhoto]
+) -> None:
     with Gallery.create(path, contract) as gallery:
         gallery.add([photo("ann", 1)])
     connection = sqlite3.connect(path)
@@ -377,13 +413,13 @@ def test_a_damaged_entry_is_not_given_a_new_checksum(path, contract, photo):
         assert [p.name for p in gallery.people()] == ["ann"]
 
 
-def bytes_of(path):
+def bytes_of(path: Path) -> bytes:
     """Everything on disk of a gallery, read by a process of its own: reading it here would drop SQLite's locks."""
     script = "import sys, glob; [sys.stdout.buffer.write(open(f, 'rb').read()) for f in glob.glob(sys.argv[1] + '*')]"
     return subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, check=True).stdout
 
 
-def elsewhere(path, change):
+def elsewhere(path: Path, change: str) -> bool:
     """Run `change`, a method call on the open gallery, in another process."""
     script = (
         "import sys; from facerec.recognition.store.sqlite import Gallery\n"
@@ -394,7 +430,9 @@ def elsewhere(path, change):
     return done.stdout.strip() == "True"
 
 
-def test_what_a_reader_still_holds_is_erased_when_it_closes_and_fails_no_writer(path, contract, photo):
+def test_what_a_reader_still_holds_is_erased_when_it_closes_and_fails_no_writer(
+    path: Path, contract: PretendContract, photo: Callable[..., NewPhoto]
+) -> None:
     with Gallery.create(path, contract) as gallery:
         gallery.add([photo("ann", 1), photo("bob", 2), photo("Remarkable Ida", 3)])
     with Gallery.open(path) as reader:
@@ -409,7 +447,9 @@ def test_what_a_reader_still_holds_is_erased_when_it_closes_and_fails_no_writer(
         assert now.verify().faults == ()
 
 
-def test_a_reader_keeps_its_state_when_its_process_looks_at_the_file_again(path, contract, photo):
+def test_a_reader_keeps_its_state_when_its_process_looks_at_the_file_again(
+    path: Path, contract: PretendContract, photo: Callable[..., NewPhoto]
+) -> None:
     """Closing a descriptor of the file takes away the locks of a process: the next writer deletes the journal then."""
     with Gallery.create(path, contract) as gallery:
         gallery.add([photo(name, i) for i, name in enumerate(("ann", "bob", "cy", "dee", "eve"), 1)])
@@ -429,8 +469,8 @@ def test_a_reader_keeps_its_state_when_its_process_looks_at_the_file_again(path,
 
 @pytest.mark.parametrize("why", ["no journal", "read-only folder"])
 def test_where_a_snapshot_would_hinder_a_writer_or_not_be_one_the_gallery_is_copied(
-    why, path, contract, photo, monkeypatch
-):
+    why: str, path: Path, contract: PretendContract, photo: Callable[..., NewPhoto], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(schema, "_BUSY_SECONDS", 0.5)
     with Gallery.create(path, contract) as gallery:
         gallery.add([photo("ann", 1), photo("bob", 2)])
@@ -439,7 +479,7 @@ def test_where_a_snapshot_would_hinder_a_writer_or_not_be_one_the_gallery_is_cop
         assert connection.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
         connection.close()
     else:
-        monkeypatch.setattr(schema.os, "access", lambda place, mode: mode == os.R_OK)
+        monkeypatch.setattr(os, "access", lambda place, mode: mode == os.R_OK)
     with Gallery.open(path) as reader:
         monkeypatch.undo()
         assert elsewhere(path, "remove_people(['bob'])")
@@ -450,7 +490,9 @@ def test_where_a_snapshot_would_hinder_a_writer_or_not_be_one_the_gallery_is_cop
         assert reader.current_state() != reader.state
 
 
-def test_removing_the_last_entry_of_a_person_removes_the_person(path, contract, photo):
+def test_removing_the_last_entry_of_a_person_removes_the_person(
+    path: Path, contract: PretendContract, photo: Callable[..., NewPhoto]
+) -> None:
     with Gallery.create(path, contract) as gallery:
         gallery.add([photo("ann", 1), photo("bob", 2)])
         (bob,) = gallery.entries("bob")
@@ -461,7 +503,9 @@ def test_removing_the_last_entry_of_a_person_removes_the_person(path, contract, 
             gallery.remove_entries([99])
 
 
-def test_an_unknown_name_removes_nobody_and_is_answered_with_near_ones(path, contract, photo):
+def test_an_unknown_name_removes_nobody_and_is_answered_with_near_ones(
+    path: Path, contract: PretendContract, photo: Callable[..., NewPhoto]
+) -> None:
     with Gallery.create(path, contract) as gallery:
         gallery.add([photo("anna", 1), photo("bob", 2)])
         with pytest.raises(InvalidInputError, match="did you mean 'anna'"):
@@ -469,7 +513,9 @@ def test_an_unknown_name_removes_nobody_and_is_answered_with_near_ones(path, con
         assert len(gallery.people()) == 2
 
 
-def test_what_was_derived_from_an_older_state_is_not_used(path, contract, photo):
+def test_what_was_derived_from_an_older_state_is_not_used(
+    path: Path, contract: PretendContract, photo: Callable[..., NewPhoto]
+) -> None:
     with Gallery.create(path, contract) as gallery:
         gallery.add([photo("ann", 1)])
         gallery.store_calibration(b"scores")
@@ -478,7 +524,9 @@ def test_what_was_derived_from_an_older_state_is_not_used(path, contract, photo)
         assert gallery.calibration() == b""
 
 
-def test_a_flipped_byte_gives_an_error_and_no_vector(path, contract, photo):
+def test_a_flipped_byte_gives_an_error_and_no_vector(
+    path: Path, contract: PretendContract, photo: Callable[..., NewPhoto]
+) -> None:
     with Gallery.create(path, contract) as gallery:
         gallery.add([photo("ann", 1), photo("bob", 2)])
     vector = photo("bob", 2).entries[0].signature.cells.astype("<f4").tobytes()
@@ -492,7 +540,9 @@ def test_a_flipped_byte_gives_an_error_and_no_vector(path, contract, photo):
         assert any("entry 2" in fault for fault in gallery.verify().faults)
 
 
-def test_no_cut_or_flipped_gallery_gives_a_wrong_answer(path, contract, photo, tmp_path):
+def test_no_cut_or_flipped_gallery_gives_a_wrong_answer(
+    path: Path, contract: PretendContract, photo: Callable[..., NewPhoto], tmp_path: Path
+) -> None:
     photos = [photo(f"p{i}", i) for i in range(5)]
     with Gallery.create(path, contract) as gallery:
         gallery.add(photos)
@@ -520,7 +570,9 @@ def test_no_cut_or_flipped_gallery_gives_a_wrong_answer(path, contract, photo, t
         assert {c.tobytes() for c in cells} <= stored
 
 
-def test_a_copy_elsewhere_is_the_same_gallery(path, tmp_path, contract, photo):
+def test_a_copy_elsewhere_is_the_same_gallery(
+    path: Path, tmp_path: Path, contract: PretendContract, photo: Callable[..., NewPhoto]
+) -> None:
     with Gallery.create(path, contract) as gallery:
         gallery.add([photo("ann", 1)])
         digest = gallery.digest()
@@ -532,22 +584,26 @@ def test_a_copy_elsewhere_is_the_same_gallery(path, tmp_path, contract, photo):
         assert gallery.verify().faults == ()
 
 
-def test_a_gallery_on_a_read_only_medium_is_read(path, contract, photo, monkeypatch):
+def test_a_gallery_on_a_read_only_medium_is_read(
+    path: Path, contract: PretendContract, photo: Callable[..., NewPhoto], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Gallery.create(path, contract) as gallery:
         gallery.add([photo("ann", 1)])
     # The tests may run as root, whom file modes do not stop: what matters is which way of opening is chosen.
-    monkeypatch.setattr(schema.os, "access", lambda place, mode: mode == os.R_OK)
+    monkeypatch.setattr(os, "access", lambda place, mode: mode == os.R_OK)
     with Gallery.open(path) as gallery:
         assert len(gallery.people()) == 1
         assert os.listdir(path.parent) == [path.name]
 
 
-def test_only_the_owner_may_read_a_new_gallery(path, contract):
+def test_only_the_owner_may_read_a_new_gallery(path: Path, contract: PretendContract) -> None:
     Gallery.create(path, contract).close()
     assert path.stat().st_mode & 0o077 == 0
 
 
-def test_a_killed_writer_leaves_no_lock_and_no_half_batch(path, contract, photo):
+def test_a_killed_writer_leaves_no_lock_and_no_half_batch(
+    path: Path, contract: PretendContract, photo: Callable[..., NewPhoto]
+) -> None:
     script = textwrap.dedent(
         """
         import os, signal, sys
@@ -581,7 +637,7 @@ def test_a_killed_writer_leaves_no_lock_and_no_half_batch(path, contract, photo)
         gallery.add([photo("p9", 9)])
 
 
-def test_contract_differences_survive_a_contract_that_is_no_object():
+def test_contract_differences_survive_a_contract_that_is_no_object() -> None:
     assert protocol._differences("[]", json.dumps({"a": "b"})) == ""
 
 
@@ -596,7 +652,12 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_writer_that_changed_the_gallery_leaves_its_impostor_scores(path, contract, photo, change):
+def test_a_writer_that_changed_the_gallery_leaves_its_impostor_scores(
+    path: Path,
+    contract: PretendContract,
+    photo: Callable[..., NewPhoto],
+    change: Callable[[Gallery, Callable[..., NewPhoto]], object],
+) -> None:
     with Gallery.create(path, contract) as gallery:
         gallery.add([photo("ann", 1), photo("bob", 2), photo("cy", 3)])
     with Gallery.open(path, write=True) as gallery:
@@ -608,7 +669,9 @@ def test_a_writer_that_changed_the_gallery_leaves_its_impostor_scores(path, cont
         assert gallery.calibration() == calibrate(gallery).scores.to_bytes() != b""
 
 
-def test_a_writer_that_was_interrupted_measures_nothing_and_a_damaged_gallery_is_closed(path, contract, photo):
+def test_a_writer_that_was_interrupted_measures_nothing_and_a_damaged_gallery_is_closed(
+    path: Path, contract: PretendContract, photo: Callable[..., NewPhoto]
+) -> None:
     with contextlib.suppress(KeyboardInterrupt), Gallery.create(path, contract) as gallery:
         gallery.add([photo("ann", 1), photo("bob", 2)])
         raise KeyboardInterrupt
@@ -626,7 +689,9 @@ def test_a_writer_that_was_interrupted_measures_nothing_and_a_damaged_gallery_is
         impostor_scores(gallery)
 
 
-def test_a_snapshot_knows_the_state_that_others_see_now(path, contract, photo):
+def test_a_snapshot_knows_the_state_that_others_see_now(
+    path: Path, contract: PretendContract, photo: Callable[..., NewPhoto]
+) -> None:
     with Gallery.create(path, contract) as writer:
         writer.add([photo("ann", 1)])
         with Gallery.open(path) as reader:

@@ -32,7 +32,7 @@ def scatters(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
     def fields(count: int, sigma: float) -> np.ndarray:
         made = gaussian_filter(rng.normal(size=(count, n, n)), (0, sigma, sigma), mode="wrap")
-        return (made / made.std()).reshape(count, -1)
+        return np.asarray((made / made.std()).reshape(count, -1))
 
     between, within = fields(300, 1.2), fields(600, 0.6)
     return between.T @ between, within.T @ within
@@ -117,7 +117,8 @@ def test_fresh_pictures_of_a_person_score_above_those_of_others(trained: DFD, mo
             lambda texture, settings, f=field, m=mask: (f.astype(np.float32), m),
         )
         cells.append(trained.describe(None))  # type: ignore[arg-type]
-    same, different = [], []
+    same: list[float] = []
+    different: list[float] = []
     for i, (one, seen) in enumerate(cells):
         for j, (other, also) in enumerate(cells[:i]):
             score = float((one * other).sum() / (seen & also).sum())
@@ -130,8 +131,7 @@ def test_directions_without_variance_are_left_out_of_the_compaction() -> None:
     person = np.repeat(np.arange(6), 4)
     # Three dimensions hold everything; the rest is rounding, and must not pass for what varies least.
     shares = (rng.normal(size=(6, 3))[person] + 0.3 * rng.normal(size=(24, 3))) @ rng.normal(size=(3, 30))
-    shares = shares.astype(np.float32)
-    mean, projection = _compaction(shares, person, replace(QUICK, compact=8))
+    mean, projection = _compaction(shares.astype(np.float32), person, replace(QUICK, compact=8))
     assert projection.shape == (30, 8)
     assert (np.abs(projection).sum(axis=0) > 0).sum() == 3
     assert np.abs((shares - mean) @ projection).max() < 100

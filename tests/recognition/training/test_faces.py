@@ -16,7 +16,7 @@ from facerec.recognition.training.crop_set import CropSet
 from facerec.recognition.training.faces import Cleaning, clean_people, load_faces, set_names
 
 
-def test_crops_come_at_one_size_with_fits_scaled_along(face_set: Any) -> None:  # type: ignore[no-untyped-def]
+def test_crops_come_at_one_size_with_fits_scaled_along(face_set: Any) -> None:
     small, large = face_set(2, 3, size=96, name="small"), face_set(2, 3, size=128, name="large")
     faces = load_faces([small, large], size=128)
     assert len(faces) == 12
@@ -26,7 +26,7 @@ def test_crops_come_at_one_size_with_fits_scaled_along(face_set: Any) -> None:  
     torch.testing.assert_close(faces.fit.translation[:6], faces.fit.translation[6:], atol=0.3, rtol=0)
 
 
-def test_decoded_ahead_or_when_looked_at_makes_no_difference(face_set: Any) -> None:  # type: ignore[no-untyped-def]
+def test_decoded_ahead_or_when_looked_at_makes_no_difference(face_set: Any) -> None:
     faces = load_faces([face_set(2, 3)], size=64)
     rows = torch.tensor([4, 0, 5])
     torch.testing.assert_close(faces.crops.resident(2).batch(rows), faces.crops.batch(rows))
@@ -34,7 +34,7 @@ def test_decoded_ahead_or_when_looked_at_makes_no_difference(face_set: Any) -> N
     torch.testing.assert_close(some.crops.batch(torch.arange(3)), faces.crops.batch(rows))
 
 
-def test_fits_that_cannot_be_trusted_are_left_out_and_wrong_ones_refused(face_set: Any) -> None:  # type: ignore[no-untyped-def]
+def test_fits_that_cannot_be_trusted_are_left_out_and_wrong_ones_refused(face_set: Any) -> None:
     path = face_set(2, 3)
     fits = CropFits.load(fits_path(path))
     residual = fits.residual.copy()
@@ -54,7 +54,7 @@ def test_another_file_is_refused_by_name(tmp_path: Path) -> None:
         CropFits.load(tmp_path / "other.npz")
 
 
-def test_a_picture_of_somebody_else_is_left_out_and_a_person_of_two_sets_is_one(face_set: Any) -> None:  # type: ignore[no-untyped-def]
+def test_a_picture_of_somebody_else_is_left_out_and_a_person_of_two_sets_is_one(face_set: Any) -> None:
     faces = load_faces([face_set(3, 6)], size=64)
     person = faces.person.astype(object)
     # The second person is in CelebA under a number; all faces look at the camera here.
@@ -70,6 +70,6 @@ def test_a_picture_of_somebody_else_is_left_out_and_a_person_of_two_sets_is_one(
     assert set(names.tolist()) == {"p0", "p2"}
 
 
-def test_sets_are_named_for_the_record(face_set: Any) -> None:  # type: ignore[no-untyped-def]
+def test_sets_are_named_for_the_record(face_set: Any) -> None:
     faces = load_faces([face_set(1, 3)], size=64)
     assert set_names(faces.source) == ["CFP"]

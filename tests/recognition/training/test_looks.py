@@ -21,14 +21,14 @@ from facerec.recognition.training.looks import (
 from facerec.recognition.views import FACE_FRAME
 
 
-def drawn(face_set: Any, settings: LookSettings, seed: int = 0) -> torch.Tensor:  # type: ignore[no-untyped-def]
+def drawn(face_set: Any, settings: LookSettings, seed: int = 0) -> torch.Tensor:
     faces = load_faces([face_set(2, 6)], size=96)
     views = BatchedViews(FaceModel.load(), FACE_FRAME, texels=96)
     maker = LookMaker(views, settings, torch.Generator().manual_seed(seed))
     return maker.draw(faces, torch.arange(12))
 
 
-def test_looks_repeat_with_their_generator(face_set: Any) -> None:  # type: ignore[no-untyped-def]
+def test_looks_repeat_with_their_generator(face_set: Any) -> None:
     one, again = drawn(face_set, LookSettings()), drawn(face_set, LookSettings())
     torch.testing.assert_close(one, again)
     assert one.shape == (12, 3, FACE_FRAME.size, FACE_FRAME.size)
@@ -37,7 +37,7 @@ def test_looks_repeat_with_their_generator(face_set: Any) -> None:  # type: igno
     assert (drawn(face_set, LookSettings(), 1) != one).any()
 
 
-def test_a_photograph_that_is_not_turned_is_the_plain_view(face_set: Any) -> None:  # type: ignore[no-untyped-def]
+def test_a_photograph_that_is_not_turned_is_the_plain_view(face_set: Any) -> None:
     faces = load_faces([face_set(2, 6)], size=96)
     views = BatchedViews(FaceModel.load(), FACE_FRAME, texels=96)
     plain = views.photo(faces.crops.batch(torch.arange(12)), faces.fit)

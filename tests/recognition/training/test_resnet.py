@@ -38,7 +38,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def faces(face_set: Any) -> Faces:  # type: ignore[no-untyped-def]
+def faces(face_set: Any) -> Faces:
     return load_faces([face_set(6, 3)], size=96)
 
 
