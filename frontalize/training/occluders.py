@@ -95,7 +95,8 @@ def draw_mask(model: FaceModel, rng: np.random.Generator) -> Occluder:
     folds = 1 + 0.08 * np.sin(rows * rng.uniform(0.2, 0.6) + rng.uniform(0, 6))
     grain = 1 + 0.03 * rng.standard_normal((_CHART, _CHART, 1))
     colour = np.clip(base * rng.uniform(0.7, 1.0) * folds * grain, 0, 255)
-    return Occluder(colour.astype(np.float32), cv2.GaussianBlur(filled.astype(np.float32), (0, 0), 0.7))
+    cover = cv2.GaussianBlur(filled.astype(np.float32), (0, 0), 0.7)
+    return Occluder(colour.astype(np.float32), np.asarray(cover, dtype=np.float32))
 
 
 DRAW: dict[OccluderKind, Callable[[FaceModel, np.random.Generator], Occluder]] = {

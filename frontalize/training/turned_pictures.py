@@ -185,7 +185,7 @@ def _hair_cover(
     line = front + (ends - front) * depth**1.5
     wave = cv2.GaussianBlur(rng.standard_normal((side, side)).astype(np.float32), (0, 0), 3.0) * 40
     cover = (raster.triangle >= 0) & (place[..., 1] < line + wave)
-    return cv2.GaussianBlur(cover.astype(np.float32), (0, 0), 0.8)
+    return np.asarray(cv2.GaussianBlur(cover.astype(np.float32), (0, 0), 0.8), dtype=np.float32)
 
 
 def _hair_colour(rng: np.random.Generator, side: int) -> NDArray[np.float32]:
@@ -195,4 +195,4 @@ def _hair_colour(rng: np.random.Generator, side: int) -> NDArray[np.float32]:
     strands = cv2.GaussianBlur(rng.standard_normal((side, side)).astype(np.float32), (0, 0), 0.6, sigmaY=6.0)
     lamps = cv2.GaussianBlur(rng.standard_normal((side, side)).astype(np.float32), (0, 0), 25.0)
     shade = np.clip(1 + 1.2 * strands + 12 * lamps, 0.3, 2.2)[..., None]
-    return np.clip(base * shade, 0, 255).astype(np.float32)
+    return np.asarray(np.clip(base * shade, 0, 255), dtype=np.float32)
