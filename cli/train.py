@@ -13,6 +13,7 @@ TRAINERS: dict[str, str] = {
     "landmark-packs": "Pack annotated photographs to train the landmark networks.",
     "public-packs": "Pack 300-W, COFW or HELEN for the landmark networks.",
     "pose-set": "Make a training set of annotated pictures turned to other poses.",
+    "turned-set": "Make a training set of faces turned to any yaw and pitch, in colour.",
     "rendered-set": "Make a training set of rendered people in all poses.",
     "texture-set": "Make the texture set that DFD is trained on.",
     "texture-model": "Train mean and modes of textures, for rendering people.",

@@ -29,6 +29,23 @@ from facerec.cli.recorded_command import recorded_command
 @click.option(
     "--steps", type=click.IntRange(min=1), default=None, help="Total number of steps.  [default: the trainer's]"
 )
+@click.option(
+    "--pictures",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="More faces, written by `train turned-set`; may be repeated.",
+)
+@click.option(
+    "--start",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Start from the weights of this detector (safetensors) instead of random ones.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    default=None,
+    help="Highest learning rate.  [default: the trainer's]",
+)
 @click.option("--batch", type=click.IntRange(min=1), default=None, help="Scenes per step.  [default: the trainer's]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the initial weights and of every scene.")
 @click.option(
@@ -53,6 +70,9 @@ def command(
     data: Path,
     work: Path,
     skip: Path | None,
+    pictures: tuple[Path, ...],
+    start: Path | None,
+    rate: float | None,
     steps: int | None,
     batch: int | None,
     seed: int,
@@ -68,9 +88,11 @@ def command(
     from dataclasses import replace
 
     import torch
+    from safetensors.numpy import load_file
 
     from facerec.landmarks.errors import DeviceError
     from facerec.landmarks.training.detector import (
+        CANDIDATE_SCORE,
         DetectorTraining,
         export_detector,
         read_training_data,
@@ -80,30 +102,46 @@ def command(
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise DeviceError(f"the device {device} was requested, but torch finds no CUDA device")
     settings = DetectorTraining(seed=seed)
-    settings = replace(settings, steps=steps or settings.steps, batch=batch or settings.batch)
+    settings = replace(
+        settings,
+        steps=steps or settings.steps,
+        batch=batch or settings.batch,
+        rate=rate or settings.rate,
+        loaders=loaders,
+    )
     torch.set_num_threads(threads)
 
     def report(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
     skipped = set() if skip is None else set(skip.read_text(encoding="utf-8").split())
-    pictures = read_training_data(data / "cfp-dataset", data / "ytf", data / "backgrounds", settings, skip=skipped)
+    known = read_training_data(
+        data / "cfp-dataset", data / "ytf", data / "backgrounds", settings, skip=skipped, sets=pictures
+    )
     report(
-        f"{len(pictures.pictures)} annotated pictures, {len(pictures.backgrounds)} backgrounds, "
-        f"{len(pictures.calibration)} for the threshold"
+        f"{len(known.pictures)} annotated pictures, {len(known.backgrounds)} backgrounds, "
+        f"{len(known.calibration)} for the threshold"
     )
     result = train_detector(
-        pictures,
+        known,
         work,
         settings,
         device=device,
         max_minutes=math.inf if max_minutes is None else max_minutes,
-        loaders=loaders,
+        start=None if start is None else load_file(start),
         report=report,
     )
     if result.network is None or result.threshold is None:
         report(f"stopped at step {result.step}; run the same command to continue")
     elif export:
-        given = recorded_command({"steps": settings.steps, "batch": settings.batch})
-        record = export_detector(result.network, result.threshold, settings, given, root=weights_root)
+        given = recorded_command({"steps": settings.steps, "batch": settings.batch, "rate": settings.rate})
+        record = export_detector(
+            result.network,
+            min(CANDIDATE_SCORE, result.threshold),
+            settings,
+            given,
+            metric={"threshold": round(result.threshold, 3), "candidates_from": CANDIDATE_SCORE},
+            sources=known.set_sources,
+            root=weights_root,
+        )
         print(f"{record.file} {record.bytes} bytes sha256 {record.sha256}")

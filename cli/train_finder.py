@@ -30,6 +30,12 @@ from facerec.cli.recorded_command import recorded_command
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Text file with the names of backgrounds that do show a face, one per line.",
 )
+@click.option(
+    "--pictures",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="More faces, written by `train turned-set`; may be repeated.",
+)
 @weights_root_option("landmarks")
 def command(
     data: Path,
@@ -40,6 +46,7 @@ def command(
     seed: int,
     threads: int,
     skip: Path | None,
+    pictures: tuple[Path, ...],
     weights_root: Path | None,
 ) -> None:
     """Train the rule that tells faces from false detections, with the installed detector and landmark network.
@@ -55,6 +62,7 @@ def command(
     from facerec.landmarks.checkpoint import save_weights
     from facerec.landmarks.detection.verifier_network import verifier_arrays
     from facerec.landmarks.training.finder import FinderTraining, collect, learn_finder
+    from facerec.landmarks.training.picture_set import PictureSet
 
     plain = FinderTraining()
     settings = replace(
@@ -68,7 +76,7 @@ def command(
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        seen = collect(data, settings, skipped, note)
+        seen = collect(data, settings, skipped, pictures, note)
         rule, networks, figures = learn_finder(seen, settings, note)
     finally:
         torch.set_num_threads(threads_before)
@@ -78,7 +86,12 @@ def command(
         "finder",
         {"rule": numbers} | {f"verifier.{name}": value for name, value in verifier_arrays(networks).items()},
         what="Decides when a candidate is a face: the verifier's networks, and the weights of detector and landmarks.",
-        training_sets=["Celebrities in Frontal-Profile", "YouTube Faces", "background photographs without faces"],
+        training_sets=[
+            "Celebrities in Frontal-Profile",
+            "YouTube Faces",
+            "background photographs without faces",
+            *sorted({str(source) for path in pictures for source in np.unique(PictureSet.load(path).source)}),
+        ],
         split="people and backgrounds that are not held out; the line from backgrounds the detector never saw",
         metric=figures,
         licence="research use: trained on CFP and YouTube Faces",

@@ -66,7 +66,7 @@ class PackChoice(click.ParamType[tuple[Path, float]]):
 @click.option(
     "--start",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Start from the network of this checkpoint (of the same width) instead of random weights.",
+    help="Start from the network of this checkpoint or weight file (of the same width) instead of random weights.",
 )
 @click.option("--samples", type=click.IntRange(min=16), help="Number of training faces.  [default: the trainer's]")
 @click.option("--batch", type=click.IntRange(min=2), help="Faces per step.  [default: the trainer's]")

@@ -405,6 +405,22 @@ def test_words_that_are_not_plain_would_be_seen(text: str) -> None:
     )
 
 
+def _broken_commands(page: str) -> list[str]:
+    """Lines of the `sh` blocks of a page that do not hold one command each."""
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", page, flags=re.S) for line in block.splitlines() if line]
+    return [
+        line
+        for line in lines
+        if not re.match(r"(facerec|pip|python|scripts/\w+|torchrun)\b", line) or " facerec " in line.partition("#")[0]
+    ]
+
+
+def test_a_command_in_the_readme_keeps_its_line() -> None:
+    assert _broken_commands((ROOT / "README.md").read_text(encoding="utf-8")) == []
+    joined = "```sh\nfacerec train box DATA facerec train godp\nmoves boxes\n```"
+    assert len(_broken_commands(joined)) == 2
+
+
 def test_no_line_of_prose_is_longer_than_120_characters() -> None:
     long = []
     for path in repository_files():

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from facerec.landmarks.checkpoint import WeightRecord, save_weights
@@ -22,6 +23,7 @@ from facerec.landmarks.detection.detector import DetectorSettings, FaceDetector
 from facerec.landmarks.detection.detector_network import (
     DetectorNetwork,
     detector_arrays,
+    network_of,
     normalize,
     runner,
 )
@@ -35,15 +37,21 @@ from facerec.landmarks.training.detector_pictures import (
     frame_pictures,
     halvings,
     read_rgb,
+    set_pictures,
 )
 from facerec.landmarks.training.detector_scenes import Decoy, SceneMaker, SceneSettings
 from facerec.landmarks.training.detector_targets import detection_loss, targets
+from facerec.landmarks.training.normalisation import restore_normalisation
 from facerec.landmarks.training.people import held_out_people, person_key, training_people
+from facerec.landmarks.training.picture_set import PictureSet
 from facerec.landmarks.training.schedule import cosine_rate
 from facerec.landmarks.types import Box, Image
 
 Report = Callable[[str], None]
 """Takes one line of progress."""
+
+CANDIDATE_SCORE = 0.45
+"""Score from which on a shipped detector hands out candidates; the finder's rule decides which are faces."""
 
 LICENCE = "research use: trained on CFP and YouTube Faces"
 
@@ -66,6 +74,7 @@ class DetectorTraining:
         calibration_every: of the training backgrounds, one in so many is kept for the threshold and never trained on.
         false_share: largest share of calibration looks with a false face at the threshold.
         save_every: seconds between checkpoints.
+        loaders: processes that make scenes beside the network's; 0 makes them in this process.
     """
 
     seed: int = 0
@@ -81,6 +90,7 @@ class DetectorTraining:
     calibration_every: int = 8
     false_share: float = 0.004
     save_every: float = 180.0
+    loaders: int = 1
     scenes: SceneSettings = field(default_factory=SceneSettings)
 
 
@@ -119,9 +129,19 @@ class TrainingData:
     backgrounds: list[Image]
     calibration: list[Image]
 
+    @property
+    def set_sources(self) -> list[str]:
+        """Names of the sets whose faces were turned or wear something."""
+        return sorted({p.name.rpartition("/")[0] for p in self.pictures if p.kind in ("turned", "worn")})
+
 
 def read_training_data(
-    cfp: Path, ytf: Path, backgrounds: Path, settings: DetectorTraining, skip: Container[str] = ()
+    cfp: Path,
+    ytf: Path,
+    backgrounds: Path,
+    settings: DetectorTraining,
+    skip: Container[str] = (),
+    sets: Iterable[Path] = (),
 ) -> TrainingData:
     """Read the training people's pictures and the training backgrounds; held-out ones stay unread.
 
@@ -131,6 +151,7 @@ def read_training_data(
         backgrounds: folder of JPEG photographs without faces.
         settings: for the share kept for calibration.
         skip: file names of backgrounds that do show a face after all. Even a few undo much: mining picks them out.
+        sets: files of `PictureSet`: turned faces and faces that wear something.
 
     Raises:
         InvalidInputError: a folder does not hold what it should.
@@ -143,6 +164,7 @@ def read_training_data(
     pictures = [
         *cfp_pictures(cfp, training_people(ytf, cfp), ("frontal", "profile")),
         *frame_pictures(ytf, names),
+        *(picture for path in sets for picture in set_pictures(PictureSet.load(path))),
     ]
     files = [path for path in background_files(backgrounds, held_out=False) if path.name not in skip]
     kept = [path for i, path in enumerate(files) if i % settings.calibration_every == 0]
@@ -247,7 +269,7 @@ def train_detector(
     *,
     device: str = "cpu",
     max_minutes: float = math.inf,
-    loaders: int = 1,
+    start: Mapping[str, NDArray[Any]] | None = None,
     report: Report = lambda line: None,
 ) -> TrainingResult:
     """Train the detector, or continue a training that `work` holds.
@@ -258,7 +280,7 @@ def train_detector(
         settings: must be those the checkpoint was made with.
         device: "cpu" or a CUDA device.
         max_minutes: stop, with a checkpoint, after so many minutes.
-        loaders: processes that make scenes beside the network's; 0 makes them in this process.
+        start: arrays of a trained detector to begin with, when `work` holds no checkpoint.
         report: gets a line of progress now and then.
     """
     settings = settings or DetectorTraining()
@@ -268,9 +290,12 @@ def train_detector(
     try:
         learner = _Learner(settings, device)
         learner.restore(work)
+        if start is not None and learner.step == 0:
+            scenes = _maker(data, learner.mined, settings)
+            learner.begin_with(network_of(start), np.stack([scenes.scene(2**40 + k).image for k in range(64)]))
         if learner.step:
             report(f"going on from step {learner.step}")
-        _run(learner, data, work, time.monotonic() + 60 * max_minutes, loaders, report)
+        _run(learner, data, work, time.monotonic() + 60 * max_minutes, report)
         if learner.step < settings.steps:
             return TrainingResult(learner.step)
         threshold = calibrate(learner.mean, data.calibration, settings.false_share, device)
@@ -280,7 +305,7 @@ def train_detector(
         cv2.setNumThreads(threads)
 
 
-def _run(learner: _Learner, data: TrainingData, work: Path, until: float, loaders: int, report: Report) -> None:
+def _run(learner: _Learner, data: TrainingData, work: Path, until: float, report: Report) -> None:
     """Train until all steps are done or the monotonic clock shows `until`; `work` gets the checkpoints."""
     settings = learner.settings
     work.mkdir(parents=True, exist_ok=True)
@@ -293,9 +318,9 @@ def _run(learner: _Learner, data: TrainingData, work: Path, until: float, loader
         loader = DataLoader(
             _Scenes(_maker(data, learner.mined, settings), first, last * settings.batch - first),
             batch_size=settings.batch,
-            num_workers=loaders,
+            num_workers=settings.loaders,
             worker_init_fn=_one_thread,
-            prefetch_factor=4 if loaders else None,
+            prefetch_factor=4 if settings.loaders else None,
         )
         shown = torch.zeros(3)
         for batch in loader:
@@ -330,7 +355,7 @@ class _Learner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             network = DetectorNetwork()
-        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: DetectorNetwork = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.mean = DetectorNetwork().to(device)
         self.mean.load_state_dict(self.network.state_dict())
         matrices = [p for p in self.network.parameters() if p.ndim > 1]
@@ -341,6 +366,22 @@ class _Learner:
         )
         self.step = 0
         self.mined = _Mined.nothing()
+
+    def begin_with(self, trained: DetectorNetwork, pictures: NDArray[np.uint8]) -> None:
+        """Take over a network without normalisation; `pictures` (N, S, S, 3) give the normalisation its statistics.
+
+        A layer's normalisation is set so that it changes nothing for data of the statistics measured here.
+        """
+        parts = dict(trained.named_modules())
+        for name, module in self.network.named_modules():
+            if isinstance(module, nn.Sequential) and len(module) > 1 and isinstance(module[1], nn.BatchNorm2d):
+                convolution = parts[f"{name}.0"]
+                assert isinstance(convolution, nn.Conv2d)
+                convolution.register_forward_hook(partial(restore_normalisation, module))
+        self.network.answer.load_state_dict(trained.answer.state_dict())
+        with torch.no_grad():
+            trained(normalize(torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)))))
+        self.mean.load_state_dict(self.network.state_dict())
 
     def learn(self, batch: Sequence[Tensor]) -> Tensor:
         """One step on pictures (B, 3, S, S) and their stacked `Targets`; returns the three losses (3,)."""
@@ -426,15 +467,24 @@ def export_detector(
     settings: DetectorTraining,
     command: str,
     metric: dict[str, float | int | str] | None = None,
+    sources: Sequence[str] = (),
     root: Path | None = None,
 ) -> WeightRecord:
-    """Write the package's detector weights and their record. `metric`: figures of `benchmarks/detector.py`."""
+    """Write the package's detector weights and their record.
+
+    Args:
+        network, threshold, settings: of the training.
+        command: that makes the weights again.
+        metric: figures of `benchmarks/detector.py`.
+        sources: sets beside CFP and YouTube Faces.
+        root: folder of the stages; the installed package by default.
+    """
     return save_weights(
         "landmarks",
         "detector",
         detector_arrays(network, threshold),
         what="Finds faces from frontal to profile: boxes (of the 68 landmarks) and five points.",
-        training_sets=("Celebrities in Frontal-Profile", "YouTube Faces", "background photographs without faces"),
+        training_sets=("Celebrities in Frontal-Profile", "YouTube Faces", "background photographs", *sources),
         split=(
             "trained on CFP people 1-300 and YouTube Faces except every seventh name, none who is a held-out person of "
             "the other set; background photographs except every fifth; threshold from one in "

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.markup import CfpView, cfp_to_ibug68
 from facerec.landmarks.sets.ytf import person_of_frame
+from facerec.landmarks.training.picture_set import PictureSet
 from facerec.landmarks.types import Image
 
-Kind = Literal["profile", "frontal", "frame"]
+Kind = Literal["profile", "frontal", "frame", "turned", "worn"]
 Floats = NDArray[np.float64]
 
 CFP_MIDLINE = (18, 19, 20, 21, 22, 26, 27, 28, 29, 8)
@@ -32,7 +33,8 @@ class AnnotatedPicture:
 
     Attributes:
         name: where it came from, for reports.
-        kind: "profile" and "frontal" (CFP), "frame" (YouTube Faces).
+        kind: "profile" and "frontal" (CFP), "frame" (YouTube Faces), "turned" to other poses by rendering, "worn" with
+            sunglasses or a mask.
         levels: the picture, (H, W, 3) uint8 RGB, and its halvings: shrunk scenes read the nearest one.
         outline: (N, 2) px, the points whose tight box is the face's box.
         five: (5, 2) px: eyes, nose tip, mouth corners, NaN where not annotated.
@@ -110,6 +112,15 @@ def frame_pictures(data: Path, people: set[str]) -> Iterator[AnnotatedPicture]:
             if person_of_frame(Path(row[0])) in people:
                 points = np.array(row[1:137], dtype=np.float64).reshape(68, 2)
                 yield AnnotatedPicture(row[0], "frame", halvings(read_rgb(data / row[0])), points, _five(points))
+
+
+def set_pictures(pictures: PictureSet) -> Iterator[AnnotatedPicture]:
+    """The pictures of a set of turned faces and of faces that wear something, in its order."""
+    for number, one in enumerate(pictures):
+        points = one.points.astype(np.float64)
+        five = _five(points)
+        kind: Kind = "turned" if one.source.startswith("turned") else "worn"
+        yield AnnotatedPicture(f"{one.source}/{number}", kind, halvings(one.image), points, five)
 
 
 def background_files(folder: Path, held_out: bool) -> list[Path]:

@@ -8,6 +8,7 @@ network.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from facerec.landmarks.sets.ytf import person_of_frame, read_points_csv
 from facerec.landmarks.training.detector import DetectorTraining
 from facerec.landmarks.training.detector_pictures import background_files
 from facerec.landmarks.training.people import held_out_people, person_key
+from facerec.landmarks.training.picture_set import PictureSet
 from facerec.landmarks.training.verifier import VerifierTraining, train_verifier
 from facerec.landmarks.types import Box, Image
 
@@ -45,6 +47,7 @@ class FinderTraining:
     Attributes:
         faces: pictures of people that the detector is run on, half of them profiles; the rule learns from these.
         more_faces: annotated faces beside them that the verifier learns from.
+        posed: turned and covered faces beside them that the detector is run on, where there is a set of them.
         backgrounds: photographs without a face, at most; all that there are is best.
         doubtful: score from which what the detector sees in a background is shown to the verifier. Far below the
             candidates' threshold: there are few bolder mistakes.
@@ -57,6 +60,7 @@ class FinderTraining:
 
     faces: int = 400
     more_faces: int = 1600
+    posed: int = 700
     backgrounds: int = 1000
     doubtful: float = 0.1
     doubts: int = 8
@@ -103,6 +107,7 @@ def collect(
     data: Path,
     settings: FinderTraining,
     skip: Collection[str] = (),
+    sets: Sequence[Path] = (),
     report: Report = lambda line: None,
 ) -> FinderData:
     """Run detector and landmark network over the training pictures under `data`.
@@ -111,6 +116,7 @@ def collect(
         data: folder with cfp-dataset/, ytf/ and backgrounds/; held-out people and backgrounds stay unread.
         settings: see `FinderTraining`.
         skip: file names of backgrounds in which there is a face after all.
+        sets: files of `PictureSet`, faces at other poses and with things worn.
         report: gets a line of progress now and then.
     """
     known = FaceDetector.load()
@@ -127,8 +133,7 @@ def collect(
         ]
 
     faces: list[Seen] = []
-    for number, (path, box, half, detected) in enumerate(_annotated(data, settings)):
-        image = read_image(path)
+    for number, (image, box, half, detected) in enumerate(_annotated(data, settings, sets)):
         if detected:
             found = [b for b in detector.detect(image) if b.iou(box) >= 0.4][:1]
             faces += seen(image, found, half)
@@ -202,8 +207,8 @@ def _score_candidates(one: Seen, judge: Verifier) -> Evidence:
     return seen
 
 
-def _annotated(data: Path, settings: FinderTraining) -> Iterator[tuple[Path, Box, int, bool]]:
-    """Training people's pictures: path, box of the annotated points, half by person, whether the detector is run."""
+def _annotated(data: Path, settings: FinderTraining, sets: Sequence[Path]) -> Iterator[tuple[Image, Box, int, bool]]:
+    """Training people's pictures: image, box of the points, half by person, whether the detector is run."""
     cfp, ytf = data / "cfp-dataset", data / "ytf"
     held = held_out_people(ytf, cfp)
     names = cfp_names(cfp)
@@ -215,14 +220,21 @@ def _annotated(data: Path, settings: FinderTraining) -> Iterator[tuple[Path, Box
         detected = {item[0] for item in _spread(own, settings.faces // 2)}
         for path, kind, fiducials in own:
             half = halves[person_key(names[int(path.parent.parent.name) - 1])]
-            yield path, cfp_full_box(cfp_to_ibug68(fiducials, kind)[0], kind), half, path in detected
+            box = cfp_full_box(cfp_to_ibug68(fiducials, kind)[0], kind)
+            yield read_image(path), box, half, path in detected
     frames = [
         row for row in read_points_csv(ytf / "landmarks68.csv") if person_key(person_of_frame(row[0])) not in held
     ]
     people = {key: k for k, key in enumerate(sorted({person_key(person_of_frame(path)) for path, _ in frames}))}
     for path, points in _spread(frames, settings.more_faces // 3):
         person = person_key(person_of_frame(path))
-        yield path, Box.around(points), halves.get(person, people[person] % NETWORKS), False
+        yield read_image(path), Box.around(points), halves.get(person, people[person] % NETWORKS), False
+    for number, one in _spread(
+        [(k, known) for known in map(PictureSet.load, sets) for k in range(len(known))], settings.posed
+    ):
+        picture = one[number]
+        half = halves.get(picture.person, zlib.crc32(picture.person.encode()) % NETWORKS)
+        yield picture.image, Box.around(picture.points), half, True
 
 
 def _spread(rows: list[T], count: int) -> list[T]:

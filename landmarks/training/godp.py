@@ -7,9 +7,10 @@ import csv
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from facerec.landmarks.crop import ROI_SIZE
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.godp import Decisions, normalize_roi
 from facerec.landmarks.godp_graph import GodpSettings
+from facerec.landmarks.godp_weights import godp_from_arrays
 from facerec.landmarks.heatmaps import Targets
 from facerec.landmarks.precision import training_autocast
 from facerec.landmarks.training.augment import AugmentSettings, augment
@@ -287,7 +289,7 @@ class _Learner:
         self.generator = torch.Generator(device=run.device).manual_seed(settings.seed)
         network = build_network(settings.network, settings.seed)
         if run.start is not None:
-            network.load_state_dict(torch.load(run.start, weights_only=True, map_location="cpu")["averaged"])
+            network.load_state_dict(_trained_state(run.start))
         network = network.to(device=run.device)
         self.network: LandmarkNetwork = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network.train()
@@ -354,6 +356,16 @@ class _Learner:
         self.generator.set_state(state["generator"])
         self.step = int(state["step"])
         return float(state["seconds"])
+
+
+def _trained_state(path: Path) -> Mapping[str, Any]:
+    """The network of a weight file (safetensors), or the averaged one of a checkpoint."""
+    if path.suffix != ".safetensors":
+        averaged: Mapping[str, Any] = torch.load(path, weights_only=True, map_location="cpu")["averaged"]
+        return averaged
+    from safetensors.numpy import load_file
+
+    return godp_from_arrays(load_file(path))[0].state_dict()
 
 
 def _decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -1,18 +1,33 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
+from facerec.landmarks.checkpoint import load_weights
 from facerec.landmarks.detection.detector import FaceDetector
 from facerec.landmarks.detection.detector_graph import STRIDES
-from facerec.landmarks.detection.detector_network import cell_centers
+from facerec.landmarks.detection.detector_network import cell_centers, network_of, normalize
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.training.detector import DetectorTraining, TrainingData, export_detector, train_detector
-from facerec.landmarks.training.detector_pictures import AnnotatedPicture, Kind, completed_frontal, halvings
+from facerec.landmarks.training.detector import (
+    DetectorTraining,
+    TrainingData,
+    _Learner,
+    export_detector,
+    train_detector,
+)
+from facerec.landmarks.training.detector_pictures import (
+    AnnotatedPicture,
+    Kind,
+    completed_frontal,
+    halvings,
+    set_pictures,
+)
 from facerec.landmarks.training.detector_scenes import Decoy, SceneMaker, SceneSettings
 from facerec.landmarks.training.detector_targets import box_overlap, detection_loss, targets
+from facerec.landmarks.training.picture_set import FacePicture, PictureSet
 from facerec.landmarks.types import Box, Image
 
 
@@ -174,15 +189,15 @@ def small_training() -> tuple[TrainingData, DetectorTraining]:
     images = [levels[0] for levels in backgrounds(2)]
     data = TrainingData([picture_with_face(0), picture_with_face(1, "profile")], images, images)
     scenes = SceneSettings(side=64, sizes=(17.0, 50.0))
-    return data, DetectorTraining(steps=4, batch=2, warm_up=1, mining=(0.5,), scenes=scenes)
+    return data, DetectorTraining(steps=4, batch=2, warm_up=1, mining=(0.5,), scenes=scenes, loaders=0)
 
 
 def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
     data, settings = small_training()
-    whole = train_detector(data, tmp_path / "whole", settings, loaders=0)
+    whole = train_detector(data, tmp_path / "whole", settings)
     assert whole.network is not None
     for _ in range(settings.steps):
-        result = train_detector(data, tmp_path / "parts", settings, loaders=0, max_minutes=1e-9)
+        result = train_detector(data, tmp_path / "parts", settings, max_minutes=1e-9)
     assert result.network is not None
     from safetensors.numpy import load_file
 
@@ -194,16 +209,16 @@ def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(tmp_path: 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
     data, settings = small_training()
-    train_detector(data, tmp_path, settings, loaders=0, max_minutes=1e-9)
+    train_detector(data, tmp_path, settings, max_minutes=1e-9)
     from dataclasses import replace
 
     with pytest.raises(InvalidInputError, match="work folder"):
-        train_detector(data, tmp_path, replace(settings, seed=1), loaders=0)
+        train_detector(data, tmp_path, replace(settings, seed=1))
 
 
 def test_a_finished_training_exports_weights_that_load(tmp_path: Path) -> None:
     data, settings = small_training()
-    result = train_detector(data, tmp_path / "work", settings, loaders=0)
+    result = train_detector(data, tmp_path / "work", settings)
     assert result.network is not None
     assert result.threshold is not None
     record = export_detector(result.network, result.threshold, settings, "facerec train detector", root=tmp_path)
@@ -213,3 +228,31 @@ def test_a_finished_training_exports_weights_that_load(tmp_path: Path) -> None:
 
     loaded = FaceDetector.from_arrays(load_weights("landmarks", "detector", root=tmp_path))
     assert 0.05 < loaded.score_threshold < 1
+
+
+def test_a_training_that_begins_with_a_trained_detector_begins_with_its_answers() -> None:
+    """The shipped network has no normalisation; the training's has, set so that it changes nothing."""
+    trained = network_of(load_weights("landmarks", "detector"))
+    learner = _Learner(DetectorTraining(), "cpu")
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 255, (8, 16, 16, 3), dtype=np.uint8)
+    pictures = np.stack([cv2.resize(one, (128, 128), interpolation=cv2.INTER_LINEAR) for one in coarse])
+    learner.begin_with(trained, pictures)
+    x = normalize(torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))))
+    with torch.no_grad():
+        for ours, theirs in zip(learner.mean.eval()(x), trained(x), strict=True):
+            torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=1e-3)
+
+
+def test_faces_of_picture_sets_are_kinds_of_their_own() -> None:
+    points = np.random.default_rng(1).uniform(20, 60, (68, 2)).astype(np.float32)
+    rows = [
+        FacePicture(np.zeros((80, 80, 3), np.uint8), points, np.ones(68, np.int8), np.zeros(3, np.float32), "p", source)
+        for source in ("turned-celeba", "worn-celeba")
+    ]
+    turned, worn = set_pictures(PictureSet.gather(rows))
+    assert (turned.kind, worn.kind) == ("turned", "worn")
+    np.testing.assert_allclose(turned.five[2], points[30])
+    maker = SceneMaker([turned, picture_with_face(0, "profile")], backgrounds(), settings=PLAIN)
+    kinds = {maker.picture(np.random.default_rng(seed)).kind for seed in range(40)}
+    assert kinds == {"turned", "profile"}
