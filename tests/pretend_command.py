@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 # What enroll, gallery and serve import when they are called.
-_EARLY = ("cli.enroll", "cli.gallery", "cli.gallery_entries", "cli.serve", "cli.service.application")
+_EARLY: tuple[str, ...] = ("cli.enroll", "cli.gallery", "cli.gallery_entries", "cli.serve", "cli.service.application")
 _EARLY += ("recognition.enrolment", "recognition.impostors", "recognition.store.sqlite")
 
 

@@ -101,6 +101,17 @@ def test_an_import_of_training_would_be_seen(source: str) -> None:
         assert not training_imports("cli/main.py", harmless)
 
 
+def test_the_tests_are_typed_and_their_types_are_checked() -> None:
+    assert re.search(r"mypy.* tests$", (ROOT / "scripts/test").read_text("utf-8"), re.M)
+    untyped = [
+        f"{from_root(path)}: {one.name}"
+        for path in sources("tests")
+        for one in functions(path.read_text("utf-8"))
+        if one.returns is None
+    ]
+    assert untyped == []
+
+
 MOST_LINES = {"module": 500, "function": 80}
 MOST_PARAMETERS = 7
 # What may be longer or take more, and why.

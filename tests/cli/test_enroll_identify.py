@@ -383,7 +383,7 @@ def test_an_enrolment_killed_in_the_middle_is_resumed(
 def test_an_interrupted_enrolment_ends_with_130_and_explains_how_to_continue(
     people: Path, pretend: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt(self, image: Image) -> None:
+    def interrupt(self: PretendRecognizer, image: Image) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pretend.PretendRecognizer, "describe", interrupt)

@@ -58,6 +58,10 @@ def _locked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "iterdir", refused)
 
 
+def _no_gallery(_: pytest.MonkeyPatch) -> None:
+    Path("notes.txt").write_text("no gallery")
+
+
 def _empty(_: pytest.MonkeyPatch) -> None:
     Path("empty").mkdir()
 
@@ -138,7 +142,7 @@ ROWS: dict[str, tuple[str, list[str], int, str, Callable[[pytest.MonkeyPatch], N
         ["identify", "people/BO/1.png", "-g", "notes.txt"],
         2,
         "notes.txt",
-        lambda _: Path("notes.txt").write_text("no gallery") and None,
+        _no_gallery,
     ),
     "`identify b.jpg a.jpg`": (
         "answers in the given order",
@@ -194,7 +198,7 @@ ROWS: dict[str, tuple[str, list[str], int, str, Callable[[pytest.MonkeyPatch], N
 
 @pytest.mark.parametrize("row", list(ROWS))
 def test_every_path_is_answered_as_the_document_states(
-    row, pretend: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    row: str, pretend: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(recognizer_module, "Recognizer", pretend.PretendRecognizer)
     monkeypatch.chdir(tmp_path)

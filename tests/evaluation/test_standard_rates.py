@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -430,7 +432,7 @@ def test_intervals_of_verification_take_failures_as_infinite_scores_and_refuse_n
     failed = scores.copy()
     failed[:9] = -np.inf  # three people's genuine comparisons
     failed[-4:] = np.inf
-    for interval in (auc_interval, eer_interval, lambda *of: fnmr_interval(*of, 0.1)):
+    for interval in (auc_interval, eer_interval, partial(fnmr_interval, target=0.1)):
         low, high = interval(failed, same, people)
         assert 0 <= low < high <= 1
         assert interval(scores, same, people) != (low, high)

@@ -68,7 +68,9 @@ def test_the_expression_is_kept_unless_a_neutral_face_is_asked_for(
 ) -> None:
     plain = stand()
     smiling = replace(plain, expression=np.array([2.0, -2.0, 1.0]))
-    views = [frontal_view(everywhere, face, model, 96, neutral) for face in (plain, smiling) for neutral in (0, 1)]
+    views = [
+        frontal_view(everywhere, face, model, 96, neutral) for face in (plain, smiling) for neutral in (False, True)
+    ]
     assert (views[2] != views[0]).any()
     np.testing.assert_array_equal(views[3], views[1])
     meshes = [textured_mesh(everywhere, smiling, model, neutral).vertices for neutral in (False, True)]

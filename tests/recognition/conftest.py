@@ -10,8 +10,9 @@ from typing import Any, Literal
 import pytest
 
 from facerec.recognition.description import EnrolmentSettings
-from facerec.recognition.enrolment import EnrolmentSummary, enroll
+from facerec.recognition.enrolment import enroll
 from facerec.recognition.enrolment_plan import Layout, plan_enrolment
+from facerec.recognition.enrolment_summary import EnrolmentSummary
 from facerec.recognition.store.sqlite import Gallery
 
 Enrol = Callable[..., tuple[EnrolmentSummary, int]]

@@ -28,7 +28,9 @@ from facerec.cli.service.application import create_app
 from facerec.cli.service.gate import Access, ServeSettings
 from facerec.cli.service.groups import grouped, read_signature, signature_text
 from facerec.cli.service.verbs import Service
+from facerec.frontalize.types import FaceTexture
 from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.types import Image
 from facerec.recognition import recognizer as recognizer_module
 from facerec.recognition import shipped_impostors as shipped_module
 from facerec.recognition.impostor_curve import ImpostorCurve
@@ -455,15 +457,18 @@ def test_faces_are_grouped_by_request_and_nothing_is_kept(
 def test_a_service_is_warm_before_its_first_request(
     gallery: Path, pretend: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    seen = []
-    monkeypatch.setattr(
-        pictures_module, "frontal_view", lambda texture, fitted, model: seen.append(1) or texture.pixels
-    )
+    seen: list[FaceTexture] = []
+
+    def frontal_view(texture: FaceTexture, *_: object) -> Image:
+        seen.append(texture)
+        return texture.pixels
+
+    monkeypatch.setattr(pictures_module, "frontal_view", frontal_view)
     service = Service(pretend.PretendRecognizer(), gallery)
     service.warm(pretend.paint(tmp_path / "one.png", (1, 6, 1)).read_bytes())
     service.warm(b"torn")  # whatever the portrait is, the service starts
     service.close()
-    assert seen == [1]
+    assert len(seen) == 1
     assert "facerec_faces_total{" not in service.metrics.text({})  # nobody asked
 
 

@@ -52,6 +52,8 @@ TRAIN = DssdTrainSettings(
     solver_faces=24,
     learning_rate=1e-4,
 )
+# Enough for what does not depend on how well was learnt: one step, and a solver that sees six faces.
+BRIEF = replace(TRAIN, samples=4, rounds=1, solver_faces=8)
 
 
 def train(
@@ -149,7 +151,7 @@ def test_the_solver_keeps_the_latent_detectors_shared(cascade: Cascade) -> None:
 def test_gradients_move_what_the_solver_chose_and_leave_its_zeros(
     make_pack: Make, train_fine: Callable[..., Cascade]
 ) -> None:
-    one = train_fine(replace(TRAIN, samples=4, rounds=1))
+    one = train_fine(BRIEF)
     one.networks.train().requires_grad_(True)
     (network,) = one.networks
     assert isinstance(network, Dssd)
@@ -171,7 +173,7 @@ def test_gradients_move_what_the_solver_chose_and_leave_its_zeros(
 def test_detectors_that_spoil_unseen_faces_are_not_kept(
     spoilt: bool, make_pack: Make, train_fine: Callable[..., Cascade], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = train_fine(replace(TRAIN, samples=4, rounds=1))
+    one = train_fine(BRIEF)
     (network,) = one.networks
     assert isinstance(network, Dssd)
     before = [part.detach().clone() for part in network.detectors()]
@@ -222,7 +224,7 @@ def test_an_interrupted_training_ends_like_one_in_a_piece(cascade: Cascade, trai
 def test_other_learning_strategies_have_one_network_per_stage(
     learning: Learning, train_fine: Callable[..., Cascade]
 ) -> None:
-    settings = replace(TRAIN, cascade=replace(SMALL, learning=learning), samples=8, rounds=1)
+    settings = replace(BRIEF, cascade=replace(SMALL, learning=learning))
     one = train_fine(settings)
     assert len(one.networks) == 2
     first, second = (dict(network.named_parameters()) for network in one.networks)
@@ -232,7 +234,7 @@ def test_other_learning_strategies_have_one_network_per_stage(
 def test_joint_training_carries_a_late_error_to_the_first_stage_and_sequential_does_not(
     make_pack: Make, train_fine: Callable[..., Cascade]
 ) -> None:
-    settings = replace(TRAIN, cascade=replace(SMALL, learning="joint"), samples=4, rounds=1)
+    settings = replace(BRIEF, cascade=replace(SMALL, learning="joint"))
     one = train_fine(settings)
     one.networks.requires_grad_(True)
     batch = prepare(one, CropSource([(make_pack(5), 1.0)], settings).faces(0, 4), np.random.default_rng(0))
@@ -248,7 +250,7 @@ def test_joint_training_carries_a_late_error_to_the_first_stage_and_sequential_d
 def test_plain_detectors_train_without_the_solver(make_pack: Make, train_fine: Callable[..., Cascade]) -> None:
     network = replace(SMALL.network, detectors="plain")
     lines: list[str] = []
-    settings = replace(TRAIN, cascade=replace(SMALL, network=network), samples=8, rounds=1)
+    settings = replace(BRIEF, cascade=replace(SMALL, network=network))
     one = train_fine(settings, say=lines.append)
     assert not any("zeros in P" in line for line in lines)
     assert np.isfinite(locate_pack(one, make_pack(3), np.arange(3))[0]).all()
@@ -278,7 +280,7 @@ def test_packs_of_other_markups_train_too(make_pack: Make, tmp_path: Path) -> No
     rows = np.r_[0:68, 20:40]
     other = LandmarkPack(pack.images, pack.points[:, rows], pack.state[:, rows], pack.yaw, pack.source)
     cascade = replace(SMALL, network=replace(SMALL.network, landmarks=88))
-    settings = replace(TRAIN, cascade=cascade, samples=8, rounds=1, coarse_faces=40, solver_faces=8)
+    settings = replace(BRIEF, cascade=cascade, coarse_faces=40)
     one = train_cascade([(other, 1.0)], settings, TrainingRun(tmp_path))
     crops, truth = plain_crops(other, np.arange(4))
     assert one.locate(crops).points.shape == truth.shape == (4, 88, 2)

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -28,13 +27,11 @@ from facerec.recognition.store.records import NewEntry, NewPhoto, entry_checksum
 from facerec.recognition.store.sqlite import Gallery
 from facerec.recognition.store.vector_file import VectorFile
 from facerec.recognition.store.writer_lock import GalleryLockedError, GalleryWriteError
-
-if TYPE_CHECKING:
-    from tests.pretend_models import PretendContract
+from tests.pretend_models import PretendContract
 
 
 @pytest.fixture
-def contract(pretend: ModuleType) -> PretendContract:
+def contract() -> PretendContract:
     return PretendContract()
 
 

@@ -98,10 +98,10 @@ def test_a_rendered_head_lies_where_the_triangle_renderer_draws_it(views: Batche
         np.testing.assert_allclose(turn[0].numpy(), plain.rotation, atol=1e-6)
         light = torch.zeros(1, 9, 3)
         light[:, 0] = 1.0
-        codes = [put(v.astype(np.float32))[None] for v in (shape, expression)]
+        identity, mimic = (put(v.astype(np.float32))[None] for v in (shape, expression))
         behind = torch.full((1, 3, FACE_FRAME.size, FACE_FRAME.size), -1.0)
         colours = put(texture.astype(np.float32) / 255).permute(2, 0, 1)[None]
-        drawn = views.render(views.geometry(*codes), *codes, turn, colours, light, behind)[0]
+        drawn = views.render(views.geometry(identity, mimic), identity, mimic, turn, colours, light, behind)[0]
         points = plain.project(model.landmarks(shape, expression))[:, :2]
         middle = np.mean([points[list(group)].mean(axis=0) for group in FACE_FRAME.groups], axis=0)
         scale, anchor = views.scale, views.anchor
