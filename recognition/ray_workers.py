@@ -82,7 +82,7 @@ class RayWorkers(Generic[Models_co]):
             try:
                 ray.init(address=address, log_to_driver=False, configure_logging=False, **local)
             except Exception as error:  # Ray raises bare Exceptions when a node does not come up
-                raise RayError(f"Ray at {address}: {error}") from error
+                raise RayError(f"Ray at {address}: {error}{_token_hint(address)}") from error
         actors: list[Any] = []
         try:
             # Endless retries: what is lost with a machine is asked of another.
@@ -165,6 +165,16 @@ def photo_bytes(path: Path) -> bytes:
 
 def _describe(describer: Describer, photo: tuple[bytes, EnrolmentSettings]) -> Outcome:
     return describe_photo(photo[0], describer, photo[1])
+
+
+def _token_hint(address: str) -> str:
+    """What to try when a cluster refuses: since Ray 2.60 it requires a token that programs do not send unasked."""
+    if address == "local" or os.environ.get("RAY_AUTH_MODE"):
+        return ""
+    return (
+        ". If the cluster requires a token, set RAY_AUTH_MODE=token and give every machine the same "
+        "~/.ray/auth_token (docs/scale.md)"
+    )
 
 
 def _wait_for_actors(ray: Any, address: str, actors: Sequence[Any], gpus: float, start_s: float) -> list[str]:

@@ -202,3 +202,17 @@ def test_workers_with_other_models_or_without_room_are_refused(pretend: ModuleTy
             RayWorkers.connect(ADDRESS, 3, dict, same, "same", start_s=3),
         ):
             pass
+
+
+def test_a_cluster_that_refuses_gets_the_hint_about_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: Any) -> None:
+        raise ConnectionError("Failed to connect to Ray cluster")
+
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refuse)
+    with (
+        pytest.raises(RayError, match=r"Failed to connect .* set RAY_AUTH_MODE=token"),
+        RayWorkers.connect("head:6379", 1, dict, same, "same"),
+    ):
+        pass
