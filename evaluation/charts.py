@@ -217,7 +217,11 @@ def pose_grid(
     lines = max(len(cell.texts) for cell in cells)
     picture = 66 if heads else 0
     width, height, left = 92, picture + 18 + 15 * lines, 44
-    total = (left + width * len(yaws) + 8, height * len(pitches) + 62)
+    label = "yaw (columns; + : nose to the image's right), pitch (rows; + : up)"
+    # A map of two columns is narrower than what is written below it.
+    key_width = 7.8 * (len(ends[0]) + len(ends[1])) + 160
+    wide = max(width * len(yaws), round(6.6 * len(label)), round(key_width))
+    total = (left + wide + 8, height * len(pitches) + 62)
     parts = [open_svg(*total, title, "heat")]
     for cell in cells:
         x, y = left + width * yaws.index(cell.yaw), height * pitches.index(cell.pitch)
@@ -250,7 +254,6 @@ def pose_grid(
         parts.append(svg_text(left + width * (yaws.index(yaw) + 0.5), bottom + 15, _degrees(yaw)))
     for pitch in pitches:
         parts.append(svg_text(left - 6, height * (pitches.index(pitch) + 0.5) + 4, _degrees(pitch), anchor="end"))
-    label = "yaw (columns; + : nose to the image's right), pitch (rows; + : up)"
     parts.append(svg_text(left, bottom + 34, label, anchor="start"))
     parts += _colour_key(left, bottom + 43, ends)
     parts.append("</svg>")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import html
 import json
 import re
 from dataclasses import replace
@@ -488,3 +489,12 @@ def test_landmark_reports_are_compared_face_by_face(tmp_path: Path, make_landmar
     (tmp_path / "other/report.json").write_text(json.dumps(content))
     with pytest.raises(InvalidInputError, match="one kind"):
         compare_reports(tmp_path / "near", tmp_path / "other")
+
+
+def test_a_pose_grid_of_one_column_is_wide_enough_for_what_is_written_below_it() -> None:
+    drawing = pose_grid(
+        [HeatCell(yaw=0.0, pitch=0.0, shade=0.5, texts=[("50", None)])], title="one", ends=("rank-1: 0 %", "100 %")
+    )
+    width = float(re.search(r'viewBox="0 0 (\S+)', drawing).group(1))  # type: ignore[union-attr]
+    for x, text in re.findall(r'<text x="([\d.]+)"[^>]*text-anchor="start"[^>]*>([^<]+)<', drawing):
+        assert float(x) + 6 * len(html.unescape(text)) <= width, text
