@@ -133,7 +133,7 @@ def _follow(
         note("interrupted; the results until then follow")
     passed = time.monotonic() - began
     note(
-        f"{printable(film.name)}: {count(looked, 'frame')} looked at, {looked / max(passed, 1e-9):.1f} a second, "
+        f"{printable(film.name)}: {count(looked, 'frame')} processed, {looked / max(passed, 1e-9):.1f} per second, "
         f"{count(len(tracker.tracks), 'track')}",
         quiet,
     )
