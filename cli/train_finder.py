@@ -94,7 +94,7 @@ def command(
         ],
         split="people and backgrounds that are not held out; the line from backgrounds the detector never saw",
         metric=figures,
-        licence="research use: trained on CFP and YouTube Faces",
+        licence="research use only: trained on collections gathered for non-commercial research",
         command=recorded_command(
             {name: getattr(settings, name) for name in ("false_share", "faces", "backgrounds")}
             | {"steps": settings.verifier.steps}

@@ -53,7 +53,7 @@ Report = Callable[[str], None]
 CANDIDATE_SCORE = 0.45
 """Score from which on a shipped detector hands out candidates; the finder's rule decides which are faces."""
 
-LICENCE = "research use: trained on CFP and YouTube Faces"
+LICENCE = "research use only: trained on collections gathered for non-commercial research"
 
 
 @dataclass(frozen=True)
