@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.training.array_file import load_arrays, save_arrays
 from facerec.landmarks.training.packs import LandmarkPack, PackedFace
 from facerec.landmarks.types import Box, Image
-
-_ARRAYS = ("data", "ends", "points", "state", "pose", "person", "source")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,20 +85,12 @@ class PictureSet:
 
     def save(self, path: Path) -> None:
         """Write as npz."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **{name: getattr(self, name) for name in _ARRAYS})
+        save_arrays(path, self)
 
     @staticmethod
     def load(path: Path) -> PictureSet:
         """Read what `save` wrote; `InvalidInputError` when the file is another."""
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                missing = [name for name in _ARRAYS if name not in file]
-                if missing:
-                    raise InvalidInputError(f"{path}: expected a picture set with {_ARRAYS}; {missing} missing")
-                return PictureSet(*(file[name] for name in _ARRAYS))
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise InvalidInputError(f"{path}: expected a picture set (npz); {error}") from error
+        return load_arrays(path, PictureSet, "a picture set")
 
     @staticmethod
     def gather(pictures: Iterable[FacePicture], quality: int = 92) -> PictureSet:

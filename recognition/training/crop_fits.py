@@ -16,8 +16,8 @@ from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.fit import LOCATED, FitSettings, face_size, fit_batch, landmark_weights
 from facerec.landmarks.crop import grey
 from facerec.landmarks.landmarker import Landmarker, LandmarkerSettings
+from facerec.landmarks.training.array_file import load_arrays, save_arrays
 from facerec.landmarks.types import Box
-from facerec.recognition.training.array_file import load_arrays, save_arrays
 from facerec.recognition.training.crop_set import CropSet, tight_box
 
 

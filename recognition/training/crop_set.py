@@ -19,9 +19,9 @@ from facerec.frontalize.fit import fit_batch
 from facerec.landmarks.crop import Roi, cut
 from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError
 from facerec.landmarks.image import read_image
+from facerec.landmarks.training.array_file import load_arrays, save_arrays
 from facerec.landmarks.training.people import held_out_people, person_key
 from facerec.landmarks.types import Box, Image
-from facerec.recognition.training.array_file import load_arrays, save_arrays
 from facerec.recognition.training.texture_set import annotated_pictures
 
 CROP_SCALE = 1.8

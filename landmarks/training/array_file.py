@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -26,11 +27,16 @@ def load_arrays(path: Path, kind: type[Arrays], what: str) -> Arrays:
     """Read what `save_arrays` wrote of a value of class `kind`; `what` names it in messages.
 
     Raises:
-        InvalidInputError: the file lacks a field.
+        InvalidInputError: the file is no npz, or lacks a field.
     """
     names = [field.name for field in fields(kind)]
-    with np.load(path, allow_pickle=False) as file:
-        missing = set(names) - set(file.files)
-        if missing:
-            raise InvalidInputError(f"expected {what}; {path.name} lacks {', '.join(sorted(missing))}")
-        return kind(**{name: file[name] for name in names})
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = set(names) - set(file.files)
+            if missing:
+                raise InvalidInputError(f"expected {what}; {path.name} lacks {', '.join(sorted(missing))}")
+            return kind(**{name: file[name] for name in names})
+    except InvalidInputError:
+        raise
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise InvalidInputError(f"expected {what} (npz); {path.name}: {error}") from error
