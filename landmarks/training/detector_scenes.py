@@ -41,7 +41,7 @@ class SceneSettings:
         side: px. 256 holds every size the network answers to at full resolution, and 32 fit a step of half a second.
         sizes: smallest and largest face, square root of the box's area, px.
         tilt: largest in-plane rotation, degrees.
-        kinds: how often a face is of each kind; more than a third are profiles, which are rare in the data and hard.
+        kinds: how often a face is of each kind; profiles and turned faces are rare in the data and hard.
             A kind without a picture is left out.
         tiled: share of tiled scenes.
         empty: share of scenes without a face.
@@ -57,7 +57,7 @@ class SceneSettings:
     sizes: tuple[float, float] = (17.0, 250.0)
     tilt: float = 45.0
     kinds: tuple[tuple[Kind, float], ...] = (
-        ("profile", 0.36), ("frontal", 0.15), ("frame", 0.25), ("turned", 0.16), ("worn", 0.08),
+        ("profile", 0.30), ("frontal", 0.12), ("frame", 0.20), ("turned", 0.28), ("worn", 0.10),
     )  # fmt: skip
     tiled: float = 0.5
     empty: float = 0.1
