@@ -79,7 +79,7 @@ class Signature:
             raise ContractError(f"signatures of different contracts: {self.contract} and {contract}")
         shared = np.count_nonzero(visible & self.visible, axis=1)
         sums = (self.cells * cells).reshape(len(cells), self.cells.size).sum(axis=1).astype(np.float64)
-        return np.divide(sums, shared, out=np.zeros(len(cells)), where=shared > 0)
+        return np.asarray(np.divide(sums, shared, out=np.zeros(len(cells)), where=shared > 0), dtype=np.float64)
 
     def overlap(self, other: Signature) -> float | None:
         """Share of the face's texture that both pictures saw, in [0, 1]; None where it is not known of one of them."""
