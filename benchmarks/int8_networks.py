@@ -164,8 +164,8 @@ def drift(ours: list[DescribedFace | None], theirs: list[DescribedFace | None]) 
     lost = sum(b is not None for b in theirs) - len(pairs)
     return (
         f"{lost} of {len(theirs)} faces lost, points move by {100 * np.mean(moved):.2f} % of the face (most "
-        f"{100 * max(moved):.2f}), cells' cosine {np.mean(cosines):.4f} (least {min(cosines):.4f}), the same cells seen "
-        f"in {seen} of {len(pairs)}"
+        f"{100 * max(moved):.2f}), cells' cosine {np.mean(cosines):.4f} (least {min(cosines):.4f}), the same cells "
+        f"seen in {seen} of {len(pairs)}"
     )
 
 
