@@ -1,11 +1,11 @@
 """Exact search by bytes and numpy's products in turn, in memory: milliseconds, memory, equal answers.
 
-    python benchmarks/search_speed.py [--entries 1000000] [--shape 4x128] [--probes 256] [--rounds 5] [--same 0]
+    python benchmarks/search_speed.py [--entries 1000000] [--shape 4x128] [--probes 256] [--rounds 5] [--people 5]
     python benchmarks/search_speed.py --simulated --entries 10000000
 
 Two pictures per person, seen through the masks of a pose (`gallery_scale.py`). numpy computes the two products of the
-masked score over one matrix in memory, 32 probes at a time, and takes the best; facerec answers with the five best
-people, by name. Both take turns in one process with one thread. With --same, so many probes, half of them mates of
+masked score over one matrix in memory, 32 probes at a time, and takes the best; facerec answers with the best people,
+by name. Both take turns in one process with one thread. With --same, so many probes, half of them mates of
 entries, are searched by bytes and by floats, and every field of their answers is compared. With --simulated only
 the first vectors are kept, and the others are made of them when they are read, so that a machine without memory for
 them can be measured; numpy is then left out.
@@ -123,6 +123,7 @@ def main() -> None:
     parser.add_argument("--probes", type=int, default=256, help="probes that are searched together")
     parser.add_argument("--rounds", type=int, default=5, help="batches; ten times as many single probes")
     parser.add_argument("--same", type=int, default=0, help="probes whose answers by bytes and floats are compared")
+    parser.add_argument("--people", type=int, default=5, help="best people of an answer; 64 where a cohort ranks again")
     parser.add_argument("--simulated", action="store_true")
     options = parser.parse_args()
     cells, width = (int(number) for number in options.shape.split("x"))
@@ -130,7 +131,7 @@ def main() -> None:
     store = Store(entries, shape, options.simulated)
     search, asked = search_of(store, entries, shape, BYTES), probes_of(entries, shape, max(options.probes, 10))
     print(f"{entries} entries of {options.shape}, {options.probes} probes together:")
-    say("making the bytes, and a first answer", [spent(partial(search.search, asked[:1]))], 1)
+    say("making the bytes, and a first answer", [spent(partial(search.search, asked[:1], options.people))], 1)
     held = None if options.simulated else store.kept
     if held is not None:
         by_numpy(held, asked[:1])
@@ -138,11 +139,11 @@ def main() -> None:
     many: tuple[list[tuple[float, float]], ...] = ([], [])
     for k in range(10 * options.rounds):
         own = [asked[k % len(asked)]]
-        one[0].append(spent(partial(search.search, own)))
+        one[0].append(spent(partial(search.search, own, options.people)))
         if held is not None:
             one[1].append(spent(partial(by_numpy, held, own)))
     for _ in range(options.rounds):
-        many[0].append(spent(partial(search.search, asked[: options.probes])))
+        many[0].append(spent(partial(search.search, asked[: options.probes], options.people)))
         if held is not None:
             many[1].append(spent(partial(by_numpy, held, asked[: options.probes])))
     for what, (ours, theirs), unit in (("one probe, median", one, 1000.0), ("together, median", many, 1.0)):
