@@ -9,6 +9,7 @@ frames; in between, each is located where its track expects it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -104,6 +105,7 @@ class Track:
 
     number: int
     sightings: list[Sighting] = field(default_factory=list)
+    _pooled: tuple[int, Signature] | None = field(default=None, repr=False)
 
     @property
     def last(self) -> Sighting:
@@ -119,7 +121,10 @@ class Track:
     def template(self) -> Signature:
         """One signature of all frames that count: each cell the mean over those that saw it, weighted by quality."""
         used = self.counted
-        return pooled([one.signature for one in used], [one.weight for one in used])
+        if self._pooled is None or self._pooled[0] != len(used):
+            made = pooled([one.signature for one in used], [one.weight for one in used])
+            self._pooled = len(used), made
+        return self._pooled[1]
 
     def expected(self, time: float) -> Box:
         """Where the face should be at `time`: the last box, moved on with the speed between the last two."""
@@ -139,8 +144,12 @@ class Track:
 class FaceTracker:
     """Follows the faces of one film, frame by frame."""
 
-    def __init__(self, describer: FilmDescriber, settings: TrackSettings | None = None) -> None:
+    def __init__(
+        self, describer: FilmDescriber, settings: TrackSettings | None = None, pool: Executor | None = None
+    ) -> None:
+        """With `pool`, the faces of a frame are described at the same time by its threads."""
         self._describer = describer
+        self._pool = pool
         self.settings = settings or TrackSettings()
         self._tracks: list[Track] = []
         self._alive: list[Track] = []
@@ -158,7 +167,7 @@ class FaceTracker:
             self._search_at = frame.time + self.settings.search_every
             self.searched += 1
         else:
-            faces = self._describer.describe(frame.image, [track.expected(frame.time) for track in expected])
+            faces = self._describe_at(frame.image, [track.expected(frame.time) for track in expected])
         sightings = _keep_surest([_sighting(frame, face) for face in faces if isinstance(face, DescribedFace)])
         given = associate(alive, sightings, frame.time, self.settings)
         seen = []
@@ -181,6 +190,12 @@ class FaceTracker:
     def tracks(self) -> list[Track]:
         """The tracks so far that were seen on enough frames."""
         return [track for track in self._tracks if len(track.sightings) >= self.settings.least_frames]
+
+    def _describe_at(self, image: Image, boxes: Sequence[Box]) -> list[DescribedFace | UndescribedFace]:
+        if self._pool is None or len(boxes) < 2:
+            return self._describer.describe(image, boxes)
+        found = self._pool.map(lambda box: self._describer.describe(image, [box]), boxes)
+        return [face for faces in found for face in faces]
 
     def _weigh(self, track: Track, sighting: Sighting) -> Sighting:
         before = track.counted[-1]

@@ -225,7 +225,13 @@ class MilvusGallery:
         digest = self.contract_digest
         return tuple(
             NewEntry(
-                r.face, Signature(c, v, digest, unpack_regions(r.regions)), r.pose, r.visible_share, r.quality, r.box
+                r.face,
+                Signature(c, v, digest, unpack_regions(r.regions)),
+                r.pose,
+                r.visible_share,
+                r.quality,
+                r.box,
+                yaws=r.yaws,
             )
             for r, c, v in zip(records, cells, visible, strict=True)
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 
 import numpy as np
@@ -56,10 +57,14 @@ def _painted(person: int, yaw: float, picture: int) -> Image:
 
 
 def follow(
-    pretend: ModuleType, frames: Frames, step: float = 0.2, settings: TrackSettings | None = None
+    pretend: ModuleType,
+    frames: Frames,
+    step: float = 0.2,
+    settings: TrackSettings | None = None,
+    pool: ThreadPoolExecutor | None = None,
 ) -> tuple[FaceTracker, MovingFaces]:
     describer = MovingFaces(pretend, frames)
-    tracker = FaceTracker(describer, settings)
+    tracker = FaceTracker(describer, settings, pool)
     for number in range(len(frames)):
         image = np.full((60, 200, 3), number, dtype=np.uint8)
         tracker.look(Frame(number, number * step, image))
@@ -74,6 +79,15 @@ def test_people_who_cross_keep_their_tracks(pretend: ModuleType) -> None:
     for track, person in zip(tracker.tracks, (1, 2), strict=True):
         for one in track.sightings:
             assert one.signature.score(pretend.signature(person, 0.0, one.frame))[0] == pytest.approx(1)
+
+
+def test_faces_described_at_the_same_time_give_the_same_tracks(pretend: ModuleType) -> None:
+    frames = [{1: (5 + 8 * k, 0), 2: (165 - 8 * k, 0)} for k in range(20)]
+    alone, _ = follow(pretend, frames)
+    with ThreadPoolExecutor(2) as pool:
+        together, _ = follow(pretend, frames, pool=pool)
+    seen = [[[(s.frame, s.box.x0, s.counts) for s in track.sightings] for track in t.tracks] for t in (alone, together)]
+    assert seen[0] == seen[1]
 
 
 def test_faces_are_searched_for_on_key_frames_and_when_one_is_lost(pretend: ModuleType) -> None:
