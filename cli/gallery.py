@@ -131,7 +131,8 @@ def verify(gallery_path: Path | str, as_json: bool) -> int:
 def _yaws(entry: EntryRecord) -> str:
     """Its yaw, and for a film the lowest and the highest."""
     shown = entry.shown_yaws
-    return f"{shown[0]:+.0f}" + (f" ({min(shown):+.0f} .. {max(shown):+.0f})" if entry.yaws else "")
+    around = f" ({min(shown):+.0f} .. {max(shown):+.0f})" if max(shown) - min(shown) > 1 else ""
+    return f"{shown[0]:+.0f}{around}"
 
 
 @command.command("list")

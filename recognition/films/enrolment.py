@@ -56,7 +56,7 @@ def choose_track(tracks: Sequence[Track], number: int | None = None) -> Track:
     there = {one.frame for one in longest.sightings}
     often = [one for one in tracks if one is not longest and len(one.sightings) >= _RIVAL * len(longest.sightings)]
     if any(there & {one.frame for one in other.sightings} for other in often):
-        raise UnusablePhotoError("multiple_faces", f"several people are in the film: {listed}; choose a track")
+        raise UnusablePhotoError("multiple_faces", f"several people are in the film: {listed}; --track chooses")
     return longest
 
 

@@ -99,6 +99,15 @@ def test_faces_are_searched_for_on_key_frames_and_when_one_is_lost(pretend: Modu
     assert len(tracker.tracks) == 1
 
 
+def test_an_empty_scene_is_searched_less_often_and_who_enters_is_found(pretend: ModuleType) -> None:
+    tracker, describer = follow(pretend, [{}] * 31)  # at 0 to 6 seconds
+    assert describer.searches == 11 + 10
+    tracker, describer = follow(pretend, [{}] * 31 + [{1: (20, 0)}] * 4)
+    assert [len(track.sightings) for track in tracker.tracks] == [3]
+    burst, _ = follow(pretend, [{}] * 4 + [{1: (20, 0)}, {}, {1: (20, 0)}])
+    assert [len(track.sightings) for track in burst.tracks] == [2]
+
+
 def test_who_comes_back_goes_on_with_the_track_and_who_is_away_for_long_is_a_new_one(pretend: ModuleType) -> None:
     frames = [{1: (20, 0)}] * 3 + [{}] * 20 + [{1: (120, 0)}] * 3
     assert len(follow(pretend, frames)[0].tracks) == 1
