@@ -70,7 +70,7 @@ def film_photo(path: Path, person: str, track: Track) -> NewPhoto:
     template = track.template
     visible = max(one.visible_share for one in track.counted)
     entry = NewEntry(
-        face=0,
+        face=track.number - 1,
         signature=template,
         pose=best.pose,
         visible_share=visible if template.regions is None else max(visible, float(template.regions.mean())),

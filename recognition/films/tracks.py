@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -52,7 +52,7 @@ class TrackSettings:
             half of it on average, the same face a moment later 0.8 and more.
         sure_score: masked score from which on a face is the track's wherever it is.
         near_duplicate: a frame is left out of the template when its signature scores this much with the last one that
-            counts: it adds weight, not knowledge.
+            counts: it adds weight, not knowledge. The better of the two stays.
         least_frames: tracks seen on fewer frames are dropped: single frames hold most false faces.
     """
 
@@ -133,6 +133,11 @@ class Track:
             self._pooled = len(used), made
         return self._pooled[1]
 
+    def discount(self, sighting: Sighting) -> None:
+        """Leave a sighting out of the template."""
+        self.sightings[self.sightings.index(sighting)] = replace(sighting, counts=False)
+        self._pooled = None
+
     def expected(self, time: float) -> Box:
         """Where the face should be at `time`: the last box, moved on with the speed between the last two."""
         box = self.last.box
@@ -210,11 +215,14 @@ class FaceTracker:
         return [face for faces in found for face in faces]
 
     def _weigh(self, track: Track, sighting: Sighting) -> Sighting:
+        """The sighting, which counts unless it repeats the last one that does; the better of the two then counts."""
         before = track.counted[-1]
         score, overlap = sighting.signature.score(before.signature)
         same_cells = overlap == sighting.signature.visible.sum()
         duplicate = same_cells and score >= self.settings.near_duplicate
-        return Sighting(**{**vars(sighting), "counts": not duplicate})
+        if duplicate and sighting.quality > before.quality:
+            track.discount(before)
+        return replace(sighting, counts=not duplicate or sighting.quality > before.quality)
 
 
 def associate(

@@ -144,6 +144,10 @@ class EntryRecord:
         """Every yaw that it shows, degrees: that of its pose first."""
         return self.pose[0], *self.yaws
 
+    def with_signature(self, signature: Signature, texture: bytes = b"") -> NewEntry:
+        """The entry as it would be stored again."""
+        return NewEntry(self.face, signature, self.pose, self.visible_share, self.quality, self.box, texture, self.yaws)
+
 
 @dataclass(frozen=True, eq=False)
 class EntryIndex:

@@ -208,17 +208,7 @@ class GalleryReader:
     def stored_entries(self, person: str, sha256: str) -> tuple[NewEntry, ...]:
         """The entries of one photograph, as they would be stored again."""
         return tuple(
-            NewEntry(
-                r.face,
-                self.signature(r.entry),
-                r.pose,
-                r.visible_share,
-                r.quality,
-                r.box,
-                self.texture(r.entry),
-                r.yaws,
-            )
-            for r in self.entries(person, sha256)
+            r.with_signature(self.signature(r.entry), self.texture(r.entry)) for r in self.entries(person, sha256)
         )
 
     @_whole_rows

@@ -18,6 +18,8 @@ from facerec.recognition import recognizer as recognizer_module
 from facerec.recognition.enrolment import lacking_views
 from facerec.recognition.films import tracks
 from facerec.recognition.films.enrolment import add_film, film_digest
+from facerec.recognition.impostors import calibrate
+from facerec.recognition.review import gallery_findings
 from facerec.recognition.store.records import NewEntry, NewPhoto
 from facerec.recognition.store.sqlite import Gallery
 
@@ -130,6 +132,10 @@ def test_of_a_film_of_two_people_somebody_chooses_the_track(
     with Gallery.open(tmp_path / "g") as opened:
         (entry,) = opened.entries()
         assert opened.signature(entry.entry).score(pretend.signature(4, 0.0, 9))[0] > 0.6
+    facerec(*asked, "--track", 1, "--person", "Cleo")
+    with Gallery.open(tmp_path / "g") as opened:  # two faces of one film are no photograph under two names
+        assert opened.shared_photos() == []
+        assert "same_photo" not in {finding.kind for finding in gallery_findings(opened, calibrate(opened))}
 
 
 def test_somebody_who_passes_by_takes_no_film(facerec: Callable[..., str], tmp_path: Path, pretend: ModuleType) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
@@ -135,6 +136,21 @@ def test_a_template_completes_itself_and_near_duplicates_do_not_count(pretend: M
     for number in range(5):
         tracker.look(Frame(number, number * 0.2, np.full((60, 200, 3), number, dtype=np.uint8)))
     assert [one.counts for one in tracker.tracks[0].sightings] == [True, False, False, False, False]
+
+
+def test_of_near_duplicates_the_best_one_counts(pretend: ModuleType) -> None:
+    class Sharper(MovingFaces):
+        def describe(self, image: Image, boxes: Sequence[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
+            quality = (0.3, 0.6, 0.9, 0.5)[int(image[0, 0, 0])]
+            faces = super().describe(np.zeros_like(image), boxes)
+            return [replace(face, quality=quality) for face in faces if isinstance(face, DescribedFace)]
+
+    tracker = FaceTracker(Sharper(pretend, [{1: (20, 0)}]))
+    for number in range(4):
+        ((track, _),) = tracker.look(Frame(number, number * 0.2, np.full((60, 200, 3), number, dtype=np.uint8)))
+        assert track.template is track.template
+    assert [one.counts for one in track.sightings] == [False, False, True, False]
+    assert [one.quality for one in track.counted] == [0.9]
 
 
 def test_a_single_sighting_is_no_track(pretend: ModuleType) -> None:
