@@ -18,7 +18,6 @@ from facerec.recognition.dfd import (
     Floats,
     cell_filters,
     difference_maps,
-    neighbourhoods,
     usable_pixels,
 )
 
@@ -194,27 +193,33 @@ class _Cell:
     settings: DFDSettings
 
     def chunks(self) -> Iterator[tuple[slice, Floats]]:
-        """Rows of this cell, and (R, 400, n) their neighbourhoods."""
+        """Rows of this cell, and a view (R, 20, 20, support, support) of their neighbourhoods."""
+        row, column = divmod(self.number, GRID)
+        n = self.settings.support
+        down, across = (slice(at * CELL, at * CELL + CELL + n - 1) for at in (row, column))
         for first in range(0, len(self.rows), CHUNK):
             part = slice(first, first + CHUNK)
-            around = [neighbourhoods(self.prepared[r], self.number, self.settings) for r in self.rows[part]]
-            yield part, np.stack(around).astype(np.float32)
+            block = self.prepared[self.rows[part], down, across].astype(np.float32)
+            yield part, np.lib.stride_tricks.sliding_window_view(block, (n, n), axis=(1, 2))
 
-    def scatters(self, pixels: NDArray[np.intp]) -> tuple[Doubles, Doubles]:
-        """Between- and within-class scatter of the neighbourhoods of `pixels`."""
-        scatter = _Scatter(int(self.person.max()) + 1, len(pixels), self.settings.support**2)
+    def scatters(self, step: int) -> tuple[Doubles, Doubles]:
+        """Between- and within-class scatter of the neighbourhoods of every `step`-th pixel."""
+        n, pixels = self.settings.support**2, np.arange(CELL * CELL).reshape(CELL, CELL)[::step, ::step].ravel()
+        scatter = _Scatter(int(self.person.max()) + 1, len(pixels), n)
         for part, around in self.chunks():
-            scatter.add(around[:, pixels], self.usable[part][:, pixels], self.person[part])
+            chosen = around[:, ::step, ::step].reshape(len(around), len(pixels), n)
+            scatter.add(chosen, self.usable[part][:, pixels], self.person[part])
         return scatter.result()
 
     def patterns(self, filters: Floats, chosen: NDArray[np.bool_]) -> Floats:
         """Those of the patterns under `filters` (n, a b) that are `chosen`, a mask over all usable pixels."""
         taken, before = [], 0
         for part, around in self.chunks():
-            own = self.usable[part]
-            mine = chosen[before : before + int(own.sum())]
-            taken.append(around[own][mine] @ filters)
-            before += len(mine)
+            picture, pixel = np.nonzero(self.usable[part])
+            mine = chosen[before : before + len(pixel)]
+            before += len(pixel)
+            row, column = np.divmod(pixel[mine], CELL)
+            taken.append(around[picture[mine], row, column].reshape(len(row), -1) @ filters)
         return np.concatenate(taken)
 
     def histograms(self, filters: Floats, words: Floats) -> Floats:
@@ -223,9 +228,38 @@ class _Cell:
         out = np.zeros((len(self.rows), len(words)), dtype=np.float32)
         for part, around in self.chunks():
             for k, (own, seen) in enumerate(zip(around, self.usable[part], strict=True), part.start):
-                nearest = ((own[seen] @ filters) @ words.T - half).argmax(axis=1)
+                found = own.reshape(CELL * CELL, -1) @ filters
+                nearest = (found[seen] @ words.T - half).argmax(axis=1)
                 out[k] = np.bincount(nearest, minlength=len(words))
         return out
+
+
+def _train_cell(
+    cell: int,
+    prepared: NDArray[np.floating],
+    usable: NDArray[np.bool_],
+    person: NDArray[np.int64],
+    settings: DFDSettings,
+    training: DFDTraining,
+) -> tuple[Floats, Floats, Floats, Floats, float]:
+    """Filters, dominant patterns, mean, projection and Fisher ratio of one cell, of which (N, 400) are `usable`."""
+    rng = np.random.default_rng([training.seed, cell])
+    rows = np.flatnonzero(usable.mean(axis=1) >= settings.min_visible)
+    if len(rows) < 20:
+        raise InvalidInputError(f"expected cell {cell} to be visible in at least 20 textures; got {len(rows)}")
+    whose = np.unique(person[rows], return_inverse=True)[1]
+    shown = _Cell(cell, prepared, rows, usable[rows], whose, settings)
+    w, v, ratios = alternate(*shown.scatters(training.pixel_step), settings, training)
+    filters = cell_filters(w, v, settings).astype(np.float32)
+    count = int(shown.usable.sum())
+    if min(count, training.patterns) < settings.words:
+        raise InvalidInputError(f"expected at least {settings.words} patterns in cell {cell}; got {count}")
+    chosen = np.zeros(count, dtype=np.bool_)
+    chosen[rng.permutation(count)[: training.patterns]] = True
+    words = _dominant(shown.patterns(filters, chosen), settings.words, training)
+    histograms = shown.histograms(filters, words)
+    shares = np.sqrt(histograms / histograms.sum(axis=1, keepdims=True))
+    return filters, words, *_compaction(shares, whose, training), ratios[-1]
 
 
 def train_dfd(
@@ -252,31 +286,11 @@ def train_dfd(
     if len(names) < 2 or np.bincount(person).max() < 2:
         raise InvalidInputError(f"expected textures of at least two people, two of somebody; got {len(names)} people")
     usable = np.stack([usable_pixels(mask, settings) for mask in masks])  # (N, 64, 400)
-    patterns_per_pixel = settings.filters * settings.samplings
-    n, words = settings.support**2, settings.words
-    filters = np.zeros((GRID * GRID, n, patterns_per_pixel), dtype=np.float32)
-    codebooks = np.zeros((GRID * GRID, words, patterns_per_pixel), dtype=np.float32)
-    means = np.zeros((GRID * GRID, words), dtype=np.float32)
-    projections = np.zeros((GRID * GRID, words, training.compact), dtype=np.float32)
-    step = np.arange(CELL * CELL).reshape(CELL, CELL)[:: training.pixel_step, :: training.pixel_step].ravel()
+    filters, words, means, projections = [], [], [], []
     for cell in range(GRID * GRID):
-        rng = np.random.default_rng([training.seed, cell])
-        rows = np.flatnonzero(usable[:, cell].mean(axis=1) >= settings.min_visible)
-        if len(rows) < 20:
-            raise InvalidInputError(f"expected cell {cell} to be visible in at least 20 textures; got {len(rows)}")
-        whose = np.unique(person[rows], return_inverse=True)[1]
-        shown = _Cell(cell, prepared, rows, usable[rows, cell], whose, settings)
-        w, v, ratios = alternate(*shown.scatters(step), settings, training)
-        filters[cell] = cell_filters(w, v, settings)
-        count = int(shown.usable.sum())
-        if min(count, training.patterns) < words:
-            raise InvalidInputError(f"expected at least {words} patterns in cell {cell}; got {count}")
-        chosen = np.zeros(count, dtype=np.bool_)
-        chosen[rng.permutation(count)[: training.patterns]] = True
-        codebooks[cell] = _dominant(shown.patterns(filters[cell], chosen), words, training)
-        histograms = shown.histograms(filters[cell], codebooks[cell])
-        shares = np.sqrt(histograms / histograms.sum(axis=1, keepdims=True))
-        means[cell], projections[cell] = _compaction(shares, whose, training)
+        learnt = _train_cell(cell, prepared, usable[:, cell], person, settings, training)
+        for parts, part in zip((filters, words, means, projections), learnt, strict=False):
+            parts.append(part)
         if progress is not None:
-            progress(cell, ratios[-1])
-    return DFD(filters, codebooks, means, projections, settings)
+            progress(cell, learnt[-1])
+    return DFD(np.stack(filters), np.stack(words), np.stack(means), np.stack(projections), settings)
