@@ -217,21 +217,27 @@ class ByteIndex:
     ) -> list[NDArray[np.int64]]:
         """The entries of several probes: all products, block by block, and what can still reach the k-th is kept."""
         kept, line = _Candidates.none(), np.full(len(which), -np.inf)
+        fresh: list[_Candidates] = []
         for one in asked:
             unit, bound = one.unit_many[which], one.bound_many[which]
             many = np.ascontiguousarray(one.many[which].T.astype(np.int8))
-            codes, start = one.group.codes, 0
+            codes, start, rows = one.group.codes, 0, max(_FIRST, 2 * k)
             while start < len(codes):
-                # As long as there is no line everything is kept: a few entries give one.
-                stop = min(len(codes), start + (_ROWS if np.isfinite(line).all() else _ROWS // 32))
+                # As long as there is no line everything is kept: a few entries give one, and twice as many a better.
+                stop, rows = min(len(codes), start + rows), min(2 * rows, _ROWS)
                 products = _multiply(codes[start:stop], many)
                 least = np.where(one.allowed[which], (line - margin - bound) / unit, np.inf)
-                row, probe = np.nonzero(products >= np.clip(np.floor(least), _LEAST, -_LEAST).astype(np.int32))
+                above = products >= np.clip(np.floor(least), _LEAST, -_LEAST).astype(np.int32)
+                # In one row numpy finds the few that are above in a quarter of the time.
+                row, probe = np.divmod(np.flatnonzero(above), len(which))
                 score = products[row, probe] * unit[probe]
-                more = _Candidates(probe, one.group.places[start + row], score, bound[probe])
-                if len(row):
-                    kept, line = _keep_possible(_Candidates.joined([kept, more]), self.person, k, len(which), margin)
+                fresh.append(_Candidates(probe, one.group.places[start + row], score, bound[probe]))
+                # To rank them all again pays only when enough are new to move the line.
+                if not np.isfinite(line).all() or 2 * sum(len(some.probe) for some in fresh) > len(kept.probe):
+                    kept, line = _keep_possible(_Candidates.joined([kept, *fresh]), self.person, k, len(which), margin)
+                    fresh = []
                 start = stop
+        kept = _keep_possible(_Candidates.joined([kept, *fresh]), self.person, k, len(which), margin)[0]
         order = np.lexsort((kept.place, kept.probe))
         ends = np.searchsorted(kept.probe[order], np.arange(len(which) + 1))
         return [kept.place[order[a:b]] for a, b in pairwise(ends.tolist())]
