@@ -241,8 +241,8 @@ def _train_cell(
     person: NDArray[np.int64],
     settings: DFDSettings,
     training: DFDTraining,
-) -> tuple[Floats, Floats, Floats, Floats, float]:
-    """Filters, dominant patterns, mean, projection and Fisher ratio of one cell, of which (N, 400) are `usable`."""
+) -> tuple[tuple[Floats, Floats, Floats, Floats], float]:
+    """(filters, dominant patterns, mean, projection) and Fisher ratio of one cell, of which (N, 400) are `usable`."""
     rng = np.random.default_rng([training.seed, cell])
     rows = np.flatnonzero(usable.mean(axis=1) >= settings.min_visible)
     if len(rows) < 20:
@@ -259,7 +259,8 @@ def _train_cell(
     words = _dominant(shown.patterns(filters, chosen), settings.words, training)
     histograms = shown.histograms(filters, words)
     shares = np.sqrt(histograms / histograms.sum(axis=1, keepdims=True))
-    return filters, words, *_compaction(shares, whose, training), ratios[-1]
+    mean, projection = _compaction(shares, whose, training)
+    return (filters, words, mean, projection), ratios[-1]
 
 
 def train_dfd(
@@ -286,11 +287,11 @@ def train_dfd(
     if len(names) < 2 or np.bincount(person).max() < 2:
         raise InvalidInputError(f"expected textures of at least two people, two of somebody; got {len(names)} people")
     usable = np.stack([usable_pixels(mask, settings) for mask in masks])  # (N, 64, 400)
-    filters, words, means, projections = [], [], [], []
+    cells: list[tuple[Floats, Floats, Floats, Floats]] = []
     for cell in range(GRID * GRID):
-        learnt = _train_cell(cell, prepared, usable[:, cell], person, settings, training)
-        for parts, part in zip((filters, words, means, projections), learnt, strict=False):
-            parts.append(part)
+        learnt, ratio = _train_cell(cell, prepared, usable[:, cell], person, settings, training)
+        cells.append(learnt)
         if progress is not None:
-            progress(cell, learnt[-1])
-    return DFD(np.stack(filters), np.stack(words), np.stack(means), np.stack(projections), settings)
+            progress(cell, ratio)
+    filters, words, means, projections = (np.stack(parts) for parts in zip(*cells, strict=True))
+    return DFD(filters, words, means, projections, settings)

@@ -60,13 +60,14 @@ def test_the_descriptor_is_trained_on_textures_of_crops_without_a_texture_set(
     face_set: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sets = [str(face_set(5, 6, name=name, prefix=name)) for name in ("one", "two")]
-    given = {}
+    given: dict[str, Any] = {}
 
     def pretend(prepared: Any, masks: Any, people: Any, settings: Any, *_: Any, progress: Any) -> DFD:
         given.update(prepared=prepared, masks=masks, people=people)
         progress(0, 1.0)
         shapes = (64, 121, 25), (64, 8, 25), (64, 8), (64, 8, 4)
-        return DFD(*(np.zeros(shape, np.float32) for shape in shapes), settings)
+        filters, words, mean, projection = (np.zeros(shape, np.float32) for shape in shapes)
+        return DFD(filters, words, mean, projection, settings)
 
     monkeypatch.setattr("facerec.recognition.training.dfd.train_dfd", pretend)
     arguments = ["train", "dfd", *sets, "--words", "8", "--people", "4", "--per-person", "3"]
