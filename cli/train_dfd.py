@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from facerec.cli.options import note, quiet_option, weights_root_option
 from facerec.cli.recorded_command import recorded_command
 from facerec.landmarks.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from facerec.recognition.training.crop_textures import CropTextures
+    from facerec.recognition.training.texture_set import TextureSet
 
 
 def _figures(path: Path) -> dict[str, float | int | str]:
@@ -21,6 +26,20 @@ def _figures(path: Path) -> dict[str, float | int | str]:
     if not isinstance(found, dict) or not found or not all(isinstance(v, (int, float, str)) for v in found.values()):
         raise InvalidInputError(f"expected a JSON object of numbers and texts in {path.name}")
     return found
+
+
+def _textures(
+    sets: tuple[Path, ...], people: int | None, per_person: int | None
+) -> tuple[TextureSet | CropTextures, dict[str, int]]:
+    """The textures of a texture set or of sets of crops, and the values of the options that chose them."""
+    from facerec.recognition.training.crop_textures import CropTextures, PeopleLimits
+    from facerec.recognition.training.texture_set import TextureSet, is_texture_set, without_calibration_people
+
+    if len(sets) == 1 and is_texture_set(sets[0]):
+        return without_calibration_people(TextureSet.load(sets[0])), {}
+    limits = PeopleLimits()
+    limits = PeopleLimits(people or limits.people, per_person or limits.per_person)
+    return CropTextures.load(sets, limits), {"people": limits.people, "per_person": limits.per_person}
 
 
 @click.command("dfd")
@@ -61,28 +80,13 @@ def command(
 
     from facerec.landmarks.checkpoint import save_weights
     from facerec.recognition.dfd import CROP, GRID, DFDSettings, prepare_texture
-    from facerec.recognition.training.crop_textures import CropTextures, PeopleLimits
     from facerec.recognition.training.dfd import DFDTraining, train_dfd
-    from facerec.recognition.training.texture_set import (
-        TextureSet,
-        is_texture_set,
-        research_licence,
-        training_sets,
-        without_calibration_people,
-    )
+    from facerec.recognition.training.texture_set import research_licence, training_sets
 
     metric = None if metric_json is None else _figures(metric_json)
     settings = DFDSettings()
     settings = replace(settings, words=words or settings.words)
-    limits = PeopleLimits()
-    limits = PeopleLimits(people or limits.people, per_person or limits.per_person)
-    effective: dict[str, object] = {"words": settings.words}
-    loaded: TextureSet | CropTextures
-    if len(sets) == 1 and is_texture_set(sets[0]):
-        loaded = without_calibration_people(TextureSet.load(sets[0]))
-    else:
-        loaded = CropTextures.load(sets, limits)
-        effective |= {"people": limits.people, "per_person": limits.per_person}
+    loaded, resolved = _textures(sets, people, per_person)
     person, names = loaded.person, training_sets(loaded.source)
     count = len(np.unique(person))
     # Half precision: the set of a training fills the memory of a small machine otherwise.
@@ -122,7 +126,7 @@ def command(
         split=f"{len(person)} textures of {count} people; people for calibration and held-out people left out by name",
         metric=measured if metric is None else metric,
         licence=research_licence(names),
-        command=recorded_command(effective),
+        command=recorded_command(resolved | {"words": settings.words}),
         root=weights_root,
     )
     note(f"{len(person)} textures of {count} people, Fisher ratio {measured['fisher_ratio_mean']}", quiet)
