@@ -8,7 +8,8 @@ longer side first, what a camera gives. PYTHON is the interpreter of an environm
 turns, so that other jobs on the machine hit all alike; three rounds each.
 
 With --against the working tree is compared with another revision of it: both describe each picture in turn, each in a
-process of its own with one thread, and both start from nothing in turn. Wall-clock and processor time.
+process of its own with one thread, and both load the recognizer and identify one photograph from nothing in turn.
+Wall-clock and processor time.
 """
 
 from __future__ import annotations
@@ -72,7 +73,9 @@ for line in sys.stdin:
     print(*spent, len(faces), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, flush=True)
 """
 
-ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+ONE_THREAD = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+ONE_THREAD["OMP_NUM_THREADS"] = "1"
+"""Environment of processes that are timed; an installation has its modules compiled."""
 
 START = "import facerec; facerec.Recognizer.load()"
 
@@ -151,7 +154,17 @@ def against(revision: str, paths: list[Path], folder: Path) -> None:
     other.mkdir()
     archive = subprocess.run(["git", "-C", str(top), "archive", revision], check=True, capture_output=True).stdout
     subprocess.run(["tar", "-x", "-C", str(other)], input=archive, check=True)
-    starts = [seconds_to_start(tree) for _ in range(5) for tree in (top, other)]
+    starts = [seconds_of(tree, "-c", START) for _ in range(5) for tree in (top, other)]
+    identify = ["-m", "facerec.cli.main", "identify", str(paths[0]), "-q", "--json", "-g"]
+    table = folder / "people.csv"
+    table.write_text(f"person,path\nsomebody,{paths[0]}\n")
+    for name, tree in (("new", top), ("old", other)):
+        seconds_of(tree, "-m", "facerec.cli.main", "enroll", str(table), "-q", "-g", str(folder / f"{name}.gallery"))
+    answers_of = [
+        seconds_of(tree, *identify, str(folder / f"{name}.gallery"))
+        for _ in range(5)
+        for name, tree in (("new", top), ("old", other))
+    ]
     pipe = subprocess.PIPE
     workers = [
         subprocess.Popen([sys.executable, "-c", WORKER], cwd=tree, env=ONE_THREAD, text=True, stdin=pipe, stdout=pipe)
@@ -175,18 +188,20 @@ def against(revision: str, paths: list[Path], folder: Path) -> None:
     rows = [(name, [row[k] for row in new], [row[k] for row in old]) for k, name in enumerate(("ms", "processor ms"))]
     rows += [("seconds to start", [s[0] for s in starts[::2]], [s[0] for s in starts[1::2]])]
     rows += [("processor seconds to start", [s[1] for s in starts[::2]], [s[1] for s in starts[1::2]])]
+    for k, name in enumerate(("seconds to identify one", "processor seconds of the same")):
+        rows.append((name, [s[k] for s in answers_of[::2]], [s[k] for s in answers_of[1::2]]))
     for name, one, two in rows:
         a, b = median(one), median(two)
-        print(f"  {name:28s} {a:8.2f} {b:8.2f}  {a / b:.2f}")
+        print(f"  {name:30s} {a:8.2f} {b:8.2f}  {a / b:.2f}")
     for name, k in (("faces", 2), ("peak memory, MB", 3)):
         a, b = (sum(row[2] for row in side) if k == 2 else side[-1][3] for side in (new, old))
-        print(f"  {name:28s} {a:8.0f} {b:8.0f}")
+        print(f"  {name:30s} {a:8.0f} {b:8.0f}")
 
 
-def seconds_to_start(tree: Path) -> tuple[float, float]:
-    """Wall-clock and processor seconds of a process that loads the recognizer of a checkout: its working folder's."""
+def seconds_of(tree: Path, *words: str) -> tuple[float, float]:
+    """Wall-clock and processor seconds of a Python process that uses a checkout: its working folder's."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run([sys.executable, "-c", START], cwd=tree, env=ONE_THREAD, check=True)
+    subprocess.run([sys.executable, *words], cwd=tree, env=ONE_THREAD, check=True, stdout=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return time.perf_counter() - start, spent

@@ -92,7 +92,7 @@ def command(
 
     from facerec.landmarks.checkpoint import load_weights, save_weights
     from facerec.recognition.resnet import network_arrays
-    from facerec.recognition.training.faces import load_faces, set_names
+    from facerec.recognition.training.faces import load_faces
     from facerec.recognition.training.resnet import (
         ResNetTraining,
         mixed,
@@ -101,6 +101,7 @@ def command(
         train_resnet,
         views_on,
     )
+    from facerec.recognition.training.texture_set import training_sets
 
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
@@ -136,7 +137,7 @@ def command(
         "resnet",
         network_arrays(trained, load_weights("recognition", "resnet")["dlib_mean"]),
         what="face network for views of the photograph and of the frontal view, 128 numbers per view",
-        training_sets=[*set_names(faces.source), START],
+        training_sets=[*training_sets(faces.source), START],
         split=SPLIT,
         metric={name: round(value, 4) for name, value in measured.items()},
         licence="research use only: trained on collections gathered for non-commercial research",

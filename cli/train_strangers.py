@@ -37,7 +37,6 @@ def command(sets: tuple[Path, ...], weights_root: Path | None, device: str) -> N
     from facerec.recognition.recognizer import Recognizer
     from facerec.recognition.shipped_impostors import ShippedImpostors
     from facerec.recognition.threshold import ThresholdSettings
-    from facerec.recognition.training.faces import set_names
     from facerec.recognition.training.groups import balanced
     from facerec.recognition.training.strangers import (
         in_cohort,
@@ -46,6 +45,7 @@ def command(sets: tuple[Path, ...], weights_root: Path | None, device: str) -> N
         same_person_logit,
         score_strangers,
     )
+    from facerec.recognition.training.texture_set import training_sets
 
     contract = Recognizer.load(descriptor="resnet").contract.digest
     people, source, calibration = _describe(sets, resolve_device(device))
@@ -63,7 +63,7 @@ def command(sets: tuple[Path, ...], weights_root: Path | None, device: str) -> N
         "cohort-resnet",
         cohort.arrays(),
         what="cohort that normalises the scores of resnet: each member is the mean of three people who look alike",
-        training_sets=set_names(source),
+        training_sets=training_sets(source),
         split="half of the people for calibration, by a hash of their names, and pictures of one side of the face of "
         "people that resnet was trained on; nobody of the held-out people",
         metric={"members": len(cohort.cells), "patterns": len(cohort.patterns)},
@@ -74,9 +74,9 @@ def command(sets: tuple[Path, ...], weights_root: Path | None, device: str) -> N
     shipped = ShippedImpostors(
         contract=contract,
         people=count,
-        what=f"pictures of {count} people of {', '.join(set_names(source))} in no descriptor's training set and not in "
-        "the cohort: pairs of adults of one group and sex, each group counted alike, and pairs within each set, each "
-        "set counted alike",
+        what=f"pictures of {count} people of {', '.join(training_sets(source))} in no descriptor's training set and "
+        "not in the cohort: pairs of adults of one group and sex, each group counted alike, and pairs within each set, "
+        "each set counted alike",
         alike=ImpostorCurve.measure(alike, least, pairs[0]),
         general=ImpostorCurve.measure(general, least, pairs[1]),
         cohort=cohort.of_arrays(cohort.arrays()).digest,

@@ -71,7 +71,7 @@ def command(
         for row in rows:
             turned = upright @ Camera.from_angles(float(found.yaw[row]), 0, 0).rotation.T
             pairs.append((shrink(found.texture(int(row)), settings.size), turned))
-        return pairs, len(np.unique(found.person[rows])), training_sets(found)
+        return pairs, len(np.unique(found.person[rows])), training_sets(found.source)
 
     training, people, sets = chosen(textures)
     note(f"{len(training)} textures of {people} people", quiet)

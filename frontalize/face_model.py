@@ -54,9 +54,12 @@ class FaceModel:
                 f"{self.identity.shape}, {self.expression.shape}, {self.landmark_uv.shape}"
             )
         operator = bilinear_weights(self.landmark_uv, g)
-        object.__setattr__(self, "_landmark_mean", operator @ self.mean.reshape(-1, 3))
+        # Only the few nodes around landmarks count, and to convert all would take a tenth of the time to load.
+        around = np.flatnonzero(operator.any(axis=0))
+        operator = operator[:, around]
+        object.__setattr__(self, "_landmark_mean", operator @ self.mean.reshape(-1, 3)[around])
         for name in ("identity", "expression"):
-            modes = getattr(self, name).reshape(-1, g * g, 3).astype(np.float64)
+            modes = getattr(self, name).reshape(-1, g * g, 3)[:, around].astype(np.float64)
             object.__setattr__(self, f"_landmark_{name}", operator @ modes)
 
     @staticmethod

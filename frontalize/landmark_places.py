@@ -60,8 +60,7 @@ class LandmarkPlaces:
 
     def upright(self, yaw: Floats, pitch: Floats) -> Floats:
         """(B, 68, 2) mm at yaw (B,) and pitch (B,), degrees: bilinear between the table's poses."""
-        across = np.stack([np.interp(np.abs(yaw), self.yaw, row) for row in np.eye(len(self.yaw))], axis=1)
-        down = np.stack([np.interp(pitch, self.pitch, row) for row in np.eye(len(self.pitch))], axis=1)
+        across, down = linear_shares(np.abs(yaw), self.yaw), linear_shares(pitch, self.pitch)
         share = (across[:, :, None] * down[:, None, :]).reshape(len(yaw), -1)
         at = (share @ self.offset.reshape(share.shape[1], 136)).reshape(-1, 68, 2)
         return np.where((yaw < 0)[:, None, None], at[:, IBUG68_MIRROR] * [-1.0, 1.0], at)
@@ -79,3 +78,14 @@ class LandmarkPlaces:
             camera.rotation[None], camera.translation[None], np.array([camera.scale]), np.zeros((1, 0), np.float64)
         )
         return np.asarray(self.shift(alone)[0])
+
+
+def linear_shares(values: Floats, knots: Floats) -> Floats:
+    """(B, K) what each of K ascending knots contributes to linear interpolation at `values` (B,); rows add up to 1."""
+    if len(knots) == 1:
+        return np.ones((len(values), 1))
+    low = np.clip(np.searchsorted(knots, values, side="right") - 1, 0, len(knots) - 2)
+    share = np.clip((values - knots[low]) / (knots[low + 1] - knots[low]), 0.0, 1.0)
+    out, row = np.zeros((len(values), len(knots))), np.arange(len(values))
+    out[row, low], out[row, low + 1] = 1.0 - share, share
+    return out

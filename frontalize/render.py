@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.light import shading
@@ -67,6 +66,8 @@ def push_pull(
 @cache
 def skull_chart(model: FaceModel) -> Floats:
     """(S, 2) chart positions the rest of the head borrows its colour from: the nearest node of the chart's border."""
+    from scipy.spatial import cKDTree  # late: it takes longer to load than a photograph to describe
+
     g = model.size
     border = np.zeros((g, g), dtype=bool)
     border[0], border[-1], border[:, 0], border[:, -1] = True, True, True, True

@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from facerec.landmarks.crop import ROI_SIZE
@@ -17,6 +18,9 @@ from facerec.landmarks.score_maps import DecodeSettings, Logistic
 
 SCORE_STRIDES = (8, 4, 4, 2, 2)
 """Input px per score-map px, in the order of `Decisions`: 20, 40, 40, 80 and 80 px for an input of 160."""
+
+_BLOCK: Final = 8
+"""onnxruntime lays channels out in blocks of so many, and computes maps that do not fill them three times as slowly."""
 
 Architecture = Literal["godp", "deconvnet", "hourglass", "coordinates"]
 """GoDP and the paper's baselines on the same ten groups (`facerec.landmarks.training.godp_baselines`)."""
@@ -110,18 +114,26 @@ def godp_graph(arrays: Mapping[str, NDArray[Any]], settings: GodpSettings) -> On
         raise InvalidInputError(f"expected the architecture godp; got {settings.architecture!r}")
     graph, weights = OnnxGraph(), Weights(arrays, str(settings))
     c, maps = settings.width_of, settings.channels
+    spare = -maps % _BLOCK  # empty score maps behind the others, so that they fill whole blocks
 
-    def unit(x: str, name: str, i: int, o: int) -> str:
+    def widened(weight: NDArray[Any], axis: int) -> NDArray[Any]:
+        return np.pad(weight, [(0, spare if a == axis else 0) for a in range(weight.ndim)])
+
+    def unit(x: str, name: str, i: int, o: int, scores: bool = False) -> str:
         weight, bias = weights.folded(f"{name}.conv", f"{name}.norm", (o, i, 3, 3))
+        weight = widened(weight, 1) if scores else weight
         return graph.add("Relu", graph.convolution(x, weight, bias, padding=1))
 
-    def group(x: str, name: str, widths: Sequence[int]) -> str:
+    def group(x: str, name: str, widths: Sequence[int], scores: bool = False) -> str:
+        """Units; with `scores`, the last channels of the first one's input are score maps."""
         for k, (i, o) in enumerate(pairwise(widths)):
-            x = unit(x, f"{name}.{k}", i, o)
+            x = unit(x, f"{name}.{k}", i, o, scores and k == 0)
         return x
 
-    def converter(x: str, name: str, i: int) -> str:
-        return graph.convolution(x, weights.take(f"{name}.weight", maps, i, 1, 1), weights.take(f"{name}.bias", maps))
+    def converter(x: str, name: str, i: int, scores: bool = False) -> str:
+        weight, bias = weights.take(f"{name}.weight", maps, i, 1, 1), weights.take(f"{name}.bias", maps)
+        weight = widened(weight, 1) if scores else weight
+        return graph.convolution(x, widened(weight, 0), widened(bias, 0))
 
     def pooled(x: str) -> list[str]:
         return graph.add_many("MaxPool", 2, x, kernel_shape=(2, 2), strides=(2, 2))
@@ -132,9 +144,9 @@ def godp_graph(arrays: Mapping[str, NDArray[Any]], settings: GodpSettings) -> On
     def corrected(x: str, features: str, name: str, channels: int) -> str:
         both = graph.add("Concat", features, x, axis=1)
         if name in ("g12", "g13"):
-            both = group(both, name, (channels + maps, c(128), c(128)))
+            both = group(both, name, (channels + maps, c(128), c(128)), scores=True)
             return graph.add("Add", x, converter(both, f"{name}.2", c(128)))
-        return graph.add("Add", x, converter(both, name, channels + maps))
+        return graph.add("Add", x, converter(both, name, channels + maps, scores=True))
 
     x = group(graph.input("rois", ("n", 1, ROI_SIZE, ROI_SIZE)), "g1", (1, c(64), c(64)))
     g2 = group(graph.add("MaxPool", x, kernel_shape=(2, 2), strides=(2, 2)), "g2", (c(64), c(128), c(128)))
@@ -154,6 +166,8 @@ def godp_graph(arrays: Mapping[str, NDArray[Any]], settings: GodpSettings) -> On
     proposal = corrected(graph.doubled(psi, linear=True), g2, "g13", c(128))
     refinement = corrected(proposal, g10, "g16", c(64))
     weights.done()
+    cut = [graph.constant(np.array([number], dtype=np.int64)) for number in (0, maps, 1)] if spare else []
     for value in (refinement, proposal):
+        value = graph.add("Slice", value, *cut) if cut else value
         graph.output(value, ("n", maps, ROI_SIZE // 2, ROI_SIZE // 2))
     return graph

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -85,11 +86,10 @@ def resnet_graph(arrays: Mapping[str, NDArray[Any]]) -> OnnxGraph:
 
 def views_network(network: Network) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     """A network of `resnet_graph` or `resnet.runner` as a function of views (N, 150, 150, 3) uint8 RGB to (N, 128)."""
-    mean = np.array(MEAN_COLOUR, dtype=np.float32)
 
     def run(views: NDArray[np.uint8]) -> NDArray[np.float32]:
         if views.shape[1:] != (VIEW_SIZE, VIEW_SIZE, 3):
             raise InvalidInputError(f"expected views (N, {VIEW_SIZE}, {VIEW_SIZE}, 3); got {views.shape}")
-        return network(np.ascontiguousarray(((views - mean) / np.float32(256)).transpose(0, 3, 1, 2)))[0]
+        return network(np.asarray(cv2.dnn.blobFromImages(list(views), 1 / 256, mean=MEAN_COLOUR), np.float32))[0]
 
     return run

@@ -323,9 +323,8 @@ class MaskedSearch:
         """The `kept` best people by the masked score of their best entry at `places`, ranked by the normalised one."""
         cells, visible = self._rows(places)
         best: dict[int, tuple[float, int]] = {}
-        for row, (place, entry_cells, entry_visible) in enumerate(zip(places, cells, visible, strict=True)):
-            score, _ = probe.score(Signature(entry_cells, entry_visible, self.contract))
-            person = int(self.index.person[place])
+        scores, people = probe.scores(cells, visible, self.contract).tolist(), self.index.person[places].tolist()
+        for row, (person, score) in enumerate(zip(people, scores, strict=True)):
             if person not in best or score > best[person][0]:
                 best[person] = score, row
         ordered = sorted(best.items(), key=lambda item: (-item[1][0], self.index.names[item[0]]))[:kept]

@@ -65,6 +65,22 @@ class Signature:
         k = int(np.count_nonzero(self.visible & other.visible))
         return (float((self.cells * other.cells).sum()) / k if k else 0.0), k
 
+    def scores(self, cells: NDArray[np.float32], visible: NDArray[np.bool_], contract: str) -> NDArray[np.float64]:
+        """(M,) the scores of `score` against M signatures, equal to the last bit.
+
+        Args:
+            cells: (M, C, D), as a signature holds them; visible: (M, C).
+            contract: that of all of them.
+
+        Raises:
+            ContractError: another contract than this signature's.
+        """
+        if self.contract != contract:
+            raise ContractError(f"signatures of different contracts: {self.contract} and {contract}")
+        shared = np.count_nonzero(visible & self.visible, axis=1)
+        sums = (self.cells * cells).reshape(len(cells), self.cells.size).sum(axis=1).astype(np.float64)
+        return np.asarray(np.divide(sums, shared, out=np.zeros(len(cells)), where=shared > 0), dtype=np.float64)
+
     def overlap(self, other: Signature) -> float | None:
         """Share of the face's texture that both pictures saw, in [0, 1]; None where it is not known of one of them."""
         return shared_regions(self.regions, other.regions)

@@ -75,6 +75,7 @@ ARCFACE_FRAME = ViewFrame(
 """Networks of the ArcFace kind: 112 px."""
 
 
+@cache
 def frontal_camera(frame: ViewFrame, model: FaceModel) -> Camera:
     """The camera that shows the mean face from the front as the frame wants it, its middle on the view's middle."""
     landmarks = model.landmarks()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,6 @@ from facerec.recognition.dfd import (
     Floats,
     cell_filters,
     difference_maps,
-    neighbourhoods,
     usable_pixels,
 )
 
@@ -95,22 +94,44 @@ def _directions(between: Doubles | int, within: Doubles | int, count: int, ridge
     return np.asarray(top * np.where(top[np.abs(top).argmax(axis=0), np.arange(count)] < 0, -1.0, 1.0))
 
 
-def _scatter(x: Floats, usable: NDArray[np.bool_], person: NDArray[np.int64]) -> tuple[Doubles, Doubles]:
-    """Between- and within-class scatter of (N, P, n) neighbourhoods with (N, P) usable, about per-pixel class means."""
-    n = x.shape[2]
-    people = int(person.max()) + 1
-    weight = usable.astype(np.float32)
-    total = np.zeros((people, x.shape[1], n), dtype=np.float32)
-    count = np.zeros((people, x.shape[1]), dtype=np.float32)
-    np.add.at(total, person, x * weight[..., None])
-    np.add.at(count, person, weight)
-    class_mean = total / np.maximum(count, 1)[..., None]
-    mean = total.sum(axis=0) / np.maximum(count.sum(axis=0), 1)[:, None]
-    inner = (x - class_mean[person]) * weight[..., None]
-    flat = inner.reshape(-1, n)
-    within = (flat.T @ flat).astype(np.float64)
-    outer = ((class_mean - mean) * np.sqrt(count)[..., None]).reshape(-1, n)
-    return (outer.T @ outer).astype(np.float64), within
+CHUNK = 256
+"""Textures whose neighbourhoods are held at a time: 50 MB."""
+
+
+class _Scatter:
+    """Between- and within-class scatter of neighbourhoods about per-pixel class means, gathered in chunks.
+
+    Args:
+        people: number of classes; pixels: P, of a cell; n: numbers of a neighbourhood.
+    """
+
+    def __init__(self, people: int, pixels: int, n: int) -> None:
+        self._total = np.zeros((people, pixels, n), dtype=np.float32)
+        self._count = np.zeros((people, pixels), dtype=np.float32)
+        self._square = np.zeros((n, n))
+
+    def add(self, x: Floats, usable: NDArray[np.bool_], person: NDArray[np.int64]) -> None:
+        """Take up (N, P, n) neighbourhoods, where (N, P) usable, of the classes (N,)."""
+        x = x * usable[..., None]
+        for row, whose in enumerate(person.tolist()):
+            self._total[whose] += x[row]
+            self._count[whose] += usable[row]
+        flat = x.reshape(-1, x.shape[2])
+        self._square += flat.T @ flat
+
+    def result(self) -> tuple[Doubles, Doubles]:
+        """(n, n) between and (n, n) within."""
+        mean = self._total.sum(axis=0) / np.maximum(self._count.sum(axis=0), 1)[:, None]
+        within, between = self._square.copy(), np.zeros_like(self._square)
+        for first in range(0, len(self._total), CHUNK):
+            count = self._count[first : first + CHUNK]
+            class_mean = self._total[first : first + CHUNK] / np.maximum(count, 1)[..., None]
+            root = np.sqrt(count)[..., None]
+            inner = (class_mean * root).reshape(-1, len(within))
+            within -= inner.T @ inner
+            outer = ((class_mean - mean) * root).reshape(-1, len(within))
+            between += outer.T @ outer
+        return between, within
 
 
 def _compaction(histograms: Floats, person: NDArray[np.int64], training: DFDTraining) -> tuple[Floats, Floats]:
@@ -143,6 +164,105 @@ def _compaction(histograms: Floats, person: NDArray[np.int64], training: DFDTrai
     return mean.astype(np.float32), (projection * signs).astype(np.float32)
 
 
+def _dominant(patterns: Floats, words: int, training: DFDTraining) -> Floats:
+    """(K, a b) the dominant of `patterns` (M, a b)."""
+    import faiss
+
+    means_of = faiss.Kmeans(
+        patterns.shape[1], words, niter=training.iterations, seed=training.seed + 1, max_points_per_centroid=10**6
+    )
+    means_of.cp.min_points_per_centroid = 1
+    means_of.train(np.ascontiguousarray(patterns))
+    return np.asarray(means_of.centroids, dtype=np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class _Cell:
+    """One cell of the textures that show it; neighbourhoods are made `CHUNK` textures at a time.
+
+    Attributes:
+        number: of the cell. prepared: (N, side, side) of all textures. rows: (M,) those that show the cell.
+        usable: (M, 400) pixels that count. person: (M,) labels.
+    """
+
+    number: int
+    prepared: NDArray[np.floating]
+    rows: NDArray[np.intp]
+    usable: NDArray[np.bool_]
+    person: NDArray[np.int64]
+    settings: DFDSettings
+
+    def chunks(self) -> Iterator[tuple[slice, Floats]]:
+        """Rows of this cell, and a view (R, 20, 20, support, support) of their neighbourhoods."""
+        row, column = divmod(self.number, GRID)
+        n = self.settings.support
+        down, across = (slice(at * CELL, at * CELL + CELL + n - 1) for at in (row, column))
+        for first in range(0, len(self.rows), CHUNK):
+            part = slice(first, first + CHUNK)
+            block = self.prepared[self.rows[part], down, across].astype(np.float32)
+            yield part, np.lib.stride_tricks.sliding_window_view(block, (n, n), axis=(1, 2))
+
+    def scatters(self, step: int) -> tuple[Doubles, Doubles]:
+        """Between- and within-class scatter of the neighbourhoods of every `step`-th pixel."""
+        n, pixels = self.settings.support**2, np.arange(CELL * CELL).reshape(CELL, CELL)[::step, ::step].ravel()
+        scatter = _Scatter(int(self.person.max()) + 1, len(pixels), n)
+        for part, around in self.chunks():
+            chosen = around[:, ::step, ::step].reshape(len(around), len(pixels), n)
+            scatter.add(chosen, self.usable[part][:, pixels], self.person[part])
+        return scatter.result()
+
+    def patterns(self, filters: Floats, chosen: NDArray[np.bool_]) -> Floats:
+        """Those of the patterns under `filters` (n, a b) that are `chosen`, a mask over all usable pixels."""
+        taken, before = [], 0
+        for part, around in self.chunks():
+            picture, pixel = np.nonzero(self.usable[part])
+            mine = chosen[before : before + len(pixel)]
+            before += len(pixel)
+            row, column = np.divmod(pixel[mine], CELL)
+            taken.append(around[picture[mine], row, column].reshape(len(row), -1) @ filters)
+        return np.concatenate(taken)
+
+    def histograms(self, filters: Floats, words: Floats) -> Floats:
+        """(M, K) how often each of `words` (K, a b) is the nearest pattern."""
+        half = 0.5 * (words**2).sum(axis=1)
+        out = np.zeros((len(self.rows), len(words)), dtype=np.float32)
+        for part, around in self.chunks():
+            for k, (own, seen) in enumerate(zip(around, self.usable[part], strict=True), part.start):
+                found = own.reshape(CELL * CELL, -1) @ filters
+                nearest = (found[seen] @ words.T - half).argmax(axis=1)
+                out[k] = np.bincount(nearest, minlength=len(words))
+        return out
+
+
+def _train_cell(
+    cell: int,
+    prepared: NDArray[np.floating],
+    usable: NDArray[np.bool_],
+    person: NDArray[np.int64],
+    settings: DFDSettings,
+    training: DFDTraining,
+) -> tuple[tuple[Floats, Floats, Floats, Floats], float]:
+    """(filters, dominant patterns, mean, projection) and Fisher ratio of one cell, of which (N, 400) are `usable`."""
+    rng = np.random.default_rng([training.seed, cell])
+    rows = np.flatnonzero(usable.mean(axis=1) >= settings.min_visible)
+    if len(rows) < 20:
+        raise InvalidInputError(f"expected cell {cell} to be visible in at least 20 textures; got {len(rows)}")
+    whose = np.unique(person[rows], return_inverse=True)[1]
+    shown = _Cell(cell, prepared, rows, usable[rows], whose, settings)
+    w, v, ratios = alternate(*shown.scatters(training.pixel_step), settings, training)
+    filters = cell_filters(w, v, settings).astype(np.float32)
+    count = int(shown.usable.sum())
+    if min(count, training.patterns) < settings.words:
+        raise InvalidInputError(f"expected at least {settings.words} patterns in cell {cell}; got {count}")
+    chosen = np.zeros(count, dtype=np.bool_)
+    chosen[rng.permutation(count)[: training.patterns]] = True
+    words = _dominant(shown.patterns(filters, chosen), settings.words, training)
+    histograms = shown.histograms(filters, words)
+    shares = np.sqrt(histograms / histograms.sum(axis=1, keepdims=True))
+    mean, projection = _compaction(shares, whose, training)
+    return (filters, words, mean, projection), ratios[-1]
+
+
 def train_dfd(
     prepared: NDArray[np.floating],
     masks: NDArray[np.bool_],
@@ -162,47 +282,16 @@ def train_dfd(
     Raises:
         InvalidInputError: fewer than two people, or nobody with two textures.
     """
-    import faiss
-
     settings, training = settings or DFDSettings(), training or DFDTraining()
     names, person = np.unique(people, return_inverse=True)
     if len(names) < 2 or np.bincount(person).max() < 2:
         raise InvalidInputError(f"expected textures of at least two people, two of somebody; got {len(names)} people")
     usable = np.stack([usable_pixels(mask, settings) for mask in masks])  # (N, 64, 400)
-    patterns_per_pixel = settings.filters * settings.samplings
-    n, words = settings.support**2, settings.words
-    filters = np.zeros((GRID * GRID, n, patterns_per_pixel), dtype=np.float32)
-    codebooks = np.zeros((GRID * GRID, words, patterns_per_pixel), dtype=np.float32)
-    means = np.zeros((GRID * GRID, words), dtype=np.float32)
-    projections = np.zeros((GRID * GRID, words, training.compact), dtype=np.float32)
-    step = np.arange(CELL * CELL).reshape(CELL, CELL)[:: training.pixel_step, :: training.pixel_step].ravel()
+    cells: list[tuple[Floats, Floats, Floats, Floats]] = []
     for cell in range(GRID * GRID):
-        rng = np.random.default_rng([training.seed, cell])
-        rows = np.flatnonzero(usable[:, cell].mean(axis=1) >= settings.min_visible)
-        if len(rows) < 20:
-            raise InvalidInputError(f"expected cell {cell} to be visible in at least 20 textures; got {len(rows)}")
-        around = np.stack([neighbourhoods(prepared[r], cell, settings) for r in rows]).astype(np.float32)
-        between, within = _scatter(around[:, step], usable[rows, cell][:, step], person[rows])
-        w, v, ratios = alternate(between, within, settings, training)
-        filters[cell] = cell_filters(w, v, settings)
-        patterns = (around.reshape(-1, n) @ filters[cell]).reshape(len(rows), -1, patterns_per_pixel)
-        valid = patterns[usable[rows, cell]]
-        chosen = valid[rng.permutation(len(valid))[: training.patterns]]
-        if len(chosen) < words:
-            raise InvalidInputError(f"expected at least {words} patterns in cell {cell}; got {len(chosen)}")
-        means_of = faiss.Kmeans(
-            patterns_per_pixel, words, niter=training.iterations, seed=training.seed + 1, max_points_per_centroid=10**6
-        )
-        means_of.cp.min_points_per_centroid = 1
-        means_of.train(np.ascontiguousarray(chosen))
-        codebooks[cell] = means_of.centroids
-        half = 0.5 * (codebooks[cell] ** 2).sum(axis=1)
-        histograms = np.zeros((len(rows), words), dtype=np.float32)
-        for k in range(len(rows)):
-            nearest = (patterns[k][usable[rows[k], cell]] @ codebooks[cell].T - half).argmax(axis=1)
-            histograms[k] = np.bincount(nearest, minlength=words)
-        shares = np.sqrt(histograms / histograms.sum(axis=1, keepdims=True))
-        means[cell], projections[cell] = _compaction(shares, person[rows], training)
+        learnt, ratio = _train_cell(cell, prepared, usable[:, cell], person, settings, training)
+        cells.append(learnt)
         if progress is not None:
-            progress(cell, ratios[-1])
-    return DFD(filters, codebooks, means, projections, settings)
+            progress(cell, ratio)
+    filters, words, means, projections = (np.stack(parts) for parts in zip(*cells, strict=True))
+    return DFD(filters, words, means, projections, settings)

@@ -208,19 +208,3 @@ def clean_people(
         for k in np.flatnonzero(cosine.max(1) > cleaning.same):
             joined[left[k]] = names[right[best[k]]]
     return keep, joined[label].astype(str)
-
-
-_NAMES = {
-    "cfp": "CFP",
-    "ytf": "YouTube Faces",
-    "lfw": "LFW",
-    "celeba": "CelebA",
-    "all": "All-Age-Faces",
-    "utkface": "UTKFace",
-}
-
-
-def set_names(source: NDArray[np.str_]) -> list[str]:
-    """Names of the data sets that faces of the sources (N,) come from, for a weight record."""
-    found = {str(one).split("-")[0] for one in np.unique(source)}
-    return [name for key, name in _NAMES.items() if key in found]

@@ -67,6 +67,10 @@ class TextureSet:
                 raise InvalidInputError(f"expected a texture set; {path.name} lacks {', '.join(sorted(missing))}")
             return TextureSet(*(file[k] for k in names))
 
+    def __iter__(self) -> Iterator[FaceTexture]:
+        """The textures, in order."""
+        return map(self.texture, range(len(self.person)))
+
     @staticmethod
     def gather(rows: Iterable[Lifted]) -> TextureSet:
         """One set of many lifted pictures."""
@@ -82,6 +86,12 @@ class TextureSet:
         return TextureSet(
             np.stack(pixels), np.stack(visible), np.array(person), np.array(source), np.array(yaw, dtype=np.float32)
         )
+
+
+def is_texture_set(path: Path) -> bool:
+    """Whether a file is a texture set rather than a set of crops."""
+    with np.load(path, allow_pickle=False) as file:
+        return "pixels" in file.files
 
 
 def near_frontal(
@@ -115,12 +125,19 @@ def near_frontal(
     return np.array(sorted(row for _, _, row in sorted(ranked)[:limit]), dtype=np.int64)
 
 
-_SOURCES = {"cfp": "CFP", "ytf": "YouTube Faces", "lfw": "LFW"}
+_SOURCES = {
+    "cfp": "CFP",
+    "ytf": "YouTube Faces",
+    "lfw": "LFW",
+    "celeba": "CelebA",
+    "all": "All-Age-Faces",
+    "utkface": "UTKFace",
+}
 
 
-def training_sets(textures: TextureSet) -> list[str]:
-    """Names of the data sets the textures come from, for a weight record."""
-    sources = {str(source).split("-")[0] for source in np.unique(textures.source)}
+def training_sets(source: NDArray[np.str_]) -> list[str]:
+    """Names of the data sets that pictures of the sources (N,) come from, for a weight record."""
+    sources = {str(one).split("-")[0] for one in np.unique(source)}
     return [name for key, name in _SOURCES.items() if key in sources] + sorted(sources - set(_SOURCES))
 
 

@@ -10,7 +10,7 @@ import pytest
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.fit import LOCATED, FitSettings, annotated_points, fit_batch, landmark_modes
 from facerec.frontalize.gauss_newton import Estimate, solve
-from facerec.frontalize.landmark_places import LandmarkPlaces
+from facerec.frontalize.landmark_places import LandmarkPlaces, linear_shares
 from facerec.frontalize.training.landmark_places import (
     LocatedHeads,
     PlacesTraining,
@@ -140,3 +140,11 @@ def test_wrong_tables_and_wrong_heads_are_refused() -> None:
         LandmarkPlaces(np.array([10.0, 45.0]), np.array([0.0]), np.zeros((2, 1, 68, 2)))
     with pytest.raises(InvalidInputError, match="at least 20 heads"):
         learn_located(LocatedHeads(np.zeros((5, 68, 2)), np.zeros(5), np.zeros(5)))
+
+
+def test_offsets_lie_on_straight_lines_between_the_tables_poses_and_stay_at_its_rim() -> None:
+    knots = np.array([-40.0, 0.0, 10.0, 40.0])
+    values = np.array([-90.0, -40.0, -15.0, 0.0, 7.0, 10.0, 39.0, 40.0, 55.0])
+    for k, row in enumerate(np.eye(4)):
+        np.testing.assert_allclose(linear_shares(values, knots)[:, k], np.interp(values, knots, row), atol=1e-15)
+    np.testing.assert_array_equal(linear_shares(values, knots[:1]), np.ones((9, 1)))

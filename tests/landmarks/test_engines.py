@@ -21,7 +21,8 @@ from facerec.landmarks.detection.patch_graphs import MEAN_FACE, box_graph, verif
 from facerec.landmarks.engine import Network, engine_on
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.finder import FaceFinder
-from facerec.landmarks.godp_graph import godp_graph, stated_settings
+from facerec.landmarks.godp import Godp
+from facerec.landmarks.godp_graph import Calibration, GodpSettings, godp_graph, stated_settings
 from facerec.landmarks.onnx_graph import OnnxGraph, Weights, graph_network
 from facerec.landmarks.precision import VARIABLE as PRECISION
 
@@ -75,6 +76,18 @@ def test_godps_maps_are_those_of_torch() -> None:
     arrays = load_weights("landmarks", "godp")
     ours = graph_network(godp_graph(arrays_of("godp", "settings"), stated_settings(arrays)[0]))
     assert_equal_outputs(godp_weights.runner(godp_weights.godp_from_arrays(arrays)[0]), ours, noise(2, 1, 160, 160))
+
+
+@pytest.mark.parametrize(("landmarks", "bins"), [(7, 1), (6, 1), (5, 3)])
+def test_godps_maps_are_those_of_torch_whether_or_not_they_fill_whole_blocks(landmarks: int, bins: int) -> None:
+    edges = tuple(float(30 * k) for k in range(1, bins))
+    torch.manual_seed(0)
+    network = Godp(GodpSettings(landmarks, bins, edges, width=0.125)).eval()
+    arrays = godp_weights.godp_arrays(network, Calibration())
+    own = {name: value for name, value in arrays.items() if name != "settings"}
+    ours = graph_network(godp_graph(own, network.settings))
+    assert ours(noise(1, 1, 160, 160))[0].shape == (1, landmarks * bins + 1, 80, 80)
+    assert_equal_outputs(godp_weights.runner(godp_weights.godp_from_arrays(arrays)[0]), ours, noise(1, 1, 160, 160))
 
 
 def test_the_verifiers_odds_are_those_of_torch() -> None:
@@ -150,7 +163,7 @@ def test_a_graph_is_a_model_that_the_onnx_library_accepts() -> None:
     assert graph_network(graph)(noise(5, 2, 8, 8))[0].shape == (5, 3, 8, 8)
 
 
-def test_the_path_on_a_cpu_imports_no_torch() -> None:
+def test_the_path_on_a_cpu_imports_neither_torch_nor_scipy() -> None:
     """From pixels to a signature, its search and the commands that use it."""
     code = """
 import sys
@@ -158,11 +171,12 @@ import numpy as np
 from facerec.cli import enroll, identify, landmarks, serve, verify
 from facerec.cli.service import application, verbs
 from facerec.landmarks.device import share_cores
+from facerec.recognition import identification, stage_pictures
 from facerec.recognition.recognizer import load_recognizer
 share_cores(1, "cpu", 1)
 recognizer = load_recognizer()
 recognizer.describe(np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8))
-print("torch" in sys.modules)
+print(sorted({"torch", "scipy"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.stdout.strip(), done.returncode) == ("False", 0), done.stderr
+    assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr

@@ -23,7 +23,7 @@ from facerec.recognition.resnet import (
     read_dlib_network,
     runner,
 )
-from facerec.recognition.resnet_graph import DIMENSION, VIEW_SIZE, resnet_graph, views_network
+from facerec.recognition.resnet_graph import DIMENSION, MEAN_COLOUR, VIEW_SIZE, resnet_graph, views_network
 
 
 @pytest.fixture(autouse=True)
@@ -134,6 +134,19 @@ def test_the_arrays_tell_whether_the_network_has_places() -> None:
         arrays = network_arrays(net, np.zeros(128))
         assert (network_of(arrays).places is not None) == places
     assert DIMENSION == 128
+
+
+def test_the_network_sees_views_less_their_mean_colour() -> None:
+    shown = np.random.default_rng(0).integers(0, 256, (2, VIEW_SIZE, VIEW_SIZE, 3), dtype=np.uint8)
+    seen: list[np.ndarray] = []
+
+    def network(inputs: np.ndarray) -> list[np.ndarray]:
+        seen.append(inputs)
+        return [np.zeros((len(inputs), DIMENSION), np.float32)]
+
+    assert views_network(network)(shown).shape == (2, DIMENSION)
+    plain = (shown.astype(np.float32) - np.array(MEAN_COLOUR, np.float32)) / 256
+    np.testing.assert_array_equal(seen[0], plain.transpose(0, 3, 1, 2))
 
 
 @pytest.mark.parametrize("places", [True, False])

@@ -56,6 +56,22 @@ def test_the_score_is_the_mean_cosine_of_the_cells_both_saw() -> None:
     assert signature(0, [True, False]).score(signature(1, [False, True])) == (0.0, 0)
 
 
+@pytest.mark.parametrize(("cells", "numbers"), [(4, 128), (3, 5), (64, 48)])
+def test_scores_against_many_at_once_are_those_one_by_one_to_the_last_bit(cells: int, numbers: int) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(51, cells, numbers)).astype(np.float32)
+    seen = rng.random((51, cells)) < 0.6
+    seen[:2] = np.arange(cells) % 2 == 0, np.arange(cells) % 2 == 1  # the first two share no cell
+    vectors = vectors / np.linalg.norm(vectors, axis=2, keepdims=True) * seen[:, :, None]
+    first, *others = (Signature(*one, "c") for one in zip(vectors, seen, strict=True))
+    scores = first.scores(vectors[1:], seen[1:], "c")
+    assert scores.tolist() == [first.score(other)[0] for other in others]
+    assert scores[0] == 0
+    assert first.scores(vectors[:0], seen[:0], "c").shape == (0,)
+    with pytest.raises(ContractError, match="different contracts: c and d"):
+        first.scores(vectors, seen, "d")
+
+
 def test_overlap_is_the_share_of_the_chart_that_both_saw() -> None:
     rng = np.random.default_rng(2)
     visible = np.zeros((256, 256), np.float32)

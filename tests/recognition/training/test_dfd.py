@@ -11,8 +11,17 @@ from scipy.ndimage import gaussian_filter
 from threadpoolctl import threadpool_limits
 
 from facerec.landmarks.errors import InvalidInputError
-from facerec.recognition.dfd import CROP, DFD, GRID, DFDSettings, cell_filters
-from facerec.recognition.training.dfd import DFDTraining, _compaction, alternate, fisher_ratio, train_dfd
+from facerec.recognition.dfd import CROP, DFD, GRID, DFDSettings, cell_filters, usable_pixels
+from facerec.recognition.training import dfd as training_module
+from facerec.recognition.training.dfd import (
+    DFDTraining,
+    _Cell,
+    _compaction,
+    _Scatter,
+    alternate,
+    fisher_ratio,
+    train_dfd,
+)
 
 SETTINGS = DFDSettings(words=12)
 QUICK = DFDTraining(rounds=2, pixel_step=4, patterns=2000, iterations=3, compact=6)
@@ -145,3 +154,42 @@ def test_textures_that_teach_nothing_are_refused() -> None:
         train_dfd(prepared[::2], masks[::2], names[::2], SETTINGS, QUICK)
     with pytest.raises(InvalidInputError, match="cell 0 to be visible in at least 20 textures; got 3"):
         train_dfd(prepared, masks, names, SETTINGS, QUICK)
+
+
+def test_scatters_gathered_in_chunks_are_those_about_the_class_means() -> None:
+    rng = np.random.default_rng(5)
+    person = np.array([0, 1, 2, 0, 1, 0, 3])
+    x = (rng.normal(size=(7, 6, 5)) + 3 * rng.normal(size=(4, 6, 5))[person]).astype(np.float32)
+    usable = rng.random((7, 6)) < 0.8
+    scatter = _Scatter(4, 6, 5)
+    for part in (slice(0, 3), slice(3, 7)):
+        scatter.add(x[part], usable[part], person[part])
+    between, within = scatter.result()
+    expected_between, expected_within = np.zeros((5, 5)), np.zeros((5, 5))
+    for pixel in range(6):
+        own = usable[:, pixel]
+        mean = x[own, pixel].mean(axis=0)
+        for k in set(person[own].tolist()):
+            rows = x[own & (person == k), pixel]
+            inner = rows - rows.mean(axis=0)
+            expected_within += inner.T @ inner
+            outer = rows.mean(axis=0) - mean
+            expected_between += len(rows) * np.outer(outer, outer)
+    np.testing.assert_allclose(within, expected_within, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(between, expected_between, rtol=1e-4, atol=1e-4)
+
+
+def test_the_size_of_the_chunks_changes_neither_patterns_nor_histograms(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared, masks, _ = made_up(3, 3)
+    rng = np.random.default_rng(0)
+    usable = np.stack([usable_pixels(mask, SETTINGS) for mask in masks])[:, 9]
+    rows = np.array([0, 2, 3, 5, 8])
+    cell = _Cell(9, prepared, rows, usable[rows], np.array([0, 0, 1, 1, 2]), SETTINGS)
+    filters, words = (rng.normal(size=shape).astype(np.float32) for shape in ((121, 25), (12, 25)))
+    chosen = rng.random(int(cell.usable.sum())) < 0.1
+    whole = cell.patterns(filters, chosen), cell.histograms(filters, words)
+    assert len(whole[0]) == chosen.sum()
+    np.testing.assert_array_equal(whole[1].sum(axis=1), cell.usable.sum(axis=1))
+    monkeypatch.setattr(training_module, "CHUNK", 2)
+    np.testing.assert_allclose(cell.patterns(filters, chosen), whole[0], rtol=1e-4, atol=1e-3)
+    assert np.abs(cell.histograms(filters, words) - whole[1]).sum() <= 4

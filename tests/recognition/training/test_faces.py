@@ -13,7 +13,8 @@ import torch
 from facerec.landmarks.errors import InvalidInputError
 from facerec.recognition.training.crop_fits import CropFits, fits_path
 from facerec.recognition.training.crop_set import CropSet
-from facerec.recognition.training.faces import Cleaning, clean_people, load_faces, set_names
+from facerec.recognition.training.faces import Cleaning, clean_people, load_faces
+from facerec.recognition.training.texture_set import training_sets
 
 
 def test_crops_come_at_one_size_with_fits_scaled_along(face_set: Any) -> None:
@@ -72,4 +73,4 @@ def test_a_picture_of_somebody_else_is_left_out_and_a_person_of_two_sets_is_one(
 
 def test_sets_are_named_for_the_record(face_set: Any) -> None:
     faces = load_faces([face_set(1, 3)], size=64)
-    assert set_names(faces.source) == ["CFP"]
+    assert training_sets(faces.source) == ["CFP"]

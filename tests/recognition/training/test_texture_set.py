@@ -67,7 +67,7 @@ def test_side_views_are_left_out_and_a_half_seen_face_counts_by_its_twin() -> No
 
 
 def test_the_licence_names_every_set_of_photographs() -> None:
-    sets = training_sets(made_up(["ann", "bob"], [0, 0]))
+    sets = training_sets(made_up(["ann", "bob"], [0, 0]).source)
     assert sets == ["CFP", "LFW"]
     assert research_licence(sets) == "research use only: trained on CFP and LFW"
     every = research_licence(["CFP", "YouTube Faces", "LFW"])
