@@ -95,7 +95,8 @@ class Shown(CalibrationDataReader):  # type: ignore[misc]
     """The inputs for calibration, one after the other."""
 
     def __init__(self, name: str, inputs: list[NDArray[Any]]) -> None:
-        self._left = iter([{name: value} for value in inputs])
+        # One by one: histograms need arrays of one shape, and a face has three or four views.
+        self._left = iter([{name: value[k : k + 1]} for value in inputs for k in range(len(value))])
 
     def get_next(self) -> dict[str, NDArray[Any]] | None:
         return next(self._left, None)

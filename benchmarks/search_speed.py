@@ -1,14 +1,14 @@
 """Exact search by bytes and numpy's products in turn, in memory: milliseconds, memory, equal answers.
 
-    python benchmarks/search_speed.py [--entries 1000000] [--shape 4x128] [--probes 256] [--rounds 5] [--same 0]
+    python benchmarks/search_speed.py [--entries 1000000] [--shape 4x128] [--probes 256] [--rounds 5] [--people 5]
     python benchmarks/search_speed.py --simulated --entries 10000000
 
 Two pictures per person, seen through the masks of a pose (`gallery_scale.py`). numpy computes the two products of the
-masked score over one matrix in memory, 32 probes at a time, and takes the best; facerec answers with the five best
-people, by name. Both take turns in one process with one thread. With --same, so many probes, half of them mates of
-entries, are searched by bytes and by floats, and every field of their answers is compared. With --simulated no vector
-is kept: each block of them is made again when it is read, so that a machine without memory for them can be measured;
-numpy is then left out.
+masked score over one matrix in memory, 32 probes at a time, and takes the best; facerec answers with the best people,
+by name. Both take turns in one process with one thread. With --same, so many probes, half of them mates of
+entries, are searched by bytes and by floats, and every field of their answers is compared. With --simulated only
+the first vectors are kept, and the others are made of them when they are read, so that a machine without memory for
+them can be measured; numpy is then left out.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import argparse
 import resource
 import time
 from collections.abc import Callable
+from dataclasses import astuple
 from functools import partial
 from statistics import median
 from typing import Any
@@ -33,6 +34,9 @@ from facerec.recognition.store.records import EntryIndex
 BLOCK = 10_000
 """Entries that are made together, from one seed."""
 
+BASE = 100_000
+"""Entries that a simulated store keeps."""
+
 BYTES = SearchSettings(byte_probes=0, kept_bytes=1 << 40)
 FLOATS = SearchSettings(byte_entries=1 << 40)
 
@@ -44,29 +48,29 @@ def block(number: int, shape: tuple[int, int]) -> Vectors:
 
 
 class Store:
-    """Vectors of `entries` signatures, kept in memory or made whenever they are read."""
+    """Vectors of `entries` signatures in memory.
 
-    def __init__(self, entries: int, shape: tuple[int, int], kept: bool) -> None:
-        self._shape = shape
-        self.kept: Vectors | None = None
-        if kept:
-            self.kept = np.empty((entries, *shape), np.float32), np.empty((entries, shape[0]), np.bool_)
-            for start in range(0, entries, BLOCK):
-                for whole, part in zip(self.kept, block(start // BLOCK, shape), strict=True):
-                    whole[start : start + BLOCK] = part[: entries - start]
+    `simulated`, only the first BASE of them are kept; the others are these with the numbers of each cell moved on by
+    one place per BASE entries, which makes them strangers.
+    """
+
+    def __init__(self, entries: int, shape: tuple[int, int], simulated: bool) -> None:
+        count = min(entries, BASE) if simulated else entries
+        self.kept: Vectors = np.empty((count, *shape), np.float32), np.empty((count, shape[0]), np.bool_)
+        for start in range(0, count, BLOCK):
+            for whole, part in zip(self.kept, block(start // BLOCK, shape), strict=True):
+                whole[start : start + BLOCK] = part[: count - start]
 
     def rows(self, at: slice | NDArray[np.int64]) -> Vectors:
-        """Vectors by their places; a slice must begin with a block and end with one."""
-        if self.kept is not None:
+        """Vectors by their places."""
+        count = len(self.kept[1])
+        if isinstance(at, slice) and at.stop <= count:
             return self.kept[0][at], self.kept[1][at]
-        if isinstance(at, slice):
-            made = [block(number, self._shape) for number in range(at.start // BLOCK, -(-at.stop // BLOCK))]
-            return np.concatenate([cells for cells, _ in made]), np.concatenate([seen for _, seen in made])
-        cells, seen = np.empty((len(at), *self._shape), np.float32), np.empty((len(at), self._shape[0]), np.bool_)
-        for number in np.unique(at // BLOCK):
-            own = at // BLOCK == number
-            of_block = block(int(number), self._shape)
-            cells[own], seen[own] = of_block[0][at[own] % BLOCK], of_block[1][at[own] % BLOCK]
+        places = np.arange(at.start, at.stop) if isinstance(at, slice) else at
+        cells, seen = self.kept[0][places % count], self.kept[1][places % count]
+        moved = places // count
+        for turn in np.unique(moved[moved > 0]):
+            cells[moved == turn] = np.roll(cells[moved == turn], turn, axis=2)
         return cells, seen
 
 
@@ -74,7 +78,7 @@ def probes_of(entries: int, shape: tuple[int, int], count: int) -> list[Signatur
     """`count` probes, mates of entries and strangers in turn."""
     rng = np.random.default_rng(3)
     half = -(-count // 2)
-    chosen = rng.integers(0, entries // BLOCK, -(-half // 100))
+    chosen = rng.integers(0, max(1, min(entries, BASE) // BLOCK), -(-half // 100))
     mates = np.concatenate([people(BLOCK // 2 * int(n), BLOCK // 2, shape)[:100] for n in chosen])[:half]
     strangers = people(0x7FFFFFFF, half, shape)
     who = np.stack([mates, strangers], axis=1).reshape(-1, *shape)[:count]
@@ -90,7 +94,7 @@ def search_of(store: Store, entries: int, shape: tuple[int, int], settings: Sear
 
 def fields(results: list[SearchResult]) -> list[object]:
     """All that an answer says."""
-    return [([*r.matches], r.people, r.comparable, r.largest_overlap) for r in results]
+    return [([astuple(m) for m in r.matches], r.people, r.comparable, r.largest_overlap) for r in results]
 
 
 def spent(run: Callable[[], Any]) -> tuple[float, float]:
@@ -119,26 +123,27 @@ def main() -> None:
     parser.add_argument("--probes", type=int, default=256, help="probes that are searched together")
     parser.add_argument("--rounds", type=int, default=5, help="batches; ten times as many single probes")
     parser.add_argument("--same", type=int, default=0, help="probes whose answers by bytes and floats are compared")
+    parser.add_argument("--people", type=int, default=5, help="best people of an answer; 64 where a cohort ranks again")
     parser.add_argument("--simulated", action="store_true")
     options = parser.parse_args()
     cells, width = (int(number) for number in options.shape.split("x"))
     entries, shape = options.entries, (cells, width)
-    store = Store(entries, shape, not options.simulated)
+    store = Store(entries, shape, options.simulated)
     search, asked = search_of(store, entries, shape, BYTES), probes_of(entries, shape, max(options.probes, 10))
     print(f"{entries} entries of {options.shape}, {options.probes} probes together:")
-    say("making the bytes, and a first answer", [spent(partial(search.search, asked[:1]))], 1)
-    held = store.kept
+    say("making the bytes, and a first answer", [spent(partial(search.search, asked[:1], options.people))], 1)
+    held = None if options.simulated else store.kept
     if held is not None:
         by_numpy(held, asked[:1])
     one: tuple[list[tuple[float, float]], ...] = ([], [])
     many: tuple[list[tuple[float, float]], ...] = ([], [])
     for k in range(10 * options.rounds):
         own = [asked[k % len(asked)]]
-        one[0].append(spent(partial(search.search, own)))
+        one[0].append(spent(partial(search.search, own, options.people)))
         if held is not None:
             one[1].append(spent(partial(by_numpy, held, own)))
     for _ in range(options.rounds):
-        many[0].append(spent(partial(search.search, asked[: options.probes])))
+        many[0].append(spent(partial(search.search, asked[: options.probes], options.people)))
         if held is not None:
             many[1].append(spent(partial(by_numpy, held, asked[: options.probes])))
     for what, (ours, theirs), unit in (("one probe, median", one, 1000.0), ("together, median", many, 1.0)):

@@ -20,6 +20,7 @@ import itertools
 import os
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,13 @@ from facerec.frontalize.render import render_head
 from facerec.frontalize.synthesize import SyntheticPerson, synthetic_people
 from facerec.frontalize.texture_model import TextureModel
 from facerec.frontalize.types import Camera
+from facerec.landmarks.cores import usable_cores
+from facerec.landmarks.device import cores_shared
 from facerec.landmarks.image import read_image
 from facerec.landmarks.sets.ytf import person_of_frame, ytf_people
 from facerec.landmarks.training.people import HELD_OUT_EVERY_YTF
 from facerec.landmarks.types import Box, Image
-from facerec.landmarks.video import Film, Frame
+from facerec.landmarks.video import Film, read_ahead
 from facerec.recognition.films.tracks import FaceTracker, Track
 from facerec.recognition.recognizer import Recognizer
 
@@ -255,24 +258,20 @@ def speed(out: Path, faces: Path | None, seconds: float = 20.0) -> None:
     ways = np.tile(np.array([[[200.0, 200.0]], [[800.0, 200.0]]]), (1, moments, 1))
     path = out / "speed.mp4"
     write_film(path, compose(heads, ways))
-    frames: list[Frame] = list(Film(path).frames(LOOKED))
-    began = time.perf_counter()
-    list(Film(path).frames(LOOKED))
-    decoding = time.perf_counter() - began
-    tracker = FaceTracker(recognizer)
-    tracker.look(frames[0])  # what is loaded late
-    tracker = FaceTracker(recognizer)
-    began, cpu = time.perf_counter(), time.process_time()
-    for frame in frames:
-        tracker.look(frame)
-    looking, cpu = time.perf_counter() - began, time.process_time() - cpu
-    load = os.getloadavg()[0]
+    frame = next(Film(path).frames(LOOKED))
+    FaceTracker(recognizer).look(frame)  # what is loaded late
+    cores = usable_cores()
+    with cores_shared(cores), ThreadPoolExecutor(cores) as pool:
+        tracker = FaceTracker(recognizer, pool=pool)
+        began, cpu, looked = time.perf_counter(), time.process_time(), 0
+        for frame in read_ahead(Film(path), LOOKED):
+            tracker.look(frame)
+            looked += 1
+        took, cpu = time.perf_counter() - began, time.process_time() - cpu
     print(
-        f"{len(frames)} frames of {seconds:.0f} s, {len(tracker.tracks)} tracks, searched on {tracker.searched}: "
-        f"decoding {decoding:.1f} s, looking {looking:.1f} s, "
-        f"{len(frames) / (decoding + looking):.1f} frames per second; "
-        f"{1000 * cpu / len(frames):.0f} ms of the processor a frame; "
-        f"load average {load:.1f}"
+        f"{looked} frames of {seconds:.0f} s, {len(tracker.tracks)} tracks, searched on {tracker.searched}: "
+        f"{took:.1f} s on {cores} cores, {looked / took:.1f} frames per second, decoding included; "
+        f"{1000 * cpu / looked:.0f} ms of the processor per frame; load average {os.getloadavg()[0]:.1f}"
     )
 
 

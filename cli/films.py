@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 from facerec.cli.options import count, note, printable, write_json
+from facerec.landmarks.cores import usable_cores
 from facerec.landmarks.device import cores_shared, resolve_device
 
 if TYPE_CHECKING:
@@ -58,22 +61,50 @@ def films_option(function: F) -> F:
 
 
 def enroll_film_option(function: F) -> F:
-    """Add `--film`, `--rate` and `--person`; films are enrolled here. Must stand above `photos_argument`."""
+    """Add `--film`, `--rate`, `--person`, `--track` and `--save-debug`; films are enrolled here. Must stand above
+    `photos_argument`."""
 
     @functools.wraps(function)
-    def command(*args: Any, film: bool, rate: float, person: str | None, **others: Any) -> Any:
+    def command(
+        *args: Any,
+        film: bool,
+        rate: float,
+        person: str | None,
+        track: int | None,
+        save_debug: Path | None,
+        **others: Any,
+    ) -> Any:
         films = _films(others["photos"], film, None)
         if not films:
             if person is not None:
                 raise click.UsageError("--person names the person of a film; photographs are named by their folder")
+            if track is not None or save_debug is not None:
+                raise click.UsageError("--track and --save-debug are for films")
             return function(*args, **others)
-        return _enroll(films, rate, person, _collect_options(others))
+        if others["sync"] or others["keep_textures"] or others["ray_address"] is not None:
+            raise click.UsageError("--sync, --keep-textures and --ray are for photographs")
+        if track is not None and len(films) > 1:
+            raise click.UsageError("expected one film with --track")
+        given = _collect_options(others) | {"track": track, "save_debug": save_debug}
+        return _enroll(films, rate, person, given)
 
     options = [
         click.option("--film", is_flag=True, help=_FILM),
         _RATE,
         click.option(
             "--person", help="The person that the film shows.  [default: the name of its file without the extension]"
+        ),
+        click.option(
+            "--track",
+            type=click.IntRange(1),
+            metavar="N",
+            help="Which face of a film of several people is the person's, by the number of `facerec identify` and of "
+            "--save-debug.",
+        ),
+        click.option(
+            "--save-debug",
+            type=click.Path(file_okay=False, path_type=Path),
+            help="Write a contact sheet per face of a film, NAME-track-N.png, to this folder.",
         ),
     ]
     return cast(F, _with_options(command, options))
@@ -114,23 +145,29 @@ def _follow(
 ) -> tuple[list[Track], bool]:
     """The tracks of a film, and whether Ctrl-C ended it; results until then are kept."""
     from facerec.cli.output import photo_progress
+    from facerec.landmarks.video import read_ahead
     from facerec.recognition.films.tracks import FaceTracker
 
-    tracker = FaceTracker(describer)
+    cores = usable_cores()
     known = film.duration
     total = None if known is None else round(min(known, duration or known) * rate)
     began, looked, interrupted = time.monotonic(), 0, False
-    try:
-        with photo_progress(total, "Looking", quiet) as advance:
-            for frame in film.frames(rate):
-                if duration is not None and frame.time > duration:
-                    break
-                tracker.look(frame)
-                looked += 1
-                advance(1)
-    except KeyboardInterrupt:
-        interrupted = True
-        note("interrupted; the results until then follow")
+    with cores_shared(cores), ThreadPoolExecutor(cores) as pool:
+        tracker = FaceTracker(describer, pool=pool)
+        try:
+            with (
+                photo_progress(total, "Looking", quiet) as advance,
+                contextlib.closing(read_ahead(film, rate)) as frames,
+            ):
+                for frame in frames:
+                    if duration is not None and frame.time > duration:
+                        break
+                    tracker.look(frame)
+                    looked += 1
+                    advance(1)
+        except KeyboardInterrupt:
+            interrupted = True
+            note("interrupted; the results until then follow")
     passed = time.monotonic() - began
     note(
         f"{printable(film.name)}: {count(looked, 'frame')} processed, {looked / max(passed, 1e-9):.1f} per second, "
@@ -144,7 +181,6 @@ def _identify(
     films: Sequence[Film], rate: float, per_frame: bool, duration: float | None, given: dict[str, Any]
 ) -> int:
     from facerec.cli.output import write_line
-    from facerec.landmarks.photo_files import photo_names
     from facerec.recognition.films.answers import decide_tracks, frame_lines
     from facerec.recognition.films.pictures import write_pictures
     from facerec.recognition.front_door import gallery_contract
@@ -157,21 +193,18 @@ def _identify(
         raise click.UsageError("films are reported as a table or with --format jsonl")
     resolve_device(given["models"].device)
     recognizer = load_recognizer(given["models"], gallery_contract(given["gallery_path"]))
-    names = photo_names([Path(str(i), Path(film.name).name.replace(":", "_")) for i, film in enumerate(films)])
+    names = _file_names(films)
     rows: list[list[object]] = []
     interrupted = False
-    with (
-        Identifier.open(
-            given["gallery_path"],
-            recognizer,
-            fpir=given["fpir"],
-            far=given["far"],
-            threshold=given["threshold"],
-            search=given["method"],
-        ) as identifier,
-        cores_shared(1),
-    ):
-        for film, name in zip(films, names.values(), strict=True):
+    with Identifier.open(
+        given["gallery_path"],
+        recognizer,
+        fpir=given["fpir"],
+        far=given["far"],
+        threshold=given["threshold"],
+        search=given["method"],
+    ) as identifier:
+        for film, name in zip(films, names, strict=True):
             tracks, interrupted = _follow(film, recognizer, rate, given["quiet"], duration)
             answers = decide_tracks(film.name, tracks, identifier)
             if given["form"] == "jsonl":
@@ -196,6 +229,14 @@ def _identify(
     return 0
 
 
+def _file_names(films: Sequence[Film]) -> list[str]:
+    """What the pictures of each film are called by, no two alike."""
+    from facerec.landmarks.photo_files import photo_names
+
+    places = [Path(str(i), Path(film.name).name.replace(":", "_")) for i, film in enumerate(films)]
+    return list(photo_names(places).values())
+
+
 def _row(answer: TrackAnswer, threshold_note: str) -> list[object]:
     yaws = [one.pose[0] for one in answer.track.sightings]
     return [
@@ -215,7 +256,8 @@ def _row(answer: TrackAnswer, threshold_note: str) -> list[object]:
 
 def _enroll(films: Sequence[Film], rate: float, person: str | None, given: dict[str, Any]) -> int:
     from facerec.landmarks.errors import UnusablePhotoError
-    from facerec.recognition.films.enrolment import add_film, film_photo, longest_track
+    from facerec.recognition.films.enrolment import add_film, choose_track, film_photo
+    from facerec.recognition.films.pictures import write_sheets
     from facerec.recognition.front_door import gallery_contract
     from facerec.recognition.recognizer import load_recognizer
     from facerec.recognition.store.galleries import open_gallery
@@ -223,28 +265,36 @@ def _enroll(films: Sequence[Film], rate: float, person: str | None, given: dict[
 
     recognizer = load_recognizer(given["models"], gallery_contract(given["gallery_path"]))
     records = []
-    for film in films:
+    for film, file_name in zip(films, _file_names(films), strict=True):
         if not isinstance(film.source, Path):
             raise click.UsageError("expected films in files to enrol; a stream cannot be read again later")
         name = person_name(person or (film.source.name if film.source.is_dir() else film.source.stem))
+        if given["dry_run"]:
+            note(f"{printable(film.name)} -> {printable(name)}: would be enrolled", given["quiet"])
+            continue
         record: dict[str, object] = {"film": film.name, "person": name, "reason": None, "detail": ""}
         try:
-            with cores_shared(1):
-                tracks, interrupted = _follow(film, recognizer, rate, given["quiet"])
+            tracks, interrupted = _follow(film, recognizer, rate, given["quiet"])
             if interrupted:
                 raise KeyboardInterrupt  # a film that was interrupted is not enrolled
-            track = longest_track(tracks)
+            if given["save_debug"] is not None:
+                write_sheets(tracks, given["save_debug"], file_name)
+            track = choose_track(tracks, given["track"])
             photo = film_photo(film.source, name, track)
             with open_gallery(given["gallery_path"], recognizer.contract, write=True, create=True) as gallery:
-                record |= {"frames": len(track.counted), "new": add_film(gallery, photo)}
+                new = add_film(gallery, photo)
+            yaws = [one.pose[0] for one in track.counted]
+            shown = [round(min(yaws), 1), round(max(yaws), 1)]
+            record |= {"track": track.number, "frames": len(track.counted), "yaw": shown, "new": new}
         except UnusablePhotoError as error:
             record |= {"reason": error.reason, "detail": error.detail}
         records.append(record)
-        used = count(int(str(record.get("frames", 0))), "frame")
         if record["reason"]:
             said = f"{record['reason']}: {record['detail']}"
+        elif new:
+            said = f"{count(len(yaws), 'frame')} in one entry, yaw {shown[0]:+.0f} to {shown[1]:+.0f}"
         else:
-            said = f"{used} in one entry" if record["new"] else "known already"
+            said = "known already"
         note(f"{printable(film.name)} -> {printable(name)}: {said}", given["quiet"])
     if given["as_json"]:
         write_json({"films": records})

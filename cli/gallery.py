@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from facerec.recognition.recognizer import RecognizerSettings
     from facerec.recognition.search import SearchMethod
     from facerec.recognition.store.protocol import GalleryStore
+    from facerec.recognition.store.records import EntryRecord
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -127,6 +128,13 @@ def verify(gallery_path: Path | str, as_json: bool) -> int:
     return 2 if found.faults else 0
 
 
+def _yaws(entry: EntryRecord) -> str:
+    """Its yaw, and for a film the lowest and the highest."""
+    shown = entry.shown_yaws
+    around = f" ({min(shown):+.0f} .. {max(shown):+.0f})" if max(shown) - min(shown) > 1 else ""
+    return f"{shown[0]:+.0f}{around}"
+
+
 @command.command("list")
 @gallery_option
 @click.option("--entries", is_flag=True, help="List the entries instead of the people.")
@@ -149,7 +157,7 @@ def list_people(gallery_path: Path | str, entries: bool, form: str) -> None:
                             e.person,
                             e.relative_path,
                             e.face,
-                            f"{e.pose[0]:+.0f}",
+                            _yaws(e),
                             f"{e.pose[1]:+.0f}",
                             f"{100 * e.visible_share:.0f} %",
                             f"{e.quality:.2f}",

@@ -74,6 +74,7 @@ def _entry_json(record: EntryRecord) -> dict[str, Any]:
         "face": record.face,
         "box": box_json(record.box),
         "pose": pose_json(record.pose),
+        "yaws": list(record.yaws),
         "visible_fraction": round(record.visible_share, 4),
         "quality": round(record.quality, 4),
         "created": record.created,

@@ -6,12 +6,16 @@ Frames are chosen by their time, not their number, so a variable frame rate chan
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, Full, Queue
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -25,6 +29,12 @@ FILM_EXTENSIONS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm", ".
 """Lower-case extensions of films; animations (GIF, WebP) and folders are films only on request."""
 
 STREAMS = ("rtsp://", "rtsps://", "rtmp://")
+
+_Decoded = tuple[int, float, Callable[[], Image]]
+"""Number and time of a frame, and what makes its picture: most frames are not looked at."""
+
+_AHEAD = 3
+"""Frames that `read_ahead` keeps ready: 8 MB at 720p, and a slow frame now and then stops nothing."""
 
 _ANIMATIONS = frozenset({".gif", ".webp"})
 _NUMBER = re.compile(r"(\d+)")
@@ -91,17 +101,69 @@ class Film:
             return
         frames = _av_frames(self.source) if self._by_av else _animation_frames(Path(self.source))
         due = -np.inf
-        for frame in frames:
-            if frame.time >= due - 1e-6:
+        for number, time, picture in frames:
+            if time >= due - 1e-6:
                 # From the last due time, so that 5 a second stay 5 at any frame rate; after a gap, from now.
-                due = frame.time + 1 / rate if frame.time >= due + 1 / rate else due + 1 / rate
-                yield frame
+                due = time + 1 / rate if time >= due + 1 / rate else due + 1 / rate
+                yield Frame(number, time, picture())
+
+    @property
+    def live(self) -> bool:
+        """Whether it goes on whether or not anybody looks: a camera or a stream."""
+        return not isinstance(self.source, Path)
 
     @property
     def _by_av(self) -> bool:
         return not (
             isinstance(self.source, Path) and (self.source.suffix.lower() in _ANIMATIONS or self.source.is_dir())
         )
+
+
+def read_ahead(film: Film, rate: float) -> Generator[Frame, None, None]:
+    """`film.frames(rate)`, decoded by a thread of its own while the caller works on the frame before.
+
+    Of a camera or a stream that is faster than the caller the oldest waiting frames are left out, so that what is
+    looked at is never old.
+    """
+    waiting: Queue[Frame | BaseException | None] = Queue(_AHEAD)  # None: the end
+    closed = Event()
+
+    def put(item: Frame | BaseException | None) -> None:
+        while not closed.is_set():
+            try:
+                waiting.put(item, timeout=0.1)
+                return
+            except Full:
+                if film.live:
+                    with contextlib.suppress(Empty):
+                        waiting.get_nowait()
+
+    def decode() -> None:
+        try:
+            for frame in film.frames(rate):
+                put(frame)
+                if closed.is_set():
+                    return
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    thread = Thread(target=decode, name="facerec-decode", daemon=True)
+    thread.start()
+    try:
+        while True:
+            try:
+                item = waiting.get(timeout=1.0)  # not for ever: Ctrl-C must end it on every system
+            except Empty:
+                continue
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        closed.set()
+        thread.join(5.0)
 
 
 def _folder_frames(folder: Path, rate: float) -> Iterator[Frame]:
@@ -123,19 +185,23 @@ def _natural_key(file: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in _NUMBER.split(file.name) if part]
 
 
-def _animation_frames(path: Path) -> Iterator[Frame]:
+def _animation_frames(path: Path) -> Iterator[_Decoded]:
     try:
         with PilImage.open(path, formats=["GIF", "WEBP"]) as animation:
             time = 0.0
             for number in range(getattr(animation, "n_frames", 1)):
                 animation.seek(number)
-                layer = animation.convert("RGBA")
-                ground = PilImage.new("RGBA", layer.size, "white")
-                ground.alpha_composite(layer)
-                yield Frame(number, time, np.array(ground.convert("RGB"), dtype=np.uint8))
+                yield number, time, lambda: _on_white(animation)
                 time += max(animation.info.get("duration", 100), 10) / 1000
     except (OSError, SyntaxError, ValueError) as error:
         raise InvalidInputError(f"expected an animation; {path} cannot be read: {error}") from error
+
+
+def _on_white(animation: PilImage.Image) -> Image:
+    layer = animation.convert("RGBA")
+    ground = PilImage.new("RGBA", layer.size, "white")
+    ground.alpha_composite(layer)
+    return np.array(ground.convert("RGB"), dtype=np.uint8)
 
 
 def _open_film(source: Path | str) -> Any:
@@ -159,7 +225,7 @@ def _open_film(source: Path | str) -> Any:
         raise InvalidInputError(f"expected a film; {Film(source).name} cannot be opened: {said}") from error
 
 
-def _av_frames(source: Path | str) -> Iterator[Frame]:
+def _av_frames(source: Path | str) -> Iterator[_Decoded]:
     with _open_film(source) as container:
         av = importlib.import_module("av")
         if not container.streams.video:
@@ -173,7 +239,7 @@ def _av_frames(source: Path | str) -> Iterator[Frame]:
                 time = frame.time if frame.time is not None else last
                 first = time if first is None else first
                 last = time
-                yield Frame(number, time - first, _turn_upright(frame))
+                yield number, time - first, functools.partial(_turn_upright, frame)
                 number += 1
         except av.FFmpegError as error:
             if not number:

@@ -297,18 +297,18 @@ def _keep_possible(
         these, and (P,) what the k-th best person of each probe surely reaches, -inf where fewer are known.
     """
     who = person[found.place]
-    order = np.lexsort((found.bound - found.score, who, found.probe))
-    ordered, who = found.those(order), who[order]
-    # Of each probe and person the surest comes first.
-    change = np.ones(len(order), dtype=np.bool_)
-    change[1:] = (np.diff(who) != 0) | (np.diff(ordered.probe) != 0)
-    first = np.flatnonzero(change)
-    sure, probe = (ordered.score - ordered.bound)[first], ordered.probe[first]
-    ranked = np.lexsort((-sure, probe))
-    begin, end = (np.searchsorted(probe, np.arange(probes), side=side) for side in ("left", "right"))
-    lines = np.full(probes, -np.inf)
-    there = end - begin >= k
-    lines[there] = sure[ranked[begin[there] + k - 1]]
+    pair = found.probe * (int(who.max(initial=0)) + 1) + who
+    # What was kept before comes first and in this order, of which this sort makes use.
+    order = np.argsort(pair, kind="stable")
+    ordered, lines = found.those(order), np.full(probes, -np.inf)
+    first = np.flatnonzero(np.diff(pair[order], prepend=-1))
+    if not len(first):
+        return ordered, lines
+    sure = np.maximum.reduceat(ordered.score - ordered.bound, first)
+    ends = np.searchsorted(ordered.probe[first], np.arange(probes + 1))
+    for i, (begin, end) in enumerate(pairwise(ends.tolist())):
+        if end - begin >= k:
+            lines[i] = np.partition(sure[begin:end], end - begin - k)[end - begin - k]
     own = np.repeat(sure, np.diff(np.append(first, len(order))))
     return ordered.those(ordered.score + ordered.bound >= np.maximum(lines[ordered.probe], own) - margin), lines
 

@@ -201,7 +201,7 @@ def lacking_views(gallery: GalleryStore, settings: EnrolmentSettings | None = No
     settings = settings or EnrolmentSettings()
     yaws: dict[str, list[float]] = {}
     for record in gallery.entries():
-        yaws.setdefault(record.person, []).append(record.pose[0])
+        yaws.setdefault(record.person, []).extend(record.shown_yaws)
     lacks = {}
     for name, angles in yaws.items():
         shown = {

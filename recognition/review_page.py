@@ -19,6 +19,7 @@ from jinja2 import Environment, PackageLoader
 from facerec.landmarks.errors import InvalidInputError, UnusablePhotoError
 from facerec.landmarks.image import photo_digest, read_image
 from facerec.landmarks.types import Box, Image
+from facerec.landmarks.video import is_film
 from facerec.recognition.enrolment import lacking_views
 from facerec.recognition.found_faces import face_picture
 from facerec.recognition.impostors import calibrate
@@ -181,7 +182,15 @@ def _finding(finding: Finding, entries: Mapping[int, EntryRecord]) -> dict[str, 
         "one_person": merges,
         "near_duplicate": removals,
     }[finding.kind]
-    pictures = [{"data": _entry_picture(one), "person": one.person, "file": str(one.relative_path)} for one in shown]
+    pictures = [
+        {
+            "data": _entry_picture(one),
+            "person": one.person,
+            "file": str(one.relative_path),
+            "film": bool(one.yaws) or is_film(one.absolute_path),
+        }
+        for one in shown
+    ]
     return {"sentence": finding.sentence, "pictures": pictures, "offered": offered}
 
 

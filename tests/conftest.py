@@ -15,8 +15,27 @@ from tests import pretend_models
 from tests.headless_browser import CHROMIUM, Browser
 
 
+def stand_ins(module: ModuleType) -> list[str]:
+    """Names in a module of the package that hold something which a test defines."""
+    files = {
+        name: getattr(sys.modules.get(str(getattr(value, "__module__", None))), "__file__", None)
+        for name, value in vars(module).items()
+    }
+    return [name for name, file in files.items() if file and Path(file).is_relative_to(Path(__file__).parent)]
+
+
 @pytest.fixture(autouse=True)
-def _single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_stand_in_stays() -> Iterator[None]:
+    """A module that is first imported while a test replaces a name must not keep the replacement for later tests."""
+    before = set(sys.modules)
+    yield
+    kept = {name: stand_ins(sys.modules[name]) for name in sys.modules.keys() - before if name.startswith("facerec.")}
+    kept = {name: names for name, names in kept.items() if names}
+    assert not kept, f"imported while the test replaced names that they import, and keep what stood there: {kept}"
+
+
+@pytest.fixture(autouse=True)
+def _single_precision(_no_stand_in_stays: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks in float32: tests compare with exact twins, on whatever processor they run."""
     monkeypatch.setenv("FACEREC_PRECISION", "float32")
 

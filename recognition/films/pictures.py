@@ -44,16 +44,21 @@ def _tile(one: Sighting) -> Image:
 
 def write_pictures(film: Film, answers: Sequence[TrackAnswer], folder: Path, name: str, rate: float) -> list[Path]:
     """Write NAME-track-N.png for each track and, of a film that can be read again, NAME.boxes.mp4; gives the files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for answer in answers:
-        path = folder / f"{name}-track-{answer.track.number}.png"
-        write_image(path, track_sheet(answer.track))
-        written.append(path)
+    written = write_sheets([answer.track for answer in answers], folder, name)
     if isinstance(film.source, Path):
         path = folder / f"{name}.boxes.mp4"
         _write_film(film, answers, path, rate)
         written.append(path)
+    return written
+
+
+def write_sheets(tracks: Sequence[Track], folder: Path, name: str) -> list[Path]:
+    """Write NAME-track-N.png for each track; gives the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for track in tracks:
+        written.append(folder / f"{name}-track-{track.number}.png")
+        write_image(written[-1], track_sheet(track))
     return written
 
 

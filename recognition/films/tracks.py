@@ -9,7 +9,8 @@ frames; in between, each is located where its track expects it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -31,12 +32,18 @@ class FilmDescriber(Protocol):
         ...
 
 
+_SAME_TIME = 1e-3
+"""Times of frames are as exact as this, seconds."""
+
+
 @dataclass(frozen=True)
 class TrackSettings:
     """How faces are followed.
 
     Attributes:
         search_every: faces are searched for this often, seconds, and whenever a track lost its face or none is there.
+        idle_every: with nobody in view for `lost_after`, this often, seconds: a picture without a face is searched by
+            quarter turns, too, which takes longer than real time.
         lost_after: a track whose face was not seen for so long is no longer expected anywhere, seconds.
         back_within: within so many seconds it goes on when a face reaches `sure_score`, wherever that appears; who
             comes back later is a new track.
@@ -45,11 +52,12 @@ class TrackSettings:
             half of it on average, the same face a moment later 0.8 and more.
         sure_score: masked score from which on a face is the track's wherever it is.
         near_duplicate: a frame is left out of the template when its signature scores this much with the last one that
-            counts: it adds weight, not knowledge.
+            counts: it adds weight, not knowledge. The better of the two stays.
         least_frames: tracks seen on fewer frames are dropped: single frames hold most false faces.
     """
 
     search_every: float = 1.0
+    idle_every: float = 0.4
     lost_after: float = 2.0
     back_within: float = 30.0
     least_overlap: float = 0.2
@@ -59,7 +67,7 @@ class TrackSettings:
     least_frames: int = 2
 
     def __post_init__(self) -> None:
-        if min(self.search_every, self.lost_after, self.back_within) < 0 or self.least_frames < 1:
+        if min(self.search_every, self.idle_every, self.lost_after, self.back_within) < 0 or self.least_frames < 1:
             raise InvalidInputError(f"expected times of at least 0 s and at least one frame a track; got {self}")
 
 
@@ -104,6 +112,7 @@ class Track:
 
     number: int
     sightings: list[Sighting] = field(default_factory=list)
+    _pooled: tuple[int, Signature] | None = field(default=None, repr=False)
 
     @property
     def last(self) -> Sighting:
@@ -119,7 +128,15 @@ class Track:
     def template(self) -> Signature:
         """One signature of all frames that count: each cell the mean over those that saw it, weighted by quality."""
         used = self.counted
-        return pooled([one.signature for one in used], [one.weight for one in used])
+        if self._pooled is None or self._pooled[0] != len(used):
+            made = pooled([one.signature for one in used], [one.weight for one in used])
+            self._pooled = len(used), made
+        return self._pooled[1]
+
+    def discount(self, sighting: Sighting) -> None:
+        """Leave a sighting out of the template."""
+        self.sightings[self.sightings.index(sighting)] = replace(sighting, counts=False)
+        self._pooled = None
 
     def expected(self, time: float) -> Box:
         """Where the face should be at `time`: the last box, moved on with the speed between the last two."""
@@ -139,12 +156,17 @@ class Track:
 class FaceTracker:
     """Follows the faces of one film, frame by frame."""
 
-    def __init__(self, describer: FilmDescriber, settings: TrackSettings | None = None) -> None:
+    def __init__(
+        self, describer: FilmDescriber, settings: TrackSettings | None = None, pool: Executor | None = None
+    ) -> None:
+        """With `pool`, the faces of a frame are described at the same time by its threads."""
         self._describer = describer
+        self._pool = pool
         self.settings = settings or TrackSettings()
         self._tracks: list[Track] = []
         self._alive: list[Track] = []
-        self._search_at = -np.inf
+        self._search_at = self._idle_until = -np.inf
+        self._seen_at: float | None = None
         self.searched = 0
         """Frames on which faces were searched for."""
 
@@ -153,12 +175,16 @@ class FaceTracker:
         longest = max(self.settings.lost_after, self.settings.back_within)
         alive = [one for one in self._alive if frame.time - one.last.time <= longest]
         expected = [one for one in alive if frame.time - one.last.time <= self.settings.lost_after]
+        self._seen_at = frame.time if expected or self._seen_at is None else self._seen_at
+        if frame.time - self._seen_at > self.settings.lost_after and frame.time < self._idle_until:
+            return []
         if frame.time >= self._search_at or not expected:
             faces = self._describer.describe(frame.image)
             self._search_at = frame.time + self.settings.search_every
+            self._idle_until = frame.time + self.settings.idle_every - _SAME_TIME
             self.searched += 1
         else:
-            faces = self._describer.describe(frame.image, [track.expected(frame.time) for track in expected])
+            faces = self._describe_at(frame.image, [track.expected(frame.time) for track in expected])
         sightings = _keep_surest([_sighting(frame, face) for face in faces if isinstance(face, DescribedFace)])
         given = associate(alive, sightings, frame.time, self.settings)
         seen = []
@@ -182,12 +208,21 @@ class FaceTracker:
         """The tracks so far that were seen on enough frames."""
         return [track for track in self._tracks if len(track.sightings) >= self.settings.least_frames]
 
+    def _describe_at(self, image: Image, boxes: Sequence[Box]) -> list[DescribedFace | UndescribedFace]:
+        if self._pool is None or len(boxes) < 2:
+            return self._describer.describe(image, boxes)
+        found = self._pool.map(lambda box: self._describer.describe(image, [box]), boxes)
+        return [face for faces in found for face in faces]
+
     def _weigh(self, track: Track, sighting: Sighting) -> Sighting:
+        """The sighting, which counts unless it repeats the last one that does; the better of the two then counts."""
         before = track.counted[-1]
         score, overlap = sighting.signature.score(before.signature)
         same_cells = overlap == sighting.signature.visible.sum()
         duplicate = same_cells and score >= self.settings.near_duplicate
-        return Sighting(**{**vars(sighting), "counts": not duplicate})
+        if duplicate and sighting.quality > before.quality:
+            track.discount(before)
+        return replace(sighting, counts=not duplicate or sighting.quality > before.quality)
 
 
 def associate(

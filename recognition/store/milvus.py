@@ -224,9 +224,7 @@ class MilvusGallery:
         cells, visible = self.vectors([record.entry for record in records])
         digest = self.contract_digest
         return tuple(
-            NewEntry(
-                r.face, Signature(c, v, digest, unpack_regions(r.regions)), r.pose, r.visible_share, r.quality, r.box
-            )
+            r.with_signature(Signature(c, v, digest, unpack_regions(r.regions)))
             for r, c, v in zip(records, cells, visible, strict=True)
         )
 

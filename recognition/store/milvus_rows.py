@@ -37,6 +37,7 @@ def entry_row(photo: NewPhoto, entry: NewEntry, key: str) -> dict[str, Any]:
             "sha256": photo.sha256,
             "face": entry.face,
             "pose": [float(angle) for angle in entry.pose],
+            "yaws": [int(yaw) for yaw in entry.yaws],
             "visible_share": float(entry.visible_share),
             "quality": float(entry.quality),
             "box": [float(v) for v in (box.x0, box.y0, box.x1, box.y1, box.score)],
@@ -103,6 +104,7 @@ def entry_record(row: dict[str, Any], photo: dict[str, Any], nobodies: frozenset
         created=data["created"],
         regions=packed_regions(data),
         nobody=data["person"] in nobodies,
+        yaws=tuple(data.get("yaws", ())),
     )
 
 

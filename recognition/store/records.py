@@ -35,6 +35,7 @@ class NewEntry:
         quality: in [0, 1], see `DescribedFace.quality`.
         box: where the face is in the photograph, px.
         texture: its UV texture (`description.texture_bytes`) when it is kept for a later migration; otherwise empty.
+        yaws: of the views that a film's template holds beside that of `pose`, whole degrees; none for a photograph.
     """
 
     face: int
@@ -44,6 +45,7 @@ class NewEntry:
     quality: float
     box: Box
     texture: bytes = b""
+    yaws: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +106,7 @@ class PersonRecord:
         name: as enrolled.
         photos: number of photographs with an entry.
         entries: number of entries.
-        yaw: (lowest, highest) yaw among the entries, degrees.
+        yaw: (lowest, highest) yaw that the entries show, degrees.
         visible_share: largest share of the texture seen in one entry, in [0, 1].
         nobody: whether the person is a known stranger (`GalleryStore.mark`).
     """
@@ -135,6 +137,16 @@ class EntryRecord:
     created: str
     regions: bytes = b""
     nobody: bool = False
+    yaws: tuple[int, ...] = ()
+
+    @property
+    def shown_yaws(self) -> tuple[float, ...]:
+        """Every yaw that it shows, degrees: that of its pose first."""
+        return self.pose[0], *self.yaws
+
+    def with_signature(self, signature: Signature, texture: bytes = b"") -> NewEntry:
+        """The entry as it would be stored again."""
+        return NewEntry(self.face, signature, self.pose, self.visible_share, self.quality, self.box, texture, self.yaws)
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,7 +245,7 @@ def people_of(entries: Iterable[EntryRecord]) -> list[PersonRecord]:
             name,
             len({entry.sha256 for entry in own}),
             len(own),
-            (min(entry.pose[0] for entry in own), max(entry.pose[0] for entry in own)),
+            (min(min(entry.shown_yaws) for entry in own), max(max(entry.shown_yaws) for entry in own)),
             max(entry.visible_share for entry in own),
             any(entry.nobody for entry in own),
         )
@@ -265,6 +277,16 @@ def content_digest(contract: str, rows: Iterable[tuple[str, str, int, bytes]], n
     for name in sorted(nobodies):
         total.update(json.dumps(["nobody", name]).encode() + b"\n")
     return total.hexdigest()
+
+
+def pack_yaws(yaws: Sequence[int]) -> bytes:
+    """`NewEntry.yaws` as stores keep them: a byte for each."""
+    return np.clip(yaws, -127, 127).astype(np.int8).tobytes()
+
+
+def unpack_yaws(data: bytes) -> tuple[int, ...]:
+    """What `pack_yaws` packed."""
+    return tuple(np.frombuffer(data, dtype=np.int8).tolist())
 
 
 def entry_checksum(person: str, sha256: str, face: int, visible: bytes, cells: bytes, regions: bytes = b"") -> bytes:

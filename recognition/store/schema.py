@@ -81,14 +81,17 @@ _MIGRATIONS = (
     ALTER TABLE entries ADD COLUMN regions BLOB;
     ALTER TABLE people ADD COLUMN nobody INTEGER NOT NULL DEFAULT 0;
     """,
+    # `yaws`: see `NewEntry`, a byte with a sign for each; NULL for photographs.
+    "ALTER TABLE entries ADD COLUMN yaws BLOB",
 )
 """Step i brings a file from `user_version` i to i + 1. Steps are added, never changed."""
 
 _READ_AS = {
     2: (
-        "CREATE TEMP VIEW entries AS SELECT *, NULL AS regions FROM main.entries",
+        "CREATE TEMP VIEW entries AS SELECT *, NULL AS regions, NULL AS yaws FROM main.entries",
         "CREATE TEMP VIEW people AS SELECT *, 0 AS nobody FROM main.people",
-    )
+    ),
+    3: ("CREATE TEMP VIEW entries AS SELECT *, NULL AS yaws FROM main.entries",),
 }
 """Views by which a reader sees a file of an older layout as one of the present layout."""
 
@@ -203,7 +206,7 @@ def _missing_views(version: int) -> tuple[str, ...] | None:
     """The views that make `version` readable; None where there are none that do."""
     if version == len(_MIGRATIONS):
         return ()
-    return _READ_AS.get(version) if len(_MIGRATIONS) == 3 else None
+    return _READ_AS.get(version) if len(_MIGRATIONS) == 4 else None
 
 
 def connect(path: Path, write: bool) -> sqlite3.Connection:

@@ -24,7 +24,7 @@ from facerec.recognition.signature import Signature, pack_regions
 from facerec.recognition.store.derived_files import DERIVED_SUFFIXES
 from facerec.recognition.store.faults import NameTakenError, UnknownPersonError
 from facerec.recognition.store.protocol import ModelContract, check_one_kind
-from facerec.recognition.store.records import NewPhoto, entry_checksum, plain_text
+from facerec.recognition.store.records import NewPhoto, entry_checksum, pack_yaws, plain_text
 from facerec.recognition.store.schema import (
     bring_up_to_date,
     check_is_gallery,
@@ -412,8 +412,8 @@ class Gallery(GalleryReader):
             )
             stored = connection.execute(
                 "INSERT INTO entries (photo, face, yaw, pitch, roll, visible_share, quality, x0, y0, x1, y1, "
-                "box_score, created, checksum, visible, cells, regions) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "box_score, created, checksum, visible, cells, regions, yaws) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     row,
                     entry.face,
@@ -426,6 +426,7 @@ class Gallery(GalleryReader):
                     visible,
                     cells,
                     regions or None,
+                    pack_yaws(entry.yaws) or None,
                 ),
             ).lastrowid
             if entry.texture:

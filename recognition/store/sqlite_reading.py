@@ -27,6 +27,7 @@ from facerec.recognition.store.records import (
     Verification,
     content_digest,
     entry_checksum,
+    unpack_yaws,
 )
 from facerec.recognition.store.schema import sqlite_errors
 
@@ -134,8 +135,21 @@ class GalleryReader:
             "FROM people JOIN photos ON photos.person = people.id JOIN entries ON entries.photo = photos.id "
             "GROUP BY people.id ORDER BY people.name"
         )
+        filmed: dict[str, list[int]] = {}
+        for name, yaws in self._all(
+            "SELECT people.name, yaws FROM people JOIN photos ON photos.person = people.id "
+            "JOIN entries ON entries.photo = photos.id WHERE yaws IS NOT NULL"
+        ):
+            filmed.setdefault(name, []).extend(unpack_yaws(yaws))
         return [
-            PersonRecord(name, photos, n, (low, high), share, bool(nobody))
+            PersonRecord(
+                name,
+                photos,
+                n,
+                (min(low, *filmed.get(name, [low])), max(high, *filmed.get(name, [high]))),
+                share,
+                bool(nobody),
+            )
             for name, photos, n, low, high, share, nobody in rows
         ]
 
@@ -151,7 +165,7 @@ class GalleryReader:
         asked = {column: value for column, value in wanted.items() if value is not None}
         rows = self._all(
             "SELECT entries.id, people.name, sha256, relative_path, absolute_path, face, yaw, pitch, roll, "
-            "visible_share, quality, x0, y0, x1, y1, box_score, entries.created, regions, people.nobody "
+            "visible_share, quality, x0, y0, x1, y1, box_score, entries.created, regions, people.nobody, yaws "
             "FROM entries JOIN photos ON photos.id = entries.photo JOIN people ON people.id = photos.person "
             + ("WHERE " + " AND ".join(f"{column} = ?" for column in asked) + " " if asked else "")
             + "ORDER BY people.name, sha256, face",
@@ -172,6 +186,7 @@ class GalleryReader:
                 created=row[16],
                 regions=bytes(row[17] or b""),
                 nobody=bool(row[18]),
+                yaws=unpack_yaws(row[19] or b""),
             )
             for row in rows
         ]
@@ -193,8 +208,7 @@ class GalleryReader:
     def stored_entries(self, person: str, sha256: str) -> tuple[NewEntry, ...]:
         """The entries of one photograph, as they would be stored again."""
         return tuple(
-            NewEntry(r.face, self.signature(r.entry), r.pose, r.visible_share, r.quality, r.box, self.texture(r.entry))
-            for r in self.entries(person, sha256)
+            r.with_signature(self.signature(r.entry), self.texture(r.entry)) for r in self.entries(person, sha256)
         )
 
     @_whole_rows

@@ -20,13 +20,16 @@ class Command:
     """Runs commands with the pretended models; returns what one wrote to stdout. `described` counts photographs."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-        self._made: list[PretendRecognizer] = []
-        self._capfd = capfd
-        monkeypatch.setattr(recognizer_module, "load_recognizer", self._load)
+        made: list[PretendRecognizer] = []
 
-    def _load(self, *_args: object, **_options: object) -> PretendRecognizer:
-        self._made.append(PretendRecognizer())
-        return self._made[-1]
+        class Counted(PretendRecognizer):
+            @classmethod
+            def load(cls, *_: object, **_settings: object) -> PretendRecognizer:
+                made.append(PretendRecognizer())
+                return made[-1]
+
+        self._made, self._capfd = made, capfd
+        monkeypatch.setattr(recognizer_module, "Recognizer", Counted)
 
     def __call__(self, *arguments: object, code: int = 0) -> str:
         self._made.clear()

@@ -15,8 +15,11 @@ from facerec.cli import main
 from facerec.landmarks.types import Box
 from facerec.landmarks.video import Film
 from facerec.recognition import recognizer as recognizer_module
+from facerec.recognition.enrolment import lacking_views
 from facerec.recognition.films import tracks
 from facerec.recognition.films.enrolment import add_film, film_digest
+from facerec.recognition.impostors import calibrate
+from facerec.recognition.review import gallery_findings
 from facerec.recognition.store.records import NewEntry, NewPhoto
 from facerec.recognition.store.sqlite import Gallery
 
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 def facerec(
     pretend: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., str]:
-    monkeypatch.setattr(recognizer_module, "load_recognizer", lambda *_: pretend.PretendRecognizer())
+    monkeypatch.setattr(recognizer_module, "Recognizer", pretend.PretendRecognizer)
     # The pretended pictures are smaller than a face.
     monkeypatch.setattr(tracks, "face_picture", lambda image, box: _jpeg())
 
@@ -102,10 +105,50 @@ def test_a_burst_is_enrolled_as_one_template(facerec: Callable[..., str], burst:
     again = json.loads(facerec("enroll", "--film", burst, "--person", "Cleo", "-g", tmp_path / "new", "--json"))
     assert again["films"][0]["new"] is False
     with Gallery.open(tmp_path / "new") as opened:
-        assert [(person.name, person.entries) for person in opened.people()] == [("Cleo", 1)]
+        assert [(person.name, person.entries, person.yaw) for person in opened.people()] == [("Cleo", 1, (-60, 60))]
+        assert lacking_views(opened) == {}
         (entry,) = opened.entries()
         _, visible = opened.vectors([entry.entry])
         assert visible.all()
+
+
+def test_of_a_film_of_two_people_somebody_chooses_the_track(
+    facerec: Callable[..., str], tmp_path: Path, pretend: ModuleType
+) -> None:
+    for number in range(6):
+        faces = [(3, 6, number), (4, 6, number)] if number < 4 else [(3, 6, number)]
+        pretend.paint(tmp_path / "two" / f"{number}.png", *faces)
+    asked = ["enroll", "--film", tmp_path / "two", "-g", tmp_path / "g", "--json", "--save-debug", tmp_path / "out"]
+    (refused,) = json.loads(facerec(*asked))["films"]
+    assert refused["reason"] == "multiple_faces"
+    assert "track 1 (6 frames), track 2 (4 frames)" in refused["detail"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["two-track-1.png", "two-track-2.png"]
+    assert not (tmp_path / "g").exists()
+    facerec(*asked, "--track", 3, code=2)
+    facerec(*asked, "--track", 2, "--dry-run")
+    assert not (tmp_path / "g").exists()
+    (taken,) = json.loads(facerec(*asked, "--track", 2, "--person", "Dora"))["films"]
+    assert (taken["track"], taken["frames"], taken["new"]) == (2, 4, True)
+    with Gallery.open(tmp_path / "g") as opened:
+        (entry,) = opened.entries()
+        assert opened.signature(entry.entry).score(pretend.signature(4, 0.0, 9))[0] > 0.6
+    facerec(*asked, "--track", 1, "--person", "Cleo")
+    with Gallery.open(tmp_path / "g") as opened:  # two faces of one film are no photograph under two names
+        assert opened.shared_photos() == []
+        assert "same_photo" not in {finding.kind for finding in gallery_findings(opened, calibrate(opened))}
+
+
+def test_somebody_who_passes_by_takes_no_film(facerec: Callable[..., str], tmp_path: Path, pretend: ModuleType) -> None:
+    for number in range(6):
+        faces = [(3, 6, number), (4, 6, number)] if number in (2, 3) else [(3, 6, number)]
+        pretend.paint(tmp_path / "one" / f"{number}.png", *faces)
+    (taken,) = json.loads(facerec("enroll", "--film", tmp_path / "one", "-g", tmp_path / "g", "--json"))["films"]
+    assert (taken["reason"], taken["track"], taken["frames"]) == (None, 1, 6)
+
+
+def test_options_of_photographs_are_refused_for_films(facerec: Callable[..., str], burst: Path, tmp_path: Path) -> None:
+    facerec("enroll", "--film", burst, "-g", tmp_path / "g", "--sync", code=2)
+    facerec("enroll", burst, "-g", tmp_path / "g", "--track", 1, code=2)
 
 
 def test_a_film_in_a_folder_that_is_synchronised_stays_while_its_file_does(

@@ -12,6 +12,7 @@ import pytest
 
 from facerec.cli.main import run
 from facerec.recognition import recognizer as recognizer_module
+from facerec.recognition.films import tracks
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "schema.json").read_text(encoding="utf-8"))
 KINDS = {"string": str, "object": dict, "array": list, "boolean": bool, "null": type(None), "integer": int}
@@ -82,6 +83,17 @@ def test_the_commands_answers_match_the_schema(said: Callable[..., list[Any]]) -
     holds(said("gallery", "list", "-g", "staff", "--json"), "person")
     holds(said("gallery", "list", "-g", "staff", "--entries", "--json"), "entry")
     holds(said("gallery", "export", "-g", "staff"), "entry")
+
+
+def test_the_answers_about_films_match_the_schema(
+    said: Callable[..., list[Any]], pretend: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracks, "face_picture", lambda image, box: b"")  # the pretended pictures are too small for it
+    for number in range(3):
+        pretend.paint(Path("burst") / f"{number}.png", (1, 6, number), (9, 6, number))
+    *lines, known, unknown = reversed(said("identify", "--film", "burst", "-g", "staff", "--json", "--per-frame"))
+    assert [line["decision"] for line in holds([unknown, known], "track")] == ["match", "unknown"]
+    assert len(holds(lines, "film_face")) == 6
 
 
 def test_the_service_answers_what_the_commands_answer(said: Callable[..., list[Any]], pretend: ModuleType) -> None:

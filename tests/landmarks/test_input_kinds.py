@@ -146,7 +146,7 @@ def jpeg_xl() -> None:
 
 def first_of_several() -> None:
     others = [PilImage.new("RGB", (96, 64), colour) for colour in ("red", "blue")]
-    for form in ("GIF", "WEBP", "TIFF"):
+    for form in ("GIF", "WEBP", "PNG", "AVIF", "TIFF"):
         near(read_photo(encoded(others[0], form, save_all=True, append_images=others[1:])), others[0])
 
 
@@ -278,7 +278,7 @@ CASES: dict[str, tuple[str, Callable[[], None]]] = {
         "unreadable: names the extra",
         lambda: without("pillow_jxl.JpegXLImagePlugin", b"\xff\x0a" + bytes(99), "jxl"),
     ),
-    "animation (GIF, WebP), pages (TIFF)": ("first picture", first_of_several),
+    "animation (GIF, WebP, PNG, AVIF), pages (TIFF)": ("first picture", first_of_several),
     "several pictures in a JPEG (MPO), JPEG with a gain map": ("first picture", first_of_mpo),
     "JPEG with a film behind it (motion photo)": ("first picture", motion_photo),
     "colour profile, e.g. Display P3": ("converted to sRGB", profile),

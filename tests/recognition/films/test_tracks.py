@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
@@ -56,10 +58,14 @@ def _painted(person: int, yaw: float, picture: int) -> Image:
 
 
 def follow(
-    pretend: ModuleType, frames: Frames, step: float = 0.2, settings: TrackSettings | None = None
+    pretend: ModuleType,
+    frames: Frames,
+    step: float = 0.2,
+    settings: TrackSettings | None = None,
+    pool: ThreadPoolExecutor | None = None,
 ) -> tuple[FaceTracker, MovingFaces]:
     describer = MovingFaces(pretend, frames)
-    tracker = FaceTracker(describer, settings)
+    tracker = FaceTracker(describer, settings, pool)
     for number in range(len(frames)):
         image = np.full((60, 200, 3), number, dtype=np.uint8)
         tracker.look(Frame(number, number * step, image))
@@ -76,6 +82,15 @@ def test_people_who_cross_keep_their_tracks(pretend: ModuleType) -> None:
             assert one.signature.score(pretend.signature(person, 0.0, one.frame))[0] == pytest.approx(1)
 
 
+def test_faces_described_at_the_same_time_give_the_same_tracks(pretend: ModuleType) -> None:
+    frames = [{1: (5 + 8 * k, 0), 2: (165 - 8 * k, 0)} for k in range(20)]
+    alone, _ = follow(pretend, frames)
+    with ThreadPoolExecutor(2) as pool:
+        together, _ = follow(pretend, frames, pool=pool)
+    seen = [[[(s.frame, s.box.x0, s.counts) for s in track.sightings] for track in t.tracks] for t in (alone, together)]
+    assert seen[0] == seen[1]
+
+
 def test_faces_are_searched_for_on_key_frames_and_when_one_is_lost(pretend: ModuleType) -> None:
     steady = [{1: (20, 0)} for _ in range(11)]
     assert follow(pretend, steady)[1].searches == 3  # at 0, 1 and 2 seconds
@@ -83,6 +98,15 @@ def test_faces_are_searched_for_on_key_frames_and_when_one_is_lost(pretend: Modu
     tracker, describer = follow(pretend, jump)
     assert describer.searches == 2  # not there where it was expected: searched for on the next frame
     assert len(tracker.tracks) == 1
+
+
+def test_an_empty_scene_is_searched_less_often_and_who_enters_is_found(pretend: ModuleType) -> None:
+    tracker, describer = follow(pretend, [{}] * 31)  # at 0 to 6 seconds
+    assert describer.searches == 11 + 10
+    tracker, describer = follow(pretend, [{}] * 31 + [{1: (20, 0)}] * 4)
+    assert [len(track.sightings) for track in tracker.tracks] == [3]
+    burst, _ = follow(pretend, [{}] * 4 + [{1: (20, 0)}, {}, {1: (20, 0)}])
+    assert [len(track.sightings) for track in burst.tracks] == [2]
 
 
 def test_who_comes_back_goes_on_with_the_track_and_who_is_away_for_long_is_a_new_one(pretend: ModuleType) -> None:
@@ -112,6 +136,21 @@ def test_a_template_completes_itself_and_near_duplicates_do_not_count(pretend: M
     for number in range(5):
         tracker.look(Frame(number, number * 0.2, np.full((60, 200, 3), number, dtype=np.uint8)))
     assert [one.counts for one in tracker.tracks[0].sightings] == [True, False, False, False, False]
+
+
+def test_of_near_duplicates_the_best_one_counts(pretend: ModuleType) -> None:
+    class Sharper(MovingFaces):
+        def describe(self, image: Image, boxes: Sequence[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
+            quality = (0.3, 0.6, 0.9, 0.5)[int(image[0, 0, 0])]
+            faces = super().describe(np.zeros_like(image), boxes)
+            return [replace(face, quality=quality) for face in faces if isinstance(face, DescribedFace)]
+
+    tracker = FaceTracker(Sharper(pretend, [{1: (20, 0)}]))
+    for number in range(4):
+        ((track, _),) = tracker.look(Frame(number, number * 0.2, np.full((60, 200, 3), number, dtype=np.uint8)))
+        assert track.template is track.template
+    assert [one.counts for one in track.sightings] == [False, False, True, False]
+    assert [one.quality for one in track.counted] == [0.9]
 
 
 def test_a_single_sighting_is_no_track(pretend: ModuleType) -> None:

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -187,6 +188,7 @@ def as_layout_2(path: Path) -> None:
     ).fetchall()
     for entry, *whose in rows:
         connection.execute("UPDATE entries SET checksum = ? WHERE id = ?", (entry_checksum(*whose), entry))
+    connection.execute("ALTER TABLE entries DROP COLUMN yaws")
     connection.execute("ALTER TABLE entries DROP COLUMN regions")
     connection.execute("ALTER TABLE people DROP COLUMN nobody")
     connection.execute("PRAGMA user_version = 2")
@@ -218,6 +220,37 @@ def test_a_gallery_of_the_layout_before_is_read_as_it_is_and_migrated_by_a_write
         (found,) = MaskedSearch.of(gallery).search([photo("cy", 3).entries[0].signature])
         assert (found.matches[0].person, found.matches[0].overlap) == ("cy", 1.0)
         assert all(match.overlap is None for match in found.matches[1:])
+
+
+def test_a_gallery_from_before_films_kept_their_views_is_read_and_migrated(
+    path: Path, contract: PretendContract, photo: Callable[..., NewPhoto]
+) -> None:
+    with Gallery.create(path, contract) as gallery:
+        gallery.add([photo("ann", 1)])
+        digest = gallery.digest()
+    connection = sqlite3.connect(path)
+    connection.execute("ALTER TABLE entries DROP COLUMN yaws")
+    connection.execute("PRAGMA user_version = 3")
+    connection.commit()
+    connection.close()
+    for write in (False, True, False):
+        with Gallery.open(path, write=write) as gallery:
+            assert gallery.verify().faults == ()
+            assert (gallery.digest(), [entry.yaws for entry in gallery.entries()]) == (digest, [()])
+
+
+def test_a_films_views_stay_with_its_entry_and_count_for_its_person(
+    path: Path, contract: PretendContract, photo: Callable[..., NewPhoto]
+) -> None:
+    film = photo("ann", 1)
+    film = replace(film, entries=(replace(film.entries[0], pose=(5.0, 0, 0), yaws=(-72, 5, 61)),))
+    with Gallery.create(path, contract) as gallery:
+        gallery.add([film, photo("ann", 2)])
+        gallery.rename("ann", "Anna")
+        assert {entry.yaws for entry in gallery.entries()} == {(), (-72, 5, 61)}
+        (person,) = gallery.people()
+        assert person.yaw == (-72, 61)
+        assert gallery.stored_entries("Anna", film.sha256)[0].yaws == (-72, 5, 61)
 
 
 def test_a_known_stranger_stays_one_through_rename_merge_and_more_photographs(
