@@ -54,7 +54,7 @@ def command(
     DATA holds cfp-dataset/, ytf/ and backgrounds/; the held-out people and backgrounds are not used. Run it again
     whenever the detector or the landmark network was replaced. Takes a few minutes on one core.
     """
-    from dataclasses import replace
+    from dataclasses import astuple, replace
 
     import numpy as np
     import torch
@@ -80,7 +80,7 @@ def command(
         rule, networks, figures = learn_finder(seen, settings, note)
     finally:
         torch.set_num_threads(threads_before)
-    numbers = np.array([rule.score, rule.confidence, rule.bias, rule.verifier, rule.agreement])
+    numbers = np.array(astuple(rule))
     record = save_weights(
         "landmarks",
         "finder",

@@ -4,11 +4,14 @@ A patch that resembles a face only at low resolution gets scattered landmarks wi
 which sees a larger crop, rejects dogs and ornaments. So the detector may propose many candidates, and all of them
 decide together:
 
-    a log(score / (1 - score)) + b median(confidence) + c verifier + d agreement + e >= 0.
+    a log(score / (1 - score)) + b median(confidence) + c verifier + d agreement + e visible + f median(confidence of
+    visible points) + g >= 0.
 
-The numbers are fitted on training pictures and come, with the verifier's networks, as the weights `finder`. Other
-detectors (`facerec.landmarks.detection.detectors`) decide for themselves, because the rule is fitted to the scores of
-facerec's own detector.
+Half of a face that wears a mask or is seen from the side may have a low confidence. Where a face is, the network knows
+that these points are hidden; elsewhere it does not, so the last two numbers tell the two apart. The numbers are fitted
+on training pictures and come, with the verifier's networks, as the weights `finder`. Other detectors
+(`facerec.landmarks.detection.detectors`) decide for themselves, because the rule is fitted to the scores of facerec's
+own detector.
 
 If no face is found with certainty, the photograph may lie on its side, so it is searched again at quarter turns. If
 there is still none, its faces may be too small for the working size, so it is searched tile by tile.
@@ -38,7 +41,8 @@ from facerec.landmarks.turns import QUARTER_TURNS, face_before_turn, turned_imag
 from facerec.landmarks.types import Box, Face, Image, Landmarks, check_image
 
 Evidence = NDArray[np.float64]
-"""(4,): log-odds of the detector's score, median landmark confidence, the verifier's log-odds, agreement."""
+"""(6,): log-odds of the detector's score, median landmark confidence, the verifier's log-odds, agreement, share of the
+landmarks that are visible, median confidence of these."""
 
 
 def evidence(box: Box, landmarks: Landmarks, verified: float = 0.0) -> Evidence:
@@ -50,11 +54,16 @@ def evidence(box: Box, landmarks: Landmarks, verified: float = 0.0) -> Evidence:
         verified: the verifier's log-odds.
 
     Returns:
-        (4,), see `Evidence`; agreement is the overlap (IoU) of the landmarks' tight box with the detector's.
+        (6,), see `Evidence`; agreement is the overlap (IoU) of the landmarks' tight box with the detector's; without a
+        visible landmark the last two are 0.
     """
     spread = np.ptp(landmarks.points, axis=0)
     agreement = box.iou(Box.around(landmarks.points)) if spread.min() > 0 else 0.0
-    return np.array([_log_odds(box.score), float(np.median(landmarks.confidence)), verified, agreement])
+    confidence, visible = landmarks.confidence, landmarks.visible
+    clear = float(np.median(confidence[visible])) if visible.any() else 0.0
+    return np.array(
+        [_log_odds(box.score), float(np.median(confidence)), verified, agreement, float(visible.mean()), clear]
+    )
 
 
 def _log_odds(score: float) -> float:
@@ -64,34 +73,36 @@ def _log_odds(score: float) -> float:
 
 @dataclass(frozen=True)
 class FinderRule:
-    """The rule's numbers: `score` a, `confidence` b, `bias` e, `verifier` c, `agreement` d."""
+    """The rule's numbers: `score` a, `confidence` b, `bias` g, `verifier` c, `agreement` d, `visible` e, `clear` f."""
 
     score: float
     confidence: float
     bias: float
     verifier: float = 0.0
     agreement: float = 0.0
+    visible: float = 0.0
+    clear: float = 0.0
 
     @property
     def weights(self) -> Evidence:
-        """(4,) in the order of `Evidence`."""
-        return np.array([self.score, self.confidence, self.verifier, self.agreement])
+        """(6,) in the order of `Evidence`."""
+        return np.array([self.score, self.confidence, self.verifier, self.agreement, self.visible, self.clear])
 
     def odds(self, seen: Evidence) -> float:
         """Log-odds that this is a face, shifted so that 0 is the chosen operating point."""
         return float(self.weights @ seen) + self.bias
 
     def best_odds(self, score: float, verified: float) -> float:
-        """The largest `odds` that any landmarks could give a candidate: confidence and agreement are at most 1."""
+        """The largest `odds` that any landmarks could give a candidate: what they contribute is between 0 and 1."""
         known = self.score * _log_odds(score) + self.verifier * verified + self.bias
-        return known + max(0.0, self.confidence) + max(0.0, self.agreement)
+        return known + sum(max(0.0, own) for own in (self.confidence, self.agreement, self.visible, self.clear))
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> FinderRule:
-        """The rule of a weight file: array "rule", (5,) in the order of the fields."""
+        """The rule of a weight file: array "rule", (7,) in the order of the fields."""
         numbers = arrays.get("rule")
-        if numbers is None or numbers.shape != (5,):
-            raise InvalidInputError(f"expected finder weights with 'rule' (5,); got {sorted(arrays)[:5]} ...")
+        if numbers is None or numbers.shape != (7,):
+            raise InvalidInputError(f"expected finder weights with 'rule' (7,); got {sorted(arrays)[:5]} ...")
         return FinderRule(*(float(v) for v in numbers))
 
 
@@ -307,5 +318,5 @@ def learn_rule(
     allowed = int(false_share * len(looks))
     # Just above the first picture that must lose its false face.
     line = float(worst[allowed]) if np.isfinite(worst[allowed]) else min(float(weights @ e) for e in faces)
-    score, confidence, verifier, agreement = (float(v) for v in weights)
-    return FinderRule(score, confidence, -line - 1e-6, verifier, agreement)
+    score, confidence, verifier, agreement, visible, clear = (float(v) for v in weights)
+    return FinderRule(score, confidence, -line - 1e-6, verifier, agreement, visible, clear)

@@ -74,7 +74,11 @@ def test_the_rules_model_decides_and_the_landmarker_locates_what_is_left() -> No
 
 def test_landmarks_are_located_only_where_they_can_still_matter() -> None:
     """Skipping what no landmarks could save is exact: the faces are those of locating everything."""
-    for rule in (FinderRule(1.0, 20.0, -21.0), FinderRule(2.0, 1.0, -4.0, 0.5), FinderRule(1.0, -3.0, 0.0, 0.2, 2.0)):
+    for rule in (
+        FinderRule(1.0, 20.0, -21.0),
+        FinderRule(2.0, 1.0, -4.0, 0.5),
+        FinderRule(1.0, -3.0, 0.0, 0.2, 2.0, -1.0, 5.0),
+    ):
         marks = Landmarker()
         finder = finder_of(Detector(), marks, rule, Verifier())
         found = {face.box.x0 for face in finder.find(PICTURE)}
@@ -154,24 +158,27 @@ def test_small_faces_are_searched_for_where_none_was_found_and_wherever_a_smalle
     assert deep(usual=False, smallest=5)[0] == []
 
 
-def test_evidence_is_log_odds_median_confidence_verdict_and_agreement() -> None:
+def test_evidence_is_what_detector_landmarks_and_verifier_say() -> None:
     confidence = np.linspace(0, 1, 68).astype(np.float32)
     points = np.zeros((68, 2), np.float32)
     points[1] = 10, 20
     seen = evidence(Box(0, 0, 20, 20, 0.75), Landmarks(points, confidence, np.ones(68, bool)), -1.5)
-    assert seen == pytest.approx([np.log(3), 0.5, -1.5, 0.5], abs=0.01)
+    assert seen == pytest.approx([np.log(3), 0.5, -1.5, 0.5, 1.0, 0.5], abs=0.01)
+    behind_a_mask = Landmarks(points, confidence, np.arange(68) >= 51)
+    assert evidence(Box(0, 0, 20, 20, 0.75), behind_a_mask)[4:] == pytest.approx([0.25, 0.88], abs=0.01)
+    assert evidence(Box(0, 0, 20, 20, 0.75), Landmarks(points, confidence, np.zeros(68, bool)))[4:].tolist() == [0, 0]
     collapsed = Landmarks(np.zeros((68, 2), np.float32), confidence, np.ones(68, bool))
     assert evidence(Box(0, 0, 20, 20, 0.75), collapsed)[3] == 0
 
 
 def made_up(rng: np.random.Generator, middle: Any, count: Any) -> Any:
-    return list(rng.normal(middle, 0.2, (count, 4)))
+    return list(rng.normal(middle, 0.2, (count, 6)))
 
 
 def test_the_learnt_line_keeps_no_more_false_faces_than_allowed() -> None:
     rng = np.random.default_rng(0)
-    faces = made_up(rng, (1.5, 0.8, 2.0, 0.7), 60)
-    others = [made_up(rng, (0.5, 0.4, 0.5, 0.5), 2) for _ in range(100)]
+    faces = made_up(rng, (1.5, 0.8, 2.0, 0.7, 0.8, 0.9), 60)
+    others = [made_up(rng, (0.5, 0.4, 0.5, 0.5, 0.4, 0.5), 2) for _ in range(100)]
     for share in (0.0, 0.05, 0.2):
         rule = learn_rule(faces, others, share)
         assert sum(any(rule.odds(e) >= 0 for e in p) for p in others) == int(share * 100)
@@ -180,9 +187,9 @@ def test_the_learnt_line_keeps_no_more_false_faces_than_allowed() -> None:
 
 def test_the_line_is_drawn_on_the_looks_alone() -> None:
     rng = np.random.default_rng(1)
-    faces = made_up(rng, (1.5, 0.8, 2.0, 0.7), 60)
-    others = [made_up(rng, (0.5, 0.4, 0.5, 0.5), 1) for _ in range(50)]
-    hard = [made_up(rng, (1.3, 0.7, 1.5, 0.6), 1) for _ in range(50)]
+    faces = made_up(rng, (1.5, 0.8, 2.0, 0.7, 0.8, 0.9), 60)
+    others = [made_up(rng, (0.5, 0.4, 0.5, 0.5, 0.4, 0.5), 1) for _ in range(50)]
+    hard = [made_up(rng, (1.3, 0.7, 1.5, 0.6, 0.7, 0.8), 1) for _ in range(50)]
     rule = learn_rule(faces, others, 0.0, hard)
     assert all(rule.odds(e) < 0 for p in hard for e in p)
     assert any(rule.odds(e) < learn_rule(faces, others, 0.0).odds(e) for e in faces)
@@ -190,10 +197,10 @@ def test_the_line_is_drawn_on_the_looks_alone() -> None:
 
 def test_too_few_candidates_to_learn_from_are_refused() -> None:
     with pytest.raises(InvalidInputError, match="at least ten"):
-        learn_rule([np.ones(4)] * 20, [[np.zeros(4)]] * 3, 0.1)
+        learn_rule([np.ones(6)] * 20, [[np.zeros(6)]] * 3, 0.1)
 
 
 def test_other_arrays_are_no_rule() -> None:
-    assert FinderRule.from_arrays({"rule": np.arange(5.0)}) == FinderRule(0, 1, 2, 3, 4)
+    assert FinderRule.from_arrays({"rule": np.arange(7.0)}) == FinderRule(0, 1, 2, 3, 4, 5, 6)
     with pytest.raises(InvalidInputError, match="rule"):
-        FinderRule.from_arrays({"rule": np.arange(3.0)})
+        FinderRule.from_arrays({"rule": np.arange(5.0)})
