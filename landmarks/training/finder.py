@@ -64,7 +64,7 @@ class FinderTraining:
     backgrounds: int = 1000
     doubtful: float = 0.1
     doubts: int = 8
-    false_share: float = 0.01
+    false_share: float = 0.015
     looks: tuple[float, ...] = (1.0, 1.5, 0.7)
     verifier: VerifierTraining = field(default_factory=VerifierTraining)
 
