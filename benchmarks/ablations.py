@@ -1,10 +1,11 @@
-"""GoDP's ablations (Tables 7 and 8 of its paper), one command:
+"""GoDP's ablations (Tables 7 and 8 and Figure 6 of its paper), one command:
 
     python benchmarks/ablations.py --train PACK ... --test PACK ... --work DIR [--samples N] [--width W]
 
 Every network is trained from the same packs with the same seed, as many faces and the same schedule; what differs is a
 setting of the trainer (`facerec train godp --architecture --losses --yaw-edges` takes the same). What DIR holds already
-is read, an interrupted training goes on, and DIR/table.md is written again after every network. NME by the square root
+is read, an interrupted training goes on, and DIR/table.md is written again after every network: the errors, their
+growth with noise on the boxes, and the errors on the real sets while each network was learning. NME by the square root
 of the area of the annotated points' box, from annotated boxes. A rendered pack (`benchmarks/rendered_heads.py`) shows
 hidden points from seen ones; in real ones every annotated point counts as seen. Packs are read as AFLW's 19 points, the
 paper's markup, whose maps are cheaper than those of 68.
@@ -24,7 +25,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from facerec.evaluation.box_noise import LEAST_SCALE, SIGMAS
 from facerec.evaluation.score_maps import mean_probabilities
+from facerec.landmarks.crop import PACK_SIZE, ROI_SIZE
 from facerec.landmarks.godp import Decisions
 from facerec.landmarks.godp_graph import Architecture
 from facerec.landmarks.markup import AFLW19_SOURCES, read_as
@@ -65,6 +68,9 @@ ABLATIONS = {
 """In the order in which they are trained: what the order of the table hangs on first. K = 1 but for one row; the paper
 gives K = 3, and 4.33 % for GoDP(A) with K = 1 (Table 8)."""
 
+
+RENDERED = "rendered"
+"""Source of the rendered heads' pack."""
 
 GENTLE = AugmentSettings(degrees=10.0, scale=0.08, shift=0.04, blur=0.1, noise=0.1, jpeg=0.1, coarse=0.1)
 """Changes small enough for a training of a few thousand faces, the same for all networks."""
@@ -143,6 +149,69 @@ def measured(network: LandmarkNetwork, pack: LandmarkPack, most: int) -> dict[st
     return result
 
 
+def noise_curve(network: LandmarkNetwork, pack: LandmarkPack, most: int, seed: int = 0) -> dict[str, list[float]]:
+    """NME of all points, percent, when the box is off (Fig. 6): at no noise, then at each of `SIGMAS`.
+
+    The noise is that of `facerec.evaluation.box_noise`. A pack holds a fifth of the ROI's side around it, which is
+    repeated at its edge where a noisy box asks for more.
+
+    Returns:
+        "size" and "place", one number per deviation.
+    """
+    rng = np.random.default_rng(seed)
+    rows = np.linspace(0, len(pack) - 1, min(most, len(pack))).astype(np.intp)
+    points = pack.points[rows].astype(np.float64)
+    extent = np.nanmax(points, axis=1) - np.nanmin(points, axis=1)
+    side = np.sqrt(extent.prod(axis=1))
+    draws = rng.standard_normal((len(rows), 3))
+    curves: dict[str, list[float]] = {}
+    for kind in ("size", "place"):
+        curves[kind] = []
+        for sigma in (0.0, *SIGMAS):
+            scale = np.maximum(1 + sigma * draws[:, 0], LEAST_SCALE) if kind == "size" else np.ones(len(rows))
+            shift = sigma * draws[:, 1:] * extent if kind == "place" else np.zeros((len(rows), 2))
+            rois = np.empty((len(rows), ROI_SIZE, ROI_SIZE), np.uint8)
+            for i, row in enumerate(rows):
+                # From ROI to pack: the ROI's middle lies on the noisy box's, and a larger box shows more.
+                middle = (PACK_SIZE - 1) / 2 + shift[i] - scale[i] * (ROI_SIZE - 1) / 2
+                matrix = np.array([[scale[i], 0, middle[0]], [0, scale[i], middle[1]]])
+                rois[i] = cv2.warpAffine(
+                    pack.images[row], matrix, (ROI_SIZE, ROI_SIZE),
+                    flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE,
+                )  # fmt: skip
+            answers = forward(network, rois, torch.device("cpu"))
+            found = np.concatenate([located(one, points.shape[1]).numpy() for one in answers])
+            middle = (PACK_SIZE - 1) / 2 + shift - scale[:, None] * (ROI_SIZE - 1) / 2
+            off = np.linalg.norm(found * scale[:, None, None] + middle[:, None] - points, axis=2)
+            curves[kind].append(100 * float(np.mean(np.nanmean(off, axis=1) / side)))
+    return curves
+
+
+def learning_curve(file: Path) -> dict[int, float]:
+    """Faces seen: mean error over the real sets, percent, from a training's `errors.jsonl`."""
+    curve = {}
+    for line in file.read_text().splitlines() if file.exists() else ():
+        row = json.loads(line)
+        errors = [one["nme_box"] for one in row.values() if isinstance(one, dict)]
+        curve[int(row["samples"])] = 100 * float(np.mean(errors))
+    return curve
+
+
+def further_tables(results: dict[str, dict[str, Any]]) -> str:
+    """Markdown: errors by noise on the boxes, and errors while the networks learn, at ten places of each training."""
+    heads = [f"{kind} {100 * sigma:.0f} %" for kind in ("size", "place") for sigma in (0.0, *SIGMAS)]
+    lines = ["", "| noise on boxes | " + " | ".join(heads) + " |", "| --- |" + " --- |" * len(heads)]
+    for name, one in results.items():
+        cells = [*one["noise"]["size"], *one["noise"]["place"]]
+        lines.append(f"| {name} | " + " | ".join(f"{cell:.2f}" for cell in cells) + " |")
+    lines += ["", "| network | mean error on the real sets, % (faces seen) |", "| --- | --- |"]
+    for name, one in results.items():
+        curve = sorted((int(seen), error) for seen, error in one["curve"].items())
+        chosen = [curve[i] for i in sorted({round(k) for k in np.linspace(0, len(curve) - 1, 10)})] if curve else []
+        lines.append(f"| {name} | " + ", ".join(f"{error:.2f} ({seen:,})" for seen, error in chosen) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def table(results: dict[str, dict[str, Any]], rendered: str) -> str:
     """Markdown: the rendered set with MPK and MPB and the paper's figures, then the real sets."""
     real = sorted({source for one in results.values() for source in one["errors"]} - {rendered})
@@ -170,12 +239,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=list(ABLATIONS), default=list(ABLATIONS))
     parser.add_argument("--most", type=int, default=300, help="test faces of a source")
+    parser.add_argument("--evaluate-minutes", type=float, default=5.0, help="time between two points of a curve")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(1)
     train = [(as_aflw(LandmarkPack.load(path)), 1.0) for path in arguments.train]
     tests = [as_aflw(LandmarkPack.load(path)) for path in arguments.test]
+    noisy = next((pack for pack in tests if RENDERED in pack.source), tests[0])
+    real = next((pack for pack in tests if RENDERED not in pack.source), tests[0])
     results: dict[str, dict[str, Any]] = {}
     for name in arguments.only:
         folder = arguments.work / "".join(c if c.isalnum() else "-" for c in name.lower())
@@ -193,15 +265,22 @@ def main() -> None:
             results[name] = json.loads(file.read_text())
             continue
         started = time.process_time()
-        network = train_godp(train, settings, TrainingRun(folder))
+        run = TrainingRun(folder, evaluate_minutes=arguments.evaluate_minutes)
+        network = train_godp(train, settings, run, test=real)
         minutes = (time.process_time() - started) / 60
         errors = {k: v for pack in tests for k, v in measured(network, pack, arguments.most).items()}
-        results[name] = {"minutes": minutes, "samples": settings.samples, "errors": errors}
+        results[name] = {
+            "minutes": minutes,
+            "samples": settings.samples,
+            "errors": errors,
+            "noise": noise_curve(network, noisy, arguments.most),
+            "curve": learning_curve(folder / "errors.jsonl"),
+        }
         file.write_text(json.dumps(results[name], indent=1))
-        text = table(results, rendered="rendered")
+        text = table(results, RENDERED) + further_tables(results)
         (arguments.work / "table.md").write_text(text)
         print(f"{name}: {minutes:.1f} min of processor time", flush=True)
-    print(table(results, rendered="rendered"))
+    print(table(results, RENDERED) + further_tables(results))
 
 
 if __name__ == "__main__":
