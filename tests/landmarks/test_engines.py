@@ -115,7 +115,7 @@ def test_faces_are_found_alike_with_both(monkeypatch: pytest.MonkeyPatch) -> Non
         (face,) = FaceFinder.load().find(portrait)
         found.append(face)
     ours, theirs = found
-    assert np.abs(ours.landmarks.points - theirs.landmarks.points).max() < 0.01
+    assert np.abs(ours.landmarks.points - theirs.landmarks.points).max() < 0.05
     assert np.abs(ours.landmarks.confidence - theirs.landmarks.confidence).max() < 1e-3
     assert (ours.landmarks.visible == theirs.landmarks.visible).all()
     assert ours.box.score == pytest.approx(theirs.box.score, abs=1e-3)

@@ -80,7 +80,7 @@ def test_saved_networks_give_the_same_odds() -> None:
 
 def seen_ones(count: int, face: bool, seed: int) -> list[Seen]:
     rng = np.random.default_rng([seed, face, 7])
-    measured = rng.normal((2.0, 0.8, 0.0, 0.7) if face else (1.5, 0.6, 0.0, 0.6), 0.3, (count, 4))
+    measured = rng.normal((2.0, 0.8, 0.0, 0.7, 0.7, 0.7) if face else (1.5, 0.6, 0.0, 0.6, 0.7, 0.7), 0.3, (count, 6))
     return [
         Seen(i % NETWORKS, one, numbers)
         for i, (one, numbers) in enumerate(zip(patches(count, face, seed), measured, strict=True))
