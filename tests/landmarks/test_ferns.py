@@ -55,7 +55,7 @@ def test_what_a_fern_compares_is_the_pixel_difference_of_the_paper() -> None:
 
 def test_leaves_hold_shrunk_means() -> None:
     rest = np.array([[1.0], [3.0], [10.0]], dtype=np.float32)
-    leaves = _leaf_means(np.array([2, 2, 0]), rest, 4, shrinkage=2.0)
+    leaves = _leaf_means(np.array([2, 2, 0], dtype=np.uint8), rest, 4, shrinkage=2.0)
     assert leaves[:, 0].tolist() == pytest.approx([10 / 3, 0.0, 1.0, 0.0])
 
 
@@ -76,6 +76,27 @@ def test_every_level_brings_shapes_nearer_on_faces_it_has_not_seen() -> None:
         shapes = level.step(fresh, shapes, mean)
         left.append(np.linalg.norm(shapes - wanted[:, None], axis=-1).mean())
     assert left[2] < left[1] < 0.7 * left[0]
+
+
+@pytest.mark.parametrize("features", [3, 8])
+def test_a_level_adds_the_leaf_that_each_fern_s_bits_name(features: int) -> None:
+    """`FernLevel.step` beside its slow twin, which walks through ferns and bits one by one."""
+    images, truth, mean = discs(60)
+    standing = np.broadcast_to(mean, (60, 2, 4, 2)).astype(np.float32)
+    settings = FernSettings(levels=1, ferns=5, features=features, pixels=40, shrinkage=5, rank=4)
+    [level], after = train_fern_stage(images, standing, truth, mean, settings, np.random.default_rng(0))
+    frame = frames(mean, standing)
+    pixels = read_pixels(images, standing, frame, level.landmark, level.offset)
+    change = np.zeros((120, 4), dtype=np.float32)
+    for row in range(120):
+        for fern in range(5):
+            leaf = 0
+            for bit, (a, b) in enumerate(zip(level.first[fern], level.second[fern], strict=True)):
+                leaf += 2**bit * int(pixels[row, a] - pixels[row, b] > level.threshold[fern, bit])
+            change[row] += level.leaves[fern, leaf]
+    moved = (change @ level.directions).reshape(standing.shape) @ frame
+    assert np.abs(moved).max() > 0.01
+    assert np.allclose(after, standing + moved, atol=1e-6)
 
 
 def test_the_same_generator_gives_the_same_ferns() -> None:
