@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from functools import cache
+from typing import TYPE_CHECKING, Literal
 
 from facerec.landmarks.cores import usable_cores
 from facerec.landmarks.engine import engine_on
 from facerec.landmarks.errors import DeviceError, InvalidInputError
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController, _ThreadpoolLimiter
 
 Device = Literal["cpu", "cuda"]
 
@@ -92,9 +97,7 @@ def share_cores(workers: int | None, device: str, photos: int) -> int:
 @contextmanager
 def cores_shared(workers: int) -> Iterator[None]:
     """`share_cores` among `workers` photographs, for as long as the context lasts."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1, user_api="blas"):
+    with one_blas_thread():
         if engine_on() == "onnx":  # a session has one thread, whoever uses it
             yield
             return
@@ -106,6 +109,55 @@ def cores_shared(workers: int) -> Iterator[None]:
             yield
         finally:
             torch.set_num_threads(before)
+
+
+class _BlasLimit:
+    """How many threads of this process ask for linear algebra on one thread, and how to end the limit."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.asking = 0
+        self.limit: _ThreadpoolLimiter | None = None
+
+
+_blas = _BlasLimit()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Have the BLAS below numpy work on the calling thread alone for as long as the context lasts.
+
+    The fit multiplies many small matrices. A pool of threads saves it a twentieth of a photograph's time and, by
+    waiting actively between them, keeps another core busy, on which a second photograph could be described. Any number
+    of threads may be inside at once: the first one in sets the limit of the process, the last one out lifts it.
+    """
+    from threadpoolctl import OpenBLASController
+
+    # OpenBLAS has one limit for all threads, and threadpoolctl lets only the thread change it that did so first: here
+    # the lock says whose turn it is.
+    with _blas.lock:
+        if _blas.asking == 0:
+            OpenBLASController.clear_controlling_thread(force=True)
+            _blas.limit = _blas_pools().limit(limits=1, user_api="blas")
+        _blas.asking += 1
+    try:
+        yield
+    finally:
+        with _blas.lock:
+            _blas.asking -= 1
+            if _blas.asking == 0 and _blas.limit is not None:
+                OpenBLASController.clear_controlling_thread(force=True)
+                _blas.limit.restore_original_limits()
+                _blas.limit = None
+
+
+@cache
+def _blas_pools() -> ThreadpoolController:
+    """The thread pools of the libraries loaded by now, numpy's among them; looking for them takes a millisecond."""
+    import numpy  # noqa: F401
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def _threads_each(workers: int) -> int:
@@ -121,6 +173,8 @@ def _one_thread_each() -> None:
     Those threads are not copied by a fork, and a library that hands work to them waits for ever. One thread each is
     what a pool of processes wants anyway.
     """
+    global _blas
+    _blas = _BlasLimit()  # its lock may have been held by a thread that is not there any more
     if "torch" in sys.modules or "faiss" in sys.modules:
         from threadpoolctl import threadpool_limits
 

@@ -19,7 +19,7 @@ from facerec.frontalize.texture import TEXTURE_SIZE, lift_surface, lift_texture
 from facerec.frontalize.types import FaceTexture, FittedFace
 from facerec.landmarks.checkpoint import weight_record
 from facerec.landmarks.detection.detectors import DEFAULT_DETECTOR, load_detector
-from facerec.landmarks.device import resolve_device
+from facerec.landmarks.device import one_blas_thread, resolve_device
 from facerec.landmarks.errors import InvalidInputError, ReasonCode, UnusablePhotoError
 from facerec.landmarks.image import Photo, as_image
 from facerec.landmarks.models import LANDMARK_MODELS
@@ -304,6 +304,7 @@ class Recognizer:
         made = self._contract
         return f"Recognizer({made.descriptor}, landmarks {made.landmarks}, detector {made.detector}, {made.digest})"
 
+    @one_blas_thread()
     def describe(self, image: Photo, boxes: Sequence[Box] | None = None) -> list[DescribedFace | UndescribedFace]:
         """Photograph -> boxes -> landmarks -> fitted faces -> textures -> signatures.
 
@@ -326,6 +327,7 @@ class Recognizer:
             faces.append(self.sign(lifted) if isinstance(lifted, LiftedFace) else lifted)
         return faces
 
+    @one_blas_thread()
     def fit(self, image: Image, boxes: Sequence[Box] | None = None) -> list[FaceFit | UndescribedFace]:
         """The first part of `describe`: boxes, landmarks, fitted faces; the same whatever the descriptor."""
         timings: dict[str, float] = {}

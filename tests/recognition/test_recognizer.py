@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from facerec.frontalize.face_model import FaceModel
 from facerec.frontalize.types import Camera, FaceTexture, FittedFace
@@ -100,6 +101,30 @@ def test_a_described_face_carries_everything_on_the_way() -> None:
     assert face.components.confidence == pytest.approx(0.8, rel=1e-6)
     assert set(face.timings_ms) == {"find", "fit", "lift", "describe"}
     assert min(face.timings_ms.values()) >= 0
+
+
+def test_describing_a_photograph_leaves_the_other_cores_alone() -> None:
+    """The fit's many small products would keep all threads of numpy's pool waiting actively."""
+
+    def blas_threads() -> set[int]:
+        return {int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    seen: list[set[int]] = []
+
+    class Watching(PretendedLandmarker):
+        def locate(self, image: np.ndarray, boxes: Sequence[Box]) -> list[Landmarks]:
+            seen.append(blas_threads())
+            return super().locate(image, boxes)
+
+    box, points = boxed(face_at(300, 200, 1.0), 0.9)
+    found_by = FaceFinder(PretendedDetector([box]), Watching({box.x0: points}), FinderRule(0.0, 0.0, 0.0))  # type: ignore[arg-type]
+    described_by = Recognizer(found_by, FaceModel.load(), PretendedDescriptor(), CONTRACT)  # type: ignore[arg-type]
+    with threadpool_limits(2, user_api="blas"):
+        allowed = blas_threads()
+        described_by.describe(PICTURE)
+        assert blas_threads() == allowed
+    assert seen
+    assert all(threads == {1} for threads in seen)
 
 
 def test_a_face_that_cannot_be_fitted_is_reported_with_its_reason_and_stops_nobody() -> None:
