@@ -41,8 +41,9 @@ def cascade_options(function: F) -> F:
         ),
         click.option(
             "--start",
-            type=click.Path(exists=True, file_okay=False, path_type=Path),
-            help="Continue from a finished run of the same model, with a second cycle of the learning rate.",
+            type=click.Path(exists=True, path_type=Path),
+            help="Continue from a finished run of the same model (its folder, or its weight file), with a second cycle "
+            "of the learning rate.",
         ),
         click.option(
             "--samples", type=click.IntRange(min=16), help="Number of training faces.  [default: the trainer's]"

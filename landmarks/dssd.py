@@ -14,6 +14,7 @@ solver for P and C (Eq. 8) is right at the start. Displacements are in half patc
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.patches import PATCH_SIZE, patches
+from facerec.landmarks.precision import training_autocast
 
 HALF_PATCH = PATCH_SIZE / 2
 """Px a displacement of 1 means."""
@@ -172,8 +174,7 @@ class Dssd(nn.Module):
         read = patches(crops, shape * size - 0.5).reshape(n * count, 1, PATCH_SIZE, PATCH_SIZE)
         # How bright a patch is says nothing of where its landmark lies.
         read = read - read.mean(dim=(2, 3), keepdim=True)
-        # Recent CPUs multiply bfloat16 twice as fast, and training loses nothing by it; users' may be older.
-        with torch.autocast(crops.device.type, torch.bfloat16, enabled=self.training):
+        with training_autocast(crops.device) if self.training else nullcontext():
             found: Tensor = self.describe(self.convolutions(read.contiguous(memory_format=torch.channels_last)))
         own = found.float().reshape(n, count, self.settings.features)
         if self.settings.detectors == "plain":

@@ -15,7 +15,7 @@ to the smooth ridge term, so the thresholds here are beta / V and gamma / V.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,11 +127,13 @@ class RegressionStatistics:
         gram: (L, D, D) mean of phi phi' over the faces where the landmark is annotated.
         cross: (L, D, 2) mean of phi target'.
         power: (L, 2) mean of target^2.
+        faces: (L,) how many faces these are means over.
     """
 
     gram: Matrix
     cross: Matrix
     power: Matrix
+    faces: NDArray[np.int64]
 
     @staticmethod
     def of(
@@ -145,7 +147,7 @@ class RegressionStatistics:
         Args:
             features, targets: see above.
             known: (N, L) which of them count.
-            trust: (N, L) weights of their mean; alike when None.
+            trust: (N, L) weights of their summands; 1 when None.
         """
         n, count, width = features.shape
         if targets.shape != (n, count, 2) or known.shape != (n, count):
@@ -164,7 +166,21 @@ class RegressionStatistics:
             gram[landmark] = weighed @ phi
             cross[landmark] = weighed @ target
             power[landmark] = weight @ target**2
-        return RegressionStatistics(gram, cross, power)
+        return RegressionStatistics(gram, cross, power, known.sum(axis=0))
+
+    @staticmethod
+    def over(batches: Iterable[RegressionStatistics]) -> RegressionStatistics:
+        """Moments of the faces of all batches together; thousands of faces take the memory of one batch."""
+        total: list[Matrix] = []
+        faces: NDArray[np.int64] | int = 0
+        for one in batches:
+            sums = [(part.T * one.faces).T for part in (one.gram, one.cross, one.power)]
+            total = [whole + part for whole, part in zip(total, sums, strict=True)] if total else sums
+            faces = faces + one.faces
+        if not total:
+            raise InvalidInputError("expected the moments of at least one batch; got none")
+        gram, cross, power = ((part.T / np.maximum(faces, 1)).T for part in total)
+        return RegressionStatistics(gram, cross, power, np.asarray(faces))
 
     def loss(self, detectors: Matrix) -> tuple[float, Matrix]:
         """f(W) and its gradient for W (D, 2L), columns x and y of landmark 0, then of landmark 1, ..."""

@@ -19,10 +19,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.numpy import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from facerec.landmarks.dssd import HALF_PATCH, Dssd
+from facerec.landmarks.dssd_weights import cascade_from_arrays
 from facerec.landmarks.rdssd import CROP_SCALE, CROP_SIZE, Cascade, CascadeSettings
 from facerec.landmarks.training.packs import LandmarkPack
 from facerec.landmarks.training.rdssd_coarse import with_coarse_stages
@@ -102,8 +104,8 @@ def train_cascade(
         packs: packs with their sampling weights.
         settings: of the training.
         run: where and for how long; `coarse.npz`, `checkpoint.pt` and `curve.csv` lie in its folder. Ferns and solver
-            stay on the CPU. `run.start` is the folder of a finished training of the same cascade: its coarse stages are
-            kept and its networks gone on with.
+            stay on the CPU. `run.start` is the folder of a finished training of the same cascade, or its weight file:
+            its coarse stages are kept and its networks gone on with, after a turn of the solver.
         test: pack whose errors are reported after each round; it steers nothing.
         on_progress: called after every step and every round.
         say: takes a line of text.
@@ -170,6 +172,7 @@ class _Learner:
         self.steps = math.ceil(settings.samples / settings.batch)
         self.coarse_seconds = coarse_seconds
         self.step, self.solved = 0, -1
+        self.untrained = True
 
     @property
     def samples(self) -> int:
@@ -189,10 +192,12 @@ class _Learner:
 
     def solve(self, source: CropSource, turn: int, say: Callable[[str], None]) -> list[tuple[float, float]] | None:
         """Round `turn` of the solver; returns the sparsity of P and of C by network, where it was believed."""
-        first, self.solved = self.solved < 0, turn
+        first, self.solved, self.untrained = self.untrained, turn, False
         if self.settings.cascade.network.detectors != "sharable":
             return None
+        self.cascade.networks.eval()
         kept = solve_round(self.cascade, source, self.settings, turn, say, first=first)
+        self.cascade.networks.train()
         return [one.sparsity for one in kept] or None
 
     def save(self, run: TrainingRun, seconds: float) -> None:
@@ -216,11 +221,15 @@ class _Learner:
             self.cascade.networks.load_state_dict(state["networks"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.solved = int(state["step"]), int(state["solved"])
+            self.untrained = self.solved < 0
             seconds, self.coarse_seconds = float(state["seconds"]), float(state["coarse_seconds"])
         elif run.start is not None:
-            earlier = torch.load(run.start / "checkpoint.pt", weights_only=True, map_location="cpu")
-            self.cascade.networks.load_state_dict(earlier["networks"])
-            self.solved = 0
+            if run.start.is_file():
+                states = cascade_from_arrays(load_file(run.start)).networks.state_dict()
+            else:
+                states = torch.load(run.start / "checkpoint.pt", weights_only=True, map_location="cpu")["networks"]
+            self.cascade.networks.load_state_dict(states)
+            self.untrained = False
         # A run that its clock ended has done all its rounds; gone on with, it has those of its remaining steps before
         # it.
         self.solved = min(self.solved, int(self.step / self.steps * self.settings.rounds))

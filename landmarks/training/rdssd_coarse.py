@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
-from facerec.landmarks.dssd_weights import build_networks, coarse_arrays, coarse_from_arrays
+from facerec.landmarks.dssd_weights import build_networks, cascade_from_arrays, coarse_arrays, coarse_from_arrays
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.ferns import FernLevel, train_fern_stage
 from facerec.landmarks.initial_shapes import InitialShapes, complete_shapes
@@ -76,9 +77,17 @@ def with_coarse_stages(
         sort_keys=True,
     )
     file = run_folder / "coarse.npz"
-    if not file.exists() and start is not None:
+    if not file.exists() and start is not None and start.is_dir():
         file.write_bytes((start / "coarse.npz").read_bytes())
-    if file.exists():
+    if start is not None and start.is_file():
+        begun = cascade_from_arrays(load_file(start))
+        if begun.settings.coarse != cascade.coarse or begun.settings.ferns.levels != cascade.ferns.levels:
+            raise InvalidInputError(
+                f"{start}: expected the weights of a cascade with coarse stages {cascade.coarse} of "
+                f"{cascade.ferns.levels} levels; got {begun.settings.coarse} of {begun.settings.ferns.levels}"
+            )
+        initial, coarse = replace(begun.initial, settings=cascade.initial), begun.coarse
+    elif file.exists():
         with np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         theirs = arrays.pop("settings").tobytes().decode()

@@ -33,7 +33,8 @@ class DssdTrainSettings:
         samples: augmented faces the networks see.
         batch: faces per step.
         rounds: turns of gradients and solver. The paper's converges in 15, where nothing else moves P and C.
-        solver_faces: fresh faces of each; the solver uses three of four, and its result is tested on the rest.
+        solver_faces: fresh faces of each; the solver uses three of four, and how far its step is gone is chosen on the
+            rest.
         learning_rate: top of the cycle of AdamW. The paper has plain SGD (0.01, momentum 0.9) and far more time. At
             1e-3 a run died: every rectifier of the convolutions ended at zero.
         warm_up: share of the steps over which the rate rises.
@@ -48,9 +49,9 @@ class DssdTrainSettings:
     coarse_faces: int = 24_000
     coarse_starts: int = 4
     samples: int = 50_000
-    batch: int = 16
+    batch: int = 8
     rounds: int = 3
-    solver_faces: int = 480
+    solver_faces: int = 2048
     learning_rate: float = 4e-4
     warm_up: float = 0.03
     weight_decay: float = 1e-4

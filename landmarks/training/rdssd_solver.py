@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,29 +21,53 @@ from facerec.landmarks.training.apg import (
 from facerec.landmarks.training.rdssd_faces import SOLVER_STEP, CropSource, DssdTrainSettings, Prepared, prepare
 
 NEAR = 0.1
-"""Distance, half patches, below which the solver trusts all points alike."""
+"""Distance, half patches at 200 px, below which the solver trusts all points alike."""
+
+SHARES = (1.0, 0.5, 0.25, 0.1)
+"""Shares of a solver's step that are tried on unseen faces."""
 
 _BEGIN = (1.0, 0.3, 0.1, 0.03)  # shares of the regressions' weights that P and C may begin with
+_BEGIN_BATCHES = 12  # of the regressions, which need all their faces in memory
+_BATCH = 32  # faces
 
 
-def _gather(
-    cascade: Cascade, prepared: Sequence[Prepared], stages: Sequence[int]
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-    """Of some refinements: features (M, L, D), displacements to make (M, L, 2) in half patches, known (M, L)."""
-    features, targets, known = [], [], []
-    for batch in prepared:
-        shape = batch.start
-        for stage, side in enumerate(cascade.settings.fine[: max(stages) + 1]):
-            network = cascade.networks[cascade.settings.network_of(stage)]
-            assert isinstance(network, Dssd)
-            with torch.no_grad():
-                if stage in stages:
-                    features.append(network.features(batch.crops[side], shape).cpu().numpy())
-                    targets.append(((batch.truth - shape) * (side / HALF_PATCH)).cpu().numpy())
-                    known.append(batch.known.cpu().numpy())
-                if stage < max(stages):
-                    shape = network(batch.crops[side], shape).shape
-    return np.concatenate(features), np.concatenate(targets), np.concatenate(known)
+class SolverInputs(NamedTuple):
+    """What some refinements see of a batch, M = stages x faces, displacements in half patches.
+
+    Attributes:
+        features: (M, L, D).
+        whole: (M, L, 2) what is to be moved in all.
+        wanted: (M, L, 2) what of it the detectors should move. Q's correction is taken off: Eq. 8 has no Q, and
+            detectors that moved the whole way would be corrected a second time.
+        trust: (M, L) weights: the squares of a sum weighed so follow the distances that the network leaves now, at the
+            scale of the largest crop. By plain squares in each stage's own half patches, the last stage, whose patches
+            are a quarter of the first's, would weigh sixteen times as much.
+        known: (M, L).
+    """
+
+    features: NDArray[np.float32]
+    whole: NDArray[np.float32]
+    wanted: NDArray[np.float32]
+    trust: NDArray[np.float32]
+    known: NDArray[np.bool_]
+
+
+def solver_inputs(cascade: Cascade, batch: Prepared, stages: Sequence[int]) -> SolverInputs:
+    """Inputs of the solver from refinements `stages` of one batch."""
+    found: list[tuple[torch.Tensor, ...]] = []
+    shape = batch.start
+    for stage, side in enumerate(cascade.settings.fine[: max(stages) + 1]):
+        network = cascade.networks[cascade.settings.network_of(stage)]
+        assert isinstance(network, Dssd)
+        with torch.no_grad():
+            step = network(batch.crops[side], shape)
+        if stage in stages:
+            whole, left = ((batch.truth - at) * (side / HALF_PATCH) for at in (shape, step.shape))
+            zoom = CROP_SIZE / side
+            trust = zoom**2 / (zoom * left.norm(dim=2)).clamp_min(NEAR)
+            found.append((step.features.float(), whole, left + step.local, trust, batch.known))
+        shape = step.shape
+    return SolverInputs(*(torch.cat(part).cpu().numpy() for part in zip(*found, strict=True)))
 
 
 def linear_detectors(
@@ -84,8 +109,12 @@ def begin_detectors(
     assert isinstance(own, Dssd)
     stage = next(k for k in range(len(cascade.settings.fine)) if cascade.settings.network_of(k) == network)
     # Only at its first stage: the later ones of a shared network stand where an unset one leaves them, nowhere.
-    features, targets, known = _gather(cascade, prepared, [stage])
-    basis, weights = split_detectors(linear_detectors(features, targets, known, seed), cascade.settings.network.latent)
+    inputs = SolverInputs(
+        *map(np.concatenate, zip(*(solver_inputs(cascade, batch, [stage]) for batch in prepared), strict=True))
+    )
+    basis, weights = split_detectors(
+        linear_detectors(inputs.features, inputs.wanted, inputs.known, seed), cascade.settings.network.latent
+    )
     left = {}
     for share in _BEGIN:
         own.set_detectors(basis, share * weights)
@@ -96,20 +125,24 @@ def begin_detectors(
 
 
 def solve_detectors(
-    cascade: Cascade, prepared: Sequence[Prepared], network: int, settings: DssdTrainSettings
+    cascade: Cascade, prepared: Iterable[Prepared], network: int, settings: DssdTrainSettings
 ) -> SharableDetectors:
-    """P and C of one network by the solver, begun from what they are, and set."""
+    """P and C of one network by the solver, begun from what they are, and set.
+
+    Points are weighed by `SolverInputs.trust`, so the solver minimises what the gradients do (`refinement_loss`): by
+    plain squares a few faces that the coarse stages lost would decide, and detectors for them spoil all others.
+    """
     own = cascade.networks[network]
     assert isinstance(own, Dssd)
     using = [stage for stage in range(len(cascade.settings.fine)) if cascade.settings.network_of(stage) == network]
-    features, targets, known = _gather(cascade, prepared, using)
+
+    def moments() -> Iterator[RegressionStatistics]:
+        for batch in prepared:
+            inputs = solver_inputs(cascade, batch, using)
+            yield RegressionStatistics.of(inputs.features, inputs.wanted, inputs.known, inputs.trust)
+
     basis, weights = (part.detach().cpu().numpy().astype(np.float64) for part in own.detectors())
-    # A point's weight falls with its distance, as in the loss of the gradients (`refinement_loss`): by plain squares a
-    # few faces that the coarse stages lost would decide, and detectors for them spoil all others.
-    distance = np.maximum(np.linalg.norm(targets, axis=2), NEAR)
-    trust = distance[known].mean() / distance if known.any() else np.ones_like(distance)
-    moments = RegressionStatistics.of(features, targets, known, trust)
-    found = learn_sharable(moments, basis, weights, settings.sharable)
+    found = learn_sharable(RegressionStatistics.over(moments()), basis, weights, settings.sharable)
     own.set_detectors(found.basis, found.weights)
     return found
 
@@ -126,6 +159,33 @@ def distance_left(cascade: Cascade, prepared: Sequence[Prepared]) -> float:
     return total / max(count, 1)
 
 
+def damp(
+    cascade: Cascade, network: int, before: Sequence[torch.Tensor], unseen: Sequence[Prepared]
+) -> tuple[float, float, float]:
+    """Go from P and C `before` only so far towards those that are set as helps unseen faces, and set what is reached.
+
+    Returns:
+        The share of the way, one of `SHARES` or 0, and the distance left on unseen faces before and after.
+    """
+    own = cascade.networks[network]
+    assert isinstance(own, Dssd)
+    after = [part.detach().clone() for part in own.detectors()]
+
+    def go(share: float) -> float:
+        with torch.no_grad():
+            for part, old, new in zip(own.detectors(), before, after, strict=True):
+                part.copy_(torch.lerp(old, new, share))
+        return distance_left(cascade, unseen)
+
+    stood = go(0.0)
+    left = {share: go(share) for share in SHARES}
+    best = min(left, key=lambda share: left[share])
+    if left[best] >= stood:
+        best, left[best] = 0.0, stood
+    go(best)
+    return best, stood, left[best]
+
+
 def solve_round(
     cascade: Cascade,
     source: CropSource,
@@ -138,35 +198,34 @@ def solve_round(
     """P and C of every network, the first stage's first: the later ones begin where it leaves the shapes.
 
     Returns:
-        What was found and kept.
+        What was found and kept, at least in part.
     """
-    rng = np.random.default_rng([settings.seed, SOLVER_STEP, turn])
     device = next(cascade.networks.parameters()).device
-    prepared = []
-    for number, begin in enumerate(range(0, settings.solver_faces, 32)):
-        faces = source.faces(SOLVER_STEP + 1000 * turn + number, min(32, settings.solver_faces - begin))
-        prepared.append(prepare(cascade, faces, rng).to(device))
-    seen = max(1, int(0.75 * len(prepared)))
+
+    def faces(number: int) -> Prepared:
+        count = min(_BATCH, settings.solver_faces - number * _BATCH)
+        drawn = source.faces(SOLVER_STEP + 1000 * turn + number, count)
+        rng = np.random.default_rng([settings.seed, SOLVER_STEP, turn, number])
+        return prepare(cascade, drawn, rng).to(device)
+
+    batches = -(-settings.solver_faces // _BATCH)
+    seen = max(1, int(0.75 * batches))
     # With a single batch it judges itself: better than to solve nothing.
-    unseen = prepared[seen:] or prepared
+    unseen = [faces(number) for number in range(seen, batches)] or [faces(0)]
     kept = []
     for number, network in enumerate(cascade.networks):
         assert isinstance(network, Dssd)
         if first:
-            share = begin_detectors(cascade, prepared[:seen], unseen, number, settings.seed)
+            few = [faces(k) for k in range(min(seen, _BEGIN_BATCHES))]
+            share = begin_detectors(cascade, few, unseen, number, settings.seed)
             say(f"network {number + 1} begins with {share:g} of support vector regressions")
-        stood, before = distance_left(cascade, unseen), [part.detach().clone() for part in network.detectors()]
-        found = solve_detectors(cascade, prepared[:seen], number, settings)
-        stands = distance_left(cascade, unseen)
-        believed = stands < stood
+        before = [part.detach().clone() for part in network.detectors()]
+        found = solve_detectors(cascade, (faces(k) for k in range(seen)), number, settings)
+        share, stood, stands = damp(cascade, number, before, unseen)
         p, c = found.sparsity
         say(f"round {turn}, network {number + 1}: J {found.objective[0]:.4f} -> {found.objective[-1]:.4f}, zeros in P "
-            f"{100 * p:.0f} %, in C {100 * c:.0f} %, unseen faces {stood:.3f} -> {stands:.3f} half patches"
-            f"{'' if believed else ', not kept'}")  # fmt: skip
-        if believed:
+            f"{100 * p:.0f} %, in C {100 * c:.0f} %, unseen faces {stood:.4f} -> {stands:.4f} half patches, "
+            + (f"{100 * share:.0f} % of the step kept" if share else "not kept"))  # fmt: skip
+        if share:
             kept.append(found)
-        else:
-            with torch.no_grad():
-                for part, old in zip(network.detectors(), before, strict=True):
-                    part.copy_(old)
     return kept

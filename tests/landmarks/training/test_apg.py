@@ -90,6 +90,20 @@ def test_the_loss_is_half_the_mean_squared_error_of_each_task() -> None:
         assert np.isclose(gradient[i, j], slope, rtol=1e-5)
 
 
+def test_moments_add_up_over_batches() -> None:
+    features, targets, known = faces(0)
+    trust = np.random.default_rng(1).random(known.shape)
+    whole = RegressionStatistics.of(features, targets, known, trust)
+    parts = (slice(0, 7), slice(7, 8), slice(8, None))
+    added = RegressionStatistics.over(
+        RegressionStatistics.of(features[part], targets[part], known[part], trust[part]) for part in parts
+    )
+    for name in ("gram", "cross", "power", "faces"):
+        assert np.allclose(getattr(added, name), getattr(whole, name))
+    with pytest.raises(InvalidInputError, match="at least one batch"):
+        RegressionStatistics.over([])
+
+
 @pytest.mark.parametrize("weight", [0.0, 0.02, 0.2])
 def test_the_solver_finds_what_a_generic_convex_solver_finds(weight: float) -> None:
     moments = statistics()

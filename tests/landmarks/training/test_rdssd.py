@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from facerec.landmarks.crop import PACK_SCALE, PACK_SIZE, Roi
-from facerec.landmarks.dssd import Dssd, DssdSettings
+from facerec.landmarks.dssd import HALF_PATCH, Dssd, DssdSettings
 from facerec.landmarks.dssd_weights import cascade_arrays, cascade_from_arrays
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.ferns import FernSettings
@@ -178,8 +178,8 @@ def test_detectors_that_spoil_unseen_faces_are_not_kept(
     assert isinstance(network, Dssd)
     before = [part.detach().clone() for part in network.detectors()]
 
-    def solve(_cascade: Cascade, prepared: list[object], *_rest: object, **_options: object) -> SharableDetectors:
-        assert len(prepared) == 1  # 40 faces in batches of 32: the second judges
+    def solve(_cascade: Cascade, prepared: Iterator[object], *_rest: object, **_options: object) -> SharableDetectors:
+        assert len(list(prepared)) == 1  # 40 faces in batches of 32: the second judges
         basis, weights = (part.numpy().astype(np.float64) for part in before)
         network.set_detectors(basis * (100 if spoilt else 1), weights)
         return SharableDetectors(basis, weights, (1.0, 0.5))
@@ -193,6 +193,69 @@ def test_detectors_that_spoil_unseen_faces_are_not_kept(
     assert len(kept) == (0 if spoilt else 1)
     assert ("not kept" in lines[0]) == spoilt
     assert all(torch.equal(part, old) for part, old in zip(network.detectors(), before, strict=True))
+
+
+def test_a_step_that_goes_too_far_is_damped(make_pack: Make, train_fine: Callable[..., Cascade]) -> None:
+    """Half of the way to three times the present detectors is kept, when twice those are best."""
+    one = train_fine(BRIEF)
+    one.networks.eval()
+    (network,) = one.networks
+    assert isinstance(network, Dssd)
+    rng = np.random.default_rng(0)
+    batch = prepare(one, CropSource([(make_pack(5), 1.0)], TRAIN).faces(0, 8), rng)
+    network.set_detectors(*(rng.standard_normal(part.shape) for part in network.detectors()))
+    best = [part.detach().clone() for part in network.detectors()]
+    aim = one.refine(batch.crops, batch.start)[-1].shape
+    batch = replace(batch, truth=aim)
+    before, far = [best[0], best[1] * 0.0], [best[0], best[1] * 2.0]
+    with torch.no_grad():
+        for part, value in zip(network.detectors(), far, strict=True):
+            part.copy_(value)
+    share, stood, stands = rdssd_solver.damp(one, 0, before, [batch])
+    assert (share, stands) == (0.5, pytest.approx(0.0, abs=1e-3))
+    assert stood > 0.01
+    assert all(torch.allclose(part, value) for part, value in zip(network.detectors(), best, strict=True))
+
+
+def test_the_solver_helps_faces_it_has_not_seen(make_pack: Make, train_fine: Callable[..., Cascade]) -> None:
+    """Algorithm 1 on features of random weights: a turn, judged on faces of another pack and other steps."""
+    one = train_fine(BRIEF)
+    one.networks.eval()
+    (network,) = one.networks
+    assert isinstance(network, Dssd)
+    network.set_detectors(*(0.1 * part.detach().numpy() for part in network.detectors()))
+    settings = replace(TRAIN, solver_faces=192)
+    other = CropSource([(make_pack(24, seed=9), 1.0)], TRAIN)
+    fresh = [prepare(one, other.faces(step, 32), np.random.default_rng(step)) for step in range(4)]
+    stood = rdssd_solver.distance_left(one, fresh)
+    source = CropSource([(make_pack(40), 1.0)], TRAIN)
+    kept = rdssd_solver.solve_round(one, source, settings, 1, lambda _: None, first=False)
+    assert len(kept) == 1
+    assert rdssd_solver.distance_left(one, fresh) < 0.99 * stood
+
+
+def test_stages_weigh_alike_in_the_solver_and_q_is_left_its_share(
+    make_pack: Make, train_fine: Callable[..., Cascade]
+) -> None:
+    one = train_fine(BRIEF)
+    one.networks.eval()
+    (network,) = one.networks
+    assert isinstance(network, Dssd)
+    batch = prepare(one, CropSource([(make_pack(5), 1.0)], TRAIN).faces(0, 6), np.random.default_rng(0))
+    found = rdssd_solver.solver_inputs(one, batch, [0, 1])
+    steps = one.refine(batch.crops, batch.start)
+    for stage, (step, side) in enumerate(zip(steps, SMALL.fine, strict=True)):
+        rows = slice(6 * stage, 6 * stage + 6)
+        shape = batch.start if stage == 0 else steps[0].shape
+        moved = (step.shape - shape) * (side / HALF_PATCH)
+        correction = (moved - step.local).detach().numpy()
+        assert np.allclose(found.whole[rows] - found.wanted[rows], correction, atol=1e-5)
+        # Half patches of the largest crop: what weighed squares of the distances left add up to is the distances.
+        left = ((batch.truth - step.shape) * (CROP_SIZE / HALF_PATCH)).norm(dim=2).detach().numpy()
+        squares = (left * side / CROP_SIZE) ** 2 * found.trust[rows]
+        far = left > rdssd_solver.NEAR
+        assert far.any()
+        assert np.allclose(squares[far], left[far], rtol=1e-3)
 
 
 def test_the_same_seed_trains_the_same_cascade(cascade: Cascade, make_pack: Make, tmp_path: Path) -> None:
