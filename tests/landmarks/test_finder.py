@@ -152,10 +152,43 @@ def deep(usual: Any, smallest: float = 0.0) -> Any:
 
 def test_small_faces_are_searched_for_where_none_was_found_and_wherever_a_smallest_one_is_asked_for() -> None:
     assert deep(usual=True) == ([60, 20, 10], [None])
-    assert deep(usual=False) == ([4], [None] * 4 + [4.0])
+    assert deep(usual=False) == ([4], [None] * 5 + [4.0])
     assert deep(usual=True, smallest=3) == ([60, 20, 10, 4], [3])
     assert deep(usual=True, smallest=15) == ([60, 20], [15])
     assert deep(usual=False, smallest=5)[0] == []
+
+
+class SeesMargins:
+    """Sees a box in the second picture it is shown, which has the margin."""
+
+    def __init__(self, box: Box) -> None:
+        self.box = box
+        self.looked: list[int] = []
+
+    def detect(self, image: Any) -> Any:
+        self.looked.append(image.shape[0])
+        return [self.box] if len(self.looked) == 2 else []
+
+
+def test_a_face_that_fills_the_photograph_is_found_with_a_margin_around_it() -> None:
+    detector = SeesMargins(Box(20, 30, 120, 130, 0.99))
+    (face,) = finder_of(detector, Landmarker(), FinderRule(1.0, 0.0, 0.0)).find(PICTURE)
+    assert (face.box.x0, face.box.y0, face.box.x1, face.box.y1) == (-5, 5, 95, 105)
+    assert face.image is PICTURE
+    assert detector.looked == [100, 150]
+
+
+def test_a_margin_brings_neither_small_nor_doubtful_faces() -> None:
+    small, doubtful = Box(50, 50, 80, 80, 0.99), Box(20, 30, 120, 130, 0.7)
+    for box in (small, doubtful):
+        assert finder_of(SeesMargins(box), Landmarker(), FinderRule(1.0, 0.0, 0.0)).find(PICTURE) == []
+
+
+def test_a_margin_around_a_large_photograph_costs_no_second_large_photograph() -> None:
+    detector = SeesMargins(Box(320, 320, 1600, 1600, 0.99))
+    (face,) = finder_of(detector, Landmarker(), FinderRule(1.0, 0.0, 0.0)).find(np.zeros((2560, 2000, 3), np.uint8))
+    assert detector.looked == [2560, 1920]
+    assert (face.box.x0, face.box.x1) == (0, 2560)
 
 
 def test_evidence_is_what_detector_landmarks_and_verifier_say() -> None:

@@ -76,7 +76,7 @@ def find(scores: Any, rule: Any = RULE, settings: Any = None) -> Any:
 @pytest.mark.parametrize(("degrees", "box"), [(90, (3, 37, 23, 47)), (180, (67, 26, 77, 46)), (270, (56, 2, 76, 12))])
 def test_a_face_that_lies_on_its_side_is_found_where_the_photograph_has_it(degrees: Any, box: Any) -> None:
     (face,), looked = find({degrees: 0.9})
-    assert (face.turned, looked) == (degrees, 4)
+    assert (face.turned, looked) == (degrees, 5)  # upright, with a margin, and at three quarter turns
     assert face.image.shape == (50, 80, 3)
     assert (face.box.x0, face.box.y0, face.box.x1, face.box.y1) == box
     assert face.box.iou(Box.around(face.landmarks.points)) == pytest.approx(1)
