@@ -212,8 +212,8 @@ def test_a_step_that_goes_too_far_is_damped(make_pack: Make, train_fine: Callabl
         for part, value in zip(network.detectors(), far, strict=True):
             part.copy_(value)
     share, stood, stands = rdssd_solver.damp(one, 0, before, [batch])
-    assert (share, stands) == (0.5, pytest.approx(0.0, abs=1e-3))
-    assert stood > 0.01
+    assert share == 0.5
+    assert stood > 0.01 > 10 * stands
     assert all(torch.allclose(part, value) for part, value in zip(network.detectors(), best, strict=True))
 
 
