@@ -84,6 +84,9 @@ def command(
 ) -> None:
     """Train on the faces in SETS (made by `facerec train face-set`) and write the weights.
 
+    The network that the training began with is written, too: the descriptor shows the photograph to both. The cohort
+    and the thresholds then have to be learnt again, by `facerec train strangers`.
+
     A sixteenth of the people, chosen by a hash of their names, is left out. Thresholds and all settings are chosen on
     them, and the figures before and after training are measured on them.
     """
@@ -120,7 +123,8 @@ def command(
     faces = _draw_people(faces, people, seed)
     note(f"{len(faces)} faces of {len(set(faces.person.tolist()))} people")
 
-    note(f"before  {_read_names(network_figures(network, views, judged))}")
+    before = network_figures(network, views, judged)
+    note(f"before  {_read_names(before)}")
     trained = train_resnet(
         faces,
         network,
@@ -132,19 +136,29 @@ def command(
     trained = mixed(trained, network.cpu(), start_share)
     measured = network_figures(trained, views, judged)
     note(f"after  {_read_names(measured)}")
-    record = save_weights(
-        "recognition",
-        "resnet",
-        network_arrays(trained, load_weights("recognition", "resnet")["dlib_mean"]),
-        what="face network for views of the photograph and of the frontal view, 128 numbers per view",
-        training_sets=[*training_sets(faces.source), START],
-        split=SPLIT,
-        metric={name: round(value, 4) for name, value in measured.items()},
-        licence="research use only: trained on collections gathered for non-commercial research",
-        command=recorded_command({name: getattr(training, name) for name in ("steps", "batch", "rate", "reuse")}),
-        root=weights_root,
-    )
-    click.echo(f"{record.file}: {record.bytes / 1e6:.1f} MB")
+    mean = load_weights("recognition", "resnet")["dlib_mean"]
+    kept = (
+        ("resnet", trained, "face network for views of the photograph and of the frontal view, 128 numbers per view",
+         training_sets(faces.source), measured),
+        ("resnet-start", network.cpu(), "where the training of resnet began: for a second cell of the photograph",
+         (), before),
+    )  # fmt: skip
+    for name, one, what, trained_on, figures in kept:
+        record = save_weights(
+            "recognition",
+            name,
+            network_arrays(one, mean),
+            what=what,
+            training_sets=[*trained_on, START],
+            split=SPLIT,
+            metric={figure: round(value, 4) for figure, value in figures.items()},
+            licence="research use only: trained on collections gathered for non-commercial research",
+            command=recorded_command(
+                {option: getattr(training, option) for option in ("steps", "batch", "rate", "reuse")}
+            ),
+            root=weights_root,
+        )
+        click.echo(f"{record.file}: {record.bytes / 1e6:.1f} MB")
 
 
 def _split(

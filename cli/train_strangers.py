@@ -106,10 +106,9 @@ def _describe(sets: tuple[Path, ...], device: str) -> tuple[DescribedPeople, NDA
     calibration = np.array([is_calibration_person(str(name)) for name in faces.person])
     from_side = np.isin(faces.source, ["cfp-profile", "ytf"]) & (np.abs(faces.yaw) >= CohortSettings().side_yaw)
     faces = faces.rows(calibration | from_side)
-    network = network_of(load_weights("recognition", "resnet")).to(device)
-    cells, known = describe_faces(network, views_on(device), faces, MIN_SEEN)
-    looks = np.array([0, 0, 1, 2])  # the photograph's cell stands twice, as in the descriptor
+    network, second = (network_of(load_weights("recognition", name)).to(device) for name in ("resnet", "resnet-start"))
+    cells, known = describe_faces(network, views_on(device), faces, MIN_SEEN, second=second)
     groups = group_names(faces.person, faces.group, faces.source)
-    people = DescribedPeople(cells[:, looks], known[:, looks], faces.person, groups, faces.yaw)
+    people = DescribedPeople(cells, known, faces.person, groups, faces.yaw)
     calibration = np.array([is_calibration_person(str(name)) for name in faces.person])
     return people, faces.source, calibration

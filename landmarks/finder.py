@@ -252,9 +252,12 @@ class FaceFinder:
         zoom = min(1.0, _MARGIN_LOOK / longer)  # large faces are searched for, so a large picture need not be copied
         small = image if zoom == 1 else cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
         margin = round(MARGIN * zoom * longer)
-        seen = self._boxes(np.asarray(cv2.copyMakeBorder(small, *[margin] * 4, cv2.BORDER_REPLICATE), np.uint8))
-        boxes = [Box(*((np.array([b.x0, b.y0, b.x1, b.y1]) - margin) / zoom).tolist(), b.score) for b in seen]
-        large = [box for box in boxes if max(box.width, box.height) >= self.settings.filling * longer]
+        widened = cv2.copyMakeBorder(small, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+        seen = self._detector.detect(np.asarray(widened, np.uint8))
+        corners = [(np.array([[box.x0, box.y0], [box.x1, box.y1]]) - margin) / zoom for box in seen]
+        boxes = [Box.around(ends, box.score) for ends, box in zip(corners, seen, strict=True)]
+        least = max(self.settings.filling * longer, self.settings.smallest)
+        large = [box for box in boxes if max(box.width, box.height) >= least]
         return [face for face in self.find_at(image, large) if face.box.score >= self.settings.turned]
 
     def find_at(self, image: Image, boxes: Sequence[Box]) -> list[Face]:

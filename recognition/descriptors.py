@@ -119,12 +119,13 @@ ViewNetwork = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 HALF_VIEWS: dict[str, tuple[ViewKind, ...]] = {
-    # The photograph's cell stands twice: it counts as much as both halves together.
+    # The photograph has two cells, so that it counts as much as both halves together.
     "both": ("photo", "photo", "left", "right"),
-    "photo": ("photo",),
+    "photo": ("photo", "photo"),
     "frontal": ("left", "right"),
 }
-"""Views for a network that was trained on halves with their mirror image, one cell each."""
+"""Views for a network that was trained on halves with their mirror image, one cell each; the second cell of the
+photograph is another network's."""
 
 WHOLE_VIEWS: dict[str, tuple[ViewKind, ...]] = {"both": ("photo", "whole"), "photo": ("photo",), "frontal": ("whole",)}
 """Views for a network that was trained on whole faces only."""
@@ -145,6 +146,7 @@ class ViewDescriptor:
         frame: where it expects the face.
         kinds: the views it is shown, one cell each.
         both_ways: whether the photograph's vector is the mean of its own and its mirror image's.
+        second: gives the vector of the photograph's second cell, of as many numbers; None: `network` does.
     """
 
     def __init__(
@@ -155,6 +157,7 @@ class ViewDescriptor:
         frame: ViewFrame,
         kinds: tuple[ViewKind, ...],
         both_ways: bool = False,
+        second: ViewNetwork | None = None,
     ) -> None:
         self.name = name
         self.weights = weights
@@ -162,6 +165,7 @@ class ViewDescriptor:
         self._frame = frame
         self._kinds = kinds
         self._both_ways = both_ways
+        self._second = second
 
     def describe(self, image: Image | None, fitted: FittedFace | None, texture: FaceTexture) -> Described:
         """See `Descriptor.describe`; one cell per view."""
@@ -178,18 +182,20 @@ class ViewDescriptor:
                 views[kind] = photo_view(image, fitted, self._frame)
         if not views:
             raise InvalidInputError(f"{self.name} describes photographs; got a texture alone")
-        shown = list(views.values())
-        mirrored = self._both_ways and "photo" in views
-        if mirrored:
-            shown.append(np.ascontiguousarray(views["photo"][:, ::-1]))
-        vectors = _unit(self._network(np.stack(shown)))
-        if mirrored:
-            photo = list(views).index("photo")
-            vectors[photo] = _unit(vectors[photo] + vectors[-1])
-            vectors = vectors[:-1]
+        photo = [views["photo"]] if "photo" in views else []
+        if self._both_ways:
+            photo += [np.ascontiguousarray(view[:, ::-1]) for view in photo]
+        rest: list[ViewKind] = [kind for kind in views if kind != "photo"]
+        vectors = _unit(self._network(np.stack([*photo, *(views[kind] for kind in rest)])))
+        own: dict[ViewKind, NDArray[np.float32]] = dict(zip(rest, vectors[len(photo) :], strict=True))
+        if photo:
+            own["photo"] = _unit(vectors[: len(photo)].sum(axis=0))
         known = np.array([kind in views for kind in self._kinds])
         cells = np.zeros((len(self._kinds), vectors.shape[1]), dtype=np.float32)
-        cells[known] = vectors[[list(views).index(kind) for kind in self._kinds if kind in views]]
+        cells[known] = [own[kind] for kind in self._kinds if kind in views]
+        if photo and self._second is not None:
+            again = self._kinds.index("photo", self._kinds.index("photo") + 1)
+            cells[again] = _unit(_unit(self._second(np.stack(photo))).sum(axis=0))
         return cells, known
 
 
@@ -203,15 +209,18 @@ def _shipped(name: str) -> tuple[str, str]:
 
 
 def _resnet(kinds: str, device: str) -> ViewDescriptor:
-    arrays = load_weights("recognition", "resnet")
-    if engine_on(device) == "onnx":
-        network = views_network(graph_network(resnet_graph(arrays)))
-    else:
-        from facerec.recognition.resnet import network_of, runner
+    files = ("resnet", "resnet-start") if "photo" in HALF_VIEWS[kinds] else ("resnet",)
+    network, *second = (_residual(load_weights("recognition", file), device) for file in files)
+    name, weights = _name_of(kinds, "resnet"), tuple(_shipped(file) for file in files)
+    return ViewDescriptor(name, weights, network, FACE_FRAME, HALF_VIEWS[kinds], True, *second)
 
-        network = views_network(runner(network_of(arrays), device))
-    name, weights = _name_of(kinds, "resnet"), (_shipped("resnet"),)
-    return ViewDescriptor(name, weights, network, FACE_FRAME, HALF_VIEWS[kinds], both_ways=True)
+
+def _residual(arrays: dict[str, NDArray[Any]], device: str) -> ViewNetwork:
+    if engine_on(device) == "onnx":
+        return views_network(graph_network(resnet_graph(arrays)))
+    from facerec.recognition.resnet import network_of, runner
+
+    return views_network(runner(network_of(arrays), device))
 
 
 def _dlib(kinds: str, device: str) -> ViewDescriptor:
@@ -274,7 +283,7 @@ def onnx_network(path: Path, device: str = "cpu") -> ViewNetwork:
 
 
 DESCRIPTORS: dict[str, str] = {
-    "resnet": "residual network on the photograph and both halves of the frontal view, four cells of 128 numbers",
+    "resnet": "two residual networks on the photograph, one on both halves of the frontal view, 4 x 128 numbers",
     "dfd": "dual-cross features made discriminant (DFD), 64 cells of 48 numbers",
     "dfd-65536": "DFD as published, 64 histograms of 1,024 patterns",
     "dlib": "dlib's face network as it is (extra dlib)",

@@ -97,9 +97,17 @@ def _input(looks: Tensor) -> Tensor:
 
 
 def describe_faces(
-    network: FaceResNet, views: BatchedViews, faces: Faces, min_seen: float, batch: int = 128
+    network: FaceResNet,
+    views: BatchedViews,
+    faces: Faces,
+    min_seen: float,
+    batch: int = 128,
+    second: FaceResNet | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Cells (N, 3, D) of unit length (photograph and its mirror image, left half, right half) and which were seen."""
+    """Cells (N, 3, D) of unit length (photograph and its mirror image, left half, right half) and which were seen.
+
+    With the `second` network (N, 4, D), as the descriptor has them: its own cell of the photograph is the second one.
+    """
     cells, known = [], []
     with torch.inference_mode():
         for start in range(0, len(faces), batch):
@@ -111,12 +119,15 @@ def describe_faces(
             pixels, seen = views.frontal(*views.lift(crops, fit, views.surface(geometry, fit.rotation)))
             side = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
             looks = [photo, photo.flip(3), views.half(pixels, seen, side), views.half(pixels, seen, ~side)]
-            vectors = network(_input(torch.cat(looks))).float().view(4, len(rows), -1)
-            vectors = F.normalize(vectors, dim=2)
-            own = torch.stack([F.normalize(vectors[0] + vectors[1], dim=1), vectors[2], vectors[3]], dim=1)
+            shown = _input(torch.cat(looks))
+            vectors = F.normalize(network(shown).float().view(4, len(rows), -1), dim=2)
+            own = [F.normalize(vectors[0] + vectors[1], dim=1), vectors[2], vectors[3]]
+            if second is not None:
+                again = F.normalize(second(shown[: 2 * len(rows)]).float().view(2, len(rows), -1), dim=2)
+                own.insert(1, F.normalize(again.sum(dim=0), dim=1))
             shares = views.shares(seen) >= min_seen
-            usable = torch.cat([torch.ones_like(shares[:, :1]), shares], dim=1)
-            cells.append((own * usable[..., None]).cpu().numpy())
+            usable = torch.cat([shares.new_ones(len(rows), len(own) - 2), shares], dim=1)
+            cells.append((torch.stack(own, dim=1) * usable[..., None]).cpu().numpy())
             known.append(usable.cpu().numpy())
     return np.concatenate(cells), np.concatenate(known)
 

@@ -81,3 +81,7 @@ def test_the_network_is_trained_recorded_and_loaded(
     assert "research use only" in record.licence
     assert "--steps 2 --batch 4" in record.command
     assert str(data) not in record.command
+    # The descriptor shows the photograph to the network that the training began with, too.
+    trained, start = (load_weights("recognition", name, data) for name in ("resnet", "resnet-start"))
+    assert (trained["head.weight"] != start["head.weight"]).any()
+    assert {name: array.shape for name, array in trained.items()} == {name: a.shape for name, a in start.items()}

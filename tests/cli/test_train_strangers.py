@@ -25,14 +25,17 @@ from facerec.recognition.training.strangers import in_cohort
 SIDE = 64
 
 
-def described(_network: object, _views: object, faces: Faces, *_: object) -> tuple[np.ndarray, np.ndarray]:
-    """In place of `describe_faces`: a person's own direction in each of three cells, blurred by the picture."""
+def described(
+    _network: object, _views: object, faces: Faces, *_: object, second: object
+) -> tuple[np.ndarray, np.ndarray]:
+    """In place of `describe_faces`: a person's own direction in each of four cells, blurred by the picture."""
+    assert second is not None
     rng, number = np.random.default_rng(1), np.unique(faces.person, return_inverse=True)[1]
-    own = rng.normal(size=(number.max() + 1, 3, 128))[number]
+    own = rng.normal(size=(number.max() + 1, 4, 128))[number]
     cells = own + 0.5 * rng.normal(size=own.shape)
     cells /= np.linalg.norm(cells, axis=2, keepdims=True)
     seen = np.ones(cells.shape[:2], dtype=bool)
-    seen[np.abs(faces.yaw) > 35, 2] = False
+    seen[np.abs(faces.yaw) > 35, 3] = False
     return (cells * seen[..., None]).astype(np.float32), seen
 
 

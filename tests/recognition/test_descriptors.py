@@ -90,7 +90,8 @@ def test_an_unknown_descriptor_is_refused_with_the_known_ones(name: str) -> None
 def test_the_learnt_descriptor_names_itself_and_its_weights(name: str) -> None:
     loaded = load_descriptor(name)
     assert loaded.name == name
-    assert [file for file, _ in loaded.weights] == ["recognition/resnet"]
+    files = ["recognition/resnet", "recognition/resnet-start"]
+    assert [file for file, _ in loaded.weights] == files[: 1 if name.startswith("frontal") else 2]
     cells, seen = loaded.describe(IMAGE, fitted(), texture())
     assert cells.shape == (len(HALF_VIEWS[name.rpartition(":")[0] or "both"]), 128)
     assert seen.all()
@@ -150,6 +151,23 @@ def test_a_file_that_is_no_such_network_is_refused(tmp_path: Path) -> None:
         load_descriptor(f"onnx:{tmp_path / 'text.onnx'}")
     with pytest.raises(InvalidInputError, match="expected an ONNX file"):
         load_descriptor("onnx:nowhere.onnx")
+
+
+def test_the_photographs_second_cell_is_the_second_networks() -> None:
+    def other(views: np.ndarray) -> np.ndarray:
+        return corner_pixels(255 - views)
+
+    kinds = HALF_VIEWS["both"]
+    plain = ViewDescriptor("pretended", (("w", "0" * 64),), corner_pixels, DLIB_FRAME, kinds, True)
+    paired = ViewDescriptor("pretended", (("w", "0" * 64),), corner_pixels, DLIB_FRAME, kinds, True, other)
+    alone = ViewDescriptor("pretended", (("w", "0" * 64),), other, DLIB_FRAME, kinds, True)
+    cells, seen = paired.describe(IMAGE, fitted(), texture())
+    assert seen.all()
+    np.testing.assert_array_equal(cells[[0, 2, 3]], plain.describe(IMAGE, fitted(), texture())[0][[0, 2, 3]])
+    np.testing.assert_array_equal(cells[1], alone.describe(IMAGE, fitted(), texture())[0][0])
+    cells, seen = paired.describe(None, None, texture())
+    assert seen.tolist() == [False, False, True, True]
+    assert not cells[:2].any()
 
 
 def test_a_photograph_used_both_ways_gives_its_mirror_image_the_same_cell() -> None:
