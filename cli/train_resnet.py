@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,9 +14,12 @@ from facerec.cli.recorded_command import recorded_command
 from facerec.landmarks.device import resolve_device
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from facerec.recognition.resnet import FaceResNet
     from facerec.recognition.training.batched_views import BatchedViews
     from facerec.recognition.training.faces import Faces
+    from facerec.recognition.training.resnet import ResNetTraining
 
 START = (
     "start: dlib's face network (dlib-models, CC0), trained on three million pictures, FaceScrub and VGG Face among "
@@ -93,7 +97,7 @@ def command(
     import cv2
     import torch
 
-    from facerec.landmarks.checkpoint import load_weights, save_weights
+    from facerec.landmarks.checkpoint import load_weights
     from facerec.recognition.resnet import network_arrays
     from facerec.recognition.training.faces import load_faces
     from facerec.recognition.training.resnet import (
@@ -137,28 +141,37 @@ def command(
     measured = network_figures(trained, views, judged)
     note(f"after  {_read_names(measured)}")
     mean = load_weights("recognition", "resnet")["dlib_mean"]
-    kept = (
-        ("resnet", trained, "face network for views of the photograph and of the frontal view, 128 numbers per view",
-         training_sets(faces.source), measured),
-        ("resnet-start", network.cpu(), "where the training of resnet began: for a second cell of the photograph",
-         (), before),
-    )  # fmt: skip
-    for name, one, what, trained_on, figures in kept:
-        record = save_weights(
-            "recognition",
-            name,
-            network_arrays(one, mean),
-            what=what,
-            training_sets=[*trained_on, START],
-            split=SPLIT,
-            metric={figure: round(value, 4) for figure, value in figures.items()},
-            licence="research use only: trained on collections gathered for non-commercial research",
-            command=recorded_command(
-                {option: getattr(training, option) for option in ("steps", "batch", "rate", "reuse")}
-            ),
-            root=weights_root,
-        )
-        click.echo(f"{record.file}: {record.bytes / 1e6:.1f} MB")
+    _write("resnet", "face network for views of the photograph and of the frontal view, 128 numbers per view",
+           network_arrays(trained, mean), training_sets(faces.source), measured, training, weights_root)  # fmt: skip
+    _write("resnet-start", "where the training of resnet began: for a second cell of the photograph",
+           network_arrays(network.cpu(), mean), (), before, training, weights_root)  # fmt: skip
+
+
+def _write(
+    name: str,
+    what: str,
+    arrays: Mapping[str, NDArray[Any]],
+    trained_on: Sequence[str],
+    figures: Mapping[str, float],
+    training: ResNetTraining,
+    root: Path | None,
+) -> None:
+    """Write one network's weight file and its record."""
+    from facerec.landmarks.checkpoint import save_weights
+
+    record = save_weights(
+        "recognition",
+        name,
+        arrays,
+        what=what,
+        training_sets=[*trained_on, START],
+        split=SPLIT,
+        metric={figure: round(value, 4) for figure, value in figures.items()},
+        licence="research use only: trained on collections gathered for non-commercial research",
+        command=recorded_command({option: getattr(training, option) for option in ("steps", "batch", "rate", "reuse")}),
+        root=root,
+    )
+    click.echo(f"{record.file}: {record.bytes / 1e6:.1f} MB")
 
 
 def _split(
