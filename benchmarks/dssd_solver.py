@@ -2,7 +2,7 @@
 
     python benchmarks/dssd_solver.py --train PACK:WEIGHT ... [--weights rdssd.safetensors] [--faces 5760]
 
-The features are those of finished weights. The last faces of each set of each pack are held back; one half of them
+The features are those of finished weights. The last faces of each set of each pack are held out; one half of them
 chooses (the share of a step, the twin's ridge), the other half is what the table shows: the mean distance left after
 the last refinement. The convex twin is a weighed ridge regression of each landmark on all its D features, without P,
 C and l1 norms; its ridge is the best for the faces shown, so no P and C do better by the same criterion.
@@ -92,7 +92,7 @@ def trusted(moments: RegressionStatistics, present: NDArray[np.float64], share: 
 
 
 class Study:
-    """Detectors by name, measured on held-back faces with one network's other weights as they are."""
+    """Detectors by name, measured on held-out faces with one network's other weights as they are."""
 
     def __init__(self, cascade: Cascade, choosing: list[Prepared], shown: list[Prepared]) -> None:
         self.cascade, self.choosing, self.shown = cascade, choosing, shown
@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--train", nargs="+", required=True, metavar="PACK:WEIGHT", help="training packs")
     parser.add_argument("--weights", type=Path, required=True, help="weight file of R-DSSD")
     parser.add_argument("--faces", type=int, default=5760, help="faces of the largest solution, a multiple of 512")
-    parser.add_argument("--held-back", type=float, default=0.06, help="share of each set that is held back")
+    parser.add_argument("--hold-out", type=float, default=0.06, help="share of each set that is held out")
     parser.add_argument("--unseen", type=int, default=640, help="augmented faces of them")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
@@ -152,7 +152,7 @@ def main() -> None:
     packs = [
         (LandmarkPack.load(Path(name)), float(weight)) for name, _, weight in (t.rpartition(":") for t in chosen.train)
     ]
-    parts = [(*split(pack, chosen.held_back), weight) for pack, weight in packs]
+    parts = [(*split(pack, chosen.hold_out), weight) for pack, weight in packs]
     fit = CropSource([(first, weight) for first, _, weight in parts], settings)
     held = CropSource([(last, weight) for _, last, weight in parts], settings)
     unseen = list(faces(cascade, held, chosen.unseen, 2_000_000))

@@ -127,7 +127,7 @@ def measure(protocol: RecognitionProtocol, systems: dict[str, Recognizer], cache
 
 
 def tables(figures: Figures, resolution: str) -> list[str]:
-    """Markdown: means (Figs. 10 and 11), then rank-1 by pose (Figs. 8 and 9), a row a system."""
+    """Markdown: means (Figs. 10 and 11), then rank-1 by pose (Figs. 8 and 9), one row per system."""
     percent: Callable[[float | None], str] = lambda share: "-" if share is None else f"{100 * share:.1f}"  # noqa: E731
     first = next(iter(figures.values()))
     poses = sorted(first.get("by_pose", {}), key=int)
