@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 
 from facerec.landmarks.crop import PACK_SCALE, PACK_SIZE, Roi
 from facerec.landmarks.dssd import HALF_PATCH, Dssd, DssdSettings
@@ -232,6 +233,38 @@ def test_the_solver_helps_faces_it_has_not_seen(make_pack: Make, train_fine: Cal
     kept = rdssd_solver.solve_round(one, source, settings, 1, lambda _: None, first=False)
     assert len(kept) == 1
     assert rdssd_solver.distance_left(one, fresh) < 0.99 * stood
+
+
+def test_a_training_begins_with_the_networks_of_a_weight_file(
+    cascade: Cascade, make_pack: Make, tmp_path: Path
+) -> None:
+    file = tmp_path / "rdssd.safetensors"
+    save_file(cascade_arrays(cascade), file)
+    kept = cascade_from_arrays(cascade_arrays(cascade))
+    settings = replace(BRIEF, learning_rate=1e-9)
+    run = TrainingRun(tmp_path / "run", start=file)
+    again = train_cascade([(make_pack(5), 1.0)], settings, run)
+    for old, new in zip(kept.coarse[0], again.coarse[0], strict=True):
+        assert np.array_equal(old.leaves, new.leaves)
+    (one,), (other,) = kept.networks, again.networks
+    assert isinstance(one, Dssd)
+    assert isinstance(other, Dssd)
+    assert torch.allclose(one.reweight.weight, other.reweight.weight, atol=1e-5)
+    longer = replace(SMALL, ferns=replace(SMALL.ferns, levels=2))
+    with pytest.raises(InvalidInputError, match="of 2 levels"):
+        train_cascade(
+            [(make_pack(5), 1.0)], replace(settings, cascade=longer), TrainingRun(tmp_path / "other", start=file)
+        )
+
+
+def test_training_leaves_the_last_ferns_early_and_use_does_not(cascade: Cascade, make_pack: Make) -> None:
+    crops = pyramid(plain_crops(make_pack(5), np.arange(4))[0], SMALL)
+    whole = cascade.begin(crops)
+    drawn = [cascade.begin(crops, np.random.default_rng(seed)) for seed in range(8)]
+    early = [np.array_equal(shapes[-1], shapes[-2]) for shapes in drawn]
+    assert any(early)
+    assert not all(early)
+    assert not np.array_equal(whole[-1], whole[-2])
 
 
 def test_stages_weigh_alike_in_the_solver_and_q_is_left_its_share(
