@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from facerec.landmarks.cores import usable_cores
@@ -138,7 +138,7 @@ def one_blas_thread() -> Iterator[None]:
     with _blas.lock:
         if _blas.asking == 0:
             OpenBLASController.clear_controlling_thread(force=True)
-            _blas.limit = _blas_pools().limit(limits=1, user_api="blas")
+            _blas.limit = _blas_pools(len(sys.modules)).limit(limits=1, user_api="blas")
         _blas.asking += 1
     try:
         yield
@@ -151,9 +151,9 @@ def one_blas_thread() -> Iterator[None]:
                 _blas.limit = None
 
 
-@cache
-def _blas_pools() -> ThreadpoolController:
-    """The thread pools of the libraries loaded by now, numpy's among them; looking for them takes a millisecond."""
+@lru_cache(1)
+def _blas_pools(modules: int) -> ThreadpoolController:
+    """The thread pools of the libraries loaded with so many `modules`; looking for them takes a millisecond."""
     import numpy  # noqa: F401
     from threadpoolctl import ThreadpoolController
 

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from facerec.frontalize.face_model import FaceModel
 from facerec.landmarks.checkpoint import load_weights
+from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.precision import training_autocast
 from facerec.landmarks.training.resume import load_checkpoint, save_checkpoint
 from facerec.landmarks.training.schedule import cosine_rate
@@ -375,7 +376,13 @@ def mixed(trained: FaceResNet, start: FaceResNet, share: float) -> FaceResNet:
 
 
 def centre(network: FaceResNet, vectors: NDArray[np.float32], clear: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Subtract in `network`'s head what it gives for all clear photographs alike; returns that mean (D,)."""
+    """Subtract in `network`'s head what it gives for all clear photographs alike; returns that mean (D,).
+
+    Raises:
+        InvalidInputError: no photograph is clear.
+    """
+    if not clear.any():
+        raise InvalidInputError("expected near-frontal faces to centre the network on; got none")
     mean = np.asarray(vectors[clear].mean(axis=0), dtype=np.float32)
     with torch.no_grad():
         network.head.bias.sub_(torch.from_numpy(mean).to(network.head.bias.device))

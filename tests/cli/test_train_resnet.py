@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from facerec.cli.main import run
+from facerec.frontalize.types import Camera
 from facerec.landmarks.checkpoint import load_weights, weight_record
 from facerec.landmarks.types import Box
 from facerec.recognition.resnet import FaceResNet, network_of
@@ -70,7 +71,8 @@ def test_the_network_is_trained_recorded_and_loaded(
     # The pictures are noise: their fits are said to be good, so that there is something to learn from.
     good = np.full(len(fits.scale), 0.01, np.float32), np.full(len(fits.scale), 0.9, np.float32)
     scale = np.maximum(fits.scale, 0.5).astype(np.float32)
-    CropFits(fits.shape, fits.expression, fits.rotation, fits.translation, scale, *good).save(fits_path(path))
+    frontal = np.tile(Camera.from_angles(5, 0, 0, 1, (0, 0)).rotation, (len(scale), 1, 1)).astype(np.float32)
+    CropFits(fits.shape, fits.expression, frontal, fits.translation, scale, *good).save(fits_path(path))
     capsys.readouterr()
     monkeypatch.setattr(resnet, "starting_network", lambda path: FaceResNet().eval())
     command = ["train", "resnet", str(path), "--steps", "2", "--batch", "4", "--run", str(data / "run")]

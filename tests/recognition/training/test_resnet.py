@@ -118,6 +118,8 @@ def test_centring_subtracts_what_all_faces_share(faces: Faces) -> None:
     mean = centre(net, before, clear)
     np.testing.assert_allclose(mean, before[clear].mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(photo_vectors(net, views, faces)[clear].mean(axis=0), 0, atol=1e-4)
+    with pytest.raises(InvalidInputError, match="near-frontal faces"):
+        centre(net, before, np.zeros_like(clear))
 
 
 def test_cells_have_unit_length_where_enough_was_seen(faces: Faces) -> None:
