@@ -11,8 +11,9 @@ from facerec.landmarks.device import one_blas_thread
 
 
 def blas_threads() -> set[int]:
-    """Thread counts of the BLAS libraries in this process."""
-    return {int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "blas"}
+    """Thread counts of the BLAS libraries whose pool the whole process shares; those on OpenMP have one per thread."""
+    blas = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return {int(pool["num_threads"]) for pool in blas if pool.get("threading_layer") != "openmp"}
 
 
 @pytest.fixture
