@@ -111,8 +111,8 @@ class FinderRule:
 
 MARGIN: Final = 0.25
 """Margin around a photograph without a face for a second look, share of its longer side; its edge is repeated. Of six
-profiles of training people that filled their pictures and were not found it brings four; a half brings three, and grey
-instead of the edge four, with lower scores."""
+profiles of training people that filled their pictures and were not found it brings four; a half brings three, and so
+does grey instead of the edge."""
 
 _MARGIN_LOOK: Final = 1280
 """Longer side, px, to which a larger photograph is shrunk before the margin is put around it."""
