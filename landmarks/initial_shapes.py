@@ -83,8 +83,8 @@ class InitialShapeSettings:
     Attributes:
         centres: k-means centres (the paper's 500).
         starts: centres a face is begun from, those nearest to the rough shape; the mean of their middle half goes on.
-            Held-out faces of YouTube Faces are left with 3.32 % by the ferns from 5 starts, 3.17 from 9, 3.09 from 15,
-            3.04 from 25.
+            Faces of training people in YouTube Faces that the ferns had not seen are left with 3.32 % from 5 starts,
+            3.17 from 9, 3.09 from 15, 3.04 from 25.
         spread: while training, the starts are drawn from so many nearest centres, so that the stages meet the rough
             shape's errors on faces it has not seen.
         side: px of the picture the rough shape is guessed from.
