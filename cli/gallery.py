@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+READ_MEANWHILE = "another process still reads the previous state"
+"""Begins the warning that bytes of removed entries are still on the disk."""
+
 
 @click.group("gallery")
 def command() -> None:
@@ -277,8 +280,8 @@ def _warn_of_readers(gallery: GalleryStore, path: Path | str) -> None:
         why = "Milvus erases the bytes of removed entries when it compacts its files"
     else:
         why = (
-            f"another process still reads the previous state of {printable(str(path))}; the bytes of removed entries "
-            f"are erased from the disk when that process ends or reads the new state"
+            f"{READ_MEANWHILE} of {printable(str(path))}; the bytes of removed entries are erased from the disk "
+            f"when that process ends or reads the new state"
         )
     note(f"warning: {why}")
 

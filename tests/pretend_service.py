@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 
+from facerec.cli.gallery import READ_MEANWHILE
 from facerec.recognition.store.sqlite import Gallery
 from tests import pretend_models
 
@@ -29,9 +30,6 @@ Request = tuple[str, str, dict[str, str], Path | None]
 COMMAND = Path(__file__).with_name("pretend_command.py")
 WHO = ("command", "service", "page")
 """Who changes a gallery: a command, a client of the service, or the page, which asks for more and names the face."""
-
-
-READ_MEANWHILE = "another process still reads the state before"
 
 
 class Processes:
