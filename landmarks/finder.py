@@ -15,8 +15,8 @@ own detector.
 
 If no face is found, one may fill the photograph to its edges, as in a portrait that somebody has cut out, so it is
 searched again with a margin around it. If none is found with certainty, the photograph may lie on its side, so it is
-searched again at quarter turns. If there is still none, its faces may be too small for the working size, so it is
-searched tile by tile.
+searched again at quarter turns. If there is still none, or only small doubtful ones, its faces may be too small for the
+working size, so it is searched tile by tile.
 """
 
 from __future__ import annotations
@@ -128,8 +128,11 @@ class FinderSettings:
     Attributes:
         smallest: faces whose box's shorter side is less are left out, px, and every photograph is searched for faces
             down to it. 0 keeps all that are found: how small a face still serves is the user's to say.
-        tiny: with 0, a photograph without a face is searched for faces down to this, px. To search every photograph
-            would take seconds where one face takes a fraction: see `benchmarks/results/finding.md`.
+        tiny: with 0, a photograph without a face, or with small doubtful ones only, is searched for faces down to this,
+            px. To search every photograph would take seconds where one face takes a fraction: see
+            `benchmarks/results/finding.md`.
+        portrait: a doubtful face whose box's longer side is at least this share of the photograph's is taken for its
+            subject, and no smaller ones are searched for.
         sure: a photograph whose best face has less than this probability is turned, too. Of faces in profile one in
             eight has less; of faces upside down that pass for upright ones all had.
         filling: a face that is found only with a margin around the photograph counts if its box's longer side is at
@@ -143,15 +146,17 @@ class FinderSettings:
     smallest: float = 0.0
     tiny: float = 24.0
     sure: float = 0.95
+    portrait: float = 0.2
     filling: float = 0.4
     turned: float = 0.8
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.tiny) and self.tiny > 0):
             raise InvalidInputError(f"expected a size of tiny faces above 0 px; got {self.tiny}")
-        if not all(0 <= share <= 1 for share in (self.sure, self.filling, self.turned)):
+        if not all(0 <= share <= 1 for share in (self.sure, self.portrait, self.filling, self.turned)):
             raise InvalidInputError(
-                f"expected shares and probabilities between 0 and 1; got {self.sure}, {self.filling}, {self.turned}"
+                f"expected shares and probabilities between 0 and 1; got {self.sure}, {self.portrait}, "
+                f"{self.filling}, {self.turned}"
             )
         if not (np.isfinite(self.smallest) and self.smallest >= 0):
             raise InvalidInputError(f"expected a smallest face of at least 0 px; got {self.smallest}")
@@ -228,7 +233,8 @@ class FaceFinder:
         `image`, with `Face.turned` saying how.
         """
         settings = self.settings
-        found = self._upright(image, settings.smallest)
+        looked_at = self._boxes(image, settings.smallest)
+        found = self.find_at(image, looked_at)
         if self._rule is None or _best(found) >= settings.sure:
             return found
         found = found or self._filling(image)
@@ -238,13 +244,18 @@ class FaceFinder:
             faces = [face for face in self._upright(turned_image(image, degrees)) if _best([face]) >= settings.turned]
             if _best(faces) > _best(found):
                 found = [face_before_turn(face, image, degrees) for face in faces]
-        if not found and not settings.smallest:
-            found = self._upright(image, settings.tiny)
+        portrait = settings.portrait * max(image.shape[:2])
+        if not settings.smallest and not any(
+            face.box.score >= settings.sure or max(face.box.width, face.box.height) >= portrait for face in found
+        ):
+            boxes = self._boxes(image, settings.tiny)
+            if boxes != looked_at:
+                found = max(found, self.find_at(image, boxes), key=_best)
         return sorted(found, key=lambda face: _place(face.box))
 
-    def _upright(self, image: Image, down_to: float = 0.0) -> list[Face]:
-        """The faces that stand upright in a picture; with `down_to`, small ones are searched for."""
-        return self.find_at(image, self._boxes(image, down_to))
+    def _upright(self, image: Image) -> list[Face]:
+        """The faces that stand upright in a picture."""
+        return self.find_at(image, self._boxes(image))
 
     def _filling(self, image: Image) -> list[Face]:
         """The faces that fill a picture, searched for with a margin around it; their boxes may reach outside."""

@@ -158,6 +158,34 @@ def test_small_faces_are_searched_for_where_none_was_found_and_wherever_a_smalle
     assert deep(usual=False, smallest=5)[0] == []
 
 
+class DoubtfulAndSmall(Deep):
+    """Sees a box that the rule doubts, and a small sure face where it is asked for smaller ones."""
+
+    def __init__(self, doubtful: Box) -> None:
+        super().__init__(usual=False)
+        self.doubtful = doubtful
+
+    def detect(self, image: Any) -> Any:
+        return [self.doubtful, *super().detect(image)]
+
+    def detect_down_to(self, image: Any, smallest: Any) -> Any:
+        return [self.doubtful, *super().detect_down_to(image, smallest)]
+
+
+@pytest.mark.parametrize(
+    ("doubtful", "widths"),
+    [
+        (Box(10, 10, 25, 25, 0.3), [15, 4]),  # small: the face may be smaller still
+        (Box(10, 10, 35, 35, 0.3), [25]),  # the photograph's subject
+        (Box(10, 10, 25, 25, 0.6), [15]),  # sure
+    ],
+)
+def test_small_faces_are_searched_for_beside_small_doubtful_ones(doubtful: Box, widths: list[int]) -> None:
+    settings = FinderSettings(tiny=4.0, turned=1.0)
+    finder = finder_of(DoubtfulAndSmall(doubtful), Landmarker(), FinderRule(1.0, 0.0, 3.0), settings=settings)
+    assert [face.box.width for face in finder.find(PICTURE)] == widths
+
+
 class SeesMargins:
     """Sees a box in the second picture it is shown, which has the margin."""
 

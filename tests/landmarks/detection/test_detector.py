@@ -222,6 +222,26 @@ def test_faces_of_24_pixels_are_found_in_a_large_photograph_where_they_are_asked
     assert max(a.iou(b) for i, a in enumerate(deep) for b in deep[:i]) <= detector.settings.merge_iou
 
 
+def test_faces_that_the_working_size_shows_coarsely_are_looked_at_again(
+    detector: FaceDetector, portrait: Image
+) -> None:
+    """72 px in 12 megapixels are 12 px at the working size."""
+    image = as_image(np.full((3000, 4000, 3), 120, np.uint8))
+    scale = 72 / min(PORTRAIT_BOX.width, PORTRAIT_BOX.height)
+    small = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    truth = []
+    for left, top in ((0, 0), (1700, 1300), (1900, 1300), (4000 - small.shape[1], 3000 - small.shape[0])):
+        image[top : top + small.shape[0], left : left + small.shape[1]] = small
+        edges = (PORTRAIT_BOX.x0, PORTRAIT_BOX.y0, PORTRAIT_BOX.x1, PORTRAIT_BOX.y1)
+        truth.append(Box(*(scale * v + (left, top)[k % 2] for k, v in enumerate(edges))))
+    coarse = detector._merged(detector._whole(image))[1]
+    overlap = [max(box.iou(Box(*map(float, edges))) for edges in coarse) for box in truth]
+    assert min(overlap) < 0.6
+    found = detector.detect(image)
+    assert len([one for one in found if one.width < 200]) == len(truth)  # and a candidate around two of them
+    assert min(max(box.iou(one) for one in found) for box in truth) > 0.7
+
+
 def test_searching_for_small_faces_leaves_large_ones_as_they_are(
     detector: FaceDetector, crowd: tuple[Image, list[Box]]
 ) -> None:
