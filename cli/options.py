@@ -199,7 +199,7 @@ def min_face_option(function: F) -> F:
         show_default=True,
         metavar="PX",
         help="Leave out faces whose box's shorter side is less, px of the photograph, and search every photograph down "
-        "to it, tile by tile. 0: all faces that 640 px of the photograph show; where they show none with certainty, down "
+        "to it, tile by tile. 0: all faces that 640 px of the photograph show; where they show none for certain, down "
         "to 24 px.",
     )(function)
 

@@ -79,9 +79,9 @@ def command(
     from rich.progress import Progress
 
     from facerec.landmarks.checkpoint import save_weights
+    from facerec.landmarks.training.set_names import research_licence, training_sets
     from facerec.recognition.dfd import CROP, GRID, DFDSettings, prepare_texture
     from facerec.recognition.training.dfd import DFDTraining, train_dfd
-    from facerec.recognition.training.texture_set import research_licence, training_sets
 
     metric = None if metric_json is None else _figures(metric_json)
     settings = DFDSettings()

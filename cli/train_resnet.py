@@ -98,6 +98,7 @@ def command(
     import torch
 
     from facerec.landmarks.checkpoint import load_weights
+    from facerec.landmarks.training.set_names import training_sets
     from facerec.recognition.resnet import network_arrays
     from facerec.recognition.training.faces import load_faces
     from facerec.recognition.training.resnet import (
@@ -108,7 +109,6 @@ def command(
         train_resnet,
         views_on,
     )
-    from facerec.recognition.training.texture_set import training_sets
 
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)

@@ -33,6 +33,7 @@ def command(sets: tuple[Path, ...], weights_root: Path | None, device: str) -> N
     import numpy as np
 
     from facerec.landmarks.checkpoint import save_weights, weights_folder
+    from facerec.landmarks.training.set_names import training_sets
     from facerec.recognition.impostor_curve import ImpostorCurve
     from facerec.recognition.recognizer import Recognizer
     from facerec.recognition.shipped_impostors import ShippedImpostors
@@ -45,7 +46,6 @@ def command(sets: tuple[Path, ...], weights_root: Path | None, device: str) -> N
         same_person_logit,
         score_strangers,
     )
-    from facerec.recognition.training.texture_set import training_sets
 
     contract = Recognizer.load(descriptor="resnet").contract.digest
     people, source, calibration = _describe(sets, resolve_device(device))

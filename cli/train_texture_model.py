@@ -56,7 +56,8 @@ def command(
     from facerec.frontalize.types import Camera, FaceTexture
     from facerec.frontalize.visibility import surface_normals
     from facerec.landmarks.checkpoint import save_weights
-    from facerec.recognition.training.texture_set import TextureSet, near_frontal, research_licence, training_sets
+    from facerec.landmarks.training.set_names import research_licence, training_sets
+    from facerec.recognition.training.texture_set import TextureSet, near_frontal
 
     settings = TextureModelSettings()
     settings = replace(settings, modes=modes or settings.modes)

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from facerec.landmarks.checkpoint import WeightRecord, save_weights
 from facerec.landmarks.training.packs import LandmarkPack
+from facerec.landmarks.training.set_names import research_licence, training_sets
 
-_OWN_SETS = ("cfp", "ytf", "rendered")
+_OWN_SETS = ("cfp", "ytf", "rendered", "turned-")
+"""How the sources of packs begin that facerec's own commands make, which leave out the held-out people."""
 
 
 def save_landmark_weights(
@@ -36,20 +38,19 @@ def save_landmark_weights(
         root: folder of the stages; the installed package by default.
     """
     sources = sorted({str(source) for pack, _ in packs for source in np.unique(pack.source)})
-    own = all(source.removeprefix("turned-").startswith(_OWN_SETS) for source in sources)
+    own = all(source.startswith(_OWN_SETS) for source in sources)
+    sets = training_sets(np.array(sources))
     return save_weights(
         "landmarks",
         name,
         arrays,
         what=what,
         training_sets=sources,
-        split="held out: CFP folds 07 and 08, every seventh YouTube Faces person, and their namesakes"
+        split="held out: CFP folds 07 and 08, every seventh YouTube Faces person, utkface/test, and their namesakes"
         if own
         else "as the training packs were made",
         metric={f"{source}_{key}": round(value, 5) for source, found in errors.items() for key, value in found.items()},
-        licence="research use only: trained on CFP and YouTube Faces"
-        if own
-        else f"that of the sets it was trained on: {', '.join(sources)}",
+        licence=research_licence(sets) if own else f"that of the sets it was trained on: {', '.join(sources)}",
         command=command,
         root=root,
     )

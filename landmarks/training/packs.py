@@ -6,7 +6,6 @@ trainers and `pack_points_csv`, `pack_cfp`, `pack_faces` know nothing of each ot
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from facerec.landmarks.markup import IBUG68_OUTER_EYE_CORNERS, cfp_faces_right, 
 from facerec.landmarks.sets.cfp import cfp_full_box, cfp_names, read_cfp
 from facerec.landmarks.sets.public import SetFace
 from facerec.landmarks.sets.ytf import person_of_frame, read_points_csv
+from facerec.landmarks.training.array_file import load_arrays, save_arrays
 from facerec.landmarks.training.people import person_key
 from facerec.landmarks.types import Box, Image
 
@@ -77,21 +77,12 @@ class LandmarkPack:
 
     def save(self, path: Path) -> None:
         """Write the pack as npz, uncompressed (grey photographs do not shrink, and reading must be fast)."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **{name: getattr(self, name) for name in _ARRAYS})
+        save_arrays(path, self)
 
     @staticmethod
     def load(path: Path) -> LandmarkPack:
         """Read a pack; `InvalidInputError` when the file is not one."""
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                missing = [name for name in _ARRAYS if name not in file]
-                if missing:
-                    raise InvalidInputError(f"{path}: expected a landmark pack with {_ARRAYS}; {missing} missing")
-                images, points, state, yaw, source = (file[name] for name in _ARRAYS)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise InvalidInputError(f"{path}: expected a landmark pack (npz); {error}") from error
-        return LandmarkPack(images, points.astype(np.float32), state.astype(np.int8), yaw.astype(np.float32), source)
+        return load_arrays(path, LandmarkPack, "a landmark pack")
 
     @staticmethod
     def gather(rows: Iterator[PackedFace]) -> LandmarkPack:

@@ -125,28 +125,6 @@ def near_frontal(
     return np.array(sorted(row for _, _, row in sorted(ranked)[:limit]), dtype=np.int64)
 
 
-_SOURCES = {
-    "cfp": "CFP",
-    "ytf": "YouTube Faces",
-    "lfw": "LFW",
-    "celeba": "CelebA",
-    "all": "All-Age-Faces",
-    "utkface": "UTKFace",
-}
-
-
-def training_sets(source: NDArray[np.str_]) -> list[str]:
-    """Names of the data sets that pictures of the sources (N,) come from, for a weight record."""
-    sources = {str(one).split("-")[0] for one in np.unique(source)}
-    return [name for key, name in _SOURCES.items() if key in sources] + sorted(sources - set(_SOURCES))
-
-
-def research_licence(sets: Sequence[str]) -> str:
-    """What weights trained on `sets` may be used for: their pictures are of real people, for research."""
-    listed = f"{', '.join(sets[:-1])} and {sets[-1]}" if len(sets) > 1 else sets[0]
-    return f"research use only: trained on {listed}"
-
-
 def without_calibration_people(textures: TextureSet) -> TextureSet:
     """The set without the people thresholds are calibrated on."""
     keep = np.array([not is_calibration_person(str(name)) for name in textures.person])

@@ -66,7 +66,12 @@ def test_files_that_are_no_packs_are_refused(tmp_path: Path, make_pack: Make) ->
     np.savez(tmp_path / "other.npz", images=np.zeros(3))
     thing = np.array([{}], dtype=object)
     np.savez(tmp_path / "objects.npz", images=thing, points=thing, state=thing, yaw=thing, source=thing)
-    for name, why in (("text", "landmark pack"), ("other", "missing"), ("objects", "landmark pack"), ("none", "pack")):
+    for name, why in (
+        ("text", "landmark pack"),
+        ("other", "lacks points"),
+        ("objects", "landmark pack"),
+        ("none", "pack"),
+    ):
         with pytest.raises(InvalidInputError, match=why):
             LandmarkPack.load(tmp_path / f"{name}.npz")
 

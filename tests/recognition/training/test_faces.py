@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from facerec.landmarks.errors import InvalidInputError
+from facerec.landmarks.training.set_names import training_sets
 from facerec.recognition.training.crop_fits import CropFits, fits_path
 from facerec.recognition.training.crop_set import CropSet
 from facerec.recognition.training.faces import Cleaning, clean_people, load_faces
-from facerec.recognition.training.texture_set import training_sets
 
 
 def test_crops_come_at_one_size_with_fits_scaled_along(face_set: Any) -> None:

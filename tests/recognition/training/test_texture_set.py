@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from facerec.landmarks.errors import InvalidInputError
-from facerec.recognition.training.texture_set import TextureSet, near_frontal, research_licence, training_sets
+from facerec.recognition.training.texture_set import TextureSet, near_frontal
 
 
 def made_up(people: list[str], yaw: list[float], seen: list[float] | None = None) -> TextureSet:
@@ -64,12 +64,3 @@ def test_side_views_are_left_out_and_a_half_seen_face_counts_by_its_twin() -> No
     np.testing.assert_array_equal(near_frontal(textures, 10, 0.5), [0, 2])
     textures.visible[0, :, 128:] = 0
     np.testing.assert_array_equal(near_frontal(textures, 10, 0.99), [0, 2])
-
-
-def test_the_licence_names_every_set_of_photographs() -> None:
-    sets = training_sets(made_up(["ann", "bob"], [0, 0]).source)
-    assert sets == ["CFP", "LFW"]
-    assert research_licence(sets) == "research use only: trained on CFP and LFW"
-    every = research_licence(["CFP", "YouTube Faces", "LFW"])
-    assert every == "research use only: trained on CFP, YouTube Faces and LFW"
-    assert research_licence(["CFP"]) == "research use only: trained on CFP"
