@@ -98,6 +98,7 @@ def _describe(sets: tuple[Path, ...], device: str) -> tuple[DescribedPeople, NDA
     from facerec.landmarks.training.people import is_calibration_person
     from facerec.recognition.descriptors import MIN_SEEN
     from facerec.recognition.resnet import network_of
+    from facerec.recognition.resnet_graph import for_photographs
     from facerec.recognition.training.faces import load_faces
     from facerec.recognition.training.resnet import describe_faces, views_on
     from facerec.recognition.training.strangers import CohortSettings, DescribedPeople, group_names
@@ -106,8 +107,10 @@ def _describe(sets: tuple[Path, ...], device: str) -> tuple[DescribedPeople, NDA
     calibration = np.array([is_calibration_person(str(name)) for name in faces.person])
     from_side = np.isin(faces.source, ["cfp-profile", "ytf"]) & (np.abs(faces.yaw) >= CohortSettings().side_yaw)
     faces = faces.rows(calibration | from_side)
-    network, second = (network_of(load_weights("recognition", name)).to(device) for name in ("resnet", "resnet-start"))
-    cells, known = describe_faces(network, views_on(device), faces, MIN_SEEN, second=second)
+    arrays = [load_weights("recognition", name) for name in ("resnet", "resnet-start")]
+    photo = [network_of(for_photographs(own)).to(device) for own in arrays]
+    network = network_of(arrays[0]).to(device)
+    cells, known = describe_faces(network, views_on(device), faces, MIN_SEEN, photo=photo)
     groups = group_names(faces.person, faces.group, faces.source)
     people = DescribedPeople(cells, known, faces.person, groups, faces.yaw)
     calibration = np.array([is_calibration_person(str(name)) for name in faces.person])

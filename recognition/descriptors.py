@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +23,7 @@ from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.onnx_graph import graph_network
 from facerec.landmarks.types import Image
 from facerec.recognition.dfd import DFD, plain_cells
-from facerec.recognition.resnet_graph import resnet_graph, views_network
+from facerec.recognition.resnet_graph import for_photographs, resnet_graph, views_network
 from facerec.recognition.views import (
     ARCFACE_FRAME,
     DLIB_FRAME,
@@ -124,8 +124,8 @@ HALF_VIEWS: dict[str, tuple[ViewKind, ...]] = {
     "photo": ("photo", "photo"),
     "frontal": ("left", "right"),
 }
-"""Views for a network that was trained on halves with their mirror image, one cell each; the second cell of the
-photograph is another network's."""
+"""Views for networks that were trained on halves with their mirror image, one cell each; the photograph's cells are
+two networks'."""
 
 WHOLE_VIEWS: dict[str, tuple[ViewKind, ...]] = {"both": ("photo", "whole"), "photo": ("photo",), "frontal": ("whole",)}
 """Views for a network that was trained on whole faces only."""
@@ -146,7 +146,8 @@ class ViewDescriptor:
         frame: where it expects the face.
         kinds: the views it is shown, one cell each.
         both_ways: whether the photograph's vector is the mean of its own and its mirror image's.
-        second: gives the vector of the photograph's second cell, of as many numbers; None: `network` does.
+        photo: networks that describe the photograph, one for each of its cells, by as many numbers; none: `network`
+            does, and its cells are alike.
     """
 
     def __init__(
@@ -157,7 +158,7 @@ class ViewDescriptor:
         frame: ViewFrame,
         kinds: tuple[ViewKind, ...],
         both_ways: bool = False,
-        second: ViewNetwork | None = None,
+        photo: Sequence[ViewNetwork] = (),
     ) -> None:
         self.name = name
         self.weights = weights
@@ -165,7 +166,7 @@ class ViewDescriptor:
         self._frame = frame
         self._kinds = kinds
         self._both_ways = both_ways
-        self._second = second
+        self._photo = tuple(photo)
 
     def describe(self, image: Image | None, fitted: FittedFace | None, texture: FaceTexture) -> Described:
         """See `Descriptor.describe`; one cell per view."""
@@ -182,21 +183,29 @@ class ViewDescriptor:
                 views[kind] = photo_view(image, fitted, self._frame)
         if not views:
             raise InvalidInputError(f"{self.name} describes photographs; got a texture alone")
+        own = self._vectors(views)
+        known = np.array([kind in views for kind in self._kinds])
+        size = next(iter(own.values())).shape[-1]
+        cells = np.zeros((len(self._kinds), size), dtype=np.float32)
+        for kind, vectors in own.items():
+            cells[[place for place, one in enumerate(self._kinds) if one == kind]] = vectors
+        return cells, known
+
+    def _vectors(self, views: Mapping[ViewKind, Image]) -> dict[ViewKind, NDArray[np.float32]]:
+        """(C, D) vectors of unit length of each view, one for each of its cells or one for all."""
         photo = [views["photo"]] if "photo" in views else []
         if self._both_ways:
             photo += [np.ascontiguousarray(view[:, ::-1]) for view in photo]
         rest: list[ViewKind] = [kind for kind in views if kind != "photo"]
-        vectors = _unit(self._network(np.stack([*photo, *(views[kind] for kind in rest)])))
-        own: dict[ViewKind, NDArray[np.float32]] = dict(zip(rest, vectors[len(photo) :], strict=True))
+        own: dict[ViewKind, NDArray[np.float32]] = {}
+        shown = [*([] if self._photo else photo), *(views[kind] for kind in rest)]
+        if shown:
+            vectors = _unit(self._network(np.stack(shown)))
+            own.update(zip(rest, vectors[len(shown) - len(rest) :, None], strict=True))
         if photo:
-            own["photo"] = _unit(vectors[: len(photo)].sum(axis=0))
-        known = np.array([kind in views for kind in self._kinds])
-        cells = np.zeros((len(self._kinds), vectors.shape[1]), dtype=np.float32)
-        cells[known] = [own[kind] for kind in self._kinds if kind in views]
-        if photo and self._second is not None:
-            again = self._kinds.index("photo", self._kinds.index("photo") + 1)
-            cells[again] = _unit(_unit(self._second(np.stack(photo))).sum(axis=0))
-        return cells, known
+            by = [_unit(network(np.stack(photo))) for network in self._photo] or [vectors[: len(photo)]]
+            own["photo"] = _unit(np.stack(by).sum(axis=1))
+        return own
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -210,9 +219,11 @@ def _shipped(name: str) -> tuple[str, str]:
 
 def _resnet(kinds: str, device: str) -> ViewDescriptor:
     files = ("resnet", "resnet-start") if "photo" in HALF_VIEWS[kinds] else ("resnet",)
-    network, *second = (_residual(load_weights("recognition", file), device) for file in files)
+    arrays = [load_weights("recognition", file) for file in files]
+    photo = [_residual(for_photographs(own), device) for own in arrays] if len(files) > 1 else []
+    network = photo[0] if kinds == "photo" else _residual(arrays[0], device)
     name, weights = _name_of(kinds, "resnet"), tuple(_shipped(file) for file in files)
-    return ViewDescriptor(name, weights, network, FACE_FRAME, HALF_VIEWS[kinds], True, *second)
+    return ViewDescriptor(name, weights, network, FACE_FRAME, HALF_VIEWS[kinds], True, photo)
 
 
 def _residual(arrays: dict[str, NDArray[Any]], device: str) -> ViewNetwork:

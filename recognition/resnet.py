@@ -72,11 +72,19 @@ class FaceResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
+        return self.described(*self.features(x))
+
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What the convolutions give: (B, 4096) the last map but one, and (B, 256) the means of the last."""
         x = F.max_pool2d(F.relu(self.stem(x)), 3, stride=2)
         x = self.blocks[:-1](x)
-        result: Tensor = self.head(self.blocks[-1](x).mean(dim=(2, 3)))
+        return x.flatten(1), self.blocks[-1](x).mean(dim=(2, 3))
+
+    def described(self, places: Tensor, pooled: Tensor) -> Tensor:
+        """(B, 128) of `features`."""
+        result: Tensor = self.head(pooled)
         if self.places is not None:
-            result = result + self.places(x.flatten(1))
+            result = result + self.places(places)
         return result
 
     def with_places(self) -> FaceResNet:

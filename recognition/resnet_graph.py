@@ -31,6 +31,19 @@ BLOCKS = (
 )
 """Channels of each residual block and whether it halves the picture."""
 
+_FOR_PHOTOGRAPHS = {"photo.weight": "head.weight", "photo.bias": "head.bias", "photo_places.weight": "places.weight"}
+"""Arrays of a weight file that describe photographs, and those in whose place they stand."""
+
+
+def for_photographs(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The arrays with the linear layers for photographs, where they have such, in place of those for all views."""
+    return {**arrays, **{place: arrays[name] for name, place in _FOR_PHOTOGRAPHS.items() if name in arrays}}
+
+
+def with_photo_head(arrays: Mapping[str, NDArray[Any]], head: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The arrays, and the linear layers of `head`, arrays of a network, as those for photographs."""
+    return {**arrays, **{name: head[place] for name, place in _FOR_PHOTOGRAPHS.items()}}
+
 
 def resnet_graph(arrays: Mapping[str, NDArray[Any]]) -> OnnxGraph:
     """Views (N, 3, 150, 150) as `views_network` gives them to (N, 128), not normalised.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -103,11 +104,11 @@ def describe_faces(
     faces: Faces,
     min_seen: float,
     batch: int = 128,
-    second: FaceResNet | None = None,
+    photo: Sequence[FaceResNet] = (),
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Cells (N, 3, D) of unit length (photograph and its mirror image, left half, right half) and which were seen.
 
-    With the `second` network (N, 4, D), as the descriptor has them: its own cell of the photograph is the second one.
+    With networks for the `photo`, a cell by each of them, as the descriptor has them: (N, 4, D) by two.
     """
     cells, known = [], []
     with torch.inference_mode():
@@ -115,17 +116,17 @@ def describe_faces(
             rows = torch.arange(start, min(len(faces), start + batch), device=faces.crops.device)
             crops = faces.crops.batch(rows)
             fit = faces.fit.rows(rows)
-            photo = views.photo(crops, fit)
+            picture = views.photo(crops, fit)
             geometry = views.geometry(fit.shape, fit.expression)
             pixels, seen = views.frontal(*views.lift(crops, fit, views.surface(geometry, fit.rotation)))
             side = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
-            looks = [photo, photo.flip(3), views.half(pixels, seen, side), views.half(pixels, seen, ~side)]
-            shown = _input(torch.cat(looks))
-            vectors = F.normalize(network(shown).float().view(4, len(rows), -1), dim=2)
-            own = [F.normalize(vectors[0] + vectors[1], dim=1), vectors[2], vectors[3]]
-            if second is not None:
-                again = F.normalize(second(shown[: 2 * len(rows)]).float().view(2, len(rows), -1), dim=2)
-                own.insert(1, F.normalize(again.sum(dim=0), dim=1))
+            both_ways = _input(torch.cat([picture, picture.flip(3)]))
+            halves = _input(torch.cat([views.half(pixels, seen, side), views.half(pixels, seen, ~side)]))
+            own = []
+            for one in photo or (network,):
+                vectors = F.normalize(one(both_ways).float().view(2, len(rows), -1), dim=2)
+                own.append(F.normalize(vectors.sum(dim=0), dim=1))
+            own += F.normalize(network(halves).float().view(2, len(rows), -1), dim=2).unbind()
             shares = views.shares(seen) >= min_seen
             usable = torch.cat([shares.new_ones(len(rows), len(own) - 2), shares], dim=1)
             cells.append((torch.stack(own, dim=1) * usable[..., None]).cpu().numpy())
@@ -165,11 +166,10 @@ class TeacherVectors:
     several: Tensor
 
     @classmethod
-    def of(cls, network: FaceResNet, views: BatchedViews, faces: Faces, frontal: float) -> TeacherVectors:
-        """Of `network`; a photograph is near-frontal when its |yaw| is below `frontal` degrees."""
+    def of(cls, vectors: NDArray[np.float32], faces: Faces, frontal: float) -> TeacherVectors:
+        """Of its `photo_vectors` (N, D); a photograph is near-frontal when its |yaw| is below `frontal` degrees."""
         names, person = np.unique(faces.person, return_inverse=True)
-        vectors = photo_vectors(network, views, faces)
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
         clear = np.abs(faces.yaw) < frontal
         mean = np.zeros((len(names), DIMENSION), dtype=np.float32)
         np.add.at(mean, person, vectors * np.where(clear, 1.0, 0.2).astype(np.float32)[:, None])
@@ -181,6 +181,42 @@ class TeacherVectors:
         """(B, D) the faces' own vectors or their people's, half and half; their people's where not near-frontal."""
         own = torch.rand(len(rows), generator=generator, device=rows.device) < 0.5
         return torch.where((own & self.clear[rows])[:, None], self.own[rows], self.mean[self.label[rows]])
+
+
+class IdentitySettings(Protocol):
+    """What `identity_loss` asks of a trainer's settings: see `ResNetTraining`."""
+
+    @property
+    def scale(self) -> float: ...  # noqa: D102
+    @property
+    def margin(self) -> float: ...  # noqa: D102
+    @property
+    def teacher_weight(self) -> float: ...  # noqa: D102
+
+
+def identity_loss(
+    vectors: Tensor, centres: Tensor, rows: Tensor, target: Tensor, teacher: TeacherVectors, training: IdentitySettings
+) -> tuple[Tensor, Tensor]:
+    """Margin softmax over people (CosFace), and the distance to the teacher for people with several photographs.
+
+    Args:
+        vectors: (B, D) of the views of the faces `rows` (B,).
+        centres: (P, D) of the people.
+        target: (B, D) what the teacher wants for each.
+
+    Returns:
+        the loss; and (3,) its two parts and the share of views whose person scored highest.
+    """
+    direction = F.normalize(vectors, dim=1)
+    scores = training.scale * (direction @ F.normalize(centres, dim=1).T)
+    label = teacher.label[rows]
+    index = torch.arange(len(label), device=vectors.device)
+    scores[index, label] = scores[index, label] - training.scale * training.margin
+    softmax = F.cross_entropy(scores, label)
+    known = teacher.several[rows].float()
+    distance = ((1 - (direction * target).sum(dim=1)) * known).sum() / known.sum().clamp(min=1)
+    right = (scores.detach().argmax(1) == label).float().mean()
+    return softmax + training.teacher_weight * distance, torch.stack([softmax.detach(), distance.detach(), right])
 
 
 class _Centres(nn.Module):
@@ -228,15 +264,7 @@ class _Learner:
             group["lr"] = group["top"] * rate
         with training_autocast(self.device):
             vectors = self.network(inputs)
-        direction = F.normalize(vectors.float(), dim=1)
-        scores = training.scale * (direction @ F.normalize(self.classes.centres, dim=1).T)
-        label = self.teacher.label[rows]
-        index = torch.arange(len(label), device=self.device)
-        scores[index, label] = scores[index, label] - training.scale * training.margin
-        softmax = F.cross_entropy(scores, label)
-        known = self.teacher.several[rows].float()
-        distance = ((1 - (direction * target).sum(dim=1)) * known).sum() / known.sum().clamp(min=1)
-        loss = softmax + training.teacher_weight * distance
+        loss, told = identity_loss(vectors.float(), self.classes.centres, rows, target, self.teacher, training)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
@@ -246,8 +274,7 @@ class _Learner:
             keep = min(training.averaging, self.step / (10 + self.step))
             theirs = self.network.state_dict()
             torch._foreach_lerp_(list(self.average.values()), [theirs[name] for name in self.average], 1 - keep)
-            right = (scores.argmax(1) == label).float().mean()
-        return torch.stack([softmax.detach(), distance.detach(), right])
+        return told
 
     def averaged(self) -> FaceResNet:
         """A copy of the network with the averaged weights, on the CPU."""
@@ -326,7 +353,7 @@ def train_resnet(
     training = training or ResNetTraining()
     generator = torch.Generator(device=faces.crops.device).manual_seed(training.seed)
     views = views_on(faces.crops.device)
-    learner = _Learner(start, TeacherVectors.of(start, views, faces, training.frontal), training)
+    learner = _Learner(start, TeacherVectors.of(photo_vectors(start, views, faces), faces, training.frontal), training)
     source = _Looks(faces, views, training, generator)
     spent = learner.restore(checkpoint, generator) if checkpoint is not None and checkpoint.exists() else 0.0
     began = time.monotonic() - spent
@@ -407,13 +434,16 @@ def views_on(device: str | torch.device) -> BatchedViews:
 
 
 def network_figures(
-    network: FaceResNet, views: BatchedViews, judged: Faces, min_seen: float = 0.35
+    network: FaceResNet, views: BatchedViews, judged: Faces, min_seen: float = 0.35, photo: Sequence[FaceResNet] = ()
 ) -> dict[str, float]:
-    """Figures of a network on people it was not trained on, those of each kind that `judged` holds enough of."""
+    """Figures of a network on people it was not trained on, those of each kind that `judged` holds enough of.
+
+    `photo`: see `describe_faces`.
+    """
     if not len(judged):
         return {}
     network = network.to(views.device).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    cells, known = describe_faces(network, views, judged, min_seen)
+    cells, known = describe_faces(network, views, judged, min_seen, photo=photo)
     out: dict[str, float] = {}
     cfp = np.char.startswith(judged.source, "cfp")
     if len(set(judged.person[cfp].tolist())) >= 6 and (judged.source == "cfp-profile").any():

@@ -63,16 +63,20 @@ def test_a_part_holds_every_nth_person(data: Path) -> None:
     assert set(CropSet.load(data / "part.npz").person.tolist()) == {"person 1"}
 
 
-def test_the_network_is_trained_recorded_and_loaded(
-    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = made(data)
+def usable(path: Path) -> Path:
+    """The set, whose pictures are noise: their fits are said to be good, so that there is something to learn from."""
     fits = CropFits.load(fits_path(path))
-    # The pictures are noise: their fits are said to be good, so that there is something to learn from.
     good = np.full(len(fits.scale), 0.01, np.float32), np.full(len(fits.scale), 0.9, np.float32)
     scale = np.maximum(fits.scale, 0.5).astype(np.float32)
     frontal = np.tile(Camera.from_angles(5, 0, 0, 1, (0, 0)).rotation, (len(scale), 1, 1)).astype(np.float32)
     CropFits(fits.shape, fits.expression, frontal, fits.translation, scale, *good).save(fits_path(path))
+    return path
+
+
+def test_the_network_is_trained_recorded_and_loaded(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = usable(made(data))
     capsys.readouterr()
     monkeypatch.setattr(resnet, "starting_network", lambda path: FaceResNet().eval())
     command = ["train", "resnet", str(path), "--steps", "2", "--batch", "4", "--run", str(data / "run")]
@@ -87,3 +91,20 @@ def test_the_network_is_trained_recorded_and_loaded(
     trained, start = (load_weights("recognition", name, data) for name in ("resnet", "resnet-start"))
     assert (trained["head.weight"] != start["head.weight"]).any()
     assert {name: array.shape for name, array in trained.items()} == {name: a.shape for name, a in start.items()}
+
+
+def test_the_layers_for_photographs_are_trained_and_recorded_beside_the_others(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = usable(made(data))
+    command = ["train", "resnet-heads", str(path), "--steps", "2", "--looks", "4", "--run", str(data / "run")]
+    assert run([*command, "--weights-root", str(data)]) == 0
+    assert "resnet-start.safetensors: " in capsys.readouterr().out
+    for name in ("resnet", "resnet-start"):
+        before, after = load_weights("recognition", name), load_weights("recognition", name, data)
+        np.testing.assert_array_equal(after["head.weight"], before["head.weight"])
+        assert (after["photo.weight"] != before["head.weight"]).any()
+        record = weight_record("recognition", name, data)
+        assert record.command.endswith("--looks 4 --steps 2 --seed 0")
+        assert record.training_sets[0] == "CFP"
+        assert record.training_sets[-1].startswith("start:")

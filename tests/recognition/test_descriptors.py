@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from facerec.recognition.descriptors import (
     DESCRIPTORS,
     HALF_VIEWS,
     WHOLE_VIEWS,
+    Described,
     ViewDescriptor,
+    ViewNetwork,
     load_descriptor,
     onnx_network,
 )
@@ -153,18 +156,26 @@ def test_a_file_that_is_no_such_network_is_refused(tmp_path: Path) -> None:
         load_descriptor("onnx:nowhere.onnx")
 
 
-def test_the_photographs_second_cell_is_the_second_networks() -> None:
+def test_each_of_the_photographs_cells_is_another_networks() -> None:
     def other(views: np.ndarray) -> np.ndarray:
         return corner_pixels(255 - views)
 
-    kinds = HALF_VIEWS["both"]
-    plain = ViewDescriptor("pretended", (("w", "0" * 64),), corner_pixels, DLIB_FRAME, kinds, True)
-    paired = ViewDescriptor("pretended", (("w", "0" * 64),), corner_pixels, DLIB_FRAME, kinds, True, other)
-    alone = ViewDescriptor("pretended", (("w", "0" * 64),), other, DLIB_FRAME, kinds, True)
-    cells, seen = paired.describe(IMAGE, fitted(), texture())
+    def third(views: np.ndarray) -> np.ndarray:
+        return corner_pixels(255 - views // 2)
+
+    def described(network: ViewNetwork, photo: Sequence[ViewNetwork] = ()) -> Described:
+        kinds = HALF_VIEWS["both"]
+        one = ViewDescriptor("pretended", (("w", "0" * 64),), network, DLIB_FRAME, kinds, True, photo)
+        return one.describe(IMAGE, fitted(), texture())
+
+    cells, seen = described(corner_pixels, [other, third])
     assert seen.all()
-    np.testing.assert_array_equal(cells[[0, 2, 3]], plain.describe(IMAGE, fitted(), texture())[0][[0, 2, 3]])
-    np.testing.assert_array_equal(cells[1], alone.describe(IMAGE, fitted(), texture())[0][0])
+    np.testing.assert_array_equal(cells[2:], described(corner_pixels)[0][2:])
+    np.testing.assert_array_equal(cells[0], described(other)[0][0])
+    np.testing.assert_array_equal(cells[1], described(third)[0][1])
+    paired = ViewDescriptor(
+        "pretended", (("w", "0" * 64),), corner_pixels, DLIB_FRAME, HALF_VIEWS["both"], True, [other, third]
+    )
     cells, seen = paired.describe(None, None, texture())
     assert seen.tolist() == [False, False, True, True]
     assert not cells[:2].any()

@@ -136,7 +136,7 @@ def test_cells_have_unit_length_where_enough_was_seen(faces: Faces) -> None:
 def test_a_second_network_has_a_cell_of_the_photograph_of_its_own(faces: Faces) -> None:
     one, other = network(0), network(1)
     alone, seen = describe_faces(one, looked_at(), faces, 0.35)
-    both, known = describe_faces(one, looked_at(), faces, 0.35, second=other)
+    both, known = describe_faces(one, looked_at(), faces, 0.35, photo=[one, other])
     np.testing.assert_allclose(both[:, [0, 2, 3]], alone, atol=1e-5)
     np.testing.assert_array_equal(known[:, [0, 2, 3]], seen)
     np.testing.assert_allclose(both[:, 1], describe_faces(other, looked_at(), faces, 0.35)[0][:, 0], atol=1e-5)
