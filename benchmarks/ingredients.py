@@ -14,6 +14,7 @@ a group and sex at the score that 0.1 % of the pairs of White people of one sex 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -31,6 +32,7 @@ from facerec.recognition.cohort import Cohort
 from facerec.recognition.descriptors import MIN_SEEN
 from facerec.recognition.masked_score import masked_scores
 from facerec.recognition.resnet import FaceResNet, dlib_model_file, network_of, read_dlib_network
+from facerec.recognition.resnet_graph import for_photographs
 from facerec.recognition.training.batched_views import BatchedViews
 from facerec.recognition.training.faces import Faces, load_faces
 from facerec.recognition.training.figures import auc
@@ -51,6 +53,9 @@ LEAST_PEOPLE = 20
 """Of a group, for its rate to be judged."""
 
 START = "the network that the training began with, alone"
+
+PHOTO_LAYERS = {"resnet": "its layers for photographs", "resnet-start": "the start's layers for photographs"}
+"""Weight files and what their networks with the layers for photographs are called here."""
 
 LOOSE, PHOTO, MIRROR, LEFT, RIGHT = range(5)
 """The looks: the photograph in dlib's frame, in the package's, that one mirrored, and the halves."""
@@ -155,15 +160,14 @@ def measure(people: DescribedPeople, source: NDArray[np.str_], normalise: bool) 
     return out
 
 
-def rows_of(
-    looks: NDArray[np.float32], start: NDArray[np.float32]
-) -> dict[str, tuple[list[NDArray[np.float32]], bool]]:
+def rows_of(by: Mapping[str, NDArray[np.float32]], name: str) -> dict[str, tuple[list[NDArray[np.float32]], bool]]:
     """Cells and whether the cohort is subtracted, for each row of the table.
 
     Args:
-        looks: (N, 5, D) of the network; `start`: those of the one that its training began with.
+        by: (N, 5, D) looks by network; `name` of the one that the rows are about.
     """
-    photo, second = looks[:, PHOTO] + looks[:, MIRROR], start[:, PHOTO] + start[:, MIRROR]
+    looks = by[name]
+    photo, second, *own = (by[one][:, PHOTO] + by[one][:, MIRROR] for one in (name, START, *PHOTO_LAYERS.values()))
     halves = [looks[:, LEFT], looks[:, RIGHT]]
     return {
         "the photograph in dlib's frame": ([looks[:, LOOSE]], False),
@@ -173,6 +177,7 @@ def rows_of(
         "and the photograph's cell twice": ([photo, photo, *halves], False),
         "and the cohort's level subtracted": ([photo, photo, *halves], True),
         "and the photograph's second cell by the other network": ([photo, second, *halves], True),
+        "and both by layers for photographs": ([*own, *halves], True),
     }
 
 
@@ -184,22 +189,26 @@ def rows_of(
 def main(sets: tuple[Path, ...], named: tuple[str, ...], others: int, output: Path | None) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    shipped = load_weights("recognition", "resnet")
-    networks = {"": network_of(shipped), START: network_of(load_weights("recognition", "resnet-start"))}
+    shipped, start = (load_weights("recognition", file) for file in PHOTO_LAYERS)
+    networks = {"": network_of(shipped), START: network_of(start)}
+    for name, arrays in zip(PHOTO_LAYERS.values(), (shipped, start), strict=True):
+        networks[name] = network_of(for_photographs(arrays))
     for entry in named:
         name, file = entry.split("=", 1)
         if file == "dlib":
             networks[name] = read_dlib_network(dlib_model_file(), shipped["dlib_mean"])
             continue
-        with safe_open(file, framework="np") as arrays:
-            networks[name] = network_of({key: arrays.get_tensor(key) for key in arrays.keys()})  # noqa: SIM118
+        with safe_open(file, framework="np") as read:
+            networks[name] = network_of({key: read.get_tensor(key) for key in read.keys()})  # noqa: SIM118
     faces = chosen_faces(sets, others)
     looks, seen = looks_of(faces, [network.float().eval() for network in networks.values()])
     report = {}
-    start = looks[list(networks).index(START)]
-    for own, name in zip(looks, networks, strict=True):
-        rows = rows_of(own, start)
-        for row, (cells, normalise) in list(rows.items())[0 if name == "" else -1 :]:
+    by = dict(zip(networks, looks, strict=True))
+    for name in networks:
+        if name in PHOTO_LAYERS.values():
+            continue
+        rows = list(rows_of(by, name).items())
+        for row, (cells, normalise) in rows if name == "" else rows[-2:-1]:
             report[name or row] = measure(described(faces, cells, seen), faces.source, normalise)
     click.echo(f"{len(faces)} faces of {len(set(faces.person.tolist()))} people")
     columns = list(next(iter(report.values())))
