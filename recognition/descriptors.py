@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -115,7 +115,8 @@ class PublishedDFD:
 
 
 ViewNetwork = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""A face network: (B, S, S, 3) uint8 RGB views to (B, D) float32 vectors, of any length."""
+"""A face network: (B, S, S, 3) uint8 RGB views to (B, D) float32 vectors, of any length, or to (B, 2, D), of which the
+second is meant for photographs and the first for other views."""
 
 
 HALF_VIEWS: dict[str, tuple[ViewKind, ...]] = {
@@ -146,8 +147,7 @@ class ViewDescriptor:
         frame: where it expects the face.
         kinds: the views it is shown, one cell each.
         both_ways: whether the photograph's vector is the mean of its own and its mirror image's.
-        photo: networks that describe the photograph, one for each of its cells, by as many numbers; none: `network`
-            does, and its cells are alike.
+        second: gives the vector of the photograph's second cell, of as many numbers; None: `network` does.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class ViewDescriptor:
         frame: ViewFrame,
         kinds: tuple[ViewKind, ...],
         both_ways: bool = False,
-        photo: Sequence[ViewNetwork] = (),
+        second: ViewNetwork | None = None,
     ) -> None:
         self.name = name
         self.weights = weights
@@ -166,7 +166,7 @@ class ViewDescriptor:
         self._frame = frame
         self._kinds = kinds
         self._both_ways = both_ways
-        self._photo = tuple(photo)
+        self._second = second
 
     def describe(self, image: Image | None, fitted: FittedFace | None, texture: FaceTexture) -> Described:
         """See `Descriptor.describe`; one cell per view."""
@@ -197,13 +197,11 @@ class ViewDescriptor:
         if self._both_ways:
             photo += [np.ascontiguousarray(view[:, ::-1]) for view in photo]
         rest: list[ViewKind] = [kind for kind in views if kind != "photo"]
-        own: dict[ViewKind, NDArray[np.float32]] = {}
-        shown = [*([] if self._photo else photo), *(views[kind] for kind in rest)]
-        if shown:
-            vectors = _unit(self._network(np.stack(shown)))
-            own.update(zip(rest, vectors[len(shown) - len(rest) :, None], strict=True))
+        vectors = _unit(self._network(np.stack([*photo, *(views[kind] for kind in rest)])))
+        by_layer = vectors if vectors.ndim == 3 else vectors[:, None]
+        own: dict[ViewKind, NDArray[np.float32]] = dict(zip(rest, by_layer[len(photo) :, :1], strict=True))
         if photo:
-            by = [_unit(network(np.stack(photo))) for network in self._photo] or [vectors[: len(photo)]]
+            by = [by_layer[: len(photo), -1], *([] if self._second is None else [_unit(self._second(np.stack(photo)))])]
             own["photo"] = _unit(np.stack(by).sum(axis=1))
         return own
 
@@ -219,19 +217,20 @@ def _shipped(name: str) -> tuple[str, str]:
 
 def _resnet(kinds: str, device: str) -> ViewDescriptor:
     files = ("resnet", "resnet-start") if "photo" in HALF_VIEWS[kinds] else ("resnet",)
-    arrays = [load_weights("recognition", file) for file in files]
-    photo = [_residual(for_photographs(own), device) for own in arrays] if len(files) > 1 else []
-    network = photo[0] if kinds == "photo" else _residual(arrays[0], device)
+    first, *others = (load_weights("recognition", file) for file in files)
+    second = [_residual(for_photographs(arrays), device) for arrays in others]
+    both = kinds == "both" and "photo.weight" in first
+    network = _residual(for_photographs(first) if kinds == "photo" else first, device, both)
     name, weights = _name_of(kinds, "resnet"), tuple(_shipped(file) for file in files)
-    return ViewDescriptor(name, weights, network, FACE_FRAME, HALF_VIEWS[kinds], True, photo)
+    return ViewDescriptor(name, weights, network, FACE_FRAME, HALF_VIEWS[kinds], True, *second)
 
 
-def _residual(arrays: dict[str, NDArray[Any]], device: str) -> ViewNetwork:
+def _residual(arrays: dict[str, NDArray[Any]], device: str, photo: bool = False) -> ViewNetwork:
     if engine_on(device) == "onnx":
-        return views_network(graph_network(resnet_graph(arrays)))
-    from facerec.recognition.resnet import network_of, runner
+        return views_network(graph_network(resnet_graph(arrays, photo)))
+    from facerec.recognition.resnet import WithPhotoLayers, network_of, runner
 
-    return views_network(runner(network_of(arrays), device))
+    return views_network(runner(WithPhotoLayers(arrays) if photo else network_of(arrays), device))
 
 
 def _dlib(kinds: str, device: str) -> ViewDescriptor:

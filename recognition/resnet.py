@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from facerec.landmarks.engine import Network
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.packed import torch_network
-from facerec.recognition.resnet_graph import BLOCKS, DIMENSION, MEAN_COLOUR, VIEW_SIZE
+from facerec.recognition.resnet_graph import BLOCKS, DIMENSION, MEAN_COLOUR, VIEW_SIZE, for_photographs
 
 
 class ResidualBlock(nn.Module):
@@ -97,6 +97,19 @@ class FaceResNet(nn.Module):
         return out
 
 
+class WithPhotoLayers(nn.Module):
+    """(B, 3, 150, 150) to (B, 256): a network's vectors, and behind them those by its layers for photographs."""
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        super().__init__()
+        self.network, self.photo = network_of(arrays), network_of(for_photographs(arrays))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class; the convolutions, which both have alike, run once."""
+        found = self.network.features(x)
+        return torch.cat([self.network.described(*found), self.photo.described(*found)], dim=1)
+
+
 def network_input(views: NDArray[np.uint8] | Tensor) -> Tensor:
     """(B, 150, 150, 3) uint8 RGB to (B, 3, 150, 150) float32."""
     tensor = views if isinstance(views, Tensor) else torch.from_numpy(views)
@@ -137,7 +150,7 @@ def dlib_model_file() -> Path:
     return Path(next(iter(package.submodule_search_locations))) / "models" / "dlib_face_recognition_resnet_model_v1.dat"
 
 
-def runner(network: FaceResNet, device: str = "cpu") -> Network:
+def runner(network: FaceResNet | WithPhotoLayers, device: str = "cpu") -> Network:
     """The network as `views_network` takes it, on `device`."""
     return torch_network(network, device, (3, 3, VIEW_SIZE, VIEW_SIZE))  # a face's views at a time
 

@@ -45,16 +45,18 @@ def with_photo_head(arrays: Mapping[str, NDArray[Any]], head: Mapping[str, NDArr
     return {**arrays, **{name: head[place] for name, place in _FOR_PHOTOGRAPHS.items()}}
 
 
-def resnet_graph(arrays: Mapping[str, NDArray[Any]]) -> OnnxGraph:
+def resnet_graph(arrays: Mapping[str, NDArray[Any]], photo: bool = False) -> OnnxGraph:
     """Views (N, 3, 150, 150) as `views_network` gives them to (N, 128), not normalised.
 
     Args:
         arrays: of the network, by torch's names; a weight file may hold others beside them.
+        photo: give (N, 256), the vectors by the layers for photographs behind the others.
 
     Raises:
         InvalidInputError: one is missing or of another shape.
     """
-    own = {name: value for name, value in arrays.items() if name.split(".")[0] in ("stem", "blocks", "head", "places")}
+    parts = ("stem", "blocks", "head", "places", *(("photo", "photo_places") if photo else ()))
+    own = {name: value for name, value in arrays.items() if name.split(".")[0] in parts}
     graph, weights = OnnxGraph(), Weights(own, "the residual network")
 
     def convolution(x: str, name: str, i: int, o: int, stride: int, padding: int, size: int = 3) -> str:
@@ -88,21 +90,28 @@ def resnet_graph(arrays: Mapping[str, NDArray[Any]]) -> OnnxGraph:
         x, side = block(x, number, channels, outputs, halve, side)
         channels = outputs
     pooled = graph.add("Flatten", graph.add("GlobalAveragePool", x))
-    answer = graph.linear(pooled, weights.take("head.weight", DIMENSION, 256), weights.take("head.bias", DIMENSION))
-    if "places.weight" in arrays:
-        said = graph.linear(places, weights.take("places.weight", DIMENSION, 256 * 16))
-        answer = graph.add("Add", answer, said)
+    answers = []
+    for head, of_places in (("head", "places"), ("photo", "photo_places"))[: 2 if photo else 1]:
+        weight, bias = weights.take(f"{head}.weight", DIMENSION, 256), weights.take(f"{head}.bias", DIMENSION)
+        answers.append(graph.linear(pooled, weight, bias))
+        if f"{of_places}.weight" in own:
+            said = graph.linear(places, weights.take(f"{of_places}.weight", DIMENSION, 256 * 16))
+            answers[-1] = graph.add("Add", answers[-1], said)
     weights.done()
-    graph.output(answer, ("n", DIMENSION))
+    graph.output(graph.add("Concat", *answers, axis=1) if photo else answers[0], ("n", DIMENSION * len(answers)))
     return graph
 
 
 def views_network(network: Network) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """A network of `resnet_graph` or `resnet.runner` as a function of views (N, 150, 150, 3) uint8 RGB to (N, 128)."""
+    """A network of `resnet_graph` or `resnet.runner` as a function of views (N, 150, 150, 3) uint8 RGB to (N, 128).
+
+    One with layers for photographs gives (N, 2, 128), theirs behind the others.
+    """
 
     def run(views: NDArray[np.uint8]) -> NDArray[np.float32]:
         if views.shape[1:] != (VIEW_SIZE, VIEW_SIZE, 3):
             raise InvalidInputError(f"expected views (N, {VIEW_SIZE}, {VIEW_SIZE}, 3); got {views.shape}")
-        return network(np.asarray(cv2.dnn.blobFromImages(list(views), 1 / 256, mean=MEAN_COLOUR), np.float32))[0]
+        (out,) = network(np.asarray(cv2.dnn.blobFromImages(list(views), 1 / 256, mean=MEAN_COLOUR), np.float32))
+        return out if out.shape[1] == DIMENSION else out.reshape(len(out), -1, DIMENSION)
 
     return run

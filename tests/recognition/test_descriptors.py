@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -156,29 +155,31 @@ def test_a_file_that_is_no_such_network_is_refused(tmp_path: Path) -> None:
         load_descriptor("onnx:nowhere.onnx")
 
 
-def test_each_of_the_photographs_cells_is_another_networks() -> None:
+def test_the_photographs_second_cell_is_the_second_networks() -> None:
     def other(views: np.ndarray) -> np.ndarray:
         return corner_pixels(255 - views)
 
-    def third(views: np.ndarray) -> np.ndarray:
-        return corner_pixels(255 - views // 2)
+    def both(views: np.ndarray) -> np.ndarray:
+        return np.stack([corner_pixels(views), corner_pixels(255 - views // 2)], axis=1)
 
-    def described(network: ViewNetwork, photo: Sequence[ViewNetwork] = ()) -> Described:
+    def described(network: ViewNetwork, second: ViewNetwork | None = None, photo: bool = True) -> Described:
         kinds = HALF_VIEWS["both"]
-        one = ViewDescriptor("pretended", (("w", "0" * 64),), network, DLIB_FRAME, kinds, True, photo)
-        return one.describe(IMAGE, fitted(), texture())
+        one = ViewDescriptor("pretended", (("w", "0" * 64),), network, DLIB_FRAME, kinds, True, second)
+        return one.describe(IMAGE if photo else None, fitted() if photo else None, texture())
 
-    cells, seen = described(corner_pixels, [other, third])
+    plain, alone = described(corner_pixels)[0], described(other)[0]
+    cells, seen = described(corner_pixels, other)
     assert seen.all()
-    np.testing.assert_array_equal(cells[2:], described(corner_pixels)[0][2:])
-    np.testing.assert_array_equal(cells[0], described(other)[0][0])
-    np.testing.assert_array_equal(cells[1], described(third)[0][1])
-    paired = ViewDescriptor(
-        "pretended", (("w", "0" * 64),), corner_pixels, DLIB_FRAME, HALF_VIEWS["both"], True, [other, third]
-    )
-    cells, seen = paired.describe(None, None, texture())
+    np.testing.assert_array_equal(cells[[0, 2, 3]], plain[[0, 2, 3]])
+    np.testing.assert_array_equal(cells[1], alone[0])
+    cells, seen = described(corner_pixels, other, photo=False)
     assert seen.tolist() == [False, False, True, True]
     assert not cells[:2].any()
+    # Of two vectors the second describes the photograph, the first the halves.
+    cells, _ = described(both, other)
+    np.testing.assert_array_equal(cells[2:], plain[2:])
+    np.testing.assert_array_equal(cells[1], alone[0])
+    np.testing.assert_array_equal(cells[0], described(lambda views: both(views)[:, 1])[0][0])
 
 
 def test_a_photograph_used_both_ways_gives_its_mirror_image_the_same_cell() -> None:

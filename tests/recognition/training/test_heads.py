@@ -13,8 +13,9 @@ import torch
 
 from facerec.frontalize.face_model import FaceModel
 from facerec.landmarks.errors import InvalidInputError
-from facerec.recognition.resnet import FaceResNet, network_arrays, network_of
-from facerec.recognition.resnet_graph import for_photographs, with_photo_head
+from facerec.landmarks.onnx_graph import graph_network
+from facerec.recognition.resnet import FaceResNet, WithPhotoLayers, network_arrays, network_of, runner
+from facerec.recognition.resnet_graph import for_photographs, resnet_graph, views_network, with_photo_head
 from facerec.recognition.training import heads
 from facerec.recognition.training.batched_views import BatchedViews
 from facerec.recognition.training.faces import Faces, load_faces
@@ -126,6 +127,10 @@ def test_a_weight_file_holds_the_layers_for_photographs_beside_the_others(networ
     assert photo.places is not None
     np.testing.assert_array_equal(photo.places.weight.detach().numpy(), other["places.weight"])
     np.testing.assert_array_equal(photo.stem.weight.detach().numpy(), own["stem.weight"])
+    views = np.random.default_rng(0).integers(0, 256, (2, 150, 150, 3), dtype=np.uint8)
+    expected = np.stack([views_network(runner(one))(views) for one in (network, photo)], axis=1)
+    for engine in (graph_network(resnet_graph(arrays, photo=True)), runner(WithPhotoLayers(arrays))):
+        np.testing.assert_allclose(views_network(engine)(views), expected, atol=1e-2 * np.abs(expected).max())
     assert all(
         for_photographs(own)[name] is value for name, value in own.items()
     )  # a file without them describes all views by the same layers
