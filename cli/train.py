@@ -28,7 +28,7 @@ TRAINERS: dict[str, str] = {
     "dfd": "Train the texture descriptor DFD.",
     "face-set": "Make the face set (crops and fits) that resnet is trained on.",
     "resnet": "Train the residual network that describes faces in all poses.",
-    "resnet-heads": "Train resnet's layers that describe photographs.",
+    "resnet-photo": "Train resnet's layers that describe photographs.",
     "strangers": "Compute resnet's normalisation cohort and thresholds.",
     "impostors": "Measure impostor scores, for thresholds of other descriptors.",
 }

@@ -1,4 +1,4 @@
-"""Training what describes photographs in the face networks: their linear layers, the convolutions stay as they are.
+"""Training what describes photographs in the face network: linear layers of their own behind the same convolutions.
 
 The convolutions take all the time. Their outputs for some ten thousand views are computed once and kept in files; the
 two linear layers behind them (`FaceResNet.head` and `FaceResNet.places`) are then trained on these in minutes on one
@@ -42,8 +42,6 @@ class HeadTraining:
         steps, batch, rate, class_rate, warm_up, decay, scale, margin, teacher_weight, frontal, averaging: see
             `ResNetTraining`.
         plain: chance of a photograph as it is to be drawn, relative to a degraded view's.
-        start_share: share of the layers before the training in the result. Half of them identifies as many people of
-            every pose as the trained layers alone, and more strangers of one group are told apart.
     """
 
     looks: int = 28_672
@@ -60,7 +58,6 @@ class HeadTraining:
     frontal: float = 30.0
     averaging: float = 0.995
     plain: float = 0.33
-    start_share: float = 0.5
     views: LookSettings = field(default_factory=lambda: LookSettings(photo=0.65))
     disturbance: DisturbanceSettings = field(default_factory=DisturbanceSettings)
     seed: int = 0
@@ -106,7 +103,7 @@ def features(network: FaceResNet, looks: Tensor, rows: NDArray[np.int64]) -> Vie
 
 
 def cached_features(
-    networks: Sequence[FaceResNet],
+    network: FaceResNet,
     views: BatchedViews,
     faces: Faces,
     folder: Path,
@@ -114,39 +111,33 @@ def cached_features(
     report: Callable[[int, int], None] | None = None,
     shard: int = 2048,
     batch: int = 128,
-) -> list[tuple[ViewFeatures, ViewFeatures]]:
-    """For each network the features of all photographs as they are, and those of random degraded views.
+) -> tuple[ViewFeatures, ViewFeatures]:
+    """The features of all photographs as they are, and those of random degraded views.
 
     Args:
         folder: where they are kept, a file per `shard` of views; what is there already is read, so an interrupted run
-            goes on. It belongs to these networks, faces and settings.
+            goes on. It belongs to this network, these faces and settings.
         report: called with the number of files made or read and of all files.
     """
     training = training or HeadTraining()
     plain = [np.arange(start, min(len(faces), start + shard)) for start in range(0, len(faces), shard)]
     drawn = [min(shard, training.looks - start) for start in range(0, training.looks, shard)]
-    found: list[tuple[list[ViewFeatures], list[ViewFeatures]]] = [([], []) for _ in networks]
+    found: list[ViewFeatures] = []
     for number in range(len(plain) + len(drawn)):
-        files = [folder / f"features-{number}-{which}.npz" for which in range(len(networks))]
-        if not all(file.exists() for file in files):
+        file = folder / f"features-{number}.npz"
+        if not file.exists():
             if number < len(plain):
                 shown = _photographs(views, faces, plain[number], batch)
             else:
                 shown = _looks(views, faces, drawn[number - len(plain)], number, training, batch)
-            parts: list[list[ViewFeatures]] = [[] for _ in networks]
-            for rows, looks in shown:
-                for own, network in zip(parts, networks, strict=True):
-                    own.append(features(network, looks, rows))
-            for file, own in zip(files, parts, strict=True):
-                temporary = file.with_name(f"{file.stem}.tmp.npz")
-                save_arrays(temporary, ViewFeatures.joined(own))
-                temporary.replace(file)
-        for own_parts, file in zip(found, files, strict=True):
-            read = load_arrays(file, ViewFeatures, "features of views")
-            own_parts[0 if number < len(plain) else 1].append(read)
+            temporary = file.with_name(f"{file.stem}.tmp.npz")
+            save_arrays(temporary, ViewFeatures.joined([features(network, looks, rows) for rows, looks in shown]))
+            temporary.replace(file)
+        found.append(load_arrays(file, ViewFeatures, "features of views"))
         if report is not None:
             report(number + 1, len(plain) + len(drawn))
-    return [(ViewFeatures.joined(photographs), ViewFeatures.joined(looks)) for photographs, looks in found]
+    none = ViewFeatures(np.zeros(0, np.int64), found[0].places[:0], found[0].pooled[:0])
+    return ViewFeatures.joined(found[: len(plain)]), ViewFeatures.joined([none, *found[len(plain) :]])
 
 
 def _photographs(
@@ -199,7 +190,7 @@ def train_head(
     report: Callable[[int, dict[str, float]], None] | None = None,
     every: int = 50,
 ) -> FaceResNet:
-    """A copy of `network` whose linear layers were trained on features of its views, mixed with those of before.
+    """A copy of `network` whose linear layers were trained on features of its views.
 
     Args:
         network: with `places`.
@@ -210,7 +201,7 @@ def train_head(
         report: called every `every` steps with the losses.
 
     Raises:
-        InvalidInputError: a network without `places`, or photographs that are not those of `faces`.
+        InvalidInputError: a network without `places`, or features of other photographs than those of `faces`.
     """
     training = training or HeadTraining()
     if network.places is None or not np.array_equal(photographs.rows, np.arange(len(faces))):
@@ -223,8 +214,7 @@ def train_head(
     layers = [*trained.head.parameters(), *trained.places.parameters()]
     for layer in layers:
         layer.requires_grad_(True)
-    before = [layer.detach().clone() for layer in layers]
-    average = [layer.clone() for layer in before]
+    average = [layer.detach().clone() for layer in layers]
     centres = nn.Parameter(teacher.mean.clone())
     groups = [
         {"params": layers, "top": training.rate},
@@ -258,6 +248,6 @@ def train_head(
                 report(step + 1, dict(zip(("softmax", "teacher", "right"), totals.tolist(), strict=True)))
             totals.zero_()
     with torch.no_grad():
-        for layer, mean, old in zip(layers, average, before, strict=True):
-            layer.copy_(torch.lerp(mean, old, training.start_share))
+        for layer, mean in zip(layers, average, strict=True):
+            layer.copy_(mean)
     return trained.requires_grad_(False).eval()
