@@ -7,7 +7,7 @@ core, with the loss of the whole network's training.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,7 +38,8 @@ class HeadTraining:
     """Settings of the training.
 
     Attributes:
-        looks: random views, each degraded `copies` times, beside every photograph as it is.
+        looks: random views, each degraded `copies` times, beside every photograph as it is. shard: how many lie in a
+            file; together: how many are made at a time.
         steps, batch, rate, class_rate, warm_up, decay, scale, margin, teacher_weight, frontal, averaging: see
             `ResNetTraining`.
         plain: chance of a photograph as it is to be drawn, relative to a degraded view's.
@@ -46,6 +47,8 @@ class HeadTraining:
 
     looks: int = 28_672
     copies: int = 3
+    shard: int = 2048
+    together: int = 128
     steps: int = 500
     batch: int = 512
     rate: float = 5e-4
@@ -109,57 +112,60 @@ def cached_features(
     folder: Path,
     training: HeadTraining | None = None,
     report: Callable[[int, int], None] | None = None,
-    shard: int = 2048,
-    batch: int = 128,
 ) -> tuple[ViewFeatures, ViewFeatures]:
     """The features of all photographs as they are, and those of random degraded views.
 
     Args:
-        folder: where they are kept, a file per `shard` of views; what is there already is read, so an interrupted run
+        folder: where they are kept, a file per shard of views; what is there already is read, so an interrupted run
             goes on. It belongs to this network, these faces and settings.
         report: called with the number of files made or read and of all files.
     """
     training = training or HeadTraining()
+    shard = training.shard
     plain = [np.arange(start, min(len(faces), start + shard)) for start in range(0, len(faces), shard)]
     drawn = [min(shard, training.looks - start) for start in range(0, training.looks, shard)]
-    found: list[ViewFeatures] = []
-    for number in range(len(plain) + len(drawn)):
-        file = folder / f"features-{number}.npz"
-        if not file.exists():
-            if number < len(plain):
-                shown = _photographs(views, faces, plain[number], batch)
-            else:
-                shown = _looks(views, faces, drawn[number - len(plain)], number, training, batch)
-            temporary = file.with_name(f"{file.stem}.tmp.npz")
-            save_arrays(temporary, ViewFeatures.joined([features(network, looks, rows) for rows, looks in shown]))
-            temporary.replace(file)
-        found.append(load_arrays(file, ViewFeatures, "features of views"))
+    shards = [
+        *(_photographs(views, faces, rows, training.together) for rows in plain),
+        *(_looks(views, faces, count, number, training) for number, count in enumerate(drawn)),
+    ]
+    found = []
+    for number, shown in enumerate(shards):
+        found.append(_kept(network, shown, folder / f"features-{number}.npz"))
         if report is not None:
-            report(number + 1, len(plain) + len(drawn))
+            report(number + 1, len(shards))
     none = ViewFeatures(np.zeros(0, np.int64), found[0].places[:0], found[0].pooled[:0])
     return ViewFeatures.joined(found[: len(plain)]), ViewFeatures.joined([none, *found[len(plain) :]])
 
 
+def _kept(network: FaceResNet, shown: Iterable[tuple[NDArray[np.int64], Tensor]], file: Path) -> ViewFeatures:
+    """The features in `file`, which is written first when it is not there."""
+    if not file.exists():
+        temporary = file.with_name(f"{file.stem}.tmp.npz")
+        save_arrays(temporary, ViewFeatures.joined([features(network, looks, rows) for rows, looks in shown]))
+        temporary.replace(file)
+    return load_arrays(file, ViewFeatures, "features of views")
+
+
 def _photographs(
-    views: BatchedViews, faces: Faces, rows: NDArray[np.int64], batch: int
+    views: BatchedViews, faces: Faces, rows: NDArray[np.int64], together: int
 ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-    for start in range(0, len(rows), batch):
-        own = rows[start : start + batch]
+    for start in range(0, len(rows), together):
+        own = rows[start : start + together]
         at = torch.from_numpy(own).to(views.device)
         with torch.inference_mode():
             yield own, views.photo(faces.crops.batch(at), faces.fit.rows(at))
 
 
 def _looks(
-    views: BatchedViews, faces: Faces, count: int, number: int, training: HeadTraining, batch: int
+    views: BatchedViews, faces: Faces, count: int, number: int, training: HeadTraining
 ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
     """Views that depend on the seed and the shard's number alone."""
     rng = np.random.default_rng([training.seed, number])
     generator = torch.Generator(device=views.device).manual_seed(int(rng.integers(2**31)))
     maker = LookMaker(views, training.views, generator)
     chance = row_chances(faces, ResNetTraining())
-    for start in range(0, count, batch):
-        rows = rng.choice(len(faces), min(batch, count - start), p=chance)
+    for start in range(0, count, training.together):
+        rows = rng.choice(len(faces), min(training.together, count - start), p=chance)
         with torch.inference_mode():
             looks = maker.draw(faces, torch.from_numpy(rows).to(views.device))
             for _ in range(training.copies):

@@ -22,7 +22,7 @@ from facerec.recognition.training.heads import HeadTraining, ViewFeatures, cache
 from facerec.recognition.training.resnet import photo_vectors
 from facerec.recognition.views import FACE_FRAME
 
-TRAINING = HeadTraining(looks=10, copies=2, steps=30, batch=16, rate=1e-3, warm_up=1, margin=0.0)
+TRAINING = HeadTraining(looks=10, copies=2, shard=8, together=4, steps=30, batch=16, rate=1e-3, warm_up=1, margin=0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +51,7 @@ def views() -> BatchedViews:
 
 
 def kept(faces: Faces, network: FaceResNet, views: BatchedViews, folder: Path) -> tuple[ViewFeatures, ViewFeatures]:
-    return cached_features(network, views, faces, folder, TRAINING, shard=8, batch=4)
+    return cached_features(network, views, faces, folder, TRAINING)
 
 
 def test_the_layers_behind_kept_features_give_the_networks_vectors(
