@@ -250,7 +250,7 @@ class FaceFinder:
         ):
             boxes = self._boxes(image, settings.tiny)
             if boxes != looked_at:
-                found = max(found, self.find_at(image, boxes), key=_best)
+                found = max(self.find_at(image, boxes), found, key=_best)  # these have the doubtful ones, too
         return sorted(found, key=lambda face: _place(face.box))
 
     def _upright(self, image: Image) -> list[Face]:

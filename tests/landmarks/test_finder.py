@@ -1,5 +1,6 @@
 """The rule that tells faces from what only looks like one, and the order faces come in."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -159,30 +160,33 @@ def test_small_faces_are_searched_for_where_none_was_found_and_wherever_a_smalle
 
 
 class DoubtfulAndSmall(Deep):
-    """Sees a box that the rule doubts, and a small sure face where it is asked for smaller ones."""
+    """Sees a box that the rule doubts, and a small face where it is asked for smaller ones."""
 
-    def __init__(self, doubtful: Box) -> None:
+    def __init__(self, doubtful: Box, small: float) -> None:
         super().__init__(usual=False)
-        self.doubtful = doubtful
+        self.doubtful, self.small = doubtful, small
 
     def detect(self, image: Any) -> Any:
         return [self.doubtful, *super().detect(image)]
 
     def detect_down_to(self, image: Any, smallest: Any) -> Any:
-        return [self.doubtful, *super().detect_down_to(image, smallest)]
+        return [self.doubtful, *(replace(box, score=self.small) for box in super().detect_down_to(image, smallest))]
 
 
 @pytest.mark.parametrize(
-    ("doubtful", "widths"),
+    ("doubtful", "small", "widths"),
     [
-        (Box(10, 10, 25, 25, 0.3), [15, 4]),  # small: the face may be smaller still
-        (Box(10, 10, 35, 35, 0.3), [25]),  # the photograph's subject
-        (Box(10, 10, 25, 25, 0.6), [15]),  # sure
+        (Box(10, 10, 25, 25, 0.3), 0.9, [15, 4]),  # small: the face may be smaller still
+        (Box(10, 10, 25, 25, 0.3), 0.2, [15, 4]),  # and as doubtful
+        (Box(10, 10, 35, 35, 0.3), 0.9, [25]),  # the photograph's subject
+        (Box(10, 10, 25, 25, 0.6), 0.9, [15]),  # sure
     ],
 )
-def test_small_faces_are_searched_for_beside_small_doubtful_ones(doubtful: Box, widths: list[int]) -> None:
+def test_small_faces_are_searched_for_beside_small_doubtful_ones(
+    doubtful: Box, small: float, widths: list[int]
+) -> None:
     settings = FinderSettings(tiny=4.0, turned=1.0)
-    finder = finder_of(DoubtfulAndSmall(doubtful), Landmarker(), FinderRule(1.0, 0.0, 3.0), settings=settings)
+    finder = finder_of(DoubtfulAndSmall(doubtful, small), Landmarker(), FinderRule(1.0, 0.0, 3.0), settings=settings)
     assert [face.box.width for face in finder.find(PICTURE)] == widths
 
 
