@@ -7,6 +7,7 @@ core, with the loss of the whole network's training.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -116,8 +117,8 @@ def cached_features(
     """The features of all photographs as they are, and those of random degraded views.
 
     Args:
-        folder: where they are kept, a file per shard of views; what is there already is read, so an interrupted run
-            goes on. It belongs to this network, these faces and settings.
+        folder: where they are kept, a file per shard of views. What is there already of this network, these faces and
+            settings is read, so an interrupted run goes on.
         report: called with the number of files made or read and of all files.
     """
     training = training or HeadTraining()
@@ -128,13 +129,26 @@ def cached_features(
         *(_photographs(views, faces, rows, training.together) for rows in plain),
         *(_looks(views, faces, count, number, training) for number, count in enumerate(drawn)),
     ]
+    key = _key(network, faces, training)
     found = []
     for number, shown in enumerate(shards):
-        found.append(_kept(network, shown, folder / f"features-{number}.npz"))
+        found.append(_kept(network, shown, folder / f"features-{key}-{number}.npz"))
         if report is not None:
             report(number + 1, len(shards))
     none = ViewFeatures(np.zeros(0, np.int64), found[0].places[:0], found[0].pooled[:0])
     return ViewFeatures.joined(found[: len(plain)]), ViewFeatures.joined([none, *found[len(plain) :]])
+
+
+def _key(network: FaceResNet, faces: Faces, training: HeadTraining) -> str:
+    """A digest of everything that features depend on."""
+    digest = hashlib.sha256(repr((training.looks, training.copies, training.shard, training.together)).encode())
+    digest.update(repr((training.views, training.disturbance, training.seed)).encode())
+    for value in network.state_dict().values():
+        digest.update(np.ascontiguousarray(value.detach().cpu().numpy()).tobytes())
+    for names in (faces.person, faces.source):
+        digest.update("\n".join(names.tolist()).encode())
+    digest.update(np.ascontiguousarray(faces.fit.translation.cpu().numpy()).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _kept(network: FaceResNet, shown: Iterable[tuple[NDArray[np.int64], Tensor]], file: Path) -> ViewFeatures:

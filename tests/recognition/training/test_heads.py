@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def test_features_that_are_kept_are_not_computed_again(
     faces: Faces, network: FaceResNet, views: BatchedViews, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = kept(faces, network, views, tmp_path / "run")
-    last = max((tmp_path / "run").glob("*.npz"), key=lambda file: int(file.stem.split("-")[1]))
+    last = max((tmp_path / "run").glob("*.npz"), key=lambda file: int(file.stem.split("-")[-1]))
     last.unlink()
     computed: list[int] = []
     real = heads.features
@@ -83,6 +84,18 @@ def test_features_that_are_kept_are_not_computed_again(
     for one, other in zip(first, again, strict=True):
         for name, value in vars(one).items():
             np.testing.assert_array_equal(value, getattr(other, name))
+
+
+def test_features_of_another_network_or_other_faces_are_not_taken(
+    faces: Faces, network: FaceResNet, views: BatchedViews, tmp_path: Path
+) -> None:
+    photographs, _ = kept(faces, network, views, tmp_path / "run")
+    changed = deepcopy(network)
+    with torch.no_grad():
+        changed.stem.weight.mul_(0.5)
+    assert (kept(faces, changed, views, tmp_path / "run")[0].pooled != photographs.pooled).any()
+    fewer = faces.rows(np.arange(len(faces) - 1))
+    assert len(kept(fewer, network, views, tmp_path / "run")[0]) == len(faces) - 1
 
 
 def test_training_changes_the_linear_layers_alone_and_lowers_the_loss(
