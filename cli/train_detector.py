@@ -54,6 +54,12 @@ from facerec.cli.recorded_command import recorded_command
     default=None,
     help="Stop with a checkpoint after this many minutes; the same command continues.",
 )
+@click.option(
+    "--finish-in",
+    type=click.FloatRange(min=0, min_open=True),
+    default=None,
+    help="Finish within this many minutes: the learning rate follows the clock where it is ahead of the steps.",
+)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of the network.")
 @click.option(
     "--loaders", type=click.IntRange(min=0), default=1, show_default=True, help="Processes that make training pictures."
@@ -77,6 +83,7 @@ def command(
     batch: int | None,
     seed: int,
     max_minutes: float | None,
+    finish_in: float | None,
     threads: int,
     loaders: int,
     device: str,
@@ -92,12 +99,12 @@ def command(
 
     from facerec.landmarks.errors import DeviceError
     from facerec.landmarks.training.detector import (
-        CANDIDATE_SCORE,
         DetectorTraining,
-        export_detector,
+        TimeLimit,
         read_training_data,
         train_detector,
     )
+    from facerec.landmarks.training.detector_export import CANDIDATE_SCORE, export_detector
 
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise DeviceError(f"the device {device} was requested, but torch finds no CUDA device")
@@ -127,7 +134,7 @@ def command(
         work,
         settings,
         device=device,
-        max_minutes=math.inf if max_minutes is None else max_minutes,
+        limit=TimeLimit(max_minutes or math.inf, finish_in or math.inf),
         start=None if start is None else load_file(start),
         report=report,
     )

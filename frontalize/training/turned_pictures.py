@@ -37,10 +37,12 @@ class TurnSettings:
     Attributes:
         side: of the picture, px; its face is `face` px, the longer side of the landmarks' box.
         max_yaw, max_pitch, max_roll: degrees, drawn evenly; `steep` of the pictures have at least `steep_pitch`.
+        min_yaw: degrees; faces turned less are not made.
         distance: mm from the camera to the head, a telephone's to a studio's.
         light: standard deviation of the directional light's share.
         hair: share with hair; the others are bald.
         worn: share with sunglasses or a mask.
+        masks: share of masks among what is worn.
         texture: texels per side.
         min_visible: least share of the chart that the photograph must show.
         min_landmarks: least number of landmarks that the new pose shows: far up over the shoulder there is only skull
@@ -52,12 +54,14 @@ class TurnSettings:
     max_yaw: float = 92.0
     max_pitch: float = 65.0
     max_roll: float = 15.0
+    min_yaw: float = 0.0
     steep: float = 0.6
     steep_pitch: float = 25.0
     distance: tuple[float, float] = (450.0, 2000.0)
     light: float = 0.3
     hair: float = 0.85
     worn: float = 0.25
+    masks: float = 0.3
     texture: int = 192
     min_visible: float = 0.15
     min_landmarks: int = 20
@@ -108,7 +112,7 @@ def turned_picture(
     texture = blended_texture(lifted)
     hidden = np.zeros(68, dtype=bool)
     if rng.random() < settings.worn:
-        occluder = DRAW["sunglasses" if rng.random() < 0.7 else "mask"](model, rng)
+        occluder = DRAW[_draw_worn(rng, settings)](model, rng)
         texture, hidden = occluder.painted_on(texture), occluder.hides(model)
     marks = model.landmarks(face.shape, face.expression)
     while True:
@@ -135,9 +139,11 @@ def turned_picture(
     return FacePicture(picture, points, state, pose, face.person, f"turned-{face.source}")
 
 
-def worn_picture(face: FittedPicture, model: FaceModel, rng: np.random.Generator) -> FacePicture:
+def worn_picture(
+    face: FittedPicture, model: FaceModel, rng: np.random.Generator, settings: TurnSettings | None = None
+) -> FacePicture:
     """The photograph itself, its face wearing sunglasses or a mask; no point is annotated."""
-    occluder = DRAW["sunglasses" if rng.random() < 0.7 else "mask"](model, rng)
+    occluder = DRAW[_draw_worn(rng, settings or TurnSettings())](model, rng)
     image = put_on(face.image, occluder, model, face.shape, face.expression, face.camera)
     points = face.camera.project(model.landmarks(face.shape, face.expression))[:, :2].astype(np.float32)
     state = np.full(68, NOT_ANNOTATED, dtype=np.int8)
@@ -146,10 +152,15 @@ def worn_picture(face: FittedPicture, model: FaceModel, rng: np.random.Generator
     )
 
 
+def _draw_worn(rng: np.random.Generator, settings: TurnSettings) -> str:
+    return "sunglasses" if rng.random() < 1 - settings.masks else "mask"
+
+
 def _draw_angles(rng: np.random.Generator, settings: TurnSettings) -> tuple[float, float, float]:
     least = settings.steep_pitch if rng.random() < settings.steep else 0.0
     pitch = rng.uniform(least, settings.max_pitch) * rng.choice((-1.0, 1.0))
     yaw = rng.uniform(-settings.max_yaw, settings.max_yaw)
+    yaw = np.sign(yaw) * (settings.min_yaw + abs(yaw) * (1 - settings.min_yaw / settings.max_yaw))
     return float(yaw), float(pitch), float(rng.uniform(-settings.max_roll, settings.max_roll))
 
 

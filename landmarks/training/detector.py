@@ -18,11 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from facerec.landmarks.checkpoint import WeightRecord, save_weights
 from facerec.landmarks.detection.detector import DetectorSettings, FaceDetector
 from facerec.landmarks.detection.detector_network import (
     DetectorNetwork,
-    detector_arrays,
     network_of,
     normalize,
     runner,
@@ -49,11 +47,6 @@ from facerec.landmarks.types import Box, Image
 
 Report = Callable[[str], None]
 """Takes one line of progress."""
-
-CANDIDATE_SCORE = 0.45
-"""Score from which on a shipped detector hands out candidates; the finder's rule decides which are faces."""
-
-LICENCE = "research use only: trained on collections gathered for non-commercial research"
 
 
 @dataclass(frozen=True)
@@ -132,7 +125,9 @@ class TrainingData:
     @property
     def set_sources(self) -> list[str]:
         """Names of the sets whose faces were turned or wear something."""
-        return sorted({p.name.rpartition("/")[0] for p in self.pictures if p.kind in ("turned", "worn")})
+        return sorted(
+            {p.name.rpartition("/")[0] for p in self.pictures if p.kind not in ("profile", "frontal", "frame")}
+        )
 
 
 def read_training_data(
@@ -247,6 +242,20 @@ def calibrate(network: DetectorNetwork, images: Sequence[Image], false_share: fl
     return float(np.clip(ordered[int(false_share * len(ordered))] + 1e-3, 2 * floor, 0.9))
 
 
+@dataclass(frozen=True)
+class TimeLimit:
+    """When a training stops before all its steps are done.
+
+    Attributes:
+        minutes: of this run; the checkpoint lets it go on.
+        finish_in: minutes of the whole training: learning rate and mining follow the clock where it is ahead of the
+            steps, so that the training ends properly. The result then depends on the machine's speed.
+    """
+
+    minutes: float = math.inf
+    finish_in: float = math.inf
+
+
 @dataclass(frozen=True, eq=False)
 class TrainingResult:
     """How a training run ended.
@@ -268,7 +277,7 @@ def train_detector(
     settings: DetectorTraining | None = None,
     *,
     device: str = "cpu",
-    max_minutes: float = math.inf,
+    limit: TimeLimit | None = None,
     start: Mapping[str, NDArray[Any]] | None = None,
     report: Report = lambda line: None,
 ) -> TrainingResult:
@@ -279,7 +288,7 @@ def train_detector(
         work: folder for the checkpoint; made when missing.
         settings: must be those the checkpoint was made with.
         device: "cpu" or a CUDA device.
-        max_minutes: stop, with a checkpoint, after so many minutes.
+        limit: when to stop before all steps are done.
         start: arrays of a trained detector to begin with, when `work` holds no checkpoint.
         report: gets a line of progress now and then.
     """
@@ -295,8 +304,8 @@ def train_detector(
             learner.begin_with(network_of(start), np.stack([scenes.scene(2**40 + k).image for k in range(64)]))
         if learner.step:
             report(f"going on from step {learner.step}")
-        _run(learner, data, work, time.monotonic() + 60 * max_minutes, report)
-        if learner.step < settings.steps:
+        finished = _run(learner, data, work, limit or TimeLimit(), report)
+        if not finished:
             return TrainingResult(learner.step)
         threshold = calibrate(learner.mean, data.calibration, settings.false_share, device)
         report(f"threshold {threshold:.3f}")
@@ -305,15 +314,18 @@ def train_detector(
         cv2.setNumThreads(threads)
 
 
-def _run(learner: _Learner, data: TrainingData, work: Path, until: float, report: Report) -> None:
-    """Train until all steps are done or the monotonic clock shows `until`; `work` gets the checkpoints."""
+def _run(learner: _Learner, data: TrainingData, work: Path, limit: TimeLimit, report: Report) -> bool:
+    """Train until all is done (true) or the run's time is over; `work` gets the checkpoints."""
     settings = learner.settings
     work.mkdir(parents=True, exist_ok=True)
     milestones = [round(share * settings.steps) for share in settings.mining]
     began = saved = time.monotonic()
+    # Of an interrupted training the minutes count that were spent before.
+    zero = began - 60 * learner.minutes
+    until = began + 60 * limit.minutes
     out_of_time = False
-    while learner.step < settings.steps and not out_of_time:
-        last = min([m for m in milestones if m > learner.step], default=settings.steps)
+    while learner.position < settings.steps and not out_of_time:
+        last = min([m for m in milestones if m > learner.position], default=settings.steps)
         first = learner.step * settings.batch
         loader = DataLoader(
             _Scenes(_maker(data, learner.mined, settings), first, last * settings.batch - first),
@@ -326,6 +338,8 @@ def _run(learner: _Learner, data: TrainingData, work: Path, until: float, report
         for batch in loader:
             shown += learner.learn(batch) / 50
             now = time.monotonic()
+            learner.minutes = (now - zero) / 60
+            learner.position = max(learner.step, math.floor(settings.steps * learner.minutes / limit.finish_in))
             if learner.step % 50 == 0:
                 score, box, point = shown.tolist()
                 report(
@@ -337,18 +351,22 @@ def _run(learner: _Learner, data: TrainingData, work: Path, until: float, report
                 learner.save(work)
                 saved = now
             out_of_time = now > until
-            if out_of_time:
+            if out_of_time or learner.position >= last:
                 break
-        if learner.step in milestones:
-            mined = _mine(learner.mean, data, learner.device, np.random.default_rng([settings.seed, learner.step]))
+        if last in milestones and learner.position >= last:
+            mined = _mine(learner.mean, data, learner.device, np.random.default_rng([settings.seed, last]))
             report(f"mined {len(mined.false)} false faces, {len(mined.unannotated)} unannotated ones")
             learner.mined = mined
         learner.save(work)
         saved = time.monotonic()
+    return learner.position >= settings.steps
 
 
 class _Learner:
-    """What a training changes: the network, the mean of its weights, the optimiser, what was mined."""
+    """What a training changes: the network, the mean of its weights, the optimiser, what was mined.
+
+    `position` is the place in the schedule, in steps: those done, or more where a clock is ahead of them.
+    """
 
     def __init__(self, settings: DetectorTraining, device: str) -> None:
         self.settings, self.device = settings, device
@@ -364,7 +382,8 @@ class _Learner:
             [{"params": matrices, "weight_decay": settings.decay}, {"params": vectors, "weight_decay": 0.0}],
             lr=settings.rate,
         )
-        self.step = 0
+        self.step = self.position = 0
+        self.minutes = 0.0
         self.mined = _Mined.nothing()
 
     def begin_with(self, trained: DetectorNetwork, pictures: NDArray[np.uint8]) -> None:
@@ -389,7 +408,7 @@ class _Learner:
         pictures, state, boxes, points = (part.to(self.device) for part in batch)
         for group in self.optimizer.param_groups:
             group["lr"] = settings.rate * cosine_rate(
-                (self.step + 1) / settings.steps, settings.warm_up / settings.steps
+                (self.position + 1) / settings.steps, settings.warm_up / settings.steps
             )
         self.network.train()
         with training_autocast(self.device):
@@ -408,6 +427,7 @@ class _Learner:
                 else:
                     ours.copy_(theirs)
         self.step += 1
+        self.position = max(self.position, self.step)
         return torch.stack([loss.detach().cpu() for loss in losses])
 
     def save(self, work: Path) -> None:
@@ -421,7 +441,8 @@ class _Learner:
         tensors["mined.false"] = torch.from_numpy(self.mined.false)
         tensors["mined.unannotated"] = torch.from_numpy(self.mined.unannotated)
         plain = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
-        save_file(plain, work / "checkpoint.new", {"step": str(self.step), "settings": self._settings_text()})
+        place = {"step": str(self.step), "position": str(self.position), "minutes": str(self.minutes)}
+        save_file(plain, work / "checkpoint.new", place | {"settings": self._settings_text()})
         (work / "checkpoint.new").replace(work / "checkpoint.safetensors")
 
     def restore(self, work: Path) -> None:
@@ -454,44 +475,9 @@ class _Learner:
         whole["state"] = entries
         self.optimizer.load_state_dict(whole)
         self.step = int(metadata["step"])
+        self.position, self.minutes = int(metadata["position"]), float(metadata["minutes"])
         self.mined = _Mined(tensors["mined.false"].numpy(), tensors["mined.unannotated"].numpy())
 
     def _settings_text(self) -> str:
         s = self.settings
         return json.dumps([s.seed, s.steps, s.batch, s.rate, s.decay, s.mining])
-
-
-def export_detector(
-    network: DetectorNetwork,
-    threshold: float,
-    settings: DetectorTraining,
-    command: str,
-    metric: dict[str, float | int | str] | None = None,
-    sources: Sequence[str] = (),
-    root: Path | None = None,
-) -> WeightRecord:
-    """Write the package's detector weights and their record.
-
-    Args:
-        network, threshold, settings: of the training.
-        command: that makes the weights again.
-        metric: figures of `benchmarks/detector.py`.
-        sources: sets beside CFP and YouTube Faces.
-        root: folder of the stages; the installed package by default.
-    """
-    return save_weights(
-        "landmarks",
-        "detector",
-        detector_arrays(network, threshold),
-        what="Finds faces from frontal to profile: boxes (of the 68 landmarks) and five points.",
-        training_sets=("Celebrities in Frontal-Profile", "YouTube Faces", "background photographs", *sources),
-        split=(
-            "trained on CFP people 1-300 and YouTube Faces except every seventh name, none who is a held-out person of "
-            "the other set; background photographs except every fifth; threshold from one in "
-            f"{settings.calibration_every} of the training backgrounds, unseen by the training"
-        ),
-        metric=metric or {"score_threshold": round(threshold, 4)},
-        licence=LICENCE,
-        command=command,
-        root=root,
-    )

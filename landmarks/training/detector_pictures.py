@@ -15,16 +15,22 @@ from numpy.typing import NDArray
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.markup import CfpView, cfp_to_ibug68
 from facerec.landmarks.sets.ytf import person_of_frame
-from facerec.landmarks.training.picture_set import PictureSet
+from facerec.landmarks.training.picture_set import FacePicture, PictureSet
 from facerec.landmarks.types import Image
 
-Kind = Literal["profile", "frontal", "frame", "turned", "worn"]
+Kind = Literal["profile", "frontal", "frame", "turned", "steep", "worn", "worn profile"]
 Floats = NDArray[np.float64]
 
 CFP_MIDLINE = (18, 19, 20, 21, 22, 26, 27, 28, 29, 8)
 """CFP fiducials on the face's middle: nose bridge to base, lips, chin."""
 
 HELD_OUT_EVERY_BACKGROUND = 5
+
+STEEP_YAW, STEEP_PITCH = 50.0, 25.0
+"""A turned face beyond both, degrees, is "steep"."""
+
+PROFILE_YAW = 45.0
+"""A face that wears something and is turned further, degrees, is a "worn profile"."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +39,8 @@ class AnnotatedPicture:
 
     Attributes:
         name: where it came from, for reports.
-        kind: "profile" and "frontal" (CFP), "frame" (YouTube Faces), "turned" to other poses by rendering, "worn" with
-            sunglasses or a mask.
+        kind: "profile" and "frontal" (CFP), "frame" (YouTube Faces), "turned" to other poses by rendering, "steep" far
+            to the side and up or down at once, "worn" with sunglasses or a mask, "worn profile".
         levels: the picture, (H, W, 3) uint8 RGB, and its halvings: shrunk scenes read the nearest one.
         outline: (N, 2) px, the points whose tight box is the face's box.
         five: (5, 2) px: eyes, nose tip, mouth corners, NaN where not annotated.
@@ -119,8 +125,14 @@ def set_pictures(pictures: PictureSet) -> Iterator[AnnotatedPicture]:
     for number, one in enumerate(pictures):
         points = one.points.astype(np.float64)
         five = _five(points)
-        kind: Kind = "turned" if one.source.startswith("turned") else "worn"
-        yield AnnotatedPicture(f"{one.source}/{number}", kind, halvings(one.image), points, five)
+        yield AnnotatedPicture(f"{one.source}/{number}", _kind_of(one), halvings(one.image), points, five)
+
+
+def _kind_of(picture: FacePicture) -> Kind:
+    yaw, pitch = np.abs(picture.pose[:2])
+    if picture.source.startswith("turned"):
+        return "steep" if yaw > STEEP_YAW and pitch > STEEP_PITCH else "turned"
+    return "worn profile" if yaw > PROFILE_YAW else "worn"
 
 
 def background_files(folder: Path, held_out: bool) -> list[Path]:

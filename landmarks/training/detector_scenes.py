@@ -41,7 +41,7 @@ class SceneSettings:
         side: px. 256 holds every size the network answers to at full resolution, and 32 fit a step of half a second.
         sizes: smallest and largest face, square root of the box's area, px.
         tilt: largest in-plane rotation, degrees.
-        kinds: how often a face is of each kind; profiles and turned faces are rare in the data and hard.
+        kinds: how often a face is of each kind; profiles, turned and covered faces are rare in the data and hard.
             A kind without a picture is left out.
         tiled: share of tiled scenes.
         empty: share of scenes without a face.
@@ -57,7 +57,8 @@ class SceneSettings:
     sizes: tuple[float, float] = (17.0, 250.0)
     tilt: float = 45.0
     kinds: tuple[tuple[Kind, float], ...] = (
-        ("profile", 0.30), ("frontal", 0.12), ("frame", 0.20), ("turned", 0.28), ("worn", 0.10),
+        ("profile", 0.28), ("frontal", 0.09), ("frame", 0.15), ("turned", 0.12), ("steep", 0.18), ("worn", 0.07),
+        ("worn profile", 0.11),
     )  # fmt: skip
     tiled: float = 0.5
     empty: float = 0.1

@@ -1,10 +1,12 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from facerec.landmarks.checkpoint import load_weights
 from facerec.landmarks.detection.detector import FaceDetector
@@ -13,11 +15,12 @@ from facerec.landmarks.detection.detector_network import cell_centers, network_o
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.training.detector import (
     DetectorTraining,
+    TimeLimit,
     TrainingData,
     _Learner,
-    export_detector,
     train_detector,
 )
+from facerec.landmarks.training.detector_export import export_detector
 from facerec.landmarks.training.detector_pictures import (
     AnnotatedPicture,
     Kind,
@@ -197,7 +200,7 @@ def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(tmp_path: 
     whole = train_detector(data, tmp_path / "whole", settings)
     assert whole.network is not None
     for _ in range(settings.steps):
-        result = train_detector(data, tmp_path / "parts", settings, max_minutes=1e-9)
+        result = train_detector(data, tmp_path / "parts", settings, limit=TimeLimit(1e-9))
     assert result.network is not None
     from safetensors.numpy import load_file
 
@@ -207,11 +210,38 @@ def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(tmp_path: 
         np.testing.assert_allclose(one[key], other[key], rtol=1e-5, atol=1e-7)
 
 
+def test_a_training_by_the_clock_ends_with_the_schedule_done_and_its_mining(tmp_path: Path) -> None:
+    """Hundreds of thousands of steps would take hours; rate and mining follow the clock instead."""
+    data, settings = small_training()
+    settings = replace(settings, steps=500_000, warm_up=0)
+    lines: list[str] = []
+    result = train_detector(data, tmp_path, settings, limit=TimeLimit(finish_in=3 / 60), report=lines.append)
+    assert result.network is not None
+    assert result.threshold is not None
+    assert 0 < result.step < settings.steps
+    assert sum(line.startswith("mined") for line in lines) == 1
+    learner = _Learner(settings, "cpu")
+    learner.restore(tmp_path)
+    assert learner.position >= settings.steps
+    assert learner.minutes >= 3 / 60
+    rate = learner.optimizer.param_groups[0]["lr"]
+    assert rate < 0.5 * settings.rate, "the last step's"
+
+
+def test_a_training_by_the_clock_that_was_interrupted_counts_the_minutes_before(tmp_path: Path) -> None:
+    data, settings = small_training()
+    settings = replace(settings, steps=500_000, mining=())
+    for _ in range(1000):
+        result = train_detector(data, tmp_path, settings, limit=TimeLimit(minutes=0.2 / 60, finish_in=1 / 60))
+        if result.network is not None:
+            break
+    assert result.network is not None
+    assert result.step < settings.steps
+
+
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
     data, settings = small_training()
-    train_detector(data, tmp_path, settings, max_minutes=1e-9)
-    from dataclasses import replace
-
+    train_detector(data, tmp_path, settings, limit=TimeLimit(1e-9))
     with pytest.raises(InvalidInputError, match="work folder"):
         train_detector(data, tmp_path, replace(settings, seed=1))
 
@@ -244,15 +274,30 @@ def test_a_training_that_begins_with_a_trained_detector_begins_with_its_answers(
             torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=1e-3)
 
 
-def test_faces_of_picture_sets_are_kinds_of_their_own() -> None:
+def set_of(sources: list[str], poses: list[tuple[float, float]]) -> tuple[PictureSet, NDArray[np.float32]]:
     points = np.random.default_rng(1).uniform(20, 60, (68, 2)).astype(np.float32)
     rows = [
-        FacePicture(np.zeros((80, 80, 3), np.uint8), points, np.ones(68, np.int8), np.zeros(3, np.float32), "p", source)
-        for source in ("turned-celeba", "worn-celeba")
+        FacePicture(
+            np.zeros((80, 80, 3), np.uint8),
+            points,
+            np.ones(68, np.int8),
+            np.array([*pose, 0], np.float32),
+            "p",
+            source,
+        )
+        for source, pose in zip(sources, poses, strict=True)
     ]
-    turned, worn = set_pictures(PictureSet.gather(rows))
-    assert (turned.kind, worn.kind) == ("turned", "worn")
-    np.testing.assert_allclose(turned.five[2], points[30])
-    maker = SceneMaker([turned, picture_with_face(0, "profile")], backgrounds(), settings=PLAIN)
+    return PictureSet.gather(rows), points
+
+
+def test_faces_of_picture_sets_are_kinds_of_their_own() -> None:
+    pictures, points = set_of(
+        ["turned-celeba", "turned-celeba", "turned-celeba", "worn-celeba", "worn-celeba"],
+        [(0, 60), (-80, 40), (80, 0), (20, 0), (-70, 0)],
+    )
+    made = list(set_pictures(pictures))
+    assert [one.kind for one in made] == ["turned", "steep", "turned", "worn", "worn profile"]
+    np.testing.assert_allclose(made[0].five[2], points[30])
+    maker = SceneMaker([made[1], picture_with_face(0, "profile")], backgrounds(), settings=PLAIN)
     kinds = {maker.picture(np.random.default_rng(seed)).kind for seed in range(40)}
-    assert kinds == {"turned", "profile"}
+    assert kinds == {"steep", "profile"}
