@@ -391,6 +391,7 @@ class _Learner:
 
         A layer's normalisation is set so that it changes nothing for data of the statistics measured here.
         """
+        trained = trained.to(self.device)
         parts = dict(trained.named_modules())
         for name, module in self.network.named_modules():
             if isinstance(module, nn.Sequential) and len(module) > 1 and isinstance(module[1], nn.BatchNorm2d):
@@ -399,7 +400,8 @@ class _Learner:
                 convolution.register_forward_hook(partial(restore_normalisation, module))
         self.network.answer.load_state_dict(trained.answer.state_dict())
         with torch.no_grad():
-            trained(normalize(torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)))))
+            shown = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)))
+            trained(normalize(shown.to(self.device)))
         self.mean.load_state_dict(self.network.state_dict())
 
     def learn(self, batch: Sequence[Tensor]) -> Tensor:
