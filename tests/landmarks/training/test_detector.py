@@ -31,6 +31,7 @@ from facerec.landmarks.training.detector_pictures import (
 from facerec.landmarks.training.detector_scenes import Decoy, SceneMaker, SceneSettings
 from facerec.landmarks.training.detector_targets import box_overlap, detection_loss, targets
 from facerec.landmarks.training.picture_set import FacePicture, PictureSet
+from facerec.landmarks.training.schedule import cosine_rate
 from facerec.landmarks.types import Box, Image
 
 
@@ -210,11 +211,20 @@ def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(tmp_path: 
         np.testing.assert_allclose(one[key], other[key], rtol=1e-5, atol=1e-7)
 
 
-def test_a_training_by_the_clock_ends_with_the_schedule_done_and_its_mining(tmp_path: Path) -> None:
+def test_a_training_by_the_clock_ends_with_the_schedule_done_and_its_mining(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Hundreds of thousands of steps would take hours; rate and mining follow the clock instead."""
     data, settings = small_training()
     settings = replace(settings, steps=500_000, warm_up=0)
     lines: list[str] = []
+    progress: list[float] = []
+
+    def noted(done: float, warm_up: float) -> float:
+        progress.append(done)
+        return cosine_rate(done, warm_up)
+
+    monkeypatch.setattr("facerec.landmarks.training.detector.cosine_rate", noted)
     result = train_detector(data, tmp_path, settings, limit=TimeLimit(finish_in=3 / 60), report=lines.append)
     assert result.network is not None
     assert result.threshold is not None
@@ -224,8 +234,9 @@ def test_a_training_by_the_clock_ends_with_the_schedule_done_and_its_mining(tmp_
     learner.restore(tmp_path)
     assert learner.position >= settings.steps
     assert learner.minutes >= 3 / 60
-    rate = learner.optimizer.param_groups[0]["lr"]
-    assert rate < 0.5 * settings.rate, "the last step's"
+    assert progress == sorted(progress)
+    assert progress[0] < 0.1
+    assert progress[-1] > 0.8
 
 
 def test_a_training_by_the_clock_that_was_interrupted_counts_the_minutes_before(tmp_path: Path) -> None:
