@@ -96,7 +96,7 @@ def command(
     behind = [read_image(path) for path in background_files(backgrounds, held_out=False)]
     model = FaceModel.load()
 
-    def drawn(rng: np.random.Generator, rows: list[NDArray[np.int64]], among: list[int]) -> FittedPicture:
+    def drawn(rng: np.random.Generator, rows: list[NDArray[np.intp]], among: list[int]) -> FittedPicture:
         number = among[int(rng.integers(len(among)))]
         crops, fits = sets[number]
         row = int(rng.choice(rows[number]))

@@ -7,6 +7,7 @@ a face seen from above has a bald skull over it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -18,7 +19,7 @@ from facerec.frontalize.perspective import PerspectiveCamera
 from facerec.frontalize.raster import rasterize
 from facerec.frontalize.render import blended_texture, render_head
 from facerec.frontalize.texture import lift_geometry
-from facerec.frontalize.training.occluders import DRAW, put_on
+from facerec.frontalize.training.occluders import DRAW, OccluderKind, put_on
 from facerec.frontalize.training.pose_augment import background_crop, random_light
 from facerec.frontalize.types import Camera
 from facerec.frontalize.visibility import landmark_visibility, node_visibility
@@ -152,7 +153,7 @@ def worn_picture(
     )
 
 
-def _draw_worn(rng: np.random.Generator, settings: TurnSettings) -> str:
+def _draw_worn(rng: np.random.Generator, settings: TurnSettings) -> OccluderKind:
     return "sunglasses" if rng.random() < 1 - settings.masks else "mask"
 
 
@@ -160,7 +161,7 @@ def _draw_angles(rng: np.random.Generator, settings: TurnSettings) -> tuple[floa
     least = settings.steep_pitch if rng.random() < settings.steep else 0.0
     pitch = rng.uniform(least, settings.max_pitch) * rng.choice((-1.0, 1.0))
     yaw = rng.uniform(-settings.max_yaw, settings.max_yaw)
-    yaw = np.sign(yaw) * (settings.min_yaw + abs(yaw) * (1 - settings.min_yaw / settings.max_yaw))
+    yaw = math.copysign(settings.min_yaw + abs(yaw) * (1 - settings.min_yaw / settings.max_yaw), yaw)
     return float(yaw), float(pitch), float(rng.uniform(-settings.max_roll, settings.max_roll))
 
 

@@ -64,6 +64,20 @@ def test_a_turned_face_has_its_points_within_the_picture_at_the_pose_it_states(
     assert max(pitches) <= settings.max_pitch
 
 
+def test_faces_can_be_turned_far_and_wear_masks_alone(
+    photograph: FittedPicture, model: FaceModel, walls: list[Image]
+) -> None:
+    settings = TurnSettings(side=96, face=(40.0, 60.0), min_yaw=60.0, worn=1.0, masks=1.0, hair=0.0)
+    mouth_seen, yaws = 0, []
+    for seed in range(8):
+        turned = turned_picture(photograph, model, walls, np.random.default_rng(seed), settings)
+        yaws.append(float(turned.pose[0]))
+        mouth_seen += int((turned.state[MOUTH] == VISIBLE).sum())
+    assert all(60 <= abs(yaw) <= settings.max_yaw for yaw in yaws)
+    assert min(yaws) < 0 < max(yaws)
+    assert mouth_seen == 0
+
+
 def test_a_pose_that_shows_hardly_a_landmark_is_drawn_again(
     photograph: FittedPicture, model: FaceModel, walls: list[Image]
 ) -> None:
