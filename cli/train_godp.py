@@ -249,8 +249,10 @@ class _reporter:  # noqa: N801 - used like a function
         self._bar.stop()
 
     def _report(self, progress: Progress) -> None:
-        total = sum(progress.losses.values())
-        self._bar.update(self._task, completed=progress.share, description=f"stage {progress.stage} loss {total:.2f}")
+        if self._terminal:
+            total = float(sum(progress.losses.values()))
+            text = f"stage {progress.stage} loss {total:.2f}"
+            self._bar.update(self._task, completed=progress.share, description=text)
         if self._quiet:
             return
         if progress.errors:
@@ -267,7 +269,7 @@ class _reporter:  # noqa: N801 - used like a function
             self._say(
                 f"{progress.samples} faces, {progress.minutes:.1f} min, {100 * progress.share:.0f} %, "
                 f"stage {progress.stage}, rate {progress.rate:.2g}: "
-                + ", ".join(f"{k} {v:.3f}" for k, v in progress.losses.items())
+                + ", ".join(f"{k} {float(v):.3f}" for k, v in progress.losses.items())
             )
 
     def _say(self, line: str) -> None:
