@@ -360,7 +360,7 @@ class _Learner:
         self.step = int(state["step"])
         if len(state["generator"]) == len(self.generator.get_state()):
             self.generator.set_state(state["generator"])
-        else:  # a GPU draws other numbers than a CPU: going on elsewhere takes up the losses' sample anew
+        else:  # a GPU draws other numbers than a CPU: going on elsewhere starts the losses' samples again
             self.generator.manual_seed(self.settings.seed + self.step)
         return float(state["seconds"])
 
