@@ -111,6 +111,13 @@ class PackChoice(click.ParamType[tuple[Path, float]]):
 )
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of the network.")
 @click.option(
+    "--loaders",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Processes that draw training faces, a few for a GPU; 0: a thread.",
+)
+@click.option(
     "--export/--no-export", default=True, show_default=True, help="Replace the package's godp weights at the end."
 )
 @weights_root_option("landmarks")
@@ -133,6 +140,7 @@ def command(
     seed: int,
     max_minutes: float | None,
     threads: int,
+    loaders: int,
     export: bool,
     weights_root: Path | None,
     device: str,
@@ -168,7 +176,7 @@ def command(
     note(f"{sum(len(pack) for pack, _ in loaded)} faces in {len(loaded)} packs, on {chosen}", quiet)
     with started_workers(chosen) as where, _reporter(quiet or not Workers.here().first) as report:
         first = Workers.here().first
-        goal = TrainingRun(run, where, start, max_minutes)
+        goal = TrainingRun(run, where, start, max_minutes, loaders=loaders)
         network = train_godp(loaded, settings, goal, test=held_out, on_progress=report)
     if not first:
         return

@@ -7,15 +7,18 @@ import csv
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from facerec.landmarks.crop import ROI_SIZE
 from facerec.landmarks.errors import InvalidInputError
@@ -128,6 +131,44 @@ class FaceSource:
         drawn = self._faces.draw(self._settings.batch, rng)
         faces = [augment(face, self._settings.augment, rng) for face in drawn]
         return as_batch(faces, self._settings.network)
+
+
+class _Numbered(Dataset[Batch]):
+    """The batches of a source by their number, as a `DataLoader` asks for them."""
+
+    def __init__(self, source: FaceSource) -> None:
+        self._source = source
+
+    def __getitem__(self, step: int) -> Batch:
+        return self._source.batch(step)
+
+
+def _one_thread(_: int) -> None:
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+def drawn_ahead(source: FaceSource, steps: Sequence[int], loaders: int) -> Generator[Batch, None, None]:
+    """The batches of `steps` in order, drawn by so many processes, or by a thread, while the ones before are learnt."""
+    if loaders:
+        yield from DataLoader(
+            _Numbered(source),
+            batch_size=None,
+            sampler=steps,
+            num_workers=loaders,
+            worker_init_fn=_one_thread,
+            prefetch_factor=4,
+            generator=torch.Generator(),  # The global one stays as it is.
+        )
+        return
+    with ThreadPoolExecutor(1) as pool:
+        upcoming: Future[Batch] | None = None
+        for step in steps:
+            ready, upcoming = upcoming, pool.submit(source.batch, step)
+            if ready is not None:
+                yield ready.result()
+        if upcoming is not None:
+            yield upcoming.result()
 
 
 def as_batch(faces: Sequence[PackedFace], network: GodpSettings) -> Batch:
@@ -250,15 +291,14 @@ def train_godp(
     workers = learner.workers
     began = time.monotonic() - learner.restore(run)
     saved = evaluated = time.monotonic()
-    with ThreadPoolExecutor(1) as pool, (run.folder / "curve.csv").open("a", newline="") as stream:
+    numbers = range(learner.step * workers.count + workers.rank, learner.steps * workers.count, workers.count)
+    batches = drawn_ahead(source, numbers, run.loaders)
+    with closing(batches), (run.folder / "curve.csv").open("a", newline="") as stream:
         curve = csv.writer(stream)
-        upcoming: Future[Batch] = pool.submit(source.batch, learner.step * workers.count + workers.rank)
-        while learner.step < learner.steps:
+        for batch in batches:
             share = learner.share_done(time.monotonic() - began, run.max_minutes)
             if share >= 1:
                 break
-            batch = upcoming.result()
-            upcoming = pool.submit(source.batch, (learner.step + 1) * workers.count + workers.rank)
             rate = settings.learning_rate * cosine_rate(share, settings.warm_up)
             stage = stage_at(settings.stages, share)
             losses = learner.learn(batch, settings.stages[stage], rate)
@@ -277,7 +317,6 @@ def train_godp(
                 stream.flush()
                 saved = now
             on_progress(Progress(learner.samples, (now - began) / 60, share, stage + 1, rate, losses, errors))
-        upcoming.cancel()
     if workers.first:
         learner.save(run, time.monotonic() - began)
     return learner.averaged.network

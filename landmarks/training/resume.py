@@ -34,6 +34,7 @@ class TrainingRun:
             weights.
         checkpoint_minutes: time between two checkpoints: what an interruption loses at most.
         evaluate_minutes: time between two evaluations on the test pack.
+        loaders: processes that draw the batches; 0: a thread beside the training, enough for a CPU.
     """
 
     folder: Path
@@ -42,6 +43,7 @@ class TrainingRun:
     max_minutes: float | None = None
     checkpoint_minutes: float = 3.0
     evaluate_minutes: float = 5.0
+    loaders: int = 0
 
 
 def settings_json(settings: DataclassInstance) -> str:

@@ -82,6 +82,19 @@ def test_an_interrupted_training_continues_where_it_was(tmp_path: Path, make_pac
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
 
+def test_faces_drawn_by_other_processes_give_the_same_weights(tmp_path: Path, make_pack: Make) -> None:
+    packs = [(make_pack(6), 1.0)]
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    thread, processes = (
+        train_godp(packs, TINY, TrainingRun(tmp_path / name, loaders=loaders)).state_dict()
+        for name, loaders in (("thread", 0), ("processes", 2))
+    )
+    assert all(torch.equal(tensor, processes[name]) for name, tensor in thread.items())
+    assert torch.equal(torch.rand(3), expected)
+
+
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, make_pack: Make) -> None:
     packs = [(make_pack(4), 1.0)]
     train_godp(packs, replace(TINY, samples=2), TrainingRun(tmp_path))
