@@ -167,9 +167,8 @@ def command(
     # This command owns its process, so thread counts are set here and nowhere deeper.
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
-    network_settings = _network_settings(width, architecture, yaw_edges)
     settings = _settings(schedule, losses, seed, samples=samples, batch=batch, learning_rate=rate, spatial=spatial)
-    settings = replace(settings, network=network_settings)
+    settings = replace(settings, network=_network_settings(width, architecture, yaw_edges))
     chosen = resolve_device(device)
     loaded = [(LandmarkPack.load(path), weight) for path, weight in packs]
     held_out = LandmarkPack.load(test) if test else None
