@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -110,6 +110,14 @@ class Batch:
     targets: Targets
 
 
+class BatchSource(Protocol):
+    """Where a training's batches come from."""
+
+    def batch(self, step: int) -> Batch:
+        """The batch of step `step`, on the CPU."""
+        ...
+
+
 class FaceSource:
     """Draws augmented batches from several packs; batch `step` depends on the seed and `step` alone."""
 
@@ -125,18 +133,21 @@ class FaceSource:
                 "expected packs with a known yaw for every face when there is more than one yaw bin"
             )
 
-    def batch(self, step: int) -> Batch:
-        """The batch of step `step`, on the CPU."""
+    def faces(self, step: int) -> list[PackedFace]:
+        """The augmented faces of step `step`."""
         rng = np.random.default_rng([self._settings.seed, step])
         drawn = self._faces.draw(self._settings.batch, rng)
-        faces = [augment(face, self._settings.augment, rng) for face in drawn]
-        return as_batch(faces, self._settings.network)
+        return [augment(face, self._settings.augment, rng) for face in drawn]
+
+    def batch(self, step: int) -> Batch:
+        """The batch of step `step`, on the CPU."""
+        return as_batch(self.faces(step), self._settings.network)
 
 
 class _Numbered(Dataset[Batch]):
     """The batches of a source by their number, as a `DataLoader` asks for them."""
 
-    def __init__(self, source: FaceSource) -> None:
+    def __init__(self, source: BatchSource) -> None:
         self._source = source
 
     def __getitem__(self, step: int) -> Batch:
@@ -148,7 +159,7 @@ def _one_thread(_: int) -> None:
     torch.set_num_threads(1)
 
 
-def drawn_ahead(source: FaceSource, steps: Sequence[int], loaders: int) -> Generator[Batch, None, None]:
+def drawn_ahead(source: BatchSource, steps: Sequence[int], loaders: int) -> Generator[Batch, None, None]:
     """The batches of `steps` in order, drawn by so many processes, or by a thread, while the ones before are learnt."""
     if loaders:
         yield from DataLoader(
@@ -263,7 +274,7 @@ class Progress:
 
 
 def train_godp(
-    packs: Sequence[tuple[LandmarkPack, float]],
+    packs: Sequence[tuple[LandmarkPack, float]] | BatchSource,
     settings: TrainSettings,
     run: TrainingRun,
     *,
@@ -277,7 +288,7 @@ def train_godp(
     writes.
 
     Args:
-        packs: packs with their sampling weights.
+        packs: packs with their sampling weights, or what draws the batches otherwise (`DrawnFaces`).
         settings: of the training; a checkpoint made with others is refused.
         run: where and for how long. Layers run in bfloat16 where that is faster (`training_autocast`); no accuracy is
             lost here. `run.start` is a checkpoint, whose averaged network is begun with; its optimiser is not
@@ -287,7 +298,7 @@ def train_godp(
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     learner = _Learner(settings, run)
-    source = FaceSource(packs, settings)
+    source = FaceSource(packs, settings) if isinstance(packs, Sequence) else packs
     workers = learner.workers
     began = time.monotonic() - learner.restore(run)
     saved = evaluated = time.monotonic()
@@ -304,8 +315,9 @@ def train_godp(
             losses = learner.learn(batch, settings.stages[stage], rate)
             now = time.monotonic()
             errors = None
-            if test is not None and workers.first and now - evaluated > 60 * run.evaluate_minutes:
-                errors = pack_errors(learner.averaged.network, test, device=run.device, most=100)
+            due = run.evaluation_due(learner.step, learner.steps, (now - evaluated) / 60)
+            if test is not None and workers.first and due:
+                errors = pack_errors(learner.averaged.network, test, device=run.device, most=run.evaluate_faces)
                 evaluated = time.monotonic()
                 with (run.folder / "errors.jsonl").open("a") as log:
                     log.write(json.dumps({"samples": learner.samples, "seconds": now - began, **errors}) + "\n")
