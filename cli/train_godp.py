@@ -167,9 +167,8 @@ def command(
     # This command owns its process, so thread counts are set here and nowhere deeper.
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
-    network_settings = _network_settings(width, architecture, yaw_edges)
     settings = _settings(schedule, losses, seed, samples=samples, batch=batch, learning_rate=rate, spatial=spatial)
-    settings = replace(settings, network=network_settings)
+    settings = replace(settings, network=_network_settings(width, architecture, yaw_edges))
     chosen = resolve_device(device)
     loaded = [(LandmarkPack.load(path), weight) for path, weight in packs]
     held_out = LandmarkPack.load(test) if test else None
@@ -257,8 +256,10 @@ class _reporter:  # noqa: N801 - used like a function
         self._bar.stop()
 
     def _report(self, progress: Progress) -> None:
-        total = sum(progress.losses.values())
-        self._bar.update(self._task, completed=progress.share, description=f"stage {progress.stage} loss {total:.2f}")
+        if self._terminal:
+            total = float(sum(progress.losses.values()))
+            text = f"stage {progress.stage} loss {total:.2f}"
+            self._bar.update(self._task, completed=progress.share, description=text)
         if self._quiet:
             return
         if progress.errors:
@@ -275,7 +276,7 @@ class _reporter:  # noqa: N801 - used like a function
             self._say(
                 f"{progress.samples} faces, {progress.minutes:.1f} min, {100 * progress.share:.0f} %, "
                 f"stage {progress.stage}, rate {progress.rate:.2g}: "
-                + ", ".join(f"{k} {v:.3f}" for k, v in progress.losses.items())
+                + ", ".join(f"{k} {float(v):.3f}" for k, v in progress.losses.items())
             )
 
     def _say(self, line: str) -> None:

@@ -238,12 +238,13 @@ class Averaged:
         self.steps += 1
         # Early on the mean may not lean on the random start, so the decay grows with the steps seen.
         decay = min(self._decay, (1 + self.steps) / (10 + self.steps))
-        theirs = network.state_dict()
-        for name, mine in self.network.state_dict().items():
-            if mine.is_floating_point():
-                mine.lerp_(theirs[name].to(mine.dtype), 1 - decay)
-            else:
-                mine.copy_(theirs[name])
+        mine, theirs = self.network.state_dict(), network.state_dict()
+        # All tensors at once: on a GPU a launch for each would take longer than the arithmetic.
+        averaged = [name for name, value in mine.items() if value.is_floating_point()]
+        counted = [name for name in mine if name not in set(averaged)]
+        torch._foreach_lerp_([mine[name] for name in averaged], [theirs[name] for name in averaged], 1 - decay)
+        if counted:
+            torch._foreach_copy_([mine[name] for name in counted], [theirs[name] for name in counted])
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +256,8 @@ class Progress:
     share: float
     stage: int
     rate: float
-    losses: dict[str, float]
+    losses: dict[str, Tensor]
+    """Scalars on the training's device; to read one is to wait until the step is done there."""
     errors: dict[str, dict[str, float]] | None
     """Of the averaged network on the test pack, by source, when it was just evaluated."""
 
@@ -309,7 +311,7 @@ def train_godp(
                     log.write(json.dumps({"samples": learner.samples, "seconds": now - began, **errors}) + "\n")
             if learner.step % 20 == 0 and workers.first:
                 curve.writerow([learner.samples, f"{now - began:.1f}", stage + 1, f"{rate:.3g}"]
-                               + [f"{name}={value:.4f}" for name, value in losses.items()])  # fmt: skip
+                               + [f"{name}={float(value):.4f}" for name, value in losses.items()])  # fmt: skip
             if workers.first and now - saved > 60 * run.checkpoint_minutes:
                 learner.save(run, now - began)
                 stream.flush()
@@ -334,7 +336,9 @@ class _Learner:
         self.network.train()
         self.averaged = Averaged(self.network, settings.averaging)
         self.optimizer = torch.optim.AdamW(
-            _decay_groups(self.network, settings.weight_decay), lr=settings.learning_rate
+            _decay_groups(self.network, settings.weight_decay),
+            lr=settings.learning_rate,
+            fused=True if run.device.type == "cuda" else None,  # one launch instead of one per operation
         )
         self.faces = settings.batch * self.workers.count
         self.steps = math.ceil(settings.samples / self.faces)
@@ -350,8 +354,8 @@ class _Learner:
         share = max(self.step / self.steps, seconds / (60 * max_minutes) if max_minutes else 0.0)
         return self.workers.agreed(share, self.device)
 
-    def learn(self, batch: Batch, stage: Stage, rate: float) -> dict[str, float]:
-        """One step at the learning rate `rate`; returns the losses by name."""
+    def learn(self, batch: Batch, stage: Stage, rate: float) -> dict[str, Tensor]:
+        """One step at the learning rate `rate`; returns the losses by name, on the device: nothing waits for them."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         roi = batch.roi.to(self.device).contiguous(memory_format=torch.channels_last)
@@ -367,7 +371,7 @@ class _Learner:
         self.optimizer.step()
         self.averaged.update(self.network)
         self.step += 1
-        return {name: float(part.detach()) for name, part in parts.items()}
+        return {name: part.detach() for name, part in parts.items()}
 
     def save(self, run: TrainingRun, seconds: float) -> None:
         """Write the run's checkpoint after `seconds`."""
@@ -392,8 +396,11 @@ class _Learner:
         self.averaged.network.load_state_dict(state["averaged"])
         self.averaged.steps = state["averaged_steps"]
         self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"])
         self.step = int(state["step"])
+        if len(state["generator"]) == len(self.generator.get_state()):
+            self.generator.set_state(state["generator"])
+        else:  # a GPU draws other numbers than a CPU: going on elsewhere starts the losses' samples again
+            self.generator.manual_seed(self.settings.seed + self.step)
         return float(state["seconds"])
 
 
