@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,23 +16,17 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facerec.frontalize.face_model import FaceModel
 from facerec.landmarks.checkpoint import load_weights
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.precision import training_autocast
 from facerec.landmarks.training.resume import load_checkpoint, save_checkpoint
 from facerec.landmarks.training.schedule import cosine_rate
-from facerec.recognition.resnet import FaceResNet, dlib_model_file, network_of, read_dlib_network
-from facerec.recognition.resnet_graph import DIMENSION
+from facerec.recognition.resnet import FaceResNet, dlib_model_file, network_arrays, network_of, read_dlib_network
+from facerec.recognition.resnet_graph import DIMENSION, for_photographs, with_photo_head
 from facerec.recognition.training.batched_views import BatchedViews
 from facerec.recognition.training.faces import Faces
-from facerec.recognition.training.figures import (
-    frontal_profile_figures,
-    group_figures,
-    pair_figures,
-    person_groups,
-)
-from facerec.recognition.training.looks import DisturbanceSettings, LookMaker, LookSettings, disturb, network_input_of
+from facerec.recognition.training.looks import DisturbanceSettings, LookMaker, LookSettings, disturb
+from facerec.recognition.training.network_cells import photo_vectors, view_input, views_on
 from facerec.recognition.views import FACE_FRAME
 
 SAVE_EVERY = 180.0
@@ -96,57 +90,6 @@ class ResNetRun:
     checkpoint: Path | None = None
     max_minutes: float | None = None
     trained: TrainedNetworks | None = None
-
-
-def photo_vectors(network: FaceResNet, views: BatchedViews, faces: Faces, batch: int = 256) -> NDArray[np.float32]:
-    """(N, D) vectors, not normalised, of the photographs."""
-    out = []
-    with torch.inference_mode():
-        for start in range(0, len(faces), batch):
-            rows = torch.arange(start, min(len(faces), start + batch), device=faces.crops.device)
-            crops = faces.crops.batch(rows)
-            out.append(network(_input(views.photo(crops, faces.fit.rows(rows)))).float().cpu())
-    return np.asarray(torch.cat(out).numpy(), dtype=np.float32)
-
-
-def _input(looks: Tensor) -> Tensor:
-    return network_input_of(looks).contiguous(memory_format=torch.channels_last)
-
-
-def describe_faces(
-    network: FaceResNet,
-    views: BatchedViews,
-    faces: Faces,
-    min_seen: float,
-    batch: int = 128,
-    photo: Sequence[FaceResNet] = (),
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Cells (N, 3, D) of unit length (photograph and its mirror image, left half, right half) and which were seen.
-
-    With networks for the `photo`, a cell by each of them, as the descriptor has them: (N, 4, D) by two.
-    """
-    cells, known = [], []
-    with torch.inference_mode():
-        for start in range(0, len(faces), batch):
-            rows = torch.arange(start, min(len(faces), start + batch), device=faces.crops.device)
-            crops = faces.crops.batch(rows)
-            fit = faces.fit.rows(rows)
-            picture = views.photo(crops, fit)
-            geometry = views.geometry(fit.shape, fit.expression)
-            pixels, seen = views.frontal(*views.lift(crops, fit, views.surface(geometry, fit.rotation)))
-            side = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
-            both_ways = _input(torch.cat([picture, picture.flip(3)]))
-            halves = _input(torch.cat([views.half(pixels, seen, side), views.half(pixels, seen, ~side)]))
-            own = []
-            for one in photo or (network,):
-                vectors = F.normalize(one(both_ways).float().view(2, len(rows), -1), dim=2)
-                own.append(F.normalize(vectors.sum(dim=0), dim=1))
-            own += F.normalize(network(halves).float().view(2, len(rows), -1), dim=2).unbind()
-            shares = views.shares(seen) >= min_seen
-            usable = torch.cat([shares.new_ones(len(rows), len(own) - 2), shares], dim=1)
-            cells.append((torch.stack(own, dim=1) * usable[..., None]).cpu().numpy())
-            known.append(usable.cpu().numpy())
-    return np.concatenate(cells), np.concatenate(known)
 
 
 def row_chances(faces: Faces, training: ResNetTraining) -> NDArray[np.float64]:
@@ -279,6 +222,10 @@ class TrainedNetworks:
     frontal: FaceResNet
     photo: FaceResNet
 
+    def arrays(self, dlib_mean: NDArray[np.floating]) -> dict[str, NDArray[Any]]:
+        """Of a weight file: see `network_arrays` and `with_photo_head`."""
+        return with_photo_head(network_arrays(self.frontal, dlib_mean), network_arrays(self.photo, dlib_mean))
+
     def mixed(self, start: FaceResNet, share: float) -> TrainedNetworks:
         """Networks whose weights are `share` those of `start` and the rest their own."""
         return TrainedNetworks(*(mixed(network, start, share) for network in (self.frontal, self.photo)))
@@ -404,7 +351,7 @@ class _Looks:
             self.pool = _refresh(self.pool, shown, training, step)
             shown = self.pool.at(torch.from_numpy(rng.choice(len(self.pool.rows), training.batch)).to(device))
         disturbed = disturb(shown.inputs, FACE_FRAME.neutral, training.disturbance, self.generator)
-        return replace(shown, inputs=_input(disturbed))
+        return replace(shown, inputs=view_input(disturbed))
 
 
 def train_resnet(
@@ -496,6 +443,13 @@ def centre(network: FaceResNet, vectors: NDArray[np.float32], clear: NDArray[np.
     return mean
 
 
+def trained_networks(path: Path) -> TrainedNetworks:
+    """The networks of a weight file; one without layers for photographs describes them by those for all views."""
+    with safe_open(str(path), framework="np") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return TrainedNetworks(network_of(arrays), network_of(for_photographs(arrays)))
+
+
 def starting_network(path: Path | None = None) -> FaceResNet:
     """The network to begin with: that of a weight file, or the mean of dlib's and the package's weights."""
     if path is not None:
@@ -506,32 +460,3 @@ def starting_network(path: Path | None = None) -> FaceResNet:
         package = network_of(arrays)
         network = mixed(package, read_dlib_network(dlib_model_file(), arrays["dlib_mean"]).with_places(), 0.5)
     return (network if network.places is not None else network.with_places()).eval()
-
-
-def views_on(device: str | torch.device) -> BatchedViews:
-    """The views of the package's own network, made on `device`."""
-    return BatchedViews(FaceModel.load(), FACE_FRAME, device)
-
-
-def network_figures(
-    network: FaceResNet, views: BatchedViews, judged: Faces, min_seen: float = 0.35, photo: Sequence[FaceResNet] = ()
-) -> dict[str, float]:
-    """Figures of a network on people it was not trained on, those of each kind that `judged` holds enough of.
-
-    `photo`: see `describe_faces`.
-    """
-    if not len(judged):
-        return {}
-    network = network.to(views.device).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    cells, known = describe_faces(network, views, judged, min_seen, photo=photo)
-    out: dict[str, float] = {}
-    cfp = np.char.startswith(judged.source, "cfp")
-    if len(set(judged.person[cfp].tolist())) >= 6 and (judged.source == "cfp-profile").any():
-        out |= frontal_profile_figures(cells[cfp], known[cfp], judged.person[cfp], judged.source[cfp])
-    several = judged.source == "celeba"
-    if several.sum() > 200:
-        out |= pair_figures(cells[several], known[several], judged.person[several])
-    group = person_groups(judged.person, judged.group)
-    if (np.char.startswith(group, "white")).sum() > 40:
-        out |= group_figures(cells, known, group, "white")
-    return out

@@ -17,15 +17,13 @@ from facerec.recognition.resnet import FaceResNet, network_input
 from facerec.recognition.training.batched_views import BatchedViews
 from facerec.recognition.training.faces import Faces, load_faces
 from facerec.recognition.training.looks import LookSettings
+from facerec.recognition.training.network_cells import describe_faces, network_figures, photo_vectors
 from facerec.recognition.training.resnet import (
     ResNetRun,
     ResNetTraining,
     TrainedNetworks,
     centre,
-    describe_faces,
     mixed,
-    network_figures,
-    photo_vectors,
     row_chances,
     train_resnet,
 )
@@ -69,7 +67,12 @@ def test_training_lowers_the_loss_resumes_and_repeats(
     training = ResNetTraining(steps=4, batch=6, rate=1e-3, warm_up=1, reuse=1, margin=0.0)
     losses: list[float] = []
     one = train_resnet(
-        faces, net, training, ResNetRun(tmp_path / "a.pt"), report=lambda _, values, __: losses.append(values["softmax"]), every=1
+        faces,
+        net,
+        training,
+        ResNetRun(tmp_path / "a.pt"),
+        report=lambda _, values, __: losses.append(values["softmax"]),
+        every=1,
     )
     assert min(losses[1:]) < losses[0]
     assert (embed(one.frontal) != embed(net)).any()
