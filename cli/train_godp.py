@@ -111,6 +111,13 @@ class PackChoice(click.ParamType[tuple[Path, float]]):
 )
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of the network.")
 @click.option(
+    "--loaders",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Processes that draw training faces, a few for a GPU; 0: a thread.",
+)
+@click.option(
     "--export/--no-export", default=True, show_default=True, help="Replace the package's godp weights at the end."
 )
 @weights_root_option("landmarks")
@@ -133,6 +140,7 @@ def command(
     seed: int,
     max_minutes: float | None,
     threads: int,
+    loaders: int,
     export: bool,
     weights_root: Path | None,
     device: str,
@@ -159,16 +167,15 @@ def command(
     # This command owns its process, so thread counts are set here and nowhere deeper.
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
-    network_settings = _network_settings(width, architecture, yaw_edges)
     settings = _settings(schedule, losses, seed, samples=samples, batch=batch, learning_rate=rate, spatial=spatial)
-    settings = replace(settings, network=network_settings)
+    settings = replace(settings, network=_network_settings(width, architecture, yaw_edges))
     chosen = resolve_device(device)
     loaded = [(LandmarkPack.load(path), weight) for path, weight in packs]
     held_out = LandmarkPack.load(test) if test else None
     note(f"{sum(len(pack) for pack, _ in loaded)} faces in {len(loaded)} packs, on {chosen}", quiet)
     with started_workers(chosen) as where, _reporter(quiet or not Workers.here().first) as report:
         first = Workers.here().first
-        goal = TrainingRun(run, where, start, max_minutes)
+        goal = TrainingRun(run, where, start, max_minutes, loaders=loaders)
         network = train_godp(loaded, settings, goal, test=held_out, on_progress=report)
     if not first:
         return
@@ -249,8 +256,10 @@ class _reporter:  # noqa: N801 - used like a function
         self._bar.stop()
 
     def _report(self, progress: Progress) -> None:
-        total = sum(progress.losses.values())
-        self._bar.update(self._task, completed=progress.share, description=f"stage {progress.stage} loss {total:.2f}")
+        if self._terminal:
+            total = float(sum(progress.losses.values()))
+            text = f"stage {progress.stage} loss {total:.2f}"
+            self._bar.update(self._task, completed=progress.share, description=text)
         if self._quiet:
             return
         if progress.errors:
@@ -267,7 +276,7 @@ class _reporter:  # noqa: N801 - used like a function
             self._say(
                 f"{progress.samples} faces, {progress.minutes:.1f} min, {100 * progress.share:.0f} %, "
                 f"stage {progress.stage}, rate {progress.rate:.2g}: "
-                + ", ".join(f"{k} {v:.3f}" for k, v in progress.losses.items())
+                + ", ".join(f"{k} {float(v):.3f}" for k, v in progress.losses.items())
             )
 
     def _say(self, line: str) -> None:

@@ -53,6 +53,11 @@ SPLIT = (
     type=click.IntRange(min=1),
     help="Number of batches in which each view is used.  [default: 3; 8 on a CPU]",
 )
+@click.option(
+    "--trained",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Go on with the network of this weight file; the starting network stays the teacher.",
+)
 @click.option("--start-share", default=0.0, show_default=True, help="Share of the starting weights in the result.")
 @click.option(
     "--hold-out",
@@ -77,6 +82,7 @@ def command(
     batch: int | None,
     rate: float | None,
     reuse: int | None,
+    trained: Path | None,
     start_share: float,
     hold_out: Path | None,
     people: int | None,
@@ -102,13 +108,13 @@ def command(
     from facerec.landmarks.training.set_names import training_sets
     from facerec.recognition.resnet import network_arrays
     from facerec.recognition.training.faces import load_faces
+    from facerec.recognition.training.network_cells import network_figures, views_on
     from facerec.recognition.training.resnet import (
+        ResNetRun,
         ResNetTraining,
-        mixed,
-        network_figures,
         starting_network,
         train_resnet,
-        views_on,
+        trained_networks,
     )
 
     torch.set_num_threads(threads)
@@ -130,20 +136,19 @@ def command(
 
     before = network_figures(network, views, judged)
     note(f"before  {_read_names(before)}")
-    trained = train_resnet(
+    result = train_resnet(
         faces,
         network,
         training,
-        run / "checkpoint.pt",
-        max_minutes,
+        ResNetRun(run / "checkpoint.pt", max_minutes, None if trained is None else trained_networks(trained)),
         report=lambda step, losses, _: note(f"step {step}  {_read_names(losses)}"),
     )
-    trained = mixed(trained, network.cpu(), start_share)
-    measured = network_figures(trained, views, judged)
+    result = result.mixed(network.cpu(), start_share)
+    measured = network_figures(result.frontal, views, judged, photo=[result.photo.to(where), network.to(where)])
     note(f"after  {_read_names(measured)}")
     mean = load_weights("recognition", "resnet")["dlib_mean"]
     _write("resnet", "face network for views of the photograph and of the frontal view, 128 numbers per view",
-           network_arrays(trained, mean), training_sets(faces.source), measured, training, weights_root)  # fmt: skip
+           result.arrays(mean), training_sets(faces.source), measured, training, weights_root)  # fmt: skip
     _write("resnet-start", "where the training of resnet began: for a second cell of the photograph",
            network_arrays(network.cpu(), mean), (), before, training, weights_root)  # fmt: skip
 
@@ -183,7 +188,8 @@ def _split(
 
     from facerec.landmarks.training.people import is_calibration_person
     from facerec.recognition.training.faces import Cleaning, clean_people
-    from facerec.recognition.training.resnet import centre, photo_vectors
+    from facerec.recognition.training.network_cells import photo_vectors
+    from facerec.recognition.training.resnet import centre
 
     vectors = photo_vectors(network, views, faces)
     vectors -= centre(network, vectors, np.abs(faces.yaw) < frontal)

@@ -53,7 +53,7 @@ def command(
     from facerec.recognition.resnet_graph import with_photo_head
     from facerec.recognition.training.faces import Cleaning, clean_people, load_faces
     from facerec.recognition.training.heads import HeadTraining, cached_features, head_vectors, train_head
-    from facerec.recognition.training.resnet import network_figures, views_on
+    from facerec.recognition.training.network_cells import network_figures, views_on
 
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)

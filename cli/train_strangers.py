@@ -100,7 +100,7 @@ def _describe(sets: tuple[Path, ...], device: str) -> tuple[DescribedPeople, NDA
     from facerec.recognition.resnet import network_of
     from facerec.recognition.resnet_graph import for_photographs
     from facerec.recognition.training.faces import load_faces
-    from facerec.recognition.training.resnet import describe_faces, views_on
+    from facerec.recognition.training.network_cells import describe_faces, views_on
     from facerec.recognition.training.strangers import CohortSettings, DescribedPeople, group_names
 
     faces = load_faces(sets, device)

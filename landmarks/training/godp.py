@@ -7,15 +7,18 @@ import csv
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from facerec.landmarks.crop import ROI_SIZE
 from facerec.landmarks.errors import InvalidInputError
@@ -107,6 +110,14 @@ class Batch:
     targets: Targets
 
 
+class BatchSource(Protocol):
+    """Where a training's batches come from."""
+
+    def batch(self, step: int) -> Batch:
+        """The batch of step `step`, on the CPU."""
+        ...
+
+
 class FaceSource:
     """Draws augmented batches from several packs; batch `step` depends on the seed and `step` alone."""
 
@@ -122,12 +133,53 @@ class FaceSource:
                 "expected packs with a known yaw for every face when there is more than one yaw bin"
             )
 
-    def batch(self, step: int) -> Batch:
-        """The batch of step `step`, on the CPU."""
+    def faces(self, step: int) -> list[PackedFace]:
+        """The augmented faces of step `step`."""
         rng = np.random.default_rng([self._settings.seed, step])
         drawn = self._faces.draw(self._settings.batch, rng)
-        faces = [augment(face, self._settings.augment, rng) for face in drawn]
-        return as_batch(faces, self._settings.network)
+        return [augment(face, self._settings.augment, rng) for face in drawn]
+
+    def batch(self, step: int) -> Batch:
+        """The batch of step `step`, on the CPU."""
+        return as_batch(self.faces(step), self._settings.network)
+
+
+class _Numbered(Dataset[Batch]):
+    """The batches of a source by their number, as a `DataLoader` asks for them."""
+
+    def __init__(self, source: BatchSource) -> None:
+        self._source = source
+
+    def __getitem__(self, step: int) -> Batch:
+        return self._source.batch(step)
+
+
+def _one_thread(_: int) -> None:
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+def drawn_ahead(source: BatchSource, steps: Sequence[int], loaders: int) -> Generator[Batch, None, None]:
+    """The batches of `steps` in order, drawn by so many processes, or by a thread, while the ones before are learnt."""
+    if loaders:
+        yield from DataLoader(
+            _Numbered(source),
+            batch_size=None,
+            sampler=steps,
+            num_workers=loaders,
+            worker_init_fn=_one_thread,
+            prefetch_factor=4,
+            generator=torch.Generator(),  # The global one stays as it is.
+        )
+        return
+    with ThreadPoolExecutor(1) as pool:
+        upcoming: Future[Batch] | None = None
+        for step in steps:
+            ready, upcoming = upcoming, pool.submit(source.batch, step)
+            if ready is not None:
+                yield ready.result()
+        if upcoming is not None:
+            yield upcoming.result()
 
 
 def as_batch(faces: Sequence[PackedFace], network: GodpSettings) -> Batch:
@@ -197,12 +249,13 @@ class Averaged:
         self.steps += 1
         # Early on the mean may not lean on the random start, so the decay grows with the steps seen.
         decay = min(self._decay, (1 + self.steps) / (10 + self.steps))
-        theirs = network.state_dict()
-        for name, mine in self.network.state_dict().items():
-            if mine.is_floating_point():
-                mine.lerp_(theirs[name].to(mine.dtype), 1 - decay)
-            else:
-                mine.copy_(theirs[name])
+        mine, theirs = self.network.state_dict(), network.state_dict()
+        # All tensors at once: on a GPU a launch for each would take longer than the arithmetic.
+        averaged = [name for name, value in mine.items() if value.is_floating_point()]
+        counted = [name for name in mine if name not in set(averaged)]
+        torch._foreach_lerp_([mine[name] for name in averaged], [theirs[name] for name in averaged], 1 - decay)
+        if counted:
+            torch._foreach_copy_([mine[name] for name in counted], [theirs[name] for name in counted])
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,13 +267,14 @@ class Progress:
     share: float
     stage: int
     rate: float
-    losses: dict[str, float]
+    losses: dict[str, Tensor]
+    """Scalars on the training's device; to read one is to wait until the step is done there."""
     errors: dict[str, dict[str, float]] | None
     """Of the averaged network on the test pack, by source, when it was just evaluated."""
 
 
 def train_godp(
-    packs: Sequence[tuple[LandmarkPack, float]],
+    packs: Sequence[tuple[LandmarkPack, float]] | BatchSource,
     settings: TrainSettings,
     run: TrainingRun,
     *,
@@ -234,7 +288,7 @@ def train_godp(
     writes.
 
     Args:
-        packs: packs with their sampling weights.
+        packs: packs with their sampling weights, or what draws the batches otherwise (`DrawnFaces`).
         settings: of the training; a checkpoint made with others is refused.
         run: where and for how long. Layers run in bfloat16 where that is faster (`training_autocast`); no accuracy is
             lost here. `run.start` is a checkpoint, whose averaged network is begun with; its optimiser is not
@@ -244,38 +298,37 @@ def train_godp(
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     learner = _Learner(settings, run)
-    source = FaceSource(packs, settings)
+    source = FaceSource(packs, settings) if isinstance(packs, Sequence) else packs
     workers = learner.workers
     began = time.monotonic() - learner.restore(run)
     saved = evaluated = time.monotonic()
-    with ThreadPoolExecutor(1) as pool, (run.folder / "curve.csv").open("a", newline="") as stream:
+    numbers = range(learner.step * workers.count + workers.rank, learner.steps * workers.count, workers.count)
+    batches = drawn_ahead(source, numbers, run.loaders)
+    with closing(batches), (run.folder / "curve.csv").open("a", newline="") as stream:
         curve = csv.writer(stream)
-        upcoming: Future[Batch] = pool.submit(source.batch, learner.step * workers.count + workers.rank)
-        while learner.step < learner.steps:
+        for batch in batches:
             share = learner.share_done(time.monotonic() - began, run.max_minutes)
             if share >= 1:
                 break
-            batch = upcoming.result()
-            upcoming = pool.submit(source.batch, (learner.step + 1) * workers.count + workers.rank)
             rate = settings.learning_rate * cosine_rate(share, settings.warm_up)
             stage = stage_at(settings.stages, share)
             losses = learner.learn(batch, settings.stages[stage], rate)
             now = time.monotonic()
             errors = None
-            if test is not None and workers.first and now - evaluated > 60 * run.evaluate_minutes:
-                errors = pack_errors(learner.averaged.network, test, device=run.device, most=100)
+            due = run.evaluation_due(learner.step, learner.steps, (now - evaluated) / 60)
+            if test is not None and workers.first and due:
+                errors = pack_errors(learner.averaged.network, test, device=run.device, most=run.evaluate_faces)
                 evaluated = time.monotonic()
                 with (run.folder / "errors.jsonl").open("a") as log:
                     log.write(json.dumps({"samples": learner.samples, "seconds": now - began, **errors}) + "\n")
             if learner.step % 20 == 0 and workers.first:
                 curve.writerow([learner.samples, f"{now - began:.1f}", stage + 1, f"{rate:.3g}"]
-                               + [f"{name}={value:.4f}" for name, value in losses.items()])  # fmt: skip
+                               + [f"{name}={float(value):.4f}" for name, value in losses.items()])  # fmt: skip
             if workers.first and now - saved > 60 * run.checkpoint_minutes:
                 learner.save(run, now - began)
                 stream.flush()
                 saved = now
             on_progress(Progress(learner.samples, (now - began) / 60, share, stage + 1, rate, losses, errors))
-        upcoming.cancel()
     if workers.first:
         learner.save(run, time.monotonic() - began)
     return learner.averaged.network
@@ -295,7 +348,9 @@ class _Learner:
         self.network.train()
         self.averaged = Averaged(self.network, settings.averaging)
         self.optimizer = torch.optim.AdamW(
-            _decay_groups(self.network, settings.weight_decay), lr=settings.learning_rate
+            _decay_groups(self.network, settings.weight_decay),
+            lr=settings.learning_rate,
+            fused=True if run.device.type == "cuda" else None,  # one launch instead of one per operation
         )
         self.faces = settings.batch * self.workers.count
         self.steps = math.ceil(settings.samples / self.faces)
@@ -311,8 +366,8 @@ class _Learner:
         share = max(self.step / self.steps, seconds / (60 * max_minutes) if max_minutes else 0.0)
         return self.workers.agreed(share, self.device)
 
-    def learn(self, batch: Batch, stage: Stage, rate: float) -> dict[str, float]:
-        """One step at the learning rate `rate`; returns the losses by name."""
+    def learn(self, batch: Batch, stage: Stage, rate: float) -> dict[str, Tensor]:
+        """One step at the learning rate `rate`; returns the losses by name, on the device: nothing waits for them."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         roi = batch.roi.to(self.device).contiguous(memory_format=torch.channels_last)
@@ -328,7 +383,7 @@ class _Learner:
         self.optimizer.step()
         self.averaged.update(self.network)
         self.step += 1
-        return {name: float(part.detach()) for name, part in parts.items()}
+        return {name: part.detach() for name, part in parts.items()}
 
     def save(self, run: TrainingRun, seconds: float) -> None:
         """Write the run's checkpoint after `seconds`."""
@@ -353,8 +408,11 @@ class _Learner:
         self.averaged.network.load_state_dict(state["averaged"])
         self.averaged.steps = state["averaged_steps"]
         self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"])
         self.step = int(state["step"])
+        if len(state["generator"]) == len(self.generator.get_state()):
+            self.generator.set_state(state["generator"])
+        else:  # a GPU draws other numbers than a CPU: going on elsewhere starts the losses' samples again
+            self.generator.manual_seed(self.settings.seed + self.step)
         return float(state["seconds"])
 
 

@@ -34,6 +34,9 @@ class TrainingRun:
             weights.
         checkpoint_minutes: time between two checkpoints: what an interruption loses at most.
         evaluate_minutes: time between two evaluations on the test pack.
+        evaluations: number of evaluations, evenly over the steps, instead of by the clock; None: by the clock.
+        evaluate_faces: of each source, that an evaluation looks at.
+        loaders: processes that draw the batches; 0: a thread beside the training, enough for a CPU.
     """
 
     folder: Path
@@ -42,6 +45,15 @@ class TrainingRun:
     max_minutes: float | None = None
     checkpoint_minutes: float = 3.0
     evaluate_minutes: float = 5.0
+    evaluations: int | None = None
+    evaluate_faces: int = 100
+    loaders: int = 0
+
+    def evaluation_due(self, step: int, steps: int, minutes: float) -> bool:
+        """Whether to evaluate after `step` of `steps`, `minutes` after the last evaluation."""
+        if self.evaluations is None:
+            return minutes > self.evaluate_minutes
+        return step * self.evaluations // steps > (step - 1) * self.evaluations // steps
 
 
 def settings_json(settings: DataclassInstance) -> str:

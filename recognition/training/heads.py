@@ -181,7 +181,7 @@ def _looks(
     for start in range(0, count, training.together):
         rows = rng.choice(len(faces), min(training.together, count - start), p=chance)
         with torch.inference_mode():
-            looks = maker.draw(faces, torch.from_numpy(rows).to(views.device))
+            looks, _ = maker.draw(faces, torch.from_numpy(rows).to(views.device))
             for _ in range(training.copies):
                 yield rows, disturb(looks.clone(), FACE_FRAME.neutral, training.disturbance, generator)
 

@@ -49,8 +49,8 @@ class LookMaker:
     def _uniform(self, low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(*shape, generator=self._generator, device=self._views.device)
 
-    def draw(self, faces: Faces, rows: Tensor) -> Tensor:
-        """(B, 3, S, S) in [0, 1], one view of each of `rows`."""
+    def draw(self, faces: Faces, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, S, S) in [0, 1], one view of each of `rows`; and (B,) bool, which are photographs."""
         s, views = self._settings, self._views
         b = len(rows)
         crops = faces.crops.batch(rows)
@@ -64,7 +64,7 @@ class LookMaker:
         out[plain] = views.photo(crops[plain], fit.rows(plain))
         lifted = torch.nonzero(~photo | turned).flatten()
         if not len(lifted):
-            return out
+            return out, photo
         crops, fit = crops[lifted], fit.rows(lifted)
         geometry = views.geometry(fit.shape, fit.expression)
         texture, visible = views.lift(crops, fit, views.surface(geometry, fit.rotation))
@@ -93,7 +93,7 @@ class LookMaker:
             right = self._uniform(0, 1, len(at)) * usable.sum(1) > usable[:, 0]
             right = torch.where(usable.sum(1) > 0, right, shares[:, 1] > shares[:, 0])
             out[lifted[at]] = views.half(pixels, seen, right)
-        return out
+        return out, photo
 
     def _pose(self, count: int) -> Tensor:
         s = self._settings

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,23 +16,17 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facerec.frontalize.face_model import FaceModel
 from facerec.landmarks.checkpoint import load_weights
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.precision import training_autocast
 from facerec.landmarks.training.resume import load_checkpoint, save_checkpoint
 from facerec.landmarks.training.schedule import cosine_rate
-from facerec.recognition.resnet import FaceResNet, dlib_model_file, network_of, read_dlib_network
-from facerec.recognition.resnet_graph import DIMENSION
+from facerec.recognition.resnet import FaceResNet, dlib_model_file, network_arrays, network_of, read_dlib_network
+from facerec.recognition.resnet_graph import DIMENSION, for_photographs, with_photo_head
 from facerec.recognition.training.batched_views import BatchedViews
 from facerec.recognition.training.faces import Faces
-from facerec.recognition.training.figures import (
-    frontal_profile_figures,
-    group_figures,
-    pair_figures,
-    person_groups,
-)
-from facerec.recognition.training.looks import DisturbanceSettings, LookMaker, LookSettings, disturb, network_input_of
+from facerec.recognition.training.looks import DisturbanceSettings, LookMaker, LookSettings, disturb
+from facerec.recognition.training.network_cells import photo_vectors, view_input, views_on
 from facerec.recognition.views import FACE_FRAME
 
 SAVE_EVERY = 180.0
@@ -83,55 +77,19 @@ class ResNetTraining:
     seed: int = 0
 
 
-def photo_vectors(network: FaceResNet, views: BatchedViews, faces: Faces, batch: int = 256) -> NDArray[np.float32]:
-    """(N, D) vectors, not normalised, of the photographs."""
-    out = []
-    with torch.inference_mode():
-        for start in range(0, len(faces), batch):
-            rows = torch.arange(start, min(len(faces), start + batch), device=faces.crops.device)
-            crops = faces.crops.batch(rows)
-            out.append(network(_input(views.photo(crops, faces.fit.rows(rows)))).float().cpu())
-    return np.asarray(torch.cat(out).numpy(), dtype=np.float32)
+@dataclass(frozen=True)
+class ResNetRun:
+    """Where a training runs and for how long.
 
-
-def _input(looks: Tensor) -> Tensor:
-    return network_input_of(looks).contiguous(memory_format=torch.channels_last)
-
-
-def describe_faces(
-    network: FaceResNet,
-    views: BatchedViews,
-    faces: Faces,
-    min_seen: float,
-    batch: int = 128,
-    photo: Sequence[FaceResNet] = (),
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Cells (N, 3, D) of unit length (photograph and its mirror image, left half, right half) and which were seen.
-
-    With networks for the `photo`, a cell by each of them, as the descriptor has them: (N, 4, D) by two.
+    Attributes:
+        checkpoint: file to resume from and to write every few minutes.
+        max_minutes: the schedule follows the clock when this runs out before the steps do.
+        trained: networks to go on with, when the teacher is not what the training begins with.
     """
-    cells, known = [], []
-    with torch.inference_mode():
-        for start in range(0, len(faces), batch):
-            rows = torch.arange(start, min(len(faces), start + batch), device=faces.crops.device)
-            crops = faces.crops.batch(rows)
-            fit = faces.fit.rows(rows)
-            picture = views.photo(crops, fit)
-            geometry = views.geometry(fit.shape, fit.expression)
-            pixels, seen = views.frontal(*views.lift(crops, fit, views.surface(geometry, fit.rotation)))
-            side = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
-            both_ways = _input(torch.cat([picture, picture.flip(3)]))
-            halves = _input(torch.cat([views.half(pixels, seen, side), views.half(pixels, seen, ~side)]))
-            own = []
-            for one in photo or (network,):
-                vectors = F.normalize(one(both_ways).float().view(2, len(rows), -1), dim=2)
-                own.append(F.normalize(vectors.sum(dim=0), dim=1))
-            own += F.normalize(network(halves).float().view(2, len(rows), -1), dim=2).unbind()
-            shares = views.shares(seen) >= min_seen
-            usable = torch.cat([shares.new_ones(len(rows), len(own) - 2), shares], dim=1)
-            cells.append((torch.stack(own, dim=1) * usable[..., None]).cpu().numpy())
-            known.append(usable.cpu().numpy())
-    return np.concatenate(cells), np.concatenate(known)
+
+    checkpoint: Path | None = None
+    max_minutes: float | None = None
+    trained: TrainedNetworks | None = None
 
 
 def row_chances(faces: Faces, training: ResNetTraining) -> NDArray[np.float64]:
@@ -227,15 +185,61 @@ class _Centres(nn.Module):
         self.centres = nn.Parameter(centres)
 
 
+class TwoHeaded(nn.Module):
+    """A face network with linear layers of their own for photographs, behind the same convolutions.
+
+    Args:
+        frontal: describes the halves of the frontal view.
+        photo: whose linear layers describe photographs.
+    """
+
+    def __init__(self, frontal: FaceResNet, photo: FaceResNet) -> None:
+        super().__init__()
+        self.frontal = deepcopy(frontal)
+        self.photo = deepcopy(photo.head)
+        self.photo_places = deepcopy(photo.places)
+
+    def forward(self, x: Tensor, photo: Tensor) -> Tensor:
+        """(B, 3, S, S) views, (B,) bool which are photographs, to (B, 128)."""
+        places, pooled = self.frontal.features(x)
+        own: Tensor = self.photo(pooled)
+        if self.photo_places is not None:
+            own = own + self.photo_places(places)
+        return torch.where(photo[:, None], own, self.frontal.described(places, pooled))
+
+    def parted(self) -> TrainedNetworks:
+        """Copies of both networks on the CPU, ready to describe."""
+        frontal, photo = deepcopy(self.frontal).float().cpu(), deepcopy(self.frontal).float().cpu()
+        photo.head = deepcopy(self.photo).float().cpu()
+        photo.places = None if self.photo_places is None else deepcopy(self.photo_places).float().cpu()
+        return TrainedNetworks(frontal.requires_grad_(False).eval(), photo.requires_grad_(False).eval())
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedNetworks:
+    """The networks that describe the halves of the frontal view and photographs; their convolutions are the same."""
+
+    frontal: FaceResNet
+    photo: FaceResNet
+
+    def arrays(self, dlib_mean: NDArray[np.floating]) -> dict[str, NDArray[Any]]:
+        """Of a weight file: see `network_arrays` and `with_photo_head`."""
+        return with_photo_head(network_arrays(self.frontal, dlib_mean), network_arrays(self.photo, dlib_mean))
+
+    def mixed(self, start: FaceResNet, share: float) -> TrainedNetworks:
+        """Networks whose weights are `share` those of `start` and the rest their own."""
+        return TrainedNetworks(*(mixed(network, start, share) for network in (self.frontal, self.photo)))
+
+
 class _Learner:
     """What a training changes: the network, the people's centres, the optimiser, the averaged weights."""
 
-    def __init__(self, start: FaceResNet, teacher: TeacherVectors, training: ResNetTraining) -> None:
+    def __init__(self, begin: TrainedNetworks, centres: Tensor, teacher: TeacherVectors, training: ResNetTraining):
         self.training, self.teacher = training, teacher
         self.device = teacher.mean.device
-        network = deepcopy(start).train().requires_grad_(True)
-        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.classes = _Centres(teacher.mean.clone())
+        network = TwoHeaded(begin.frontal, begin.photo).train().requires_grad_(True)
+        self.network: TwoHeaded = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.classes = _Centres(centres.clone())
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.optimizer = torch.optim.AdamW(
             [
@@ -247,12 +251,11 @@ class _Learner:
         )
         self.step = 0
 
-    def learn(self, inputs: Tensor, rows: Tensor, target: Tensor, rate: float) -> Tensor:
-        """One step on the views `inputs` of the faces `rows`.
+    def learn(self, shown: Shown, target: Tensor, rate: float) -> Tensor:
+        """One step on views.
 
         Args:
-            inputs: (B, 3, S, S) network input.
-            rows: (B,) the faces shown.
+            shown: the views and whose they are.
             target: (B, D) what the teacher wants for each.
             rate: share of the highest learning rates.
 
@@ -263,8 +266,8 @@ class _Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = group["top"] * rate
         with training_autocast(self.device):
-            vectors = self.network(inputs)
-        loss, told = identity_loss(vectors.float(), self.classes.centres, rows, target, self.teacher, training)
+            vectors = self.network(shown.inputs, shown.photo)
+        loss, told = identity_loss(vectors.float(), self.classes.centres, shown.rows, target, self.teacher, training)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
@@ -276,11 +279,11 @@ class _Learner:
             torch._foreach_lerp_(list(self.average.values()), [theirs[name] for name in self.average], 1 - keep)
         return told
 
-    def averaged(self) -> FaceResNet:
-        """A copy of the network with the averaged weights, on the CPU."""
-        copy = FaceResNet(self.network.places is not None)
-        copy.load_state_dict({k: v.float().cpu() for k, v in self.average.items()})
-        return copy.eval()
+    def averaged(self) -> TrainedNetworks:
+        """Copies of the networks with the averaged weights, on the CPU."""
+        copy = deepcopy(self.network).float()
+        copy.load_state_dict(self.average)
+        return copy.parted()
 
     def save(self, path: Path, seconds: float, generator: torch.Generator) -> None:
         """Write a checkpoint after `seconds` of training."""
@@ -308,6 +311,25 @@ class _Learner:
         return float(saved["spent"])
 
 
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """Views of faces.
+
+    Attributes:
+        rows: (B,) the faces.
+        photo: (B,) bool, which views are photographs; the others are halves of the frontal view.
+        inputs: (B, 3, S, S), pixels in [0, 1] while they are kept, the network's input when they are learnt from.
+    """
+
+    rows: Tensor
+    photo: Tensor
+    inputs: Tensor
+
+    def at(self, rows: Tensor) -> Shown:
+        """The views at these places."""
+        return Shown(self.rows[rows], self.photo[rows], self.inputs[rows])
+
+
 class _Looks:
     """Draws the views of a batch; each is degraded and used `reuse` times on average before it is made again."""
 
@@ -315,60 +337,65 @@ class _Looks:
         self.faces, self.training, self.generator = faces, training, generator
         self.maker = LookMaker(views, training.looks, generator)
         self.chance = row_chances(faces, training)
-        self.pool: tuple[Tensor, Tensor] | None = None
+        self.pool: Shown | None = None
 
-    def draw(self, step: int) -> tuple[Tensor, Tensor]:
-        """(B,) rows of the faces and (B, 3, S, S) input of step `step`; which faces depends on seed and step alone."""
+    def draw(self, step: int) -> Shown:
+        """The views of step `step`; whose they are depends on seed and step alone."""
         training, device = self.training, self.faces.crops.device
         rng = np.random.default_rng([training.seed, step])
         fresh = training.batch if self.pool is None else max(1, training.batch // training.reuse)
         rows = torch.from_numpy(rng.choice(len(self.faces), fresh, p=self.chance)).to(device)
-        looks = self.maker.draw(self.faces, rows)
+        looks, photo = self.maker.draw(self.faces, rows)
+        shown = Shown(rows, photo, looks)
         if training.reuse > 1:
-            self.pool = _refresh(self.pool, rows, looks, training, step)
-            drawn = torch.from_numpy(rng.choice(len(self.pool[0]), training.batch)).to(device)
-            rows, looks = self.pool[0][drawn], self.pool[1][drawn]
-        return rows, _input(disturb(looks, FACE_FRAME.neutral, training.disturbance, self.generator))
+            self.pool = _refresh(self.pool, shown, training, step)
+            shown = self.pool.at(torch.from_numpy(rng.choice(len(self.pool.rows), training.batch)).to(device))
+        disturbed = disturb(shown.inputs, FACE_FRAME.neutral, training.disturbance, self.generator)
+        return replace(shown, inputs=view_input(disturbed))
 
 
 def train_resnet(
     faces: Faces,
     start: FaceResNet,
     training: ResNetTraining | None = None,
-    checkpoint: Path | None = None,
-    max_minutes: float | None = None,
-    report: Callable[[int, dict[str, float], FaceResNet], None] | None = None,
+    run: ResNetRun | None = None,
+    report: Callable[[int, dict[str, float], TrainedNetworks], None] | None = None,
     every: int = 100,
-) -> FaceResNet:
-    """Train where the faces are (CPU or GPU); returns the network with averaged weights.
+) -> TrainedNetworks:
+    """Train where the faces are (CPU or GPU); returns the networks with averaged weights.
 
     Args:
         faces: who to learn from.
         start: the network to begin with, whose vectors are the people's first centres and the teacher's.
         training: see there.
-        checkpoint: file to resume from and to write every few minutes.
-        max_minutes: the schedule follows the clock when this runs out before the steps do.
-        report: called every `every` steps with the losses and the averaged network.
+        run: see there.
+        report: called every `every` steps with the losses and the averaged networks.
     """
-    training = training or ResNetTraining()
+    training, run = training or ResNetTraining(), run or ResNetRun()
     generator = torch.Generator(device=faces.crops.device).manual_seed(training.seed)
     views = views_on(faces.crops.device)
-    learner = _Learner(start, TeacherVectors.of(photo_vectors(start, views, faces), faces, training.frontal), training)
+    teacher = TeacherVectors.of(photo_vectors(start, views, faces), faces, training.frontal)
+    begin, centres = run.trained or TrainedNetworks(start, start), teacher.mean
+    if run.trained is not None:
+        photo = deepcopy(begin.photo).to(faces.crops.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        centres = TeacherVectors.of(photo_vectors(photo, views, faces), faces, training.frontal).mean
+    learner = _Learner(begin, centres, teacher, training)
     source = _Looks(faces, views, training, generator)
+    checkpoint = run.checkpoint
     spent = learner.restore(checkpoint, generator) if checkpoint is not None and checkpoint.exists() else 0.0
     began = time.monotonic() - spent
     last_saved = time.monotonic()
     totals = torch.zeros(3, device=learner.device)
     while learner.step < training.steps:
         minutes = (time.monotonic() - began) / 60
-        done = max(learner.step / training.steps, minutes / max_minutes if max_minutes else 0.0)
+        done = max(learner.step / training.steps, minutes / run.max_minutes if run.max_minutes else 0.0)
         if done >= 1.0:
             break
         with torch.no_grad():
-            rows, inputs = source.draw(learner.step)
-            target = learner.teacher.draw(rows, generator)
+            shown = source.draw(learner.step)
+            target = learner.teacher.draw(shown.rows, generator)
         rate = cosine_rate(done, training.warm_up / training.steps)
-        totals += learner.learn(inputs, rows, target, rate) / every
+        totals += learner.learn(shown, target, rate) / every
         if learner.step % every == 0:
             if report is not None:
                 values = dict(zip(("softmax", "teacher", "right"), totals.tolist(), strict=True))
@@ -382,15 +409,15 @@ def train_resnet(
     return learner.averaged()
 
 
-def _refresh(
-    pool: tuple[Tensor, Tensor] | None, rows: Tensor, looks: Tensor, training: ResNetTraining, step: int
-) -> tuple[Tensor, Tensor]:
+def _refresh(pool: Shown | None, fresh: Shown, training: ResNetTraining, step: int) -> Shown:
     """The pool of views with the oldest replaced by new ones; it grows to eight batches."""
-    if pool is None or len(pool[0]) < 8 * training.batch:
-        return (rows, looks) if pool is None else (torch.cat([pool[0], rows]), torch.cat([pool[1], looks]))
-    first = (step * len(rows)) % (len(pool[0]) - len(rows) + 1)
-    pool[0][first : first + len(rows)] = rows
-    pool[1][first : first + len(rows)] = looks
+    if pool is None:
+        return fresh
+    if len(pool.rows) < 8 * training.batch:
+        return Shown(*(torch.cat([getattr(pool, name), value]) for name, value in vars(fresh).items()))
+    first = (step * len(fresh.rows)) % (len(pool.rows) - len(fresh.rows) + 1)
+    for name, value in vars(fresh).items():
+        getattr(pool, name)[first : first + len(value)] = value
     return pool
 
 
@@ -416,6 +443,13 @@ def centre(network: FaceResNet, vectors: NDArray[np.float32], clear: NDArray[np.
     return mean
 
 
+def trained_networks(path: Path) -> TrainedNetworks:
+    """The networks of a weight file; one without layers for photographs describes them by those for all views."""
+    with safe_open(str(path), framework="np") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return TrainedNetworks(network_of(arrays), network_of(for_photographs(arrays)))
+
+
 def starting_network(path: Path | None = None) -> FaceResNet:
     """The network to begin with: that of a weight file, or the mean of dlib's and the package's weights."""
     if path is not None:
@@ -426,32 +460,3 @@ def starting_network(path: Path | None = None) -> FaceResNet:
         package = network_of(arrays)
         network = mixed(package, read_dlib_network(dlib_model_file(), arrays["dlib_mean"]).with_places(), 0.5)
     return (network if network.places is not None else network.with_places()).eval()
-
-
-def views_on(device: str | torch.device) -> BatchedViews:
-    """The views of the package's own network, made on `device`."""
-    return BatchedViews(FaceModel.load(), FACE_FRAME, device)
-
-
-def network_figures(
-    network: FaceResNet, views: BatchedViews, judged: Faces, min_seen: float = 0.35, photo: Sequence[FaceResNet] = ()
-) -> dict[str, float]:
-    """Figures of a network on people it was not trained on, those of each kind that `judged` holds enough of.
-
-    `photo`: see `describe_faces`.
-    """
-    if not len(judged):
-        return {}
-    network = network.to(views.device).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    cells, known = describe_faces(network, views, judged, min_seen, photo=photo)
-    out: dict[str, float] = {}
-    cfp = np.char.startswith(judged.source, "cfp")
-    if len(set(judged.person[cfp].tolist())) >= 6 and (judged.source == "cfp-profile").any():
-        out |= frontal_profile_figures(cells[cfp], known[cfp], judged.person[cfp], judged.source[cfp])
-    several = judged.source == "celeba"
-    if several.sum() > 200:
-        out |= pair_figures(cells[several], known[several], judged.person[several])
-    group = person_groups(judged.person, judged.group)
-    if (np.char.startswith(group, "white")).sum() > 40:
-        out |= group_figures(cells, known, group, "white")
-    return out

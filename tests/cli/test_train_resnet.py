@@ -90,7 +90,12 @@ def test_the_network_is_trained_recorded_and_loaded(
     # The descriptor shows the photograph to the network that the training began with, too.
     trained, start = (load_weights("recognition", name, data) for name in ("resnet", "resnet-start"))
     assert (trained["head.weight"] != start["head.weight"]).any()
-    assert {name: array.shape for name, array in trained.items()} == {name: a.shape for name, a in start.items()}
+    assert (trained["photo.weight"] != trained["head.weight"]).any()
+    assert set(start) == {name for name in trained if not name.startswith("photo")}
+    again = [*command, "--trained", str(data / "recognition" / "weights" / "resnet.safetensors"), "--rate", "1e-9"]
+    assert run([*again, "--run", str(data / "again"), "--weights-root", str(data)]) == 0
+    kept = load_weights("recognition", "resnet", data)
+    np.testing.assert_allclose(kept["photo.weight"], trained["photo.weight"], atol=1e-3)
 
 
 def test_the_layers_for_photographs_are_trained_and_recorded_beside_the_others(

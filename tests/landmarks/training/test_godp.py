@@ -15,6 +15,7 @@ from facerec.landmarks.landmarker import GodpLandmarker
 from facerec.landmarks.training.augment import AugmentSettings
 from facerec.landmarks.training.dsl import FAST_STAGES
 from facerec.landmarks.training.godp import (
+    Averaged,
     FaceSource,
     Progress,
     TrainSettings,
@@ -36,7 +37,7 @@ TINY = TrainSettings(network=GodpSettings(width=0.03), samples=8, batch=2, learn
 @pytest.mark.slow
 def test_training_sharpens_the_maps_of_faces_and_writes_its_curve(tmp_path: Path, make_pack: Make) -> None:
     settings = replace(TINY, samples=84, batch=3, augment=AugmentSettings(degrees=5, shift=0.02, occluders=0))
-    losses: list[dict[str, float]] = []
+    losses: list[dict[str, torch.Tensor]] = []
     network = train_godp(
         [(make_pack(40), 1.0)], settings, TrainingRun(tmp_path), on_progress=lambda p: losses.append(p.losses)
     )
@@ -79,6 +80,19 @@ def test_an_interrupted_training_continues_where_it_was(tmp_path: Path, make_pac
     assert seen == [6, 8]
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_faces_drawn_by_other_processes_give_the_same_weights(tmp_path: Path, make_pack: Make) -> None:
+    packs = [(make_pack(6), 1.0)]
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    thread, processes = (
+        train_godp(packs, TINY, TrainingRun(tmp_path / name, loaders=loaders)).state_dict()
+        for name, loaders in (("thread", 0), ("processes", 2))
+    )
+    assert all(torch.equal(tensor, processes[name]) for name, tensor in thread.items())
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, make_pack: Make) -> None:
@@ -182,3 +196,28 @@ def test_weights_of_another_network_are_refused() -> None:
     with pytest.raises(InvalidInputError, match="missing"):
         godp_from_arrays({k: v for k, v in arrays.items() if k != "g14.weight"})
     assert isinstance(GodpLandmarker.from_arrays(arrays), GodpLandmarker)
+
+
+def test_the_averaged_network_is_the_warm_running_mean_of_weights_and_statistics() -> None:
+    network = build_network(TINY.network, 0)
+    averaged = Averaged(network, 0.998)
+    name, counter = "g1.0.conv.weight", next(key for key in network.state_dict() if key.endswith("num_batches_tracked"))
+    expected = network.state_dict()[name].clone()
+    for step in (1, 2):
+        for value in network.state_dict().values():
+            value += step
+        averaged.update(network)
+        expected += (network.state_dict()[name] - expected) * (1 - (1 + step) / (10 + step))
+    assert torch.allclose(averaged.network.state_dict()[name], expected)
+    assert torch.equal(averaged.network.state_dict()[counter], network.state_dict()[counter])
+
+
+def test_a_checkpoint_of_another_kind_of_device_is_continued(tmp_path: Path, make_pack: Make) -> None:
+    packs = [(make_pack(6), 1.0)]
+    train_godp(packs, TINY, TrainingRun(tmp_path, max_minutes=1e-9))
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    state["generator"] = torch.zeros(16, dtype=torch.uint8)  # what a GPU's generator keeps
+    torch.save(state, tmp_path / "checkpoint.pt")
+    reports: list[Progress] = []
+    train_godp(packs, TINY, TrainingRun(tmp_path), on_progress=reports.append)
+    assert reports[-1].samples == TINY.samples

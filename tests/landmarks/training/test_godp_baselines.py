@@ -83,7 +83,7 @@ def test_baselines_train_by_the_same_trainer(
         [(make_pack(4), 1.0)],
         settings,
         TrainingRun(tmp_path),
-        on_progress=lambda p: losses.append(sum(p.losses.values())),
+        on_progress=lambda p: losses.append(float(sum(p.losses.values()))),
     )
     assert sum(losses[-3:]) < sum(losses[:3])
     assert pack_errors(network, make_pack(2), device=CPU)["drawn"]["n"] == 2

@@ -20,7 +20,7 @@ from facerec.recognition.training import heads
 from facerec.recognition.training.batched_views import BatchedViews
 from facerec.recognition.training.faces import Faces, load_faces
 from facerec.recognition.training.heads import HeadTraining, ViewFeatures, cached_features, head_vectors, train_head
-from facerec.recognition.training.resnet import photo_vectors
+from facerec.recognition.training.network_cells import photo_vectors
 from facerec.recognition.views import FACE_FRAME
 
 TRAINING = HeadTraining(looks=10, copies=2, shard=8, together=4, steps=30, batch=16, rate=1e-3, warm_up=1, margin=0.0)

@@ -25,7 +25,7 @@ def drawn(face_set: Any, settings: LookSettings, seed: int = 0) -> torch.Tensor:
     faces = load_faces([face_set(2, 6)], size=96)
     views = BatchedViews(FaceModel.load(), FACE_FRAME, texels=96)
     maker = LookMaker(views, settings, torch.Generator().manual_seed(seed))
-    return maker.draw(faces, torch.arange(12))
+    return maker.draw(faces, torch.arange(12))[0]
 
 
 def test_looks_repeat_with_their_generator(face_set: Any) -> None:

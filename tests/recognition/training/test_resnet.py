@@ -16,13 +16,14 @@ from facerec.landmarks.errors import InvalidInputError
 from facerec.recognition.resnet import FaceResNet, network_input
 from facerec.recognition.training.batched_views import BatchedViews
 from facerec.recognition.training.faces import Faces, load_faces
+from facerec.recognition.training.looks import LookSettings
+from facerec.recognition.training.network_cells import describe_faces, network_figures, photo_vectors
 from facerec.recognition.training.resnet import (
+    ResNetRun,
     ResNetTraining,
+    TrainedNetworks,
     centre,
-    describe_faces,
     mixed,
-    network_figures,
-    photo_vectors,
     row_chances,
     train_resnet,
 )
@@ -66,30 +67,36 @@ def test_training_lowers_the_loss_resumes_and_repeats(
     training = ResNetTraining(steps=4, batch=6, rate=1e-3, warm_up=1, reuse=1, margin=0.0)
     losses: list[float] = []
     one = train_resnet(
-        faces, net, training, tmp_path / "a.pt", report=lambda _, values, __: losses.append(values["softmax"]), every=1
+        faces,
+        net,
+        training,
+        ResNetRun(tmp_path / "a.pt"),
+        report=lambda _, values, __: losses.append(values["softmax"]),
+        every=1,
     )
     assert min(losses[1:]) < losses[0]
-    assert (embed(one) != embed(net)).any()
+    assert (embed(one.frontal) != embed(net)).any()
+    assert (embed(one.photo) != embed(one.frontal)).any()
     stopped: list[int] = []
 
-    def stop(step: int, _: dict[str, float], __: FaceResNet) -> None:
+    def stop(step: int, _: dict[str, float], __: TrainedNetworks) -> None:
         stopped.append(step)
         if step == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_resnet(faces, net, training, tmp_path / "b.pt", report=stop, every=1)
+        train_resnet(faces, net, training, ResNetRun(tmp_path / "b.pt"), report=stop, every=1)
     # Taken up again after the last saved step, with the schedule of four: as if it had not stopped.
-    resumed = train_resnet(faces, net, training, tmp_path / "b.pt")
-    np.testing.assert_array_equal(embed(resumed), embed(one))
+    resumed = train_resnet(faces, net, training, ResNetRun(tmp_path / "b.pt"))
+    np.testing.assert_array_equal(embed(resumed.photo), embed(one.photo))
     with pytest.raises(InvalidInputError, match="same settings"):
-        train_resnet(faces, net, replace(training, rate=2e-3), tmp_path / "b.pt")
+        train_resnet(faces, net, replace(training, rate=2e-3), ResNetRun(tmp_path / "b.pt"))
 
 
 def test_looks_may_be_shown_several_times(faces: Faces) -> None:
     net = network()
     training = ResNetTraining(steps=3, batch=6, warm_up=1, reuse=3)
-    assert (embed(train_resnet(faces, net, training)) != embed(net)).any()
+    assert (embed(train_resnet(faces, net, training).frontal) != embed(net)).any()
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
@@ -102,6 +109,30 @@ def test_layers_run_in_the_format_that_the_processor_is_fast_in(
     monkeypatch.setenv("FACEREC_PRECISION", precision)
     train_resnet(faces, net, ResNetTraining(steps=1, batch=4, reuse=1))
     assert formats[-1] == dtype
+
+
+def test_photographs_and_halves_have_layers_of_their_own_and_share_the_convolutions(faces: Faces) -> None:
+    net = network()
+    halves = ResNetTraining(steps=2, batch=6, warm_up=1, reuse=1, decay=0.0, looks=LookSettings(photo=0.0))
+    trained = train_resnet(faces, net, halves)
+    # No photograph was shown: the layers for them stay, behind convolutions that moved for both.
+    torch.testing.assert_close(trained.photo.head.weight, net.head.weight)
+    assert (trained.frontal.head.weight != net.head.weight).any()
+    assert (trained.photo.stem.weight != net.stem.weight).any()
+    torch.testing.assert_close(trained.photo.stem.weight, trained.frontal.stem.weight)
+
+
+def test_a_training_goes_on_with_trained_networks_while_another_one_teaches(faces: Faces) -> None:
+    teacher, trained = network(), network(1)
+    training = ResNetTraining(steps=1, batch=6, rate=0.0, class_rate=0.0, warm_up=1, reuse=1, decay=0.0)
+    losses: list[dict[str, float]] = []
+    run = ResNetRun(trained=TrainedNetworks(trained, trained))
+    result = train_resnet(faces, teacher, training, run, lambda _, values, __: losses.append(values), every=1)
+    torch.testing.assert_close(result.frontal.head.weight, trained.head.weight)
+    own: list[dict[str, float]] = []
+    train_resnet(faces, trained, training, report=lambda _, values, __: own.append(values), every=1)
+    assert losses[0]["softmax"] == pytest.approx(own[0]["softmax"], abs=1e-4)
+    assert losses[0]["teacher"] > own[0]["teacher"] + 0.1
 
 
 def test_sources_are_drawn_by_their_shares_and_profiles_more_often(faces: Faces) -> None:
