@@ -94,9 +94,9 @@ def command(
 ) -> None:
     """Train on the faces in SETS (made by `facerec train face-set`) and write the weights.
 
-    The network that the training began with is written, too: the descriptor shows the photograph to both. `facerec
-    train resnet-photo` then trains layers for photographs, and `facerec train strangers` has to learn the cohort and
-    the thresholds again.
+    Photographs and halves of the frontal view get linear layers of their own; `facerec train resnet-photo` trains the
+    photographs' alone. The network that the training began with is written, too: the descriptor shows the photograph
+    to both. `facerec train strangers` then has to learn the cohort and the thresholds again.
 
     A sixteenth of the people, chosen by a hash of their names, is left out. Thresholds and all settings are chosen on
     them, and the figures before and after training are measured on them.

@@ -40,6 +40,17 @@ def _single_precision(_no_stand_in_stays: None, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("FACEREC_PRECISION", "float32")
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """torch computes on one thread: sums of several threads differ in the last digits."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def pretend() -> ModuleType:
     """tests/pretend_models.py"""

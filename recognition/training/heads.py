@@ -24,8 +24,9 @@ from facerec.landmarks.training.schedule import cosine_rate
 from facerec.recognition.resnet import FaceResNet
 from facerec.recognition.training.batched_views import BatchedViews
 from facerec.recognition.training.faces import Faces
-from facerec.recognition.training.looks import DisturbanceSettings, LookMaker, LookSettings, disturb, network_input_of
+from facerec.recognition.training.looks import LookMaker, LookSettings, disturb, network_input_of
 from facerec.recognition.training.resnet import (
+    IdentityTraining,
     ResNetTraining,
     TeacherVectors,
     identity_loss,
@@ -35,36 +36,27 @@ from facerec.recognition.views import FACE_FRAME
 
 
 @dataclass(frozen=True)
-class HeadTraining:
-    """Settings of the training.
+class HeadTraining(IdentityTraining):
+    """Settings of the training of linear layers.
 
     Attributes:
-        looks: random views, each degraded `copies` times, beside every photograph as it is. shard: how many lie in a
-            file; together: how many are made at a time.
-        steps, batch, rate, class_rate, warm_up, decay, scale, margin, teacher_weight, frontal, averaging: see
-            `ResNetTraining`.
+        looks: number of random views, each degraded `copies` times, beside every photograph as it is.
+        shard: how many lie in a file; together: how many are made at a time.
         plain: chance of a photograph as it is to be drawn, relative to a degraded view's.
+        views: which views are drawn.
     """
 
+    steps: int = 500
+    batch: int = 512
+    rate: float = 5e-4
+    warm_up: int = 60
+    averaging: float = 0.995
     looks: int = 28_672
     copies: int = 3
     shard: int = 2048
     together: int = 128
-    steps: int = 500
-    batch: int = 512
-    rate: float = 5e-4
-    class_rate: float = 3e-3
-    warm_up: int = 60
-    decay: float = 1e-2
-    scale: float = 40.0
-    margin: float = 0.3
-    teacher_weight: float = 1.0
-    frontal: float = 30.0
-    averaging: float = 0.995
     plain: float = 0.33
     views: LookSettings = field(default_factory=lambda: LookSettings(photo=0.65))
-    disturbance: DisturbanceSettings = field(default_factory=DisturbanceSettings)
-    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)

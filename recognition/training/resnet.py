@@ -7,7 +7,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,19 +34,17 @@ SAVE_EVERY = 180.0
 
 
 @dataclass(frozen=True)
-class ResNetTraining:
-    """Settings of the training.
+class IdentityTraining:
+    """Settings of learning to tell people apart.
 
     Attributes:
-        steps, batch: 6,000 batches of 384 show each picture about thirty times.
+        steps, batch: number of steps, and of views per step.
         rate: highest learning rate of the network; class_rate: that of the people's centres; warm_up: steps over which
             both rise, before they fall as a cosine. decay: weight decay.
         scale, margin: of the margin softmax (CosFace).
         teacher_weight: of 1 - cosine to what the start network gives for a near-frontal picture's photograph or for
             its person's mean, half and half; only for people with several pictures, whom it tells apart.
-        shares: how often the faces of each source are drawn; within a source every person as often as the root of
-            the number of their pictures, and pictures beyond 35 degrees profile_weight times as often.
-        reuse: how often a view is degraded and used before it is made again; more than 1 spares a CPU.
+        frontal: |yaw| up to which a picture is near-frontal, degrees.
         averaging: decay a step of the running mean of the weights, which is the result.
     """
 
@@ -60,6 +58,22 @@ class ResNetTraining:
     margin: float = 0.3
     teacher_weight: float = 1.0
     frontal: float = 30.0
+    averaging: float = 0.998
+    disturbance: DisturbanceSettings = field(default_factory=DisturbanceSettings)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ResNetTraining(IdentityTraining):
+    """Settings of the training of a whole network: 6,000 batches of 384 show each picture about thirty times.
+
+    Attributes:
+        shares: how often the faces of each source are drawn; within a source every person as often as the root of
+            the number of their pictures, and pictures beyond 35 degrees profile_weight times as often.
+        reuse: how often a view is degraded and used before it is made again; more than 1 spares a CPU.
+        looks: which views are drawn.
+    """
+
     profile_weight: float = 2.5
     shares: tuple[tuple[str, float], ...] = (
         ("celeba", 0.40),
@@ -71,10 +85,7 @@ class ResNetTraining:
         ("utkface", 0.10),
     )
     reuse: int = 3
-    averaging: float = 0.998
     looks: LookSettings = field(default_factory=LookSettings)
-    disturbance: DisturbanceSettings = field(default_factory=DisturbanceSettings)
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -141,19 +152,8 @@ class TeacherVectors:
         return torch.where((own & self.clear[rows])[:, None], self.own[rows], self.mean[self.label[rows]])
 
 
-class IdentitySettings(Protocol):
-    """What `identity_loss` asks of a trainer's settings: see `ResNetTraining`."""
-
-    @property
-    def scale(self) -> float: ...  # noqa: D102
-    @property
-    def margin(self) -> float: ...  # noqa: D102
-    @property
-    def teacher_weight(self) -> float: ...  # noqa: D102
-
-
 def identity_loss(
-    vectors: Tensor, centres: Tensor, rows: Tensor, target: Tensor, teacher: TeacherVectors, training: IdentitySettings
+    vectors: Tensor, centres: Tensor, rows: Tensor, target: Tensor, teacher: TeacherVectors, training: IdentityTraining
 ) -> tuple[Tensor, Tensor]:
     """Margin softmax over people (CosFace), and the distance to the teacher for people with several photographs.
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from facerec.cli.main import run
 from facerec.frontalize.types import Camera
@@ -19,13 +17,7 @@ from facerec.recognition.training import crop_set, resnet
 from facerec.recognition.training.crop_fits import CropFits, fits_path
 from facerec.recognition.training.crop_set import CropSet, FacePicture
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 import itertools
-from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -26,13 +25,7 @@ from facerec.landmarks.errors import DeviceError, InvalidInputError
 from facerec.landmarks.finder import FaceFinder
 from facerec.landmarks.types import Box, Image
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,13 +33,7 @@ from facerec.landmarks.training.picture_set import FacePicture, PictureSet
 from facerec.landmarks.training.schedule import cosine_rate
 from facerec.landmarks.types import Box, Image
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def picture_with_face(seed: int, kind: Kind = "frame") -> AnnotatedPicture:
