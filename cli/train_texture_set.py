@@ -1,4 +1,4 @@
-"""`facerec train texture-set`: lift the UV textures on which descriptors and the texture model are trained."""
+"""`facerec train texture-set`: lift the UV textures on which descriptors are trained."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.training.people import is_calibration_person
 from facerec.recognition.training.crop_fits import CropFits, fits_path
 from facerec.recognition.training.crop_set import CropSet
+from facerec.recognition.training.figures import person_age, person_groups
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,24 @@ class PeopleLimits:
 
     people: int = 3000
     per_person: int = 3
+
+
+@dataclass(frozen=True)
+class FrontalLimits:
+    """Whose near-frontal textures are taken, one per person.
+
+    Attributes:
+        people: largest number of people; every group and sex has as many as the others as long as there are people.
+        max_yaw, max_pitch: degrees.
+        ages: the youngest and the oldest, of people whose age the set states.
+        least_confidence: mean of the landmarks', below which a face is often covered.
+    """
+
+    people: int = 3800
+    max_yaw: float = 20.0
+    max_pitch: float = 15.0
+    ages: tuple[int, int] = (18, 70)
+    least_confidence: float = 0.4
 
 
 def spread_over_yaw(person: NDArray[np.str_], yaw: NDArray[np.floating], limits: PeopleLimits) -> NDArray[np.intp]:
@@ -56,7 +75,7 @@ def spread_over_yaw(person: NDArray[np.str_], yaw: NDArray[np.floating], limits:
 
 @dataclass(frozen=True, eq=False)
 class CropTextures:
-    """Textures of people whom thresholds are not calibrated on, lifted one at a time.
+    """Textures of chosen people, lifted one at a time.
 
     Attributes:
         sets: crops with their fits.
@@ -71,35 +90,78 @@ class CropTextures:
 
     @staticmethod
     def load(paths: Sequence[Path], limits: PeopleLimits | None = None) -> CropTextures:
-        """Choose from sets of crops (`CropSet`) whose fits lie beside them (`fits_path`).
+        """Choose from sets of crops (`CropSet`) whose fits lie beside them (`fits_path`), without calibration's people.
 
         Raises:
             InvalidInputError: another file, fits that do not belong to their crops, or nobody is left.
         """
-        sets = []
-        place, person, source, yaw = [], [], [], []
-        for number, path in enumerate(paths):
-            crops, fits = CropSet.load(path), CropFits.load(fits_path(path))
-            if len(crops) != len(fits.scale):
-                raise InvalidInputError(f"expected {len(crops)} fits for {path.name}; got {len(fits.scale)}")
-            calibration = {name for name in set(crops.person.tolist()) if is_calibration_person(name)}
-            rows = np.flatnonzero(fits.usable() & ~np.isin(crops.person, sorted(calibration)))
-            sets.append((crops, fits))
-            place.append(np.stack([np.full(len(rows), number), rows], axis=1))
-            person.append(crops.person[rows])
-            source.append(crops.source[rows])
-            yaw.append(fits.yaw[rows])
-        who = np.concatenate(person)
-        chosen = spread_over_yaw(who, np.concatenate(yaw), limits or PeopleLimits())
+        found = _trusted(paths, calibration=False)
+        yaw = np.concatenate([fits.yaw for _, fits in found.sets])[found.flat()]
+        chosen = spread_over_yaw(found.person, yaw, limits or PeopleLimits())
         if not len(chosen):
             raise InvalidInputError("expected people with two and more faces whose fits can be trusted; got none")
-        return CropTextures(tuple(sets), np.concatenate(place)[chosen], who[chosen], np.concatenate(source)[chosen])
+        return found.rows(chosen)
+
+    @staticmethod
+    def frontal(paths: Sequence[Path], limits: FrontalLimits, seed: int = 0, calibration: bool = False) -> CropTextures:
+        """One near-frontal texture per person, balanced over groups and sexes; people of sets without groups by set.
+
+        Args:
+            paths: as in `load`.
+            limits: see there.
+            seed: decides who is taken where not everybody can be.
+            calibration: those on whom thresholds are calibrated instead of all others.
+
+        Raises:
+            InvalidInputError: as in `load`.
+        """
+        found = _trusted(paths, calibration)
+        flat = found.flat()
+        yaw, pitch, confidence = (
+            np.concatenate([getattr(fits, name) for _, fits in found.sets])[flat]
+            for name in ("yaw", "pitch", "confidence")
+        )
+        kind = np.concatenate([crops.group for crops, _ in found.sets])[flat]
+        group = person_groups(found.person, kind)
+        tilt = np.abs(yaw) + np.abs(pitch)
+        usable = (np.abs(yaw) < limits.max_yaw) & (np.abs(pitch) < limits.max_pitch)
+        usable &= confidence >= limits.least_confidence
+        best: dict[str, int] = {}
+        for row in np.flatnonzero(usable)[np.argsort(tilt[usable], kind="stable")].tolist():
+            name = str(found.person[row])
+            age = person_age(name)
+            if age is None or limits.ages[0] <= age <= limits.ages[1]:
+                best.setdefault(name, row)
+        taken: dict[str, int] = {}
+        ranked = []
+        names = sorted(best)
+        for k in np.random.default_rng(seed).permutation(len(names)).tolist():
+            row = best[names[k]]
+            of = str(group[row]) or str(found.source[row])
+            taken[of] = taken.get(of, 0) + 1
+            ranked.append((taken[of], of, row))
+        if not ranked:
+            raise InvalidInputError("expected near-frontal faces whose fits can be trusted; got none")
+        return found.rows(np.array(sorted(row for _, _, row in sorted(ranked)[: limits.people])))
+
+    def flat(self) -> NDArray[np.int64]:
+        """(M,) row numbers over all sets, one after the other."""
+        first = np.cumsum([0, *(len(crops) for crops, _ in self.sets)])
+        return np.asarray(first[self.place[:, 0]] + self.place[:, 1])
+
+    def rows(self, chosen: NDArray[np.intp]) -> CropTextures:
+        """Those of the rows `chosen`."""
+        return CropTextures(self.sets, self.place[chosen], self.person[chosen], self.source[chosen])
 
     def __len__(self) -> int:
         return len(self.place)
 
     def __iter__(self) -> Iterator[FaceTexture]:
         """The textures, in order."""
+        return (texture for texture, _ in self.lifted(TEXTURE_SIZE))
+
+    def lifted(self, size: int) -> Iterator[tuple[FaceTexture, NDArray[np.float64]]]:
+        """The textures of `size` texels per side and the rotations (3, 3) of their cameras, in order."""
         model = FaceModel.load()
         for number, row in self.place.tolist():
             crops, fits = self.sets[number]
@@ -108,4 +170,20 @@ class CropTextures:
             )
             geometry = model.geometry(fits.shape[row].astype(np.float64), fits.expression[row].astype(np.float64))
             seen = node_visibility(model, geometry, camera)
-            yield lift_geometry(crops.crop(row), geometry, camera, seen, TEXTURE_SIZE)
+            yield lift_geometry(crops.crop(row), geometry, camera, seen, size), camera.rotation
+
+
+def _trusted(paths: Sequence[Path], calibration: bool) -> CropTextures:
+    """All rows of sets whose fits can be trusted, of the people thresholds are calibrated on or of the others."""
+    sets, place, person, source = [], [], [], []
+    for number, path in enumerate(paths):
+        crops, fits = CropSet.load(path), CropFits.load(fits_path(path))
+        if len(crops) != len(fits.scale):
+            raise InvalidInputError(f"expected {len(crops)} fits for {path.name}; got {len(fits.scale)}")
+        wanted = [name for name in sorted(set(crops.person.tolist())) if is_calibration_person(name) == calibration]
+        rows = np.flatnonzero(fits.usable() & np.isin(crops.person, wanted))
+        sets.append((crops, fits))
+        place.append(np.stack([np.full(len(rows), number), rows], axis=1))
+        person.append(crops.person[rows])
+        source.append(crops.source[rows])
+    return CropTextures(tuple(sets), np.concatenate(place), np.concatenate(person), np.concatenate(source))

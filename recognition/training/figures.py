@@ -113,5 +113,14 @@ def person_groups(person: NDArray[np.str_], group: NDArray[np.str_]) -> NDArray[
     return np.array(out)
 
 
+def person_age(person: str) -> int | None:
+    """Age of a person of UTKFace or All-Age-Faces, whose names say so; None for others."""
+    if person.startswith("utkface "):
+        return int(person.split()[1].split("_")[0])
+    if person.startswith("all-age-faces "):
+        return int(person.split()[1].split("A")[1])
+    return None
+
+
 LAST_WOMAN = 7380
 """Number of the last picture of a woman in All-Age-Faces."""

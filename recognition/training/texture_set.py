@@ -1,4 +1,4 @@
-"""Sets of lifted textures on disk, on which descriptors and the texture model are trained."""
+"""Sets of lifted textures on disk, on which descriptors are trained."""
 
 from __future__ import annotations
 
@@ -92,37 +92,6 @@ def is_texture_set(path: Path) -> bool:
     """Whether a file is a texture set rather than a set of crops."""
     with np.load(path, allow_pickle=False) as file:
         return "pixels" in file.files
-
-
-def near_frontal(
-    textures: TextureSet, limit: int, min_visible: float, max_yaw: float = 25.0, seed: int = 0
-) -> NDArray[np.int64]:
-    """Up to `limit` rows of well seen, near-frontal textures, spread over people as evenly as there are pictures.
-
-    Args:
-        textures: the set.
-        limit: rows wanted at most.
-        min_visible: least share of the chart that is seen, mirror twins included.
-        max_yaw: degrees.
-        seed: decides who gets one more when not everybody can.
-
-    Returns:
-        (M,) row numbers in ascending order; of each person, the best seen ones.
-    """
-    share: dict[int, float] = {}
-    for row in np.flatnonzero(np.abs(textures.yaw) < max_yaw).tolist():
-        seen = textures.visible[row] > 0
-        share[row] = float((seen | seen[:, ::-1]).mean())
-    order = np.random.default_rng(seed).permutation(np.unique(textures.person))
-    turn = {str(name): k for k, name in enumerate(order)}
-    taken: dict[str, int] = {}
-    ranked = []
-    for row in sorted((r for r in share if share[r] >= min_visible), key=lambda r: (-share[r], r)):
-        name = str(textures.person[row])
-        taken[name] = taken.get(name, 0) + 1
-        # Everybody's best first, then everybody's second.
-        ranked.append((taken[name], turn[name], row))
-    return np.array(sorted(row for _, _, row in sorted(ranked)[:limit]), dtype=np.int64)
 
 
 def without_calibration_people(textures: TextureSet) -> TextureSet:

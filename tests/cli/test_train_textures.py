@@ -1,4 +1,4 @@
-"""`train dfd` and `train texture-model`: from a texture set to weights that the package can load, with their record."""
+"""`train dfd`: from a texture set to weights that the package can load, with their record."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from facerec.cli.main import run
-from facerec.frontalize.texture_model import TextureModel
 from facerec.landmarks.checkpoint import load_weights, weight_record
 from facerec.recognition import dfd
 from facerec.recognition.dfd import DFD
@@ -94,24 +93,9 @@ def test_given_figures_are_recorded(made_up: Path, tmp_path: Path, monkeypatch: 
     assert weight_record("recognition", "dfd", tmp_path).metric == {"eer": 0.12, "set": "held-out people"}
 
 
-def test_a_texture_model_is_trained_recorded_and_loaded(
-    made_up: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ["train", "texture-model", str(made_up), "--modes", "4", "--limit", "12", "--test", str(made_up)]
-    assert run([*arguments, "--weights-root", str(tmp_path), "-q"]) == 0
-    assert capsys.readouterr().out.startswith("texture_model.npz ")
-    model = TextureModel.from_stored(load_weights("frontalize", "texture_model", tmp_path))
-    assert model.mean.shape == (160, 160, 3)
-    assert model.modes.shape == (4, 160, 160, 3)
-    assert 80 < model.mean.mean() < 180
-    record = weight_record("frontalize", "texture_model", tmp_path)
-    assert record.licence.startswith("research use only")
-    assert "12 textures of 5 people" in record.split
-    assert float(record.metric["error_levels"]) < float(record.metric["mean_only_levels"])
-
-
-def test_a_file_that_is_no_texture_set_ends_with_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_no_set_ends_with_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.savez(tmp_path / "other.npz", pixels=np.zeros(3))
-    for name in ("dfd", "texture-model"):
-        assert run(["train", name, str(tmp_path / "other.npz")]) == 2
-        assert "lacks" in capsys.readouterr().err
+    assert run(["train", "dfd", str(tmp_path / "other.npz")]) == 2
+    assert "lacks" in capsys.readouterr().err
+    assert run(["train", "texture-model", str(tmp_path / "other.npz")]) == 2
+    assert "a set of crops" in capsys.readouterr().err
