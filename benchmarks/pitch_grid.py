@@ -42,7 +42,7 @@ def measure(head: RenderedHead, recognizer: Recognizer, model: FaceModel) -> dic
         return dict(zip(MEASURES, (0.0, np.nan, np.nan, np.nan), strict=True))
     _, face, one = max(hits, key=lambda hit: hit[0])
     side = float(np.sqrt((truth.x1 - truth.x0) * (truth.y1 - truth.y0)))
-    marks = face.landmarks
+    marks = face.landmarks if isinstance(one, FaceFit) else None
     errors = np.full(68, np.nan)
     if marks is not None:
         errors = 100 * np.linalg.norm(marks.points - head.points, axis=1) / side
