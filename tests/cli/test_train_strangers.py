@@ -16,7 +16,7 @@ from facerec.landmarks.checkpoint import load_weights, weight_record
 from facerec.landmarks.training.people import is_calibration_person
 from facerec.recognition.cohort import Cohort
 from facerec.recognition.recognizer import Recognizer
-from facerec.recognition.training import resnet
+from facerec.recognition.training import network_cells
 from facerec.recognition.training.crop_fits import CropFits, fits_path
 from facerec.recognition.training.crop_set import CropSet
 from facerec.recognition.training.faces import Faces
@@ -77,7 +77,7 @@ def write_set(path: Path) -> Path:
 def test_a_cohort_and_the_scores_of_strangers_are_made_of_people_for_calibration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(resnet, "describe_faces", described)
+    monkeypatch.setattr(network_cells, "describe_faces", described)
     path = write_set(tmp_path / "faces.npz")
     assert run(["train", "strangers", str(path), "--device", "cpu", "--weights-root", str(tmp_path)]) == 0
     out, err = capsys.readouterr()
