@@ -477,7 +477,7 @@ class _Learner:
         whole["state"] = entries
         self.optimizer.load_state_dict(whole)
         self.step = int(metadata["step"])
-        self.position, self.minutes = int(metadata["position"]), float(metadata["minutes"])
+        self.position, self.minutes = int(metadata.get("position", self.step)), float(metadata.get("minutes", 0.0))
         self.mined = _Mined(tensors["mined.false"].numpy(), tensors["mined.unannotated"].numpy())
 
     def _settings_text(self) -> str:
