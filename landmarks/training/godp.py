@@ -155,14 +155,13 @@ class _Numbered(Dataset[Batch]):
 
 
 def _one_thread(_: int) -> None:
-    cv2.setNumThreads(1)
     torch.set_num_threads(1)
 
 
 def drawn_ahead(source: BatchSource, steps: Sequence[int], loaders: int) -> Generator[Batch, None, None]:
     """The batches of `steps` in order, drawn by so many processes, or by a thread, while the ones before are learnt."""
     if loaders:
-        yield from DataLoader(
+        loader = DataLoader(
             _Numbered(source),
             batch_size=None,
             sampler=steps,
@@ -171,6 +170,14 @@ def drawn_ahead(source: BatchSource, steps: Sequence[int], loaders: int) -> Gene
             prefetch_factor=4,
             generator=torch.Generator(),  # The global one stays as it is.
         )
+        # A fork has no threads: one that inherits OpenCV's pool would wait for it forever.
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        try:
+            batches = iter(loader)
+        finally:
+            cv2.setNumThreads(threads)
+        yield from batches
         return
     with ThreadPoolExecutor(1) as pool:
         upcoming: Future[Batch] | None = None

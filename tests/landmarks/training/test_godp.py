@@ -3,6 +3,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -84,6 +85,10 @@ def test_an_interrupted_training_continues_where_it_was(tmp_path: Path, make_pac
 
 def test_faces_drawn_by_other_processes_give_the_same_weights(tmp_path: Path, make_pack: Make) -> None:
     packs = [(make_pack(6), 1.0)]
+    # OpenCV's own threads have run in this process: a fork must not wait for them.
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(4)
+    cv2.GaussianBlur(np.zeros((2000, 2000), np.uint8), (0, 0), 5)
     torch.manual_seed(3)
     expected = torch.rand(3)
     torch.manual_seed(3)
@@ -93,6 +98,8 @@ def test_faces_drawn_by_other_processes_give_the_same_weights(tmp_path: Path, ma
     )
     assert all(torch.equal(tensor, processes[name]) for name, tensor in thread.items())
     assert torch.equal(torch.rand(3), expected)
+    assert cv2.getNumThreads() == 4
+    cv2.setNumThreads(before)
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, make_pack: Make) -> None:
