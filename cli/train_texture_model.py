@@ -30,9 +30,10 @@ def command(
 ) -> None:
     """Train the texture model on one near-frontal texture per person.
 
-    SETS are sets of crops with their fits beside them (see `train face-set`). All groups and sexes have as many people
-    as there are. Lighting is removed from each texture first. Unseen parts are filled from the mirrored side, then from
-    the mean. A sixteenth of the people, chosen by a hash of their names, is left out; the error recorded is theirs.
+    SETS are sets of crops with their fits beside them (see `train face-set`). Groups and sexes are balanced as far as
+    there are people. Lighting is removed from each texture first. Unseen parts are filled from the mirrored side, then
+    from the mean. A sixteenth of the people, chosen by a hash of their names, is left out; the recorded error is
+    theirs.
     """
     from dataclasses import replace
 
