@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from facerec.evaluation.landmark_errors import Locator, nme
+from facerec.evaluation.landmark_errors import nme
 from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
 from facerec.landmarks.errors import UnusablePhotoError
+from facerec.landmarks.landmarker import Locator
 from facerec.landmarks.types import Box
 
 SIGMAS = (0.05, 0.10, 0.15, 0.20)

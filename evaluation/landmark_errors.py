@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,11 @@ from facerec.evaluation.fits import LEAST_IOU
 from facerec.evaluation.protocols.landmark_sets import AnnotatedPicture
 from facerec.frontalize.types import Camera
 from facerec.landmarks.detection.boxes import aflw_box
+from facerec.landmarks.detection.detectors import Detector
 from facerec.landmarks.errors import InvalidInputError, ReasonCode, UnusablePhotoError
+from facerec.landmarks.landmarker import Locator, look_again
 from facerec.landmarks.markup import IBUG68_OUTER_EYE_CORNERS, IBUG68_REGIONS, IBUG68_SOURCES, Sources, read_as
-from facerec.landmarks.types import Box, Image, Landmarks
+from facerec.landmarks.types import Box, Landmarks
 
 Points = NDArray[np.float64]
 Normaliser = Literal["box", "interocular", "pupil"]
@@ -31,22 +33,6 @@ CED_LIMITS = (0.08, 0.10)
 """Errors at which the area under the CED and the failure rate are taken."""
 
 _EYES = tuple(tuple(IBUG68_REGIONS[name]) for name in ("left_eye", "right_eye"))
-
-
-class Detector(Protocol):
-    """The part of `facerec.landmarks.detection.detector.FaceDetector` that is needed here."""
-
-    def detect(self, image: Image) -> Sequence[Box]:
-        """Face boxes, best first."""
-        ...
-
-
-class Locator(Protocol):
-    """The part of `facerec.landmarks.landmarker.Landmarker` that is needed here."""
-
-    def locate(self, image: Image, boxes: Sequence[Box]) -> Sequence[Landmarks]:
-        """68 points for each box."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +65,7 @@ class LandmarkResult:
 
 def locate_landmarks(
     annotated: Sequence[AnnotatedPicture],
-    landmarker: Locator,
+    locator: Locator,
     detector: Detector | None,
     advance: Callable[[int], None] | None = None,
 ) -> list[LandmarkResult]:
@@ -87,7 +73,7 @@ def locate_landmarks(
 
     Args:
         annotated: pictures with annotations.
-        landmarker: locates 68 points in a box.
+        locator: locates 68 points in a box.
         detector: finds the boxes; the one that overlaps the annotated box most is taken, and the face is not found when
             that overlap is below `LEAST_IOU`. None feeds the annotated boxes themselves.
         advance: called with 1 after each picture, for a progress bar.
@@ -115,7 +101,9 @@ def locate_landmarks(
                 reason = "no_face"
                 detail = f"{faces} faces found, the best overlap with the annotated one is {iou:.2f} < {LEAST_IOU}"
             else:
-                found = landmarker.locate(image, [best])[0]
+                located = locator.locate(image, [best])
+                # A detected face is looked at again as the finder does; an annotated box needs no second look.
+                found = (look_again(locator, image, located) if detector is not None else located)[0]
         except UnusablePhotoError as error:
             reason, detail, best = error.reason, error.detail, None
         except Exception as error:

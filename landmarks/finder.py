@@ -39,7 +39,7 @@ from facerec.landmarks.detection.detectors import (
 )
 from facerec.landmarks.detection.verifier import Verifier, verifier_from_arrays
 from facerec.landmarks.errors import InvalidInputError
-from facerec.landmarks.landmarker import Landmarker, LandmarkerSettings
+from facerec.landmarks.landmarker import Landmarker, LandmarkerSettings, Locator, look_again
 from facerec.landmarks.turns import QUARTER_TURNS, face_before_turn, turned_image
 from facerec.landmarks.types import Box, Face, Image, Landmarks, check_image
 
@@ -177,11 +177,11 @@ class FaceFinder:
     def __init__(
         self,
         detector: Detector,
-        landmarker: Landmarker,
+        landmarker: Locator,
         rule: FinderRule | None,
         verifier: Verifier | None = None,
         settings: FinderSettings | None = None,
-        rule_model: Landmarker | None = None,
+        rule_model: Locator | None = None,
     ) -> None:
         self._detector = detector
         self._landmarker = landmarker
@@ -276,7 +276,7 @@ class FaceFinder:
         rule = self._rule
         if rule is None:
             located = self._landmarker.locate(image, boxes) if boxes else []
-            return [Face(image, box, landmarks) for box, landmarks in zip(boxes, located, strict=True)]
+            return self._faces(image, boxes, located)
         verified = self.verified(image, boxes)
         # Locating is the slow part, and these are rejected whatever their landmarks.
         hopeful = [i for i, box in enumerate(boxes) if rule.best_odds(box.score, float(verified[i])) >= 0]
@@ -292,7 +292,12 @@ class FaceFinder:
         located = [landmarks for _, landmarks in accepted]
         if self._rule_model is not None and accepted:
             located = self._landmarker.locate(image, [box for box, _ in accepted])
-        return [Face(image, box, landmarks) for (box, _), landmarks in zip(accepted, located, strict=True)]
+        return self._faces(image, [box for box, _ in accepted], located)
+
+    def _faces(self, image: Image, boxes: Sequence[Box], located: Sequence[Landmarks]) -> list[Face]:
+        """The faces of accepted boxes: what is turned or covered is looked at again."""
+        final = look_again(self._landmarker, image, located)
+        return [Face(image, box, landmarks) for box, landmarks in zip(boxes, final, strict=True)]
 
     def verified(self, image: Image, boxes: Sequence[Box]) -> NDArray[np.float64]:
         """(N,) the verifier's log-odds of boxes; 0 without a verifier."""

