@@ -18,13 +18,7 @@ from facerec.landmarks.device import resolve_device
     type=click.IntRange(min=10),
     default=3000,
     show_default=True,
-    help="Approximate number of annotated faces; with --pictures, as many of these beside them.",
-)
-@click.option(
-    "--pictures",
-    multiple=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Set of turned and covered faces (`facerec train turned-set`); may be repeated.",
+    help="Approximate number of annotated faces.",
 )
 @click.option(
     "--steps", type=click.IntRange(min=1), default=None, help="Total number of steps.  [default: the trainer's]"
@@ -34,14 +28,7 @@ from facerec.landmarks.device import resolve_device
 @weights_root_option("landmarks")
 @device_option
 def command(
-    data: Path,
-    faces: int,
-    pictures: tuple[Path, ...],
-    steps: int | None,
-    seed: int,
-    threads: int,
-    weights_root: Path | None,
-    device: str,
+    data: Path, faces: int, steps: int | None, seed: int, threads: int, weights_root: Path | None, device: str
 ) -> None:
     """Train the network that moves the box of any detector onto the face.
 
@@ -55,21 +42,13 @@ def command(
     from facerec.frontalize.face_model import FaceModel
     from facerec.landmarks.checkpoint import save_weights
     from facerec.landmarks.detection.box_network import regressor_arrays
-    from facerec.landmarks.training.box_regressor import (
-        BoxTraining,
-        annotated_faces,
-        posed_faces,
-        train_box_regressor,
-    )
-    from facerec.landmarks.training.picture_set import PictureSet
+    from facerec.landmarks.training.box_regressor import BoxTraining, annotated_faces, train_box_regressor
 
     where = resolve_device(device)
     settings = BoxTraining(seed=seed)
     settings = replace(settings, steps=steps or settings.steps)
     mean_face = FaceModel.load().landmarks()
     known = list(annotated_faces(data, mean_face, faces))
-    sets = [PictureSet.load(path) for path in pictures]
-    known += posed_faces(sets, mean_face, faces)
     note(f"{len(known)} annotated faces")
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -82,14 +61,8 @@ def command(
         "box",
         regressor_arrays(network, np.asarray(mean_face)),
         what="Moves any detector's box onto the face: the AFLW-style box and the tight box of the 68 landmarks.",
-        training_sets=[
-            "Celebrities in Frontal-Profile",
-            "YouTube Faces",
-            *sorted({str(source) for one in sets for source in np.unique(one.source)}),
-            "ICT-FaceKit (mean face)",
-        ],
-        split="CFP people 1-300 and YouTube Faces except every seventh name, none who is held out in the other set; "
-        "picture sets of training people",
+        training_sets=["Celebrities in Frontal-Profile", "YouTube Faces", "ICT-FaceKit (mean face)"],
+        split="CFP people 1-300 and YouTube Faces except every seventh name, none who is held out in the other set",
         metric={"faces": len(known), "steps": settings.steps},
         licence="research use: trained on CFP and YouTube Faces",
         command=recorded_command({"steps": settings.steps}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -26,7 +26,6 @@ from facerec.landmarks.markup import cfp_to_ibug68
 from facerec.landmarks.sets.cfp import cfp_names, read_cfp
 from facerec.landmarks.sets.ytf import person_of_frame, read_points_csv
 from facerec.landmarks.training.people import held_out_people, person_key
-from facerec.landmarks.training.picture_set import PictureSet
 from facerec.landmarks.training.schedule import cosine_rate
 from facerec.landmarks.types import Box, Image
 
@@ -109,20 +108,6 @@ class BoxFace:
             roi.to_crop(np.array(target.center), STORED_SIZE),
             target.width * STORED_SIZE / roi.side,
         )
-
-
-def posed_faces(sets: Sequence[PictureSet], mean_face: NDArray[np.float64], count: int) -> Iterator[BoxFace]:
-    """About `count` faces of picture sets, turned and covered ones, evenly over all of them.
-
-    Args:
-        sets: of training people.
-        mean_face: (68, 3) mm.
-        count: faces in all.
-    """
-    for pictures, row in _spread([(one, row) for one in sets for row in range(len(one))], count):
-        picture = pictures[row]
-        points = picture.points.astype(np.float64)
-        yield BoxFace.cut_from(picture.image, points, points, mean_face)
 
 
 def annotated_faces(data: Path, mean_face: NDArray[np.float64], count: int) -> Iterator[BoxFace]:

@@ -14,11 +14,9 @@ from facerec.landmarks.training.box_regressor import (
     STORED_SIZE,
     BoxFace,
     BoxTraining,
-    posed_faces,
     train_box_regressor,
     training_crop,
 )
-from facerec.landmarks.training.picture_set import FacePicture, PictureSet
 from facerec.landmarks.types import Box
 
 MEAN_FACE = np.random.default_rng(0).normal(0, 40, (68, 3))
@@ -112,24 +110,3 @@ def test_wrong_settings_faces_and_devices_are_refused() -> None:
         BoxRegressor.load("cuda")
     with pytest.raises(InvalidInputError, match="mean face"):
         BoxRegressor(runner(BoxNetwork()), MEAN_FACE[:5])
-
-
-def test_faces_of_picture_sets_are_taken_evenly_with_all_their_points() -> None:
-    shift = (160.0, 120.0)
-    points = (0.5 * MEAN_FACE[:, :2] + shift).astype(np.float32)
-    sets = []
-    for number, count in enumerate((5, 3)):
-        pictures = [
-            FacePicture(
-                np.full((240, 320, 3), 20 * (5 * number + k), np.uint8), points + k, np.zeros(68, np.int8),
-                np.zeros(3, np.float32), "someone", "turned-set",
-            )
-            for k in range(count)
-        ]  # fmt: skip
-        sets.append(PictureSet.gather(pictures))
-    faces = list(posed_faces(sets, MEAN_FACE, 4))
-    assert [int(face.crop[96, 96]) for face in faces] == [0, 40, 80, 120]  # every second one, over both sets
-    first = faces[0]
-    assert np.ptp(first.outline, axis=0).max() == pytest.approx(STORED_SIZE / 4)
-    assert first.outline.mean(axis=0) == pytest.approx((STORED_SIZE - 1) / 2, abs=12)
-    assert list(posed_faces([], MEAN_FACE, 4)) == []
