@@ -11,7 +11,7 @@ from facerec.landmarks.errors import InvalidInputError
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
-    """A socket bound to `host` and `port` (0: a free one), not listening yet.
+    """A socket that listens on `host` and `port` (0: a free one); whoever connects waits until a server runs on it.
 
     Raises:
         InvalidInputError: the address cannot be bound; names the process that uses it, if the system shows it.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +19,6 @@ pytest.importorskip("httpx", reason="needs httpx to ask the service")
 pytest.importorskip("uvicorn", reason="needs facerec[serve]")
 
 import httpx
-import uvicorn
 
 from facerec.cli.main import run
 from facerec.cli.service import pictures as pictures_module
@@ -37,10 +35,9 @@ from facerec.recognition.impostor_curve import ImpostorCurve
 from facerec.recognition.shipped_impostors import ShippedImpostors
 from facerec.recognition.store.galleries import open_gallery
 from facerec.recognition.store.sqlite import Gallery
+from tests.served_application import served
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
-
     from tests.pretend_models import PretendRecognizer
 
 NAME = "Zoë <b>Smith</b>/Jr."
@@ -65,21 +62,6 @@ class Client(httpx.Client):
     models: PretendRecognizer
 
 
-@contextlib.contextmanager
-def served(app: FastAPI) -> Iterator[str]:
-    """The application behind a real socket; yields its address."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", log_config=None)
-    server = uvicorn.Server(config)
-    with config.bind_socket() as socket:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{socket.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
-
-
 @pytest.fixture
 def serve(gallery: Path, pretend: ModuleType) -> Iterator[Callable[..., Client]]:
     with contextlib.ExitStack() as stack:
@@ -87,7 +69,7 @@ def serve(gallery: Path, pretend: ModuleType) -> Iterator[Callable[..., Client]]
         def start(delay: float = 0.0, token: str = "", **settings: Any) -> Client:
             models = pretend.PretendRecognizer(delay=delay)
             app = create_app(Service(models, gallery), ServeSettings(**settings), Access(token))
-            address = stack.enter_context(served(app))
+            address, _ = stack.enter_context(served(app))
             client = stack.enter_context(Client(base_url=address, timeout=240))
             client.models = models
             return client
@@ -212,7 +194,7 @@ def test_a_gallery_in_milvus_is_served_as_one_in_a_file(
 
     file, milvus = Service(models, gallery), Service(models, address)
     try:
-        with served(create_app(milvus, ServeSettings())) as at, httpx.Client(base_url=at, timeout=240) as client:
+        with served(create_app(milvus, ServeSettings())) as (at, _), httpx.Client(base_url=at, timeout=240) as client:
 
             def said() -> list[dict[str, Any]]:
                 answer = client.post("/identify", files={"photo": ("p.png", probe.read_bytes())})
@@ -412,7 +394,7 @@ def test_a_client_that_sends_no_more_is_disconnected(serve: Callable[..., Client
 def test_a_proxy_may_show_the_service_under_a_path_of_its_own(gallery: Path, pretend: ModuleType) -> None:
     app = create_app(Service(pretend.PretendRecognizer(), gallery), ServeSettings(), Access("a" * 20, False, "/faces"))
     headers = {"Authorization": "Bearer " + "a" * 20}
-    with served(app) as address, httpx.Client(base_url=address, timeout=240) as client:
+    with served(app) as (address, _), httpx.Client(base_url=address, timeout=240) as client:
         for prefix in ("", "/faces"):  # whether the proxy takes it away or not
             assert client.get(f"{prefix}/").status_code == 200
             assert client.get(f"{prefix}/page/main.js").headers["content-type"].startswith("text/javascript")

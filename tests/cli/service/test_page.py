@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,8 +14,6 @@ import pytest
 pytest.importorskip("fastapi", reason="needs facerec[serve]")
 pytest.importorskip("uvicorn", reason="needs facerec[serve]")
 
-import uvicorn
-
 from facerec.cli.service import pictures as pictures_module
 from facerec.cli.service.application import create_app
 from facerec.cli.service.gate import ServeSettings
@@ -26,31 +22,12 @@ from facerec.recognition.description import EnrolmentSettings
 from facerec.recognition.enrolment import enroll
 from facerec.recognition.enrolment_plan import plan_enrolment
 from facerec.recognition.store.sqlite import Gallery
+from tests.served_application import served
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
-
     from tests.headless_browser import Browser
 
 NAME = "Zoë <b>Smith"
-
-
-@contextlib.contextmanager
-def served(app: FastAPI) -> Iterator[tuple[str, Callable[[], None]]]:
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", log_config=None)
-    server = uvicorn.Server(config)
-    with config.bind_socket() as socket:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
-        thread.start()
-
-        def stop() -> None:
-            server.should_exit = True
-            thread.join()
-
-        try:
-            yield f"http://127.0.0.1:{socket.getsockname()[1]}", stop
-        finally:
-            stop()
 
 
 @pytest.fixture
