@@ -95,6 +95,7 @@ def settings_of(row: Ablation, arguments: argparse.Namespace) -> TrainSettings:
         landmarks=len(AFLW19_SOURCES),
         width=arguments.width,
         architecture=row.architecture,
+        side=arguments.side,
         yaw_bins=len(row.yaw_edges) + 1,
         yaw_edges=row.yaw_edges,
     )
@@ -322,6 +323,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=2e-3, help="top of the learning rate's cycle, for all networks")
     parser.add_argument("--width", type=float, default=0.125)
+    parser.add_argument("--side", type=int, default=160, help="of the input, px; 64 takes a sixth of the time")
     parser.add_argument("--spatial", type=float, default=1.0, help="weight of facerec's own loss; the paper has none")
     parser.add_argument("--schedule", choices=["fast", "published"], default="fast")
     parser.add_argument("--seed", type=int, default=0)

@@ -15,6 +15,7 @@ TRAINERS: dict[str, str] = {
     "pose-set": "Make a training set of annotated pictures turned to other poses.",
     "turned-set": "Make a training set of faces turned to any yaw and pitch, in colour.",
     "rendered-set": "Make a training set of rendered people in all poses.",
+    "located-set": "Make a training set of faces that GoDP located, for DSSD.",
     "texture-set": "Make the texture set that DFD is trained on.",
     "texture-model": "Train mean and modes of textures, for rendering people.",
     "detector": "Train the face detector.",

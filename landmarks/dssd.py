@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.patches import PATCH_SIZE, patches
@@ -92,13 +93,16 @@ def nearest_landmarks(mean: NDArray[np.floating], count: int) -> NDArray[np.int6
 
 
 class LargestOfFour(nn.Module):
-    """Max-pooling by two, (N, C, H, W) -> (N, C, H // 2, W // 2), from slices.
+    """Max-pooling by two, (N, C, H, W) -> (N, C, H // 2, W // 2); an odd last row or column is left out.
 
-    On a CPU this takes a tenth of the time of `nn.MaxPool2d`, which was 40 % of a refinement's.
+    Channels last, as training has it, the library's takes a tenth of the time that the gradient of `torch.maximum`
+    does; without a gradient two maxima of slices are the fastest, whatever the layout.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """The largest of each 2 x 2 pixels; an odd last row or column is left out."""
+        """The largest of each 2 x 2 pixels."""
+        if torch.is_grad_enabled() and x.requires_grad:
+            return functional.max_pool2d(x.contiguous(memory_format=torch.channels_last), 2)
         height, width = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
         rows = torch.maximum(x[:, :, 0:height:2], x[:, :, 1:height:2])
         return torch.maximum(rows[:, :, :, 0:width:2], rows[:, :, :, 1:width:2])

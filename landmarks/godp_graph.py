@@ -38,6 +38,8 @@ class GodpSettings:
         width: channels over those of VGG-16. 0.25 trains on two CPU cores within an hour and locates a face in about
             40 ms on one of them.
         architecture: "godp", or a baseline to compare it with.
+        side: of the input, px: 160, or 64 or 32 for small experiments, whose ROIs are shrunk to it. Places remain
+            px of 160.
     """
 
     landmarks: int = 68
@@ -45,6 +47,7 @@ class GodpSettings:
     yaw_edges: tuple[float, ...] = ()
     width: float = 0.25
     architecture: Architecture = "godp"
+    side: int = ROI_SIZE
 
     def __post_init__(self) -> None:
         if self.landmarks < 1 or self.yaw_bins < 1 or not 0 < self.width <= 4:
@@ -56,6 +59,9 @@ class GodpSettings:
             raise InvalidInputError(
                 f"expected {self.yaw_bins - 1} rising yaw edges for {self.yaw_bins} yaw bins; got {self.yaw_edges}"
             )
+        # Five halvings, and maps whose pixels are whole pixels of the ROI.
+        if self.side < 32 or self.side % 32 or ROI_SIZE % (self.side // 2):
+            raise InvalidInputError(f"expected an input side of 32, 64, 160 or 320 px; got {self.side}")
 
     @property
     def channels(self) -> int:
@@ -108,10 +114,13 @@ def godp_graph(arrays: Mapping[str, NDArray[Any]], settings: GodpSettings) -> On
         arrays: the network's, by torch's names; `settings`: its shape.
 
     Raises:
-        InvalidInputError: other arrays, or another architecture.
+        InvalidInputError: other arrays, another architecture, or another input side than 160 px.
     """
-    if settings.architecture != "godp":
-        raise InvalidInputError(f"expected the architecture godp; got {settings.architecture!r}")
+    if settings.architecture != "godp" or settings.side != ROI_SIZE:
+        raise InvalidInputError(
+            f"expected the architecture godp and a side of {ROI_SIZE} px; got {settings.architecture!r}, "
+            f"{settings.side}"
+        )
     graph, weights = OnnxGraph(), Weights(arrays, str(settings))
     c, maps = settings.width_of, settings.channels
     spare = -maps % _BLOCK  # empty score maps behind the others, so that they fill whole blocks

@@ -45,7 +45,7 @@ from facerec.landmarks.training.godp_baselines import (
     build_network,
     coordinate_loss,
 )
-from facerec.landmarks.training.godp_errors import pack_errors
+from facerec.landmarks.training.godp_errors import pack_errors, shrunk_rois
 from facerec.landmarks.training.packs import NOT_ANNOTATED, VISIBLE, FaceDraw, LandmarkPack, PackedFace
 from facerec.landmarks.training.resume import TrainingRun, load_checkpoint, save_checkpoint
 from facerec.landmarks.training.schedule import cosine_rate
@@ -104,7 +104,7 @@ class TrainSettings:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Network input (N, 1, 160, 160) float32 and its targets."""
+    """Network input (N, 1, side, side) float32, and its targets in px of 160."""
 
     roi: Tensor
     targets: Targets
@@ -199,7 +199,7 @@ def as_batch(faces: Sequence[PackedFace], network: GodpSettings) -> Batch:
     yaw = np.array([face.yaw for face in faces])
     bins = np.searchsorted(np.array(network.yaw_edges), np.nan_to_num(yaw))
     targets = Targets(points, state != NOT_ANNOTATED, state == VISIBLE, torch.from_numpy(bins.astype(np.int64)))
-    return Batch(normalize_roi(torch.from_numpy(images)), targets)
+    return Batch(normalize_roi(torch.from_numpy(shrunk_rois(images, network.side))), targets)
 
 
 def godp_loss(

@@ -59,8 +59,8 @@ class CoordinateNet(nn.Module):
     coordinates and visibility.
 
     HyperFace fuses an early, a middle and the last layer of AlexNet, each brought to 6 x 6; here G2, G4 and G6, each
-    brought to 5 x 5. Detection and gender are left out, as in the paper's comparison, and pose, which is not known for
-    most faces at hand.
+    brought to 5 x 5 (2 x 2 from an input of 64 px). Detection and gender are left out, as in the paper's comparison,
+    and pose, which is not known for most faces at hand.
     """
 
     def __init__(self, settings: GodpSettings) -> None:
@@ -80,14 +80,15 @@ class CoordinateNet(nn.Module):
         self.fuse_depths = ConvUnit(2 * c(256) + c(512), c(256))
         # HyperFace's 3072 units, by width: the rest of the network is scaled in the same way.
         hidden = c(3072)
-        self.fully = nn.Sequential(nn.Linear(25 * c(256), hidden), nn.ReLU())
+        self.fully = nn.Sequential(nn.Linear((settings.side // 32) ** 2 * c(256), hidden), nn.ReLU())
         self.points = nn.Linear(hidden, 2 * self._count)
         self.visible = nn.Linear(hidden, self._count)
 
     def forward(self, roi: Tensor) -> Coordinates:
-        """Coordinates in ROIs (N, 1, 160, 160)."""
-        if roi.shape[1:] != (1, ROI_SIZE, ROI_SIZE):
-            raise InvalidInputError(f"expected ROIs (N, 1, {ROI_SIZE}, {ROI_SIZE}); got {tuple(roi.shape)}")
+        """Coordinates in ROIs (N, 1, side, side)."""
+        side = self.settings.side
+        if roi.shape[1:] != (1, side, side):
+            raise InvalidInputError(f"expected ROIs (N, 1, {side}, {side}); got {tuple(roi.shape)}")
         outputs = []
         x = roi
         for number, group in enumerate(self.encoder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,7 +12,6 @@ from torch import Tensor
 
 from facerec.landmarks.crop import PACK_SIZE, ROI_SIZE
 from facerec.landmarks.godp import Decisions, normalize_roi
-from facerec.landmarks.godp_graph import SCORE_STRIDES
 from facerec.landmarks.heatmaps import decode, landmark_log_odds
 from facerec.landmarks.markup import IBUG68_MIRROR, IBUG68_OUTER_EYE_CORNERS
 from facerec.landmarks.score_maps import DecodeSettings
@@ -30,22 +30,35 @@ def plain_rois(pack: LandmarkPack, rows: NDArray[np.intp]) -> tuple[NDArray[np.u
     return images, pack.points[rows] - np.float32(margin)
 
 
+def shrunk_rois(rois: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """ROIs (M, 160, 160) as (M, side, side), each pixel the mean of those it covers; themselves when they have it."""
+    if rois.shape[1:] == (side, side):
+        return rois
+    return np.stack([cv2.resize(roi, (side, side), interpolation=cv2.INTER_AREA) for roi in rois]).astype(np.uint8)
+
+
 def forward(
     network: LandmarkNetwork, rois: NDArray[np.uint8], device: torch.device, batch: int = 16
 ) -> Iterator[Outputs]:
     """What the network says of ROIs (M, 160, 160), batch by batch."""
     with torch.inference_mode():
         for first in range(0, len(rois), batch):
-            roi = normalize_roi(torch.from_numpy(rois[first : first + batch]).to(device))
+            shrunk = shrunk_rois(rois[first : first + batch], network.settings.side)
+            roi = normalize_roi(torch.from_numpy(shrunk).to(device))
             yield network(roi.contiguous(memory_format=torch.channels_last))
 
 
 def located(outputs: Outputs, landmarks: int, decoding: DecodeSettings | None = None) -> Tensor:
-    """(N, L, 2) float32 px of the ROI: where a network's answer puts the landmarks."""
+    """(N, L, 2) float32 px of the ROI: where a network's answer puts the landmarks.
+
+    The default decoding looks as far about a peak on smaller maps as on those of 80 px, in px of the ROI.
+    """
     if isinstance(outputs, Coordinates):
         return places_of(outputs)
     scores = outputs.refinement_2 if isinstance(outputs, Decisions) else outputs.scores
-    stride = SCORE_STRIDES[-1]
+    size = scores.shape[-1]
+    stride = ROI_SIZE // size
+    decoding = decoding or DecodeSettings(radius=max(1, DecodeSettings().radius * size // 80))
     return decode(landmark_log_odds(scores, landmarks), decoding) * stride + (stride - 1) / 2
 
 

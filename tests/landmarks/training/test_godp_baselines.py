@@ -2,6 +2,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -9,7 +10,7 @@ from torch import nn
 from facerec.cli.train_godp import LOSS_NAMES
 from facerec.landmarks.errors import InvalidInputError
 from facerec.landmarks.godp import Godp, normalize_roi
-from facerec.landmarks.godp_graph import Architecture, GodpSettings
+from facerec.landmarks.godp_graph import Architecture, GodpSettings, godp_graph
 from facerec.landmarks.heatmaps import Targets
 from facerec.landmarks.training.dsl import LOSSES, PUBLISHED_STAGES
 from facerec.landmarks.training.godp import TrainSettings, train_godp
@@ -21,7 +22,7 @@ from facerec.landmarks.training.godp_baselines import (
     coordinate_loss,
     places_of,
 )
-from facerec.landmarks.training.godp_errors import located, pack_errors
+from facerec.landmarks.training.godp_errors import forward, located, pack_errors, shrunk_rois
 from facerec.landmarks.training.packs import LandmarkPack
 from facerec.landmarks.training.resume import TrainingRun
 
@@ -151,3 +152,31 @@ def test_the_error_for_a_wrong_network_or_loss_names_what_was_expected() -> None
         Godp(replace(TINY, architecture="hourglass"))
     with pytest.raises(InvalidInputError, match="one yaw range"):
         build_network(GodpSettings(width=0.03, yaw_bins=2, yaw_edges=(0.0,), architecture="coordinates"), 0)
+
+
+@pytest.mark.parametrize("architecture", ["godp", "hourglass", "coordinates"])
+def test_a_network_of_small_faces_answers_in_pixels_of_the_roi(architecture: Architecture) -> None:
+    settings = replace(TINY, architecture=architecture, side=64)
+    large = np.zeros((1, 160, 160), np.uint8)
+    large[0, 60:65, 100:105] = 255
+    shrunk = shrunk_rois(large, 64)
+    assert shrunk.shape == (1, 64, 64)
+    assert shrunk[0].sum() == pytest.approx(255 * 25 / 2.5**2, rel=0.02)  # each pixel the mean of what it covers
+    network = build_network(settings, 0).eval()
+    with torch.no_grad():
+        (outputs,) = forward(network, large, CPU)
+    assert located(outputs, 68).shape == (1, 68, 2)
+    if isinstance(outputs, Maps):
+        assert outputs.scores.shape == (1, 69, 32, 32)
+        # A map with one high pixel: its centre, in pixels of the ROI.
+        scores = torch.full((1, 69, 32, 32), -20.0)
+        scores[0, :68, 12, 20] = 20.0
+        assert located(Maps(scores), 68)[0, 0].tolist() == pytest.approx([20 * 5 + 2, 12 * 5 + 2])
+
+
+def test_only_sides_of_which_every_map_has_whole_pixels_of_the_roi() -> None:
+    for side in (0, 50, 96, 128, 192):
+        with pytest.raises(InvalidInputError, match="input side"):
+            replace(TINY, side=side)
+    with pytest.raises(InvalidInputError, match="side of 160"):
+        godp_graph({}, replace(TINY, side=64))
