@@ -200,6 +200,7 @@ def main() -> None:
     parser.add_argument("--train", nargs="+", type=Path, required=True, help="training packs")
     parser.add_argument("--test", nargs="+", type=Path, required=True, help="packs of held-out people")
     parser.add_argument("--work", type=Path, default=Path("work/dssd-tables"), help="folder of the runs")
+    parser.add_argument("--only", nargs="+", metavar="ROW", help="rows of the table by name; all by default")
     parser.add_argument("--samples", type=int, default=30_000, help="faces the networks see")
     parser.add_argument("--coarse-faces", type=int, default=8_000, help="faces of the coarse stages")
     parser.add_argument("--filters", type=int, default=16, help="of each convolution; 128 as published")
@@ -213,7 +214,12 @@ def main() -> None:
     packs = [LandmarkPack.load(path) for path in chosen.train]
     landmarks = packs[0].points.shape[1]
     cascades = {}
-    for name, settings in configurations(chosen.table).items():
+    compared = configurations(chosen.table)
+    if unknown := set(chosen.only or ()) - set(compared):
+        parser.error(f"table {chosen.table} has no rows {sorted(unknown)}; it has {list(compared)}")
+    for name, settings in compared.items():
+        if chosen.only and name not in chosen.only:
+            continue
         network = replace(settings.cascade.network, landmarks=landmarks, filters=chosen.filters)
         ferns = replace(settings.cascade.ferns, levels=chosen.levels or settings.cascade.ferns.levels)
         settings = replace(

@@ -31,6 +31,8 @@ from facerec.landmarks.precision import training_autocast
 HALF_PATCH = PATCH_SIZE / 2
 """Px a displacement of 1 means."""
 
+_PATCHES_AT_ONCE = 17
+
 Detectors = Literal["sharable", "plain"]
 
 
@@ -179,13 +181,20 @@ class Dssd(nn.Module):
         # How bright a patch is says nothing of where its landmark lies.
         read = read - read.mean(dim=(2, 3), keepdim=True)
         with training_autocast(crops.device) if self.training else nullcontext():
-            found: Tensor = self.describe(self.convolutions(read.contiguous(memory_format=torch.channels_last)))
+            found = self._described(read.contiguous(memory_format=torch.channels_last))
         own = found.float().reshape(n, count, self.settings.features)
         if self.settings.detectors == "plain":
             return own
         together = own[:, self.neighbours].flatten(2)
         structural: Tensor = torch.tanh(self.reweight(together))
         return structural
+
+    def _described(self, read: Tensor) -> Tensor:
+        """Features (M, F) of patches (M, 1, 30, 30)."""
+        if torch.is_grad_enabled() or read.device.type != "cpu":
+            return self.describe(self.convolutions(read))  # type: ignore[no-any-return]
+        # Maps of so few patches stay in the processor's cache: half the time.
+        return self.describe(torch.cat([self.convolutions(part) for part in read.split(_PATCHES_AT_ONCE)]))  # type: ignore[no-any-return]
 
     def forward(self, crops: Tensor, shape: Tensor) -> Refinement:
         """One step: crops (N, S, S), shapes (N, L, 2) in [0, 1]."""

@@ -171,19 +171,19 @@ def damp(
     assert isinstance(own, Dssd)
     after = [part.detach().clone() for part in own.detectors()]
 
-    def go(share: float) -> float:
+    def go(share: float) -> None:
         with torch.no_grad():
             for part, old, new in zip(own.detectors(), before, after, strict=True):
                 part.copy_(torch.lerp(old, new, share))
-        return distance_left(cascade, unseen)
 
-    stood = go(0.0)
-    left = {share: go(share) for share in SHARES}
+    left = {}
+    for share in (0.0, *SHARES):
+        go(share)
+        left[share] = distance_left(cascade, unseen)
+    # Of equal ones the first, so that nothing moves without a reason.
     best = min(left, key=lambda share: left[share])
-    if left[best] >= stood:
-        best, left[best] = 0.0, stood
     go(best)
-    return best, stood, left[best]
+    return best, left[0.0], left[best]
 
 
 def solve_round(

@@ -18,7 +18,7 @@ from facerec.landmarks.crop import grey
 from facerec.landmarks.landmarker import Landmarker, LandmarkerSettings
 from facerec.landmarks.training.array_file import load_arrays, save_arrays
 from facerec.landmarks.types import Box
-from facerec.recognition.training.crop_set import CropSet, tight_box
+from facerec.recognition.training.crop_set import CropSet
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +97,7 @@ def fit_crops(
         planes = [grey(image) for image in images]
         boxes = [Box(*(float(v) for v in crops.box[row])) for row in chosen]
         first = landmarker.locate_each(planes, boxes)
-        found = landmarker.locate_each(planes, [tight_box(mark.points) for mark in first])
+        found = landmarker.locate_each(planes, [Box.around(mark.points) for mark in first])
         points = np.stack([mark.points for mark in found]).astype(np.float64)
         weights = np.stack([landmark_weights(mark, settings) for mark in found])
         fit = fit_batch(points, weights, model, settings)

@@ -140,13 +140,7 @@ def annotated_faces(data: Path, per_person: int, batch: int = 256) -> Iterator[F
         points = np.stack([p.points for p in chosen if p.points is not None]).astype(np.float64)
         fit = fit_batch(points, np.asarray(np.isfinite(points).all(axis=2), dtype=np.float64), model)
         for picture, placed in zip(chosen, fit.points, strict=True):
-            yield FacePicture(picture.path, picture.person, picture.source, "", tight_box(placed))
-
-
-def tight_box(points: NDArray[np.floating]) -> Box:
-    """The tight box of landmarks (68, 2)."""
-    low, high = points.min(axis=0), points.max(axis=0)
-    return Box(float(low[0]), float(low[1]), float(high[0]), float(high[1]))
+            yield FacePicture(picture.path, picture.person, picture.source, "", Box.around(placed))
 
 
 def encode_crops(pictures: Iterable[FacePicture], size: int = CROP_SIZE, quality: int = 75) -> CropSet:

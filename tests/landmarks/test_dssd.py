@@ -21,10 +21,10 @@ def network(settings: DssdSettings = SETTINGS) -> Dssd:
     return made.eval()
 
 
-def crops() -> tuple[torch.Tensor, torch.Tensor]:
+def crops(count: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
-    shape = torch.from_numpy(MEAN) + 0.02 * torch.randn((2, 6, 2), generator=generator)
-    return torch.randn((2, 100, 100), generator=generator), shape
+    shape = torch.from_numpy(MEAN) + 0.02 * torch.randn((count, 6, 2), generator=generator)
+    return torch.randn((count, 100, 100), generator=generator), shape
 
 
 def test_a_landmark_is_its_own_nearest_neighbour() -> None:
@@ -56,6 +56,14 @@ def test_structural_features_re_weigh_those_of_the_neighbours() -> None:
     for landmark, near in enumerate(nearest_landmarks(MEAN, 3)):
         together = torch.cat([own[:, k] for k in near], dim=1)
         assert torch.allclose(phi[:, landmark], torch.tanh(net.reweight(together)), atol=1e-5)
+
+
+def test_patches_are_described_alike_at_once_and_in_portions() -> None:
+    """With a gradient all go through the convolutions together, without one a few at a time."""
+    net, (pictures, shape) = network(), crops(7)  # 42 patches, more than a portion
+    at_once = net.features(pictures, shape)
+    with torch.no_grad():
+        assert torch.allclose(net.features(pictures, shape), at_once, atol=1e-6)
 
 
 def test_each_coordinate_has_the_detector_p_c() -> None:
