@@ -164,6 +164,9 @@ def damp(
 ) -> tuple[float, float, float]:
     """Go from P and C `before` only so far towards those that are set as helps unseen faces, and set what is reached.
 
+    Entries that the solver made zero are zero however far the others go: otherwise the l1 norms would be without effect
+    wherever a step is not gone as a whole.
+
     Returns:
         The share of the way, one of `SHARES` or 0, and the distance left on unseen faces before and after.
     """
@@ -175,6 +178,8 @@ def damp(
         with torch.no_grad():
             for part, old, new in zip(own.detectors(), before, after, strict=True):
                 part.copy_(torch.lerp(old, new, share))
+                if share > 0:
+                    part.masked_fill_(new == 0, 0.0)
 
     left = {}
     for share in (0.0, *SHARES):
