@@ -44,6 +44,23 @@ def test_pooling_by_slices_is_max_pooling(side: int) -> None:
     assert torch.equal(*slopes)
 
 
+def test_weights_begin_within_the_papers_bounds() -> None:
+    """Eq. 23: uniform up to sqrt(6 / (inputs + outputs)), counted by hand, and biases of zero."""
+    torch.manual_seed(0)
+    net = Dssd(DssdSettings(), np.random.default_rng(0).uniform(0.2, 0.8, (68, 2)).astype(np.float32))
+    first, second = net.convolutions[0], net.convolutions[3]
+    widest = net.describe[3]
+    for layer, inputs, outputs in ((first, 25, 400), (second, 400, 400), (widest, 256, 512), (net.reweight, 100, 100)):
+        bound = (6 / (inputs + outputs)) ** 0.5
+        assert isinstance(layer, torch.nn.Conv2d | torch.nn.Linear)
+        weight = layer.weight.detach()
+        largest, spread = float(weight.abs().max()), float(weight.std())
+        assert 0.97 * bound < largest <= bound
+        assert abs(spread - bound / 3**0.5) < 0.06 * bound
+        assert layer.bias is not None
+        assert torch.count_nonzero(layer.bias) == 0
+
+
 def test_structural_features_re_weigh_those_of_the_neighbours() -> None:
     """Eq. 3 by hand: tanh(H2 [f of the landmark and its neighbours])."""
     net, (pictures, shape) = network(), crops()
