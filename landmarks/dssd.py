@@ -191,10 +191,10 @@ class Dssd(nn.Module):
 
     def _described(self, read: Tensor) -> Tensor:
         """Features (M, F) of patches (M, 1, 30, 30)."""
-        if torch.is_grad_enabled() or read.device.type != "cpu":
-            return self.describe(self.convolutions(read))  # type: ignore[no-any-return]
-        # Maps of so few patches stay in the processor's cache: half the time.
-        return self.describe(torch.cat([self.convolutions(part) for part in read.split(_PATCHES_AT_ONCE)]))  # type: ignore[no-any-return]
+        # Maps of so few patches stay in the processor's cache: a fifth less time for a face.
+        few = len(read) if torch.is_grad_enabled() or read.device.type != "cpu" else _PATCHES_AT_ONCE
+        maps = [self.convolutions(part) for part in torch.split(read, few)]
+        return self.describe(torch.cat(maps))  # type: ignore[no-any-return]
 
     def forward(self, crops: Tensor, shape: Tensor) -> Refinement:
         """One step: crops (N, S, S), shapes (N, L, 2) in [0, 1]."""
