@@ -61,7 +61,7 @@ def configurations(table: str) -> dict[str, DssdTrainSettings]:
             "without |P|_1": replace(full, sharable=replace(strong, beta=0.0)),
             "without |C|_1": replace(full, sharable=replace(strong, gamma=0.0)),
             "with both": replace(full, sharable=strong),
-            "with a tenth of both": full,
+            "with the trainer's own weights, 3e-5": full,
         },
         "6": {
             "sequential": replace(full, cascade=replace(RDSSD, learning="sequential")),
@@ -178,8 +178,9 @@ def difference(errors: Errors, other: Errors) -> str:
 
     Faces of one person follow each other in a pack, so the interval is over twenty stretches of faces, not over faces.
     """
-    means = np.array([stretch.mean() for stretch in np.array_split(100 * (errors - other), _STRETCHES)])
-    half = stats.t.ppf(0.975, _STRETCHES - 1) * means.std(ddof=1) / np.sqrt(_STRETCHES)
+    count = min(_STRETCHES, len(errors))
+    means = np.array([stretch.mean() for stretch in np.array_split(100 * (errors - other), count)])
+    half = stats.t.ppf(0.975, count - 1) * means.std(ddof=1) / np.sqrt(count)
     return f"{means.mean():+.2f} +- {half:.2f}"
 
 
