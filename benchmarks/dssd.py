@@ -231,7 +231,7 @@ def main() -> None:
     parser.add_argument("--levels", type=int, help="of each fern stage; few leave the refinements more to do")
     parser.add_argument("--solver-faces", type=int, default=480, help="faces of each turn of the solver")
     parser.add_argument("--most", type=int, help="faces of each set to test on, evenly spread; all by default")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="each needs a --work of its own")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
