@@ -80,10 +80,11 @@ def configurations(table: str) -> dict[str, DssdTrainSettings]:
 def trained(name: str, settings: DssdTrainSettings, packs: list[LandmarkPack], work: Path) -> Cascade:
     """The cascade of a configuration, from its run folder or trained now."""
     # Tables share cascades: "with", "recurrent" and "R-DSSD" are the same one.
-    folder = work / hashlib.sha256(settings_json(settings).encode()).hexdigest()[:12]
+    folder = work / digest(settings)
     folder.mkdir(parents=True, exist_ok=True)
     # Coarse stages do not depend on what most tables compare, so they are learnt once.
-    shared = work / f"coarse-{len(settings.cascade.coarse)}.npz"
+    alike = replace(settings.cascade, network=RDSSD.network, fine=RDSSD.fine, learning=RDSSD.learning)
+    shared = work / f"coarse-{digest(replace(settings, cascade=alike, sharable=SharableSettings()))}.npz"
     if shared.exists() and not (folder / "coarse.npz").exists():
         shutil.copy(shared, folder / "coarse.npz")
     started = time.monotonic()
@@ -97,6 +98,10 @@ def trained(name: str, settings: DssdTrainSettings, packs: list[LandmarkPack], w
         shutil.copy(folder / "coarse.npz", shared)
     print(f"{name}: {(time.monotonic() - started) / 60:.1f} min", flush=True)
     return cascade
+
+
+def digest(settings: DssdTrainSettings) -> str:
+    return hashlib.sha256(settings_json(settings).encode()).hexdigest()[:12]
 
 
 def thinned(pack: LandmarkPack, most: int | None) -> LandmarkPack:
@@ -223,7 +228,7 @@ def main() -> None:
     parser.add_argument("table", choices=[*"1234567", "k", "stages", "occlusion", "speed"])
     parser.add_argument("--train", nargs="+", type=Path, required=True, help="training packs")
     parser.add_argument("--test", nargs="+", type=Path, required=True, help="packs of held-out people")
-    parser.add_argument("--work", type=Path, default=Path("work/dssd-tables"), help="folder of the runs")
+    parser.add_argument("--work", type=Path, default=Path("work/dssd-tables"), help="of runs; one per choice of packs")
     parser.add_argument("--only", nargs="+", metavar="ROW", help="rows of the table by name; all by default")
     parser.add_argument("--samples", type=int, default=30_000, help="faces the networks see")
     parser.add_argument("--coarse-faces", type=int, default=8_000, help="faces of the coarse stages")
@@ -231,7 +236,7 @@ def main() -> None:
     parser.add_argument("--levels", type=int, help="of each fern stage; few leave the refinements more to do")
     parser.add_argument("--solver-faces", type=int, default=480, help="faces of each turn of the solver")
     parser.add_argument("--most", type=int, help="faces of each set to test on, evenly spread; all by default")
-    parser.add_argument("--seed", type=int, default=0, help="each needs a --work of its own")
+    parser.add_argument("--seed", type=int, default=0, help="of clusters, ferns, weights and faces")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
